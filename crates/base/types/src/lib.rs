@@ -1,1 +1,33 @@
-//! 
+//! Identifiers, units and limits that every other crate shares.
+//!
+//! What it is: newtypes for every id and unit, the named bounds of every queue, buffer and cache, and the
+//! assertions on how those bounds relate. What it is not: no I/O, no encoding of on-disk bytes (that is
+//! `quarry-format`), no behaviour.
+//!
+//! Invariants:
+//! - Ids are never reused. A [`SegmentId`] names its log in its upper bits, so it is unique in the pool.
+//! - A [`LogAddress`] never changes its meaning as long as the record that it names lives.
+
+mod address;
+mod ids;
+pub mod limits;
+mod size;
+
+pub use address::{LogAddress, SegmentId};
+pub use ids::{BatchNumber, ChunkId, DeviceId, Incarnation, KeyId, LogId, PoolId, SnapshotCounter, VolumeId};
+pub use limits::{BLOCK_BYTES, SECTOR_BYTES};
+pub use size::{ByteSize, ParseByteSizeError};
+
+/// How many bytes a block number counts: the granule of the map.
+pub type BlockIndex = u64;
+
+/// When an acknowledged write has become safe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Acknowledged once appended on every copy: survives the daemon's death. A flush makes it survive power loss.
+    #[default]
+    Flush,
+    /// Acknowledged once every copy has been flushed as well: each write survives power loss.
+    Always,
+}

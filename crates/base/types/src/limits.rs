@@ -1,0 +1,59 @@
+//! The bound of every queue, buffer and cache, by name, and how the bounds relate.
+
+/// Unit of a log address and the smallest alignment that a host may use.
+pub const SECTOR_BYTES: usize = 512;
+/// The granule of the map; smaller writes read, modify and write one block.
+pub const BLOCK_BYTES: usize = 4096;
+/// Sectors in a block.
+pub const BLOCK_SECTORS: u32 = (BLOCK_BYTES / SECTOR_BYTES) as u32;
+
+/// Default size of a segment and of a chunk.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 32 << 20;
+/// Smallest segment, for small devices.
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+/// Sectors in the largest segment; a log address has 16 bits for them.
+pub const SEGMENT_SECTORS_MAX: u32 = (SEGMENT_BYTES_DEFAULT / SECTOR_BYTES as u64) as u32;
+/// A device gets segments small enough for this many slots, as far as [`SEGMENT_BYTES_MIN`] allows.
+pub const SLOTS_WANTED_MIN: u64 = 64;
+
+/// Space in front of the first slot of a device: label, its copy and the anchors of the logs.
+pub const DEVICE_HEADER_BYTES: u64 = 1 << 20;
+/// Smallest device that can join a pool.
+pub const DEVICE_BYTES_MIN: u64 = 32 << 20;
+/// Most devices in one pool.
+pub const DEVICES_MAX: usize = 64;
+/// Most copies of a chunk.
+pub const COPIES_MAX: usize = 3;
+/// Most logs in one pool. Each has two anchors in every device's header.
+pub const LOGS_MAX: u16 = 64;
+
+/// Largest volume: 2^38 blocks of 4 KiB.
+pub const VOLUME_BYTES_MAX: u64 = 1 << 50;
+/// Most volumes on a node.
+pub const VOLUMES_MAX: usize = 65_536;
+/// Longest name of a pool or volume, in bytes.
+pub const NAME_BYTES_MAX: usize = 63;
+
+/// Most payload in one batch, in bytes.
+pub const BATCH_PAYLOAD_BYTES_MAX: usize = 512 << 10;
+/// Most bytes of header and record table of one batch.
+pub const BATCH_HEADER_BYTES_MAX: usize = 32 << 10;
+/// Batches of one log that may be on their way to the devices at once.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 8;
+
+/// Largest read or write that the engine takes as one request, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 32 << 20;
+
+/// Default of `--memory`.
+pub const MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
+/// Smallest `--memory` that works.
+pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
+
+const _: () = assert!(BLOCK_BYTES.is_multiple_of(SECTOR_BYTES));
+const _: () = assert!(SEGMENT_BYTES_DEFAULT.is_multiple_of(SEGMENT_BYTES_MIN));
+const _: () = assert!(DEVICE_BYTES_MIN >= DEVICE_HEADER_BYTES + 16 * SEGMENT_BYTES_MIN);
+const _: () = assert!(
+    (BATCH_PAYLOAD_BYTES_MAX + BATCH_HEADER_BYTES_MAX) as u64 <= SEGMENT_BYTES_MIN - 8 * BLOCK_BYTES as u64,
+    "a full batch must fit into the smallest segment behind its header"
+);
+const _: () = assert!(VOLUME_BYTES_MAX / BLOCK_BYTES as u64 <= 1 << 40);

@@ -1,0 +1,70 @@
+//! The result of an operation that somebody else finishes: a one-shot channel inside one core.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+enum State<T> {
+    Pending(Option<Waker>),
+    Done(T),
+    Taken,
+}
+
+/// Waits for the value that the [`Completer`] brings. Dropping it does not cancel the operation.
+///
+/// A completion whose completer was dropped never resolves: it is what a dead process sees of its last I/O.
+#[must_use = "an operation's result must be looked at"]
+pub struct Completion<T>(Rc<RefCell<State<T>>>);
+
+/// Delivers the value of a [`Completion`].
+pub struct Completer<T>(Rc<RefCell<State<T>>>);
+
+/// A connected pair.
+pub fn completion<T>() -> (Completer<T>, Completion<T>) {
+    let state = Rc::new(RefCell::new(State::Pending(None)));
+    (Completer(state.clone()), Completion(state))
+}
+
+impl<T> Completion<T> {
+    /// One that is done already.
+    pub fn ready(value: T) -> Self {
+        Self(Rc::new(RefCell::new(State::Done(value))))
+    }
+}
+
+impl<T> Completer<T> {
+    /// Delivers the value and wakes whoever waits.
+    pub fn complete(self, value: T) {
+        let previous = std::mem::replace(&mut *self.0.borrow_mut(), State::Done(value));
+        if let State::Pending(Some(waker)) = previous {
+            waker.wake();
+        }
+    }
+
+    /// Whether nobody waits for the value any more.
+    pub fn is_abandoned(&self) -> bool {
+        Rc::strong_count(&self.0) == 1
+    }
+}
+
+impl<T> Future for Completion<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let mut state = self.0.borrow_mut();
+        match std::mem::replace(&mut *state, State::Taken) {
+            State::Done(value) => Poll::Ready(value),
+            State::Pending(Some(waker)) if waker.will_wake(context.waker()) => {
+                *state = State::Pending(Some(waker));
+                Poll::Pending
+            }
+            State::Pending(_) => {
+                *state = State::Pending(Some(context.waker().clone()));
+                Poll::Pending
+            }
+            State::Taken => panic!("a completion was polled after it had given its value"),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Disks: files, block devices, and whatever a simulation makes of them.
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::Rc;
+
+use crate::{Buffer, Completion, View};
+
+/// What a path turned out to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DiskKind {
+    /// A regular file.
+    File,
+    /// A block device.
+    Block,
+}
+
+/// Facts that do not change while a disk is open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskGeometry {
+    /// File or block device.
+    pub kind: DiskKind,
+    /// Size in bytes when it was opened.
+    pub size_bytes: u64,
+    /// Offsets, lengths and buffers of I/O are multiples of this many bytes.
+    pub sector_bytes: u32,
+    /// Writes that are not a multiple of this cost more than their size (file system block, physical sector).
+    pub preferred_bytes: u32,
+    /// Whether the operating system calls it a spinning disk, where it says so.
+    pub rotational: Option<bool>,
+    /// Whether the cache of the operating system is bypassed.
+    pub direct: bool,
+}
+
+/// How to open a disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenMode {
+    /// Read only and without the lock, to look at what is there.
+    Probe,
+    /// Read and write, with the exclusive lock; waits until a dying process's I/O has ended.
+    Exclusive,
+    /// Create a file of this many bytes with its space allocated, then as [`OpenMode::Exclusive`].
+    Create {
+        /// Size of the new file.
+        size_bytes: u64,
+    },
+}
+
+/// An open disk. All offsets and lengths are in bytes and multiples of [`DiskGeometry::sector_bytes`].
+///
+/// Operations on one disk are not ordered against each other, except that a [`Disk::flush`] covers every write whose
+/// completion came before the flush was asked for.
+pub trait Disk {
+    /// Its size, alignment and kind.
+    fn geometry(&self) -> &DiskGeometry;
+    /// Fills the whole of `buffer` from `offset`. A short read is an error.
+    fn read(&self, offset: u64, buffer: Buffer) -> Completion<(Buffer, io::Result<()>)>;
+    /// Writes all of `data`, one view behind the other, at `offset`.
+    fn write(&self, offset: u64, data: Vec<View>) -> Completion<io::Result<()>>;
+    /// Makes every completed write survive power loss.
+    fn flush(&self) -> Completion<io::Result<()>>;
+    /// Tells the disk that a range is not needed; its content is undefined afterwards.
+    fn discard(&self, offset: u64, length: u64) -> Completion<io::Result<()>>;
+}
+
+/// A future on one core, boxed for use behind `dyn`.
+pub(crate) type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// Opens disks and looks at paths. None of this is on an I/O path.
+pub trait Disks {
+    /// Opens a file or block device. Two opens of one path in one process share its lock.
+    fn open<'a>(&'a self, path: &'a Path, mode: OpenMode) -> Local<'a, io::Result<Rc<dyn Disk>>>;
+    /// Whether `path` is a directory.
+    fn is_directory(&self, path: &Path) -> io::Result<bool>;
+    /// Free bytes of the file system that holds `path`.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Whether something exists at `path`.
+    fn exists(&self, path: &Path) -> bool;
+    /// Removes a file that this product created.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Block devices of the machine and whether each is in use (mounted, or held by another driver).
+    fn scan(&self) -> io::Result<Vec<(PathBuf, Option<String>)>>;
+}
