@@ -1,1 +1,40 @@
-//! 
+//! The types of Quarry's REST API: what a request asks for and what a node answers.
+//!
+//! What it is: plain data with serde and OpenAPI schemas, shared by the server, the client, the CLI and the
+//! implementation of a node, so that one definition rules them all. What it is not: no transport, no behaviour
+//! of a node, no on-disk format (the catalog has its own records).
+//!
+//! Invariants:
+//! - JSON names are stable: fields are only ever added, words of an enum only ever added.
+//! - Sizes are whole bytes (`*_bytes`), points in time are RFC 3339 in UTC, ids are UUIDs in text form.
+//! - A [`Name`] never looks like an id, so one text can stand for either without doubt.
+//! - Requests refuse unknown fields: a misspelt option is an error, never silently ignored.
+
+#[macro_use]
+mod words;
+
+mod device;
+mod export;
+mod health;
+mod ids;
+mod name;
+mod pool;
+mod problem;
+mod request;
+mod status;
+mod timestamp;
+mod volume;
+
+pub use device::{Device, DeviceClass, DeviceKind, DeviceState};
+pub use export::{CreateExport, Export, ExportState, Protocol, nbd_tcp_uri, nbd_unix_uri};
+pub use health::{Cause, Health, HealthLevel};
+pub use ids::{ExportId, ExportSelector, NodeId};
+pub use name::{InvalidName, Name};
+pub use pool::{Capacity, CreatePool, Pool, PoolDevice, PoolDeviceState, PoolState};
+pub use problem::{Problem, ProblemCode};
+pub use quarry_types::{DeviceId, PoolId, VolumeId};
+pub use request::InvalidRequest;
+pub use status::{ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, Status, VolumesStatus};
+pub use timestamp::Timestamp;
+pub use volume::{CreateVolume, Durability, ResizeVolume, Volume};
+pub use words::UnknownWord;

@@ -1,0 +1,88 @@
+//! Exports: volumes served over a protocol.
+
+use std::net::SocketAddr;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use quarry_types::VolumeId;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{ExportId, Name, Timestamp};
+
+words! {
+    /// How hosts reach an export.
+    pub enum Protocol {
+        /// Network Block Device, over TCP or a unix socket.
+        Nbd = "nbd",
+    }
+}
+
+words! {
+    /// Whether an export can be used.
+    pub enum ExportState {
+        /// Clients can connect.
+        Serving = "serving",
+        /// Intended, but its volume is not there, because its pool is offline.
+        Offline = "offline",
+    }
+}
+
+/// An export as it is now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Export {
+    /// Its id.
+    pub id: ExportId,
+    /// Name of the volume, which is also the name that clients ask for.
+    pub volume: Name,
+    /// Id of the volume.
+    #[schema(value_type = Uuid)]
+    pub volume_id: VolumeId,
+    /// How hosts reach it.
+    pub protocol: Protocol,
+    /// Where clients connect, the preferred one first. Empty only when it is offline.
+    pub uris: Vec<String>,
+    /// Whether it can be used.
+    pub state: ExportState,
+    /// Client sessions open now.
+    pub sessions: u32,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// A request to serve a volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateExport {
+    /// The volume to serve.
+    pub volume: Name,
+    /// How hosts will reach it.
+    pub protocol: Protocol,
+}
+
+/// What the query of an NBD URI may hold without being encoded, slashes kept for legibility.
+const QUERY_VALUE: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// The NBD URI of `volume` on a TCP listener: `nbd://HOST:PORT/VOLUME`.
+pub fn nbd_tcp_uri(address: SocketAddr, volume: &Name) -> String {
+    format!("nbd://{address}/{volume}")
+}
+
+/// The NBD URI of `volume` on a unix socket: `nbd+unix:///VOLUME?socket=PATH`.
+pub fn nbd_unix_uri(socket_path: &str, volume: &Name) -> String {
+    format!("nbd+unix:///{volume}?socket={}", utf8_percent_encode(socket_path, QUERY_VALUE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_are_what_nbd_clients_take() {
+        let name: Name = "vm-17".parse().unwrap();
+        assert_eq!(nbd_tcp_uri("127.0.0.1:10809".parse().unwrap(), &name), "nbd://127.0.0.1:10809/vm-17");
+        assert_eq!(nbd_tcp_uri("[::1]:10809".parse().unwrap(), &name), "nbd://[::1]:10809/vm-17");
+        assert_eq!(nbd_unix_uri("/run/q.sock", &name), "nbd+unix:///vm-17?socket=/run/q.sock");
+        assert_eq!(nbd_unix_uri("/a b/é&", &name), "nbd+unix:///vm-17?socket=/a%20b/%C3%A9%26");
+    }
+}

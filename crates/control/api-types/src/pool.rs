@@ -1,0 +1,188 @@
+//! Pools: devices that hold one body of data together.
+
+use quarry_types::limits::{COPIES_MAX, DEVICES_MAX};
+use quarry_types::{DeviceId, PoolId};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{DeviceClass, DeviceKind, InvalidRequest, Name, Timestamp};
+
+words! {
+    /// Whether a pool serves, and how well protected it is.
+    pub enum PoolState {
+        /// Every device answers; everything has its copies.
+        Online = "online",
+        /// It serves, but a device is missing or failed, or copies are; see `reasons`.
+        Degraded = "degraded",
+        /// It does not serve; see `reasons`.
+        Offline = "offline",
+    }
+}
+
+words! {
+    /// Whether a member device takes part.
+    pub enum PoolDeviceState {
+        /// It takes part.
+        Online = "online",
+        /// It answers, but it has failed a read, a write or a flush; nothing new is placed on it.
+        Suspect = "suspect",
+        /// It was not found when the pool was opened.
+        Missing = "missing",
+        /// It no longer answers.
+        Failed = "failed",
+    }
+}
+
+/// A pool as it is now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Pool {
+    /// Its id, which is in the label of every device.
+    #[schema(value_type = Uuid)]
+    pub id: PoolId,
+    /// Its name, unique on the node.
+    pub name: Name,
+    /// On how many distinct devices everything is kept.
+    #[schema(minimum = 1, maximum = 3)]
+    pub copies: u8,
+    /// Whether it serves.
+    pub state: PoolState,
+    /// Why the state is not `online`: sentences for people, the worst first.
+    pub reasons: Vec<String>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its members, missing ones included, in the order in which they joined.
+    pub devices: Vec<PoolDevice>,
+    /// How full it is.
+    pub capacity: Capacity,
+    /// Size of a segment, the unit of allocation, in bytes.
+    pub segment_bytes: u64,
+    /// How many logs it has: its volumes are spread over them.
+    pub logs: u16,
+    /// How many volumes it holds.
+    pub volumes: u64,
+}
+
+/// A member of a pool.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PoolDevice {
+    /// Id from its label.
+    #[schema(value_type = Uuid)]
+    pub id: DeviceId,
+    /// Absolute path at which it was opened, or last seen.
+    pub path: String,
+    /// How it is reached.
+    pub kind: DeviceKind,
+    /// What it is made of.
+    pub class: DeviceClass,
+    /// Whether it takes part.
+    pub state: PoolDeviceState,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Bytes that hold segments now.
+    pub used_bytes: u64,
+}
+
+/// How full a pool is. `used + free + reserved = total`, in bytes of the devices, every copy counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Capacity {
+    /// What the devices offer behind their labels.
+    pub total_bytes: u64,
+    /// Held by segments, dead blocks that are not yet cleaned included.
+    pub used_bytes: u64,
+    /// Open to new segments.
+    pub free_bytes: u64,
+    /// Kept back so that cleaning, checkpoints and deletes still work when the pool is full.
+    pub reserved_bytes: u64,
+    /// How much volume data still fits with the pool's copies: what an operator plans with.
+    pub available_bytes: u64,
+}
+
+/// A request for a new pool.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePool {
+    /// Its name, unique on the node.
+    pub name: Name,
+    /// Absolute paths on the node: files, directories or block devices, at least one for each copy.
+    #[schema(min_items = 1, max_items = 64)]
+    pub devices: Vec<String>,
+    /// On how many distinct devices everything is kept.
+    #[serde(default = "one_copy")]
+    #[schema(minimum = 1, maximum = 3, default = 1)]
+    pub copies: u8,
+    /// Take devices that have something on them, which is lost. Never takes a device of a pool open here.
+    #[serde(default)]
+    #[schema(default = false)]
+    pub force: bool,
+}
+
+const _: () = assert!(COPIES_MAX == 3 && DEVICES_MAX == 64, "the schema and the messages say 3 and 64");
+
+fn one_copy() -> u8 {
+    1
+}
+
+impl CreatePool {
+    /// Checks all that can be judged without looking at a device.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        if !(1..=COPIES_MAX).contains(&usize::from(self.copies)) {
+            return Err(InvalidRequest::new("copies", format!("{} is not between 1 and 3", self.copies)));
+        }
+        if self.devices.is_empty() || self.devices.len() > DEVICES_MAX {
+            let message = format!("a pool has 1 to 64 devices, not {}", self.devices.len());
+            return Err(InvalidRequest::new("devices", message));
+        }
+        if self.devices.len() < usize::from(self.copies) {
+            let (copies, devices) = (self.copies, self.devices.len());
+            let message = format!("{copies} copies need {copies} distinct devices, only {devices} given");
+            return Err(InvalidRequest::new("devices", message));
+        }
+        if let Some(path) = self.devices.iter().find(|path| !path.starts_with('/') || path.contains('\0')) {
+            return Err(InvalidRequest::new(
+                "devices",
+                format!("'{}' is not an absolute path", path.escape_debug()),
+            ));
+        }
+        let mut sorted: Vec<_> = self.devices.iter().collect();
+        sorted.sort_unstable();
+        match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(InvalidRequest::new("devices", format!("'{}' is given twice", pair[0]))),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(devices: &[&str], copies: u8) -> CreatePool {
+        let devices = devices.iter().map(|&path| path.to_owned()).collect();
+        CreatePool { name: "p".parse().unwrap(), devices, copies, force: false }
+    }
+
+    #[test]
+    fn a_request_is_checked_before_any_device_is_touched() {
+        assert_eq!(request(&["/a", "/b"], 2).check(), Ok(()));
+        for (bad, field, part) in [
+            (request(&["/a"], 0), "copies", "between 1 and 3"),
+            (request(&["/a"], 4), "copies", "between 1 and 3"),
+            (request(&[], 1), "devices", "1 to 64 devices"),
+            (request(&["/a"], 2), "devices", "2 copies need 2 distinct devices"),
+            (request(&["a"], 1), "devices", "not an absolute path"),
+            (request(&["/a", "/b", "/a"], 1), "devices", "'/a' is given twice"),
+        ] {
+            let error = bad.check().unwrap_err();
+            assert_eq!(error.field, field);
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn copies_and_force_have_defaults_and_a_misspelt_option_is_refused() {
+        let request: CreatePool = serde_json::from_str(r#"{"name":"p","devices":["/a"]}"#).unwrap();
+        assert_eq!((request.copies, request.force), (1, false));
+        let misspelt = serde_json::from_str::<CreatePool>(r#"{"name":"p","devices":["/a"],"copys":2}"#);
+        assert!(misspelt.unwrap_err().to_string().contains("copys"));
+    }
+}

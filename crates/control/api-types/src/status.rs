@@ -1,0 +1,87 @@
+//! A node in one page.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{Health, NodeId};
+
+/// A node as it is now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// The node.
+    pub node_id: NodeId,
+    /// Version of the daemon.
+    pub version: String,
+    /// Seconds since the daemon began to serve.
+    pub uptime_s: u64,
+    /// Cores of the data plane.
+    pub cores: u16,
+    /// Memory of the data plane.
+    pub memory: MemoryStatus,
+    /// Every address on which the node listens.
+    pub listeners: Vec<ListenerStatus>,
+    /// Pools in sum.
+    pub pools: PoolsStatus,
+    /// Volumes in sum.
+    pub volumes: VolumesStatus,
+    /// How many exports there are.
+    pub exports: u64,
+    /// How well the node is, with the causes.
+    pub health: Health,
+}
+
+/// Memory of the data plane against its budget (`--memory`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct MemoryStatus {
+    /// The most that maps, buffers and caches may take.
+    pub budget_bytes: u64,
+    /// What they take now.
+    pub used_bytes: u64,
+}
+
+words! {
+    /// What a listening address speaks.
+    pub enum ListenerProtocol {
+        /// This REST API.
+        Api = "api",
+        /// Network Block Device.
+        Nbd = "nbd",
+    }
+}
+
+/// One address on which the node listens.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ListenerStatus {
+    /// What it speaks.
+    pub protocol: ListenerProtocol,
+    /// `HOST:PORT`, or the path of a unix socket.
+    pub address: String,
+    /// Connections open now.
+    pub connections: u32,
+}
+
+/// Pools of the node in sum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct PoolsStatus {
+    /// How many are online.
+    pub online: u64,
+    /// How many are degraded.
+    pub degraded: u64,
+    /// How many are offline.
+    pub offline: u64,
+    /// Sum of their total space, in bytes of the devices, every copy counted.
+    pub total_bytes: u64,
+    /// Sum of their used space, counted alike.
+    pub used_bytes: u64,
+}
+
+/// Volumes of the node in sum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct VolumesStatus {
+    /// How many there are.
+    pub count: u64,
+    /// Sum of the sizes that hosts see.
+    pub size_bytes: u64,
+    /// Sum of what is mapped, copies not counted.
+    pub used_bytes: u64,
+}

@@ -1,0 +1,51 @@
+//! Points in time.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A point in time in UTC, in JSON as RFC 3339 with milliseconds at most, for example `2026-11-20T09:30:00Z`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String, format = DateTime, example = "2026-11-20T09:30:00Z")]
+pub struct Timestamp(jiff::Timestamp);
+
+impl Timestamp {
+    /// The point `ms` milliseconds after 1970-01-01T00:00:00Z. What lies beyond the year 9999 becomes its end: a
+    /// broken clock must not take the control plane down.
+    pub fn from_unix_ms(ms: u64) -> Self {
+        let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+        Self(jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::MAX))
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z; 0 for anything earlier.
+    pub fn unix_ms(self) -> u64 {
+        u64::try_from(self.0.as_millisecond()).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_rfc_3339_and_survives_json() {
+        let moment = Timestamp::from_unix_ms(1_795_167_000_250);
+        assert_eq!(moment.unix_ms(), 1_795_167_000_250);
+        let json = serde_json::to_string(&moment).unwrap();
+        assert_eq!(json, "\"2026-11-20T09:30:00.25Z\"");
+        assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), moment);
+    }
+
+    #[test]
+    fn an_absurd_clock_is_cut_to_the_last_year() {
+        assert!(Timestamp::from_unix_ms(u64::MAX).to_string().starts_with("9999-12-30"));
+    }
+}

@@ -1,0 +1,148 @@
+//! Volumes: thin block devices carved out of a pool.
+
+use quarry_types::limits::VOLUME_BYTES_MAX;
+use quarry_types::{ByteSize, SECTOR_BYTES, VolumeId};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{InvalidRequest, Name};
+
+words! {
+    /// When an acknowledged write has become safe.
+    #[derive(Default)]
+    pub enum Durability {
+        /// Survives the death of the daemon; a flush makes it survive power loss.
+        #[default]
+        Flush = "flush",
+        /// Survives power loss at once.
+        Always = "always",
+    }
+}
+
+impl From<quarry_types::Durability> for Durability {
+    fn from(durability: quarry_types::Durability) -> Self {
+        match durability {
+            quarry_types::Durability::Flush => Self::Flush,
+            quarry_types::Durability::Always => Self::Always,
+        }
+    }
+}
+
+impl From<Durability> for quarry_types::Durability {
+    fn from(durability: Durability) -> Self {
+        match durability {
+            Durability::Flush => Self::Flush,
+            Durability::Always => Self::Always,
+        }
+    }
+}
+
+/// A volume as it is now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Volume {
+    /// Its id, for ever.
+    #[schema(value_type = Uuid)]
+    pub id: VolumeId,
+    /// Its name, unique on the node; an export carries the same one.
+    pub name: Name,
+    /// The pool that holds it.
+    pub pool: Name,
+    /// What hosts see, in bytes.
+    pub size_bytes: u64,
+    /// When an acknowledged write is safe.
+    pub durability: Durability,
+    /// Bytes that are mapped, copies not counted: what it takes from the pool's available space.
+    pub used_bytes: u64,
+    /// Its natural unit of reads and writes, in bytes; 512 works too.
+    pub block_bytes: u32,
+    /// The core of the node that serves it.
+    pub core: u16,
+    /// Whether an export serves it.
+    pub exported: bool,
+}
+
+/// A request for a new volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateVolume {
+    /// Its name, unique on the node.
+    pub name: Name,
+    /// The pool to carve it from.
+    pub pool: Name,
+    /// What hosts will see, in bytes: a multiple of 512, up to 1 PiB.
+    #[schema(minimum = 512, multiple_of = 512, example = 21474836480u64)]
+    pub size_bytes: u64,
+    /// When an acknowledged write is safe.
+    #[serde(default)]
+    pub durability: Durability,
+}
+
+impl CreateVolume {
+    /// Checks all that can be judged without asking the pool.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        check_size(self.size_bytes)
+    }
+}
+
+/// A request for another size of a volume, under I/O.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResizeVolume {
+    /// The new size in bytes: a multiple of 512, up to 1 PiB.
+    #[schema(minimum = 512, multiple_of = 512, example = 42949672960u64)]
+    pub size_bytes: u64,
+}
+
+impl ResizeVolume {
+    /// Checks all that can be judged without asking the pool.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        check_size(self.size_bytes)
+    }
+}
+
+fn check_size(size_bytes: u64) -> Result<(), InvalidRequest> {
+    let message = if size_bytes == 0 {
+        "a volume cannot be empty".to_owned()
+    } else if !size_bytes.is_multiple_of(SECTOR_BYTES as u64) {
+        format!("{size_bytes} is not a multiple of {SECTOR_BYTES} bytes")
+    } else if size_bytes > VOLUME_BYTES_MAX {
+        format!("{} is more than the largest volume, {}", ByteSize(size_bytes), ByteSize(VOLUME_BYTES_MAX))
+    } else {
+        return Ok(());
+    };
+    Err(InvalidRequest::new("size_bytes", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_whole_sectors_within_the_limit() {
+        for good in [512, 4096, 1 << 30, VOLUME_BYTES_MAX] {
+            assert_eq!(ResizeVolume { size_bytes: good }.check(), Ok(()));
+        }
+        for (bad, part) in
+            [(0, "empty"), (1000, "multiple of 512"), (VOLUME_BYTES_MAX + 512, "largest volume")]
+        {
+            let error = ResizeVolume { size_bytes: bad }.check().unwrap_err();
+            assert!(error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn durability_is_the_same_word_everywhere() {
+        for &durability in Durability::ALL {
+            let base = quarry_types::Durability::from(durability);
+            assert_eq!(Durability::from(base), durability);
+            assert_eq!(serde_json::to_value(base).unwrap(), durability.as_str());
+            assert_eq!(serde_json::to_value(durability).unwrap(), durability.as_str());
+            assert_eq!(durability.as_str().parse(), Ok(durability));
+        }
+        assert_eq!(Durability::default(), Durability::from(quarry_types::Durability::default()));
+        assert_eq!(
+            "never".parse::<Durability>().unwrap_err().to_string(),
+            "'never' is not one of: flush, always"
+        );
+    }
+}
