@@ -80,6 +80,11 @@ pub trait Disks {
     fn exists(&self, path: &Path) -> bool;
     /// Removes a file that this product created.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Block devices of the machine and whether each is in use (mounted, or held by another driver).
+    /// The one name of what `path` leads to: absolute, without symbolic links, so that two paths to one file or block
+    /// device compare equal. Where a world has no links, the path itself.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_path_buf())
+    }
+    /// Block devices of the machine, by canonical path, and whether each is in use (mounted, or held by another driver).
     fn scan(&self) -> io::Result<Vec<(PathBuf, Option<String>)>>;
 }
