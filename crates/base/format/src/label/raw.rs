@@ -1,0 +1,223 @@
+//! The bytes of a label: docs/format/device.md, field by field.
+
+use std::mem::{offset_of, size_of};
+
+use quarry_types::limits::{DEVICES_MAX, NAME_BYTES_MAX};
+use quarry_types::{DeviceId, PoolId};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{DeviceClass, GRANULE_BYTES, Label, LabelError, LabelRule, LabelState, Member};
+
+/// Size of a label.
+pub const LABEL_BYTES: usize = 16 << 10;
+/// First bytes of a label.
+pub const LABEL_MAGIC: [u8; 8] = *b"QUARRYDV";
+/// The version that is written and read.
+pub const LABEL_VERSION: u32 = 1;
+/// Longest path of a member that is kept whole, in bytes.
+pub const PATH_BYTES_MAX: usize = 200;
+
+const ELLIPSIS: &str = "…";
+const FLAG_CREATED_FILE: u8 = 1;
+const NAME_FIELD_BYTES: usize = 64;
+const CHECKSUM_OFFSET: usize = offset_of!(RawLabel, checksum);
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct RawLabel {
+    pub magic: [u8; 8],
+    pub version: U32,
+    pub checksum: U32,
+    pub sequence: U64,
+    pub state: u8,
+    pub copies: u8,
+    pub device_index: U16,
+    pub member_count: U16,
+    pub pool_name_length: U16,
+    pub pool: [u8; 16],
+    pub device: [u8; 16],
+    pub created_ms: U64,
+    pub segment_bytes: U64,
+    pub granule_bytes: U32,
+    pub reserved: [u8; 12],
+    pub pool_name: [u8; NAME_FIELD_BYTES],
+    pub reserved_2: [u8; 352],
+    pub members: [RawMember; DEVICES_MAX],
+    pub reserved_3: [u8; 512],
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct RawMember {
+    pub device: [u8; 16],
+    pub size_bytes: U64,
+    pub slots: U32,
+    pub sector_bytes: U32,
+    pub index: U16,
+    pub class: u8,
+    pub flags: u8,
+    pub path_length: U16,
+    pub reserved: [u8; 2],
+    pub path: [u8; PATH_BYTES_MAX],
+}
+
+const _: () = assert!(size_of::<RawLabel>() == LABEL_BYTES);
+const _: () = assert!(offset_of!(RawLabel, members) == 512 && size_of::<RawMember>() == 240);
+const _: () = assert!(NAME_BYTES_MAX <= NAME_FIELD_BYTES);
+
+/// CRC-32C (Castagnoli, RFC 3720 section 12.1) of the label with its checksum field as zeroes.
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    digest.update(&bytes[..CHECKSUM_OFFSET]);
+    digest.update(&[0; size_of::<U32>()]);
+    digest.update(&bytes[CHECKSUM_OFFSET + size_of::<U32>()..]);
+    digest.finalize() as u32
+}
+
+impl Label {
+    /// The [`LABEL_BYTES`] bytes that are stored.
+    ///
+    /// # Panics
+    /// When the label breaks a [`LabelRule`]: callers check what people give them.
+    pub fn encode(&self) -> Vec<u8> {
+        if let Err(rule) = self.check() {
+            panic!("a label to be written breaks a rule: {rule}");
+        }
+        let mut raw = RawLabel::new_zeroed();
+        raw.magic = LABEL_MAGIC;
+        raw.version = LABEL_VERSION.into();
+        raw.sequence = self.sequence.into();
+        raw.state = state_to_byte(self.state);
+        raw.copies = self.copies;
+        raw.device_index = self.device_index.into();
+        raw.member_count = (self.members.len() as u16).into();
+        raw.pool_name_length = (self.pool_name.len() as u16).into();
+        raw.pool = self.pool.to_bytes();
+        raw.device = self.own().device.to_bytes();
+        raw.created_ms = self.created_ms.into();
+        raw.segment_bytes = self.segment_bytes.into();
+        raw.granule_bytes = GRANULE_BYTES.into();
+        raw.pool_name[..self.pool_name.len()].copy_from_slice(self.pool_name.as_bytes());
+        for (raw, member) in raw.members.iter_mut().zip(&self.members) {
+            *raw = encode_member(member);
+        }
+        raw.checksum = checksum(raw.as_bytes()).into();
+        raw.as_bytes().to_vec()
+    }
+
+    /// Reads a label from the first [`LABEL_BYTES`] of `bytes`.
+    ///
+    /// The version is looked at before the checksum, whose place a newer version may have moved.
+    pub fn decode(bytes: &[u8]) -> Result<Self, LabelError> {
+        let (raw, _) =
+            RawLabel::ref_from_prefix(bytes).map_err(|_| LabelError::Length { length: bytes.len() })?;
+        if raw.magic != LABEL_MAGIC {
+            return Err(LabelError::Magic);
+        }
+        if raw.version.get() != LABEL_VERSION {
+            return Err(LabelError::Version { found: raw.version.get() });
+        }
+        let (found, computed) = (raw.checksum.get(), checksum(raw.as_bytes()));
+        if found != computed {
+            return Err(LabelError::Checksum { found, computed });
+        }
+        decode_checked(raw).map_err(|rule| LabelError::Invalid { rule })
+    }
+}
+
+fn decode_checked(raw: &RawLabel) -> Result<Label, LabelRule> {
+    let members = raw.members.get(..usize::from(raw.member_count.get())).ok_or(LabelRule::MemberCount)?;
+    let name = raw.pool_name.get(..usize::from(raw.pool_name_length.get())).ok_or(LabelRule::PoolName)?;
+    if raw.granule_bytes.get() != GRANULE_BYTES {
+        return Err(LabelRule::Granule);
+    }
+    let label = Label {
+        sequence: raw.sequence.get(),
+        state: state_from_byte(raw.state).ok_or(LabelRule::State)?,
+        pool: PoolId::from_bytes(raw.pool),
+        pool_name: str::from_utf8(name).map_err(|_| LabelRule::PoolName)?.to_owned(),
+        copies: raw.copies,
+        segment_bytes: raw.segment_bytes.get(),
+        created_ms: raw.created_ms.get(),
+        device_index: raw.device_index.get(),
+        members: members.iter().map(decode_member).collect(),
+    };
+    label.check()?;
+    if label.own().device.to_bytes() != raw.device {
+        return Err(LabelRule::NotAMember);
+    }
+    Ok(label)
+}
+
+fn encode_member(member: &Member) -> RawMember {
+    let mut raw = RawMember::new_zeroed();
+    let path = shorten(&member.path);
+    raw.device = member.device.to_bytes();
+    raw.size_bytes = member.size_bytes.into();
+    raw.slots = member.slots.into();
+    raw.sector_bytes = member.sector_bytes.into();
+    raw.index = member.index.into();
+    raw.class = class_to_byte(member.class);
+    raw.flags = if member.created_file { FLAG_CREATED_FILE } else { 0 };
+    raw.path_length = (path.len() as u16).into();
+    raw.path[..path.len()].copy_from_slice(path.as_bytes());
+    raw
+}
+
+/// Never fails for the sake of the path, which is only a hint.
+fn decode_member(raw: &RawMember) -> Member {
+    let path = &raw.path[..usize::from(raw.path_length.get()).min(PATH_BYTES_MAX)];
+    Member {
+        device: DeviceId::from_bytes(raw.device),
+        index: raw.index.get(),
+        size_bytes: raw.size_bytes.get(),
+        slots: raw.slots.get(),
+        sector_bytes: raw.sector_bytes.get(),
+        class: class_from_byte(raw.class),
+        created_file: raw.flags & FLAG_CREATED_FILE != 0,
+        path: String::from_utf8_lossy(path).into_owned(),
+    }
+}
+
+/// The path, or an ellipsis and its end when it is too long: a label never names another path than the one meant.
+fn shorten(path: &str) -> String {
+    if path.len() <= PATH_BYTES_MAX {
+        return path.to_owned();
+    }
+    let start = path.ceil_char_boundary(path.len() - (PATH_BYTES_MAX - ELLIPSIS.len()));
+    format!("{ELLIPSIS}{}", &path[start..])
+}
+
+fn state_to_byte(state: LabelState) -> u8 {
+    match state {
+        LabelState::Forming => 1,
+        LabelState::Ready => 2,
+        LabelState::Ended => 3,
+    }
+}
+
+fn state_from_byte(byte: u8) -> Option<LabelState> {
+    [LabelState::Forming, LabelState::Ready, LabelState::Ended]
+        .into_iter()
+        .find(|&state| state_to_byte(state) == byte)
+}
+
+fn class_to_byte(class: DeviceClass) -> u8 {
+    match class {
+        DeviceClass::Unknown => 0,
+        DeviceClass::Pmem => 1,
+        DeviceClass::Nvme => 2,
+        DeviceClass::Ssd => 3,
+        DeviceClass::Hdd => 4,
+        DeviceClass::Object => 5,
+    }
+}
+
+/// A class is advice: one that a later program added reads as unknown.
+fn class_from_byte(byte: u8) -> DeviceClass {
+    [DeviceClass::Pmem, DeviceClass::Nvme, DeviceClass::Ssd, DeviceClass::Hdd, DeviceClass::Object]
+        .into_iter()
+        .find(|&class| class_to_byte(class) == byte)
+        .unwrap_or(DeviceClass::Unknown)
+}
