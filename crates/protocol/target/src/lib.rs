@@ -1,1 +1,30 @@
-//! 
+//! What every protocol shares: the node's table of exported volumes, the sessions that use them, the signal to stop, and
+//! the way of a connection to the core that owns its volume.
+//!
+//! What it is: [`Exports`], one table for all cores, behind one lock that no I/O takes; [`Session`], the membership of
+//! one connection in it; [`Stop`]; and two traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its
+//! volumes and its cores. What it is not: no protocol, no socket, no storage.
+//!
+//! Invariants:
+//! - An export that a session has bound cannot be removed: [`Exports::remove`] and [`Session::bind`] take the same lock.
+//! - A connection exists as long as its [`Session`] lives; dropping it is how it leaves, on whichever core that is.
+//! - At most [`limits::SESSIONS_MAX`] sessions and [`limits::EXPORTS_MAX`] exports exist on a node.
+//! - The size in the table is a snapshot for negotiation; the volume itself is the authority while I/O runs.
+
+mod counters;
+mod error;
+mod exports;
+mod hand_over;
+pub mod limits;
+mod session;
+mod stop;
+
+#[cfg(test)]
+mod tests;
+
+pub use counters::{Counters, Traffic};
+pub use error::{AdmitError, ExportError};
+pub use exports::{Export, Exports};
+pub use hand_over::{HandOver, Volumes};
+pub use session::{Session, SessionId, SessionInfo};
+pub use stop::{Stop, Stopped};

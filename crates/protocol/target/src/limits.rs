@@ -1,0 +1,10 @@
+//! The bounds of what a node exports and whom it serves.
+
+/// Most connections to one node, of all protocols, those that still negotiate among them.
+pub const SESSIONS_MAX: usize = 1024;
+/// Most exports of one node.
+pub const EXPORTS_MAX: usize = quarry_types::limits::VOLUMES_MAX;
+/// Longest name of an export, in bytes.
+pub const EXPORT_NAME_BYTES_MAX: usize = 255;
+
+const _: () = assert!(EXPORT_NAME_BYTES_MAX >= quarry_types::limits::NAME_BYTES_MAX);
