@@ -1,1 +1,27 @@
-//! 
+//! What a node is meant to have: its own id, the pools that it opens and the exports that it serves.
+//!
+//! What it is: the trait [`Catalog`] and its implementation for a node on its own, [`RedbCatalog`], one redb file
+//! in the data directory. A cluster will bring another implementation over etcd. What it is not: the truth about
+//! data. Volumes, snapshots and what is where are on the pool's devices; the catalog only remembers which devices
+//! to open, so a lost catalog loses no data.
+//!
+//! Invariants:
+//! - A commit that returned `Ok` survives power loss; one that failed, or was cut off, has changed all or nothing.
+//! - Every record carries the version of its form. A catalog written by a newer Quarry is refused, not guessed at.
+//! - One process at a time has the catalog open.
+//! - Calls block on the disk. On an async runtime they belong on a thread for blocking work.
+
+mod catalog;
+mod codec;
+mod error;
+mod file;
+mod record;
+mod redb_catalog;
+
+pub use catalog::{Catalog, Change};
+pub use error::{CatalogError, Result};
+pub use record::{DeviceRecord, ExportRecord, NodeRecord, PoolRecord};
+pub use redb_catalog::RedbCatalog;
+
+#[cfg(test)]
+mod crash_tests;

@@ -1,0 +1,41 @@
+//! The seam: intended state behind a trait.
+
+use quarry_api_types::{ExportId, PoolId};
+
+use crate::{ExportRecord, NodeRecord, PoolRecord, Result};
+
+/// One step of a transaction. A put replaces the record with the same id; deleting what is not there is no error.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Remember the node.
+    PutNode(NodeRecord),
+    /// Remember a pool.
+    PutPool(PoolRecord),
+    /// Forget a pool.
+    DeletePool(PoolId),
+    /// Remember an export.
+    PutExport(ExportRecord),
+    /// Forget an export.
+    DeleteExport(ExportId),
+}
+
+/// Intended state, durable.
+pub trait Catalog: Send + Sync {
+    /// The node, once it has been put.
+    fn node(&self) -> Result<Option<NodeRecord>>;
+
+    /// One pool.
+    fn pool(&self, id: PoolId) -> Result<Option<PoolRecord>>;
+
+    /// Every pool, sorted by name.
+    fn pools(&self) -> Result<Vec<PoolRecord>>;
+
+    /// One export.
+    fn export(&self, id: ExportId) -> Result<Option<ExportRecord>>;
+
+    /// Every export, sorted by volume name, then by protocol.
+    fn exports(&self) -> Result<Vec<ExportRecord>>;
+
+    /// Makes all changes, in order, or none of them; durable when it returns `Ok`.
+    fn commit(&self, changes: &[Change]) -> Result<()>;
+}

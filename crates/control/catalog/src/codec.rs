@@ -1,0 +1,84 @@
+//! Records as bytes: JSON in an envelope that carries a version, legible with any tool when things go wrong.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The version of the catalog and of each record that this code writes, and the highest that it reads.
+pub(crate) const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    version: u32,
+    record: &'a T,
+}
+
+#[derive(Deserialize)]
+struct VersionOnly {
+    version: u32,
+}
+
+#[derive(Deserialize)]
+struct Opened<T> {
+    record: T,
+}
+
+/// Why bytes are not a record.
+#[derive(Debug)]
+pub(crate) enum DecodeError {
+    Corrupt(String),
+    Newer(u32),
+}
+
+pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    serde_json::to_vec(&Envelope { version: VERSION, record })
+        .expect("records hold texts and numbers only, which JSON can always hold")
+}
+
+/// The version is read before anything else, so that a newer record is not mistaken for a damaged one.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let corrupt = |error: serde_json::Error| DecodeError::Corrupt(error.to_string());
+    let VersionOnly { version } = serde_json::from_slice(bytes).map_err(corrupt)?;
+    if version > VERSION {
+        return Err(DecodeError::Newer(version));
+    }
+    let opened: Opened<T> = serde_json::from_slice(bytes).map_err(corrupt)?;
+    Ok(opened.record)
+}
+
+#[cfg(test)]
+mod tests {
+    use quarry_api_types::{ExportId, Protocol, Timestamp, VolumeId};
+
+    use super::*;
+    use crate::ExportRecord;
+
+    #[test]
+    fn the_form_of_a_record_is_fixed() {
+        let record = ExportRecord {
+            id: ExportId::from_random(1),
+            volume_id: VolumeId::from_random(2),
+            volume: "vm-17".parse().unwrap(),
+            protocol: Protocol::Nbd,
+            created: Timestamp::from_unix_ms(1_795_167_000_000),
+        };
+        let bytes = encode(&record);
+        assert_eq!(
+            String::from_utf8(bytes.clone()).unwrap(),
+            "{\"version\":1,\"record\":{\"id\":\"00000000-0000-4000-8000-000000000001\",\
+             \"volume_id\":\"00000000-0000-4000-8000-000000000002\",\"volume\":\"vm-17\",\"protocol\":\"nbd\",\
+             \"created\":\"2026-11-20T09:30:00Z\"}}"
+        );
+        assert_eq!(decode::<ExportRecord>(&bytes).unwrap(), record);
+    }
+
+    #[test]
+    fn newer_and_damaged_records_are_told_apart() {
+        let newer = br#"{"version":2,"record":{"what":"ever"}}"#;
+        assert!(matches!(decode::<ExportRecord>(newer), Err(DecodeError::Newer(2))));
+        for damaged in
+            [&b""[..], b"{", b"\xff\xfe", b"{}", br#"{"version":1}"#, br#"{"version":1,"record":{}}"#]
+        {
+            assert!(matches!(decode::<ExportRecord>(damaged), Err(DecodeError::Corrupt(_))), "{damaged:?}");
+        }
+    }
+}

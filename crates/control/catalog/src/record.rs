@@ -1,0 +1,52 @@
+//! What the catalog remembers.
+
+use quarry_api_types::{DeviceId, ExportId, Name, NodeId, PoolId, Protocol, Timestamp, VolumeId};
+use serde::{Deserialize, Serialize};
+
+/// The node itself. There is one at most.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// Its id, made at its first start.
+    pub id: NodeId,
+    /// When that was.
+    pub created: Timestamp,
+}
+
+/// A pool that the node opens when it starts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PoolRecord {
+    /// Its id; the labels of its devices name the same one.
+    pub id: PoolId,
+    /// Its name.
+    pub name: Name,
+    /// Its copies, so that a pool none of whose devices answers can still be described.
+    pub copies: u8,
+    /// Where to look for its members, in the order in which they joined.
+    pub devices: Vec<DeviceRecord>,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// A member of a pool.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeviceRecord {
+    /// Its id; its label names the same one.
+    pub id: DeviceId,
+    /// The absolute path at which it was last seen.
+    pub path: String,
+}
+
+/// An export that the node serves.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ExportRecord {
+    /// Its id.
+    pub id: ExportId,
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// The volume's name, so that an export whose pool is offline can still be described.
+    pub volume: Name,
+    /// Over what it is served.
+    pub protocol: Protocol,
+    /// When it was made.
+    pub created: Timestamp,
+}

@@ -1,0 +1,194 @@
+//! The catalog of a node on its own: one redb file.
+
+use std::path::{Path, PathBuf};
+
+use quarry_api_types::{ExportId, PoolId};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
+};
+use serde::de::DeserializeOwned;
+
+use crate::codec::{self, DecodeError, VERSION};
+use crate::{Catalog, CatalogError, Change, ExportRecord, NodeRecord, PoolRecord, Result, file};
+
+type Table = TableDefinition<'static, &'static str, &'static [u8]>;
+
+const META: TableDefinition<'static, &'static str, u32> = TableDefinition::new("meta");
+const META_VERSION: &str = "version";
+const NODE: Table = TableDefinition::new("node");
+const NODE_KEY: &str = "self";
+const POOLS: Table = TableDefinition::new("pools");
+const EXPORTS: Table = TableDefinition::new("exports");
+
+/// [`Catalog`] over the file `catalog.redb` of a data directory.
+pub struct RedbCatalog {
+    database: Database,
+    path: PathBuf,
+}
+
+impl RedbCatalog {
+    /// Opens the catalog in `directory`; makes both when they do not exist. Verifies the checksum of every page
+    /// and decodes every record, so that what opens can be read.
+    ///
+    /// # Errors
+    /// [`CatalogError::InUse`], [`CatalogError::Corrupt`], [`CatalogError::Newer`], [`CatalogError::Io`].
+    pub fn open(directory: &Path) -> Result<Self> {
+        let path = file::path_in(directory);
+        let database = file::open_or_create(directory, |new| prepare(new, &path))?;
+        Self::verify(database, path)
+    }
+
+    pub(crate) fn verify(mut database: Database, path: PathBuf) -> Result<Self> {
+        // `false` means that the free-space records were rebuilt, which loses nothing.
+        database.check_integrity().map_err(|error| CatalogError::from_redb("check", path.clone(), error))?;
+        let catalog = Self { database, path };
+        catalog.check_version()?;
+        catalog.node()?;
+        catalog.pools()?;
+        catalog.exports()?;
+        Ok(catalog)
+    }
+
+    fn check_version(&self) -> Result<()> {
+        let transaction = self.begin_read()?;
+        let table = transaction.open_table(META).map_err(|error| self.failed("read", error))?;
+        let found = table.get(META_VERSION).map_err(|error| self.failed("read", error))?;
+        match found.map(|version| version.value()) {
+            Some(VERSION) => Ok(()),
+            Some(found) if found > VERSION => {
+                Err(CatalogError::Newer { path: self.path.clone(), found, supported: VERSION })
+            }
+            other => Err(self.corrupt(format!("version {other:?} is none that ever was"))),
+        }
+    }
+
+    fn begin_read(&self) -> Result<ReadTransaction> {
+        self.database.begin_read().map_err(|error| self.failed("read", error))
+    }
+
+    fn get<T: DeserializeOwned>(&self, table: Table, key: &str) -> Result<Option<T>> {
+        let transaction = self.begin_read()?;
+        let opened = match transaction.open_table(table) {
+            Ok(opened) => opened,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(self.failed("read", error)),
+        };
+        let found = opened.get(key).map_err(|error| self.failed("read", error))?;
+        found.map(|value| self.decode(table, key, value.value())).transpose()
+    }
+
+    fn list<T: DeserializeOwned>(&self, table: Table) -> Result<Vec<T>> {
+        let transaction = self.begin_read()?;
+        let opened = match transaction.open_table(table) {
+            Ok(opened) => opened,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(self.failed("read", error)),
+        };
+        let rows = opened.iter().map_err(|error| self.failed("read", error))?;
+        rows.map(|row| {
+            let (key, value) = row.map_err(|error| self.failed("read", error))?;
+            self.decode(table, key.value(), value.value())
+        })
+        .collect()
+    }
+
+    fn decode<T: DeserializeOwned>(&self, table: Table, key: &str, bytes: &[u8]) -> Result<T> {
+        codec::decode(bytes).map_err(|error| match error {
+            DecodeError::Newer(found) => {
+                CatalogError::Newer { path: self.path.clone(), found, supported: VERSION }
+            }
+            DecodeError::Corrupt(detail) => self.corrupt(format!("{table} {key}: {detail}")),
+        })
+    }
+
+    fn corrupt(&self, detail: String) -> CatalogError {
+        CatalogError::Corrupt { path: self.path.clone(), detail }
+    }
+
+    fn failed(&self, operation: &'static str, error: impl Into<redb::Error>) -> CatalogError {
+        CatalogError::from_redb(operation, self.path.clone(), error)
+    }
+}
+
+impl Catalog for RedbCatalog {
+    fn node(&self) -> Result<Option<NodeRecord>> {
+        self.get(NODE, NODE_KEY)
+    }
+
+    fn pool(&self, id: PoolId) -> Result<Option<PoolRecord>> {
+        self.get(POOLS, &id.to_string())
+    }
+
+    fn pools(&self) -> Result<Vec<PoolRecord>> {
+        let mut pools: Vec<PoolRecord> = self.list(POOLS)?;
+        pools.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(pools)
+    }
+
+    fn export(&self, id: ExportId) -> Result<Option<ExportRecord>> {
+        self.get(EXPORTS, &id.to_string())
+    }
+
+    fn exports(&self) -> Result<Vec<ExportRecord>> {
+        let mut exports: Vec<ExportRecord> = self.list(EXPORTS)?;
+        exports.sort_by(|a, b| (&a.volume, a.protocol).cmp(&(&b.volume, b.protocol)));
+        Ok(exports)
+    }
+
+    fn commit(&self, changes: &[Change]) -> Result<()> {
+        let transaction = begin_write(&self.database).map_err(|error| self.failed("write", error))?;
+        for change in changes {
+            apply(&transaction, change).map_err(|error| self.failed("write", error))?;
+        }
+        transaction.commit().map_err(|error| self.failed("write", error))
+    }
+}
+
+/// Two-phase commit: the new state is durable before the one word that makes it count is written. Quick repair
+/// makes a start after a crash as fast as any other.
+fn begin_write(database: &Database) -> std::result::Result<WriteTransaction, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_two_phase_commit(true);
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
+
+/// Puts what makes an empty database a catalog.
+pub(crate) fn prepare(database: &Database, path: &Path) -> Result<()> {
+    let write = || -> std::result::Result<(), redb::Error> {
+        let transaction = begin_write(database)?;
+        transaction.open_table(META)?.insert(META_VERSION, VERSION)?;
+        Ok(transaction.commit()?)
+    };
+    write().map_err(|error| CatalogError::from_redb("create", path.to_owned(), error))
+}
+
+fn apply(transaction: &WriteTransaction, change: &Change) -> std::result::Result<(), redb::Error> {
+    match change {
+        Change::PutNode(record) => put(transaction, NODE, NODE_KEY, &codec::encode(record)),
+        Change::PutPool(record) => put(transaction, POOLS, &record.id.to_string(), &codec::encode(record)),
+        Change::DeletePool(id) => delete(transaction, POOLS, &id.to_string()),
+        Change::PutExport(record) => {
+            put(transaction, EXPORTS, &record.id.to_string(), &codec::encode(record))
+        }
+        Change::DeleteExport(id) => delete(transaction, EXPORTS, &id.to_string()),
+    }
+}
+
+fn put(
+    transaction: &WriteTransaction,
+    table: Table,
+    key: &str,
+    value: &[u8],
+) -> std::result::Result<(), redb::Error> {
+    transaction.open_table(table)?.insert(key, value)?;
+    Ok(())
+}
+
+fn delete(transaction: &WriteTransaction, table: Table, key: &str) -> std::result::Result<(), redb::Error> {
+    transaction.open_table(table)?.remove(key)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

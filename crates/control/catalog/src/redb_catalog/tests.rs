@@ -1,0 +1,169 @@
+use std::fs;
+
+use quarry_api_types::{DeviceId, NodeId, Protocol, Timestamp, VolumeId};
+use tempfile::TempDir;
+
+use super::*;
+use crate::DeviceRecord;
+
+fn node(number: u128) -> NodeRecord {
+    NodeRecord { id: NodeId::from_random(number), created: Timestamp::from_unix_ms(1) }
+}
+
+fn pool(number: u128, name: &str) -> PoolRecord {
+    PoolRecord {
+        id: PoolId::from_random(number),
+        name: name.parse().unwrap(),
+        copies: 2,
+        devices: vec![
+            DeviceRecord { id: DeviceId::from_random(1), path: "/dev/sdb".into() },
+            DeviceRecord { id: DeviceId::from_random(2), path: "/srv/disk".into() },
+        ],
+        created: Timestamp::from_unix_ms(2),
+    }
+}
+
+fn export(number: u128, volume: &str) -> ExportRecord {
+    ExportRecord {
+        id: ExportId::from_random(number),
+        volume_id: VolumeId::from_random(number),
+        volume: volume.parse().unwrap(),
+        protocol: Protocol::Nbd,
+        created: Timestamp::from_unix_ms(3),
+    }
+}
+
+fn filled(directory: &Path) -> RedbCatalog {
+    let catalog = RedbCatalog::open(directory).unwrap();
+    catalog
+        .commit(&[
+            Change::PutNode(node(9)),
+            Change::PutPool(pool(1, "zeta")),
+            Change::PutPool(pool(2, "alpha")),
+            Change::PutExport(export(1, "web")),
+            Change::PutExport(export(2, "db")),
+        ])
+        .unwrap();
+    catalog
+}
+
+#[test]
+fn a_new_catalog_is_empty_and_its_directory_private() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let parent = TempDir::new().unwrap();
+    let directory = parent.path().join("var/lib/quarry");
+    let catalog = RedbCatalog::open(&directory).unwrap();
+    assert_eq!(catalog.node().unwrap(), None);
+    assert_eq!(catalog.pools().unwrap(), []);
+    assert_eq!(catalog.exports().unwrap(), []);
+    assert_eq!(catalog.pool(PoolId::from_random(1)).unwrap(), None);
+    assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+    let names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["catalog.redb"]);
+}
+
+#[test]
+fn everything_is_there_after_reopening_in_order_of_names() {
+    let directory = TempDir::new().unwrap();
+    drop(filled(directory.path()));
+    let catalog = RedbCatalog::open(directory.path()).unwrap();
+    assert_eq!(catalog.node().unwrap(), Some(node(9)));
+    assert_eq!(catalog.pools().unwrap(), [pool(2, "alpha"), pool(1, "zeta")]);
+    assert_eq!(catalog.exports().unwrap(), [export(2, "db"), export(1, "web")]);
+    assert_eq!(catalog.pool(PoolId::from_random(1)).unwrap(), Some(pool(1, "zeta")));
+    assert_eq!(catalog.export(ExportId::from_random(2)).unwrap(), Some(export(2, "db")));
+}
+
+#[test]
+fn a_put_replaces_and_a_delete_may_repeat() {
+    let directory = TempDir::new().unwrap();
+    let catalog = filled(directory.path());
+    let delete = [Change::DeletePool(PoolId::from_random(2)), Change::DeleteExport(ExportId::from_random(1))];
+    catalog.commit(&[Change::PutPool(pool(1, "renamed"))]).unwrap();
+    catalog.commit(&delete).unwrap();
+    catalog.commit(&delete).unwrap();
+    assert_eq!(catalog.pools().unwrap(), [pool(1, "renamed")]);
+    assert_eq!(catalog.exports().unwrap(), [export(2, "db")]);
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let first = RedbCatalog::open(directory.path()).unwrap();
+    let error = RedbCatalog::open(directory.path()).err().expect("the file is locked");
+    assert!(matches!(error, CatalogError::InUse { .. }), "{error}");
+    assert!(error.to_string().contains("another quarryd"), "{error}");
+    drop(first);
+    RedbCatalog::open(directory.path()).unwrap();
+}
+
+#[test]
+fn a_newer_catalog_and_a_newer_record_are_refused_with_their_version() {
+    let directory = TempDir::new().unwrap();
+    let catalog = filled(directory.path());
+    let transaction = begin_write(&catalog.database).unwrap();
+    let newer = br#"{"version":7,"record":{}}"#;
+    put(&transaction, POOLS, "a", newer).unwrap();
+    transaction.commit().unwrap();
+    drop(catalog);
+    let error = RedbCatalog::open(directory.path()).err().unwrap();
+    assert!(matches!(error, CatalogError::Newer { found: 7, supported: 1, .. }), "{error}");
+
+    let directory = TempDir::new().unwrap();
+    let catalog = filled(directory.path());
+    let transaction = begin_write(&catalog.database).unwrap();
+    transaction.open_table(META).unwrap().insert(META_VERSION, 2).unwrap();
+    transaction.commit().unwrap();
+    drop(catalog);
+    let error = RedbCatalog::open(directory.path()).err().unwrap();
+    assert!(matches!(error, CatalogError::Newer { found: 2, supported: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_damaged_record_is_named() {
+    let directory = TempDir::new().unwrap();
+    let catalog = filled(directory.path());
+    let transaction = begin_write(&catalog.database).unwrap();
+    put(&transaction, EXPORTS, "some-id", b"{\"version\":1,").unwrap();
+    transaction.commit().unwrap();
+    drop(catalog);
+    let error = RedbCatalog::open(directory.path()).err().unwrap().to_string();
+    assert!(error.contains("is damaged") && error.contains("some-id"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_catalog_is_refused_and_left_alone() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("catalog.redb");
+    for bytes in [b"not a catalog".to_vec(), vec![0xa5; 1 << 20]] {
+        fs::write(&path, &bytes).unwrap();
+        let error = RedbCatalog::open(directory.path()).err().unwrap();
+        assert!(matches!(error, CatalogError::Corrupt { .. }), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_flipped_byte_is_found_or_does_no_harm() {
+    let directory = TempDir::new().unwrap();
+    drop(filled(directory.path()));
+    let path = directory.path().join("catalog.redb");
+    let good = fs::read(&path).unwrap();
+    let needle = b"/dev/sdb";
+    let hits: Vec<_> = (0..good.len() - needle.len()).filter(|&at| good[at..].starts_with(needle)).collect();
+    assert!(!hits.is_empty());
+    let mut found = 0;
+    for at in hits {
+        let mut bad = good.clone();
+        bad[at] ^= 0x20;
+        fs::write(&path, &bad).unwrap();
+        match RedbCatalog::open(directory.path()) {
+            Err(CatalogError::Corrupt { .. }) => found += 1,
+            Err(other) => panic!("{other}"),
+            // The hit lies in a page that no longer counts.
+            Ok(catalog) => assert_eq!(catalog.pools().unwrap(), [pool(2, "alpha"), pool(1, "zeta")]),
+        }
+    }
+    assert!(found > 0, "no hit lay in a live page");
+}
