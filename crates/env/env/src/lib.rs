@@ -14,6 +14,7 @@ mod completion;
 mod disk;
 mod executor;
 mod network;
+mod signal;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub use completion::{Completer, Completion, completion};
 pub use disk::{Disk, DiskGeometry, DiskKind, Disks, OpenMode};
 pub use executor::{Executor, JoinHandle, LocalSpawner, PickNext, Ready, yield_now};
 pub use network::{Address, DetachedStream, Listener, Network, Stream};
+pub use signal::Signal;
 
 /// Monotonic and wall-clock time.
 pub trait Clock {
