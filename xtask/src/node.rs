@@ -1,0 +1,230 @@
+//! A quarryd of our own: started, watched, killed and started again on the same data.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::quarry::Quarry;
+use crate::server::Server;
+
+/// Until a fresh or killed daemon serves, waiting for the old process's I/O included.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Until a daemon has written its checkpoint and closed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// Of one look at the health page.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// The name of the field by which quarryd logs how long it waited for the locks of its devices.
+const LOCK_WAIT_FIELD: &str = "lock_wait_ms=";
+
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Folder with `quarryd` and `quarry`.
+    pub bin_dir: PathBuf,
+    /// Folder for the data directory, the socket and the log.
+    pub dir: PathBuf,
+    /// `--cores`; all of them when absent.
+    pub cores: Option<u32>,
+    /// `--memory`; quarryd's default when absent.
+    pub memory: Option<String>,
+}
+
+/// A node on loopback and a unix socket of its own.
+#[derive(Debug)]
+pub struct Node {
+    options: NodeOptions,
+    api: SocketAddr,
+    nbd: SocketAddr,
+    server: Option<Server>,
+    log_start: u64,
+}
+
+impl Node {
+    /// Starts a node and waits until it serves.
+    pub fn start(options: NodeOptions) -> Result<Self> {
+        let mut node = Self { options, api: free_address()?, nbd: free_address()?, server: None, log_start: 0 };
+        node.restart()?;
+        Ok(node)
+    }
+
+    /// Starts the stopped or killed node again; returns the time from exec until it said that it is healthy.
+    pub fn restart(&mut self) -> Result<Duration> {
+        let start = Instant::now();
+        self.spawn()?;
+        self.wait_ready()?;
+        Ok(start.elapsed())
+    }
+
+    /// Starts the process without waiting for it.
+    pub fn spawn(&mut self) -> Result<()> {
+        ensure!(self.server.is_none(), "the node runs already");
+        let options = &self.options;
+        self.log_start = fs::metadata(self.log_path()).map_or(0, |metadata| metadata.len());
+        let mut command = Command::new(options.bin_dir.join("quarryd"));
+        command.arg("--data-dir").arg(options.dir.join("data"));
+        command.args(["--api", &self.api.to_string(), "--nbd", &self.nbd.to_string()]);
+        command.arg("--nbd-unix").arg(self.socket());
+        if let Some(cores) = options.cores {
+            command.args(["--cores", &cores.to_string()]);
+        }
+        if let Some(memory) = &options.memory {
+            command.args(["--memory", memory]);
+        }
+        self.server = Some(Server::start("quarryd", &mut command, &self.log_path())?);
+        Ok(())
+    }
+
+    /// Waits until the health page answers 200.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let api = self.api;
+        self.server_mut()?.wait_until(START_TIMEOUT, || is_healthy(api))
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.server.take().context("the node does not run")?.kill()
+    }
+
+    /// SIGTERM; the node must end with success.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut server = self.server.take().context("the node does not run")?;
+        let status = server.terminate(STOP_TIMEOUT)?;
+        ensure!(status.success(), "quarryd ended with {status} on SIGTERM:\n{}", server.log_tail());
+        Ok(())
+    }
+
+    /// The process.
+    pub fn server(&self) -> Result<&Server> {
+        self.server.as_ref().context("the node does not run")
+    }
+
+    fn server_mut(&mut self) -> Result<&mut Server> {
+        self.server.as_mut().context("the node does not run")
+    }
+
+    /// Fails when the process ended on its own.
+    pub fn check_running(&mut self) -> Result<()> {
+        let server = self.server_mut()?;
+        ensure!(server.is_running(), "quarryd died on its own; its log ends with:\n{}", server.log_tail());
+        Ok(())
+    }
+
+    /// The command line for this node.
+    pub fn quarry(&self) -> Quarry {
+        Quarry::new(&self.options.bin_dir, &format!("http://{}", self.api))
+    }
+
+    /// Path of the NBD unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.options.dir.join("nbd.sock")
+    }
+
+    /// The URI of a volume's export on the unix socket.
+    pub fn uri(&self, volume: &str) -> String {
+        format!("nbd+unix:///{volume}?socket={}", self.socket().display())
+    }
+
+    /// The URI of a volume's export over TCP.
+    pub fn tcp_uri(&self, volume: &str) -> String {
+        format!("nbd://{}/{volume}", self.nbd)
+    }
+
+    /// Path of the log, to which each start appends.
+    pub fn log_path(&self) -> PathBuf {
+        self.options.dir.join("quarryd.log")
+    }
+
+    /// How long the latest start waited for the old process's locks, if quarryd said so.
+    pub fn lock_wait(&self) -> Option<Duration> {
+        let log = fs::read(self.log_path()).ok()?;
+        let text = String::from_utf8_lossy(log.get(self.log_start as usize..)?);
+        lock_wait_in(&text)
+    }
+}
+
+fn lock_wait_in(log: &str) -> Option<Duration> {
+    let (_, behind) = log.split_once(LOCK_WAIT_FIELD)?;
+    let digits: String = behind.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    digits.parse::<f64>().ok().map(|ms| Duration::from_secs_f64(ms / 1000.0))
+}
+
+/// A loopback address with a port that was free a moment ago.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// Whether `GET /v1/health` answers 200.
+pub fn is_healthy(api: SocketAddr) -> bool {
+    let get = || -> std::io::Result<Vec<u8>> {
+        let mut stream = TcpStream::connect_timeout(&api, HEALTH_TIMEOUT)?;
+        stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
+        write!(stream, "GET /v1/health HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n")?;
+        let mut head = vec![0; 12];
+        stream.read_exact(&mut head)?;
+        Ok(head)
+    };
+    get().is_ok_and(|head| head.ends_with(b" 200"))
+}
+
+/// A node in a scratch folder with file devices, one pool and one exported volume: what most scenarios start from.
+pub fn start_with_volume(
+    options: NodeOptions,
+    devices: &[PathBuf],
+    copies: u8,
+    volume_bytes: u64,
+    durability: &str,
+) -> Result<Node> {
+    let node = Node::start(options)?;
+    let quarry = node.quarry();
+    quarry.create_pool(POOL, devices, copies)?;
+    quarry.create_volume(VOLUME, POOL, volume_bytes, durability)?;
+    quarry.create_export(VOLUME)?;
+    Ok(node)
+}
+
+/// Name of the pool that [`start_with_volume`] makes.
+pub const POOL: &str = "pool";
+/// Name of the volume that [`start_with_volume`] makes.
+pub const VOLUME: &str = "volume";
+
+/// Options for a node of the binaries in `bin_dir` with all its files under `dir`.
+pub fn options(bin_dir: &Path, dir: &Path) -> NodeOptions {
+    NodeOptions { bin_dir: bin_dir.to_owned(), dir: dir.to_owned(), cores: None, memory: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_for_locks_is_read_from_the_log() {
+        let log = "INFO serving pool=a lock_wait_ms=120 api=127.0.0.1:1\n";
+        assert_eq!(lock_wait_in(log), Some(Duration::from_millis(120)));
+        assert_eq!(lock_wait_in("lock_wait_ms=1.5"), Some(Duration::from_micros(1500)));
+        assert_eq!(lock_wait_in("INFO serving"), None);
+    }
+
+    #[test]
+    fn health_is_the_status_line_and_nothing_else() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let answers = ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 503 Service Unavailable\r\n\r\n"];
+        let server = std::thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 512];
+                assert!(stream.read(&mut request).unwrap() > 0);
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        assert!(is_healthy(address));
+        assert!(!is_healthy(address));
+        server.join().unwrap();
+        assert!(!is_healthy(free_address().unwrap()));
+    }
+}

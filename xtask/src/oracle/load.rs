@@ -1,0 +1,287 @@
+//! Verified load: connections that keep many requests in flight and tell the model of each step.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::content::{SECTOR_BYTES, Version, fill};
+use super::model::{Effect, Oracle};
+use super::plan::{Mix, Operation, Plan};
+use crate::nbd::{Client, Command, FLAG_FUA, FLAG_NO_HOLE, Replies, Reply, Requests};
+
+/// Error messages that a report keeps.
+const ERRORS_KEPT: usize = 10;
+/// A full window is looked at again after so long, in case the connection died meanwhile.
+const WINDOW_RECHECK: Duration = Duration::from_millis(50);
+
+/// Where and how hard to press.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// The server's unix socket.
+    pub socket: PathBuf,
+    /// The export.
+    pub export: String,
+    /// Connections, if the export allows several.
+    pub connections: usize,
+    /// Requests in flight on each connection.
+    pub depth: usize,
+    /// Decides every choice.
+    pub seed: u64,
+    /// Commands.
+    pub mix: Mix,
+}
+
+/// What happened.
+#[derive(Clone, Default, Debug)]
+pub struct LoadReport {
+    /// Writes of every kind that were acknowledged.
+    pub acknowledged: u64,
+    /// Bytes of acknowledged writes with data.
+    pub written_bytes: u64,
+    /// Reads that were answered and judged.
+    pub reads: u64,
+    /// Writes whose outcome is open.
+    pub in_flight: u64,
+    /// Requests that the server answered with an error.
+    pub failed: u64,
+    /// Connections that broke with requests in flight.
+    pub broken: u64,
+    /// The first errors in words.
+    pub errors: Vec<String>,
+    /// The longest that a request took.
+    pub slowest: Duration,
+}
+
+impl LoadReport {
+    /// Adds another report.
+    pub fn add(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.written_bytes += other.written_bytes;
+        self.reads += other.reads;
+        self.in_flight += other.in_flight;
+        self.failed += other.failed;
+        self.broken += other.broken;
+        self.slowest = self.slowest.max(other.slowest);
+        let room = ERRORS_KEPT.saturating_sub(self.errors.len());
+        self.errors.extend(other.errors.iter().take(room).cloned());
+    }
+
+    fn error(&mut self, message: String) {
+        if self.errors.len() < ERRORS_KEPT {
+            self.errors.push(message);
+        }
+    }
+}
+
+/// Load under way.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    connections: Vec<JoinHandle<LoadReport>>,
+}
+
+impl Load {
+    /// Connects and starts.
+    pub fn start(oracle: &Oracle, options: &LoadOptions) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut clients = Vec::new();
+        for index in 0..options.connections.max(1) {
+            // Both kinds of replies get their turn.
+            let structured = (options.seed + index as u64).is_multiple_of(2);
+            let client = Client::connect(&options.socket, &options.export, structured)?;
+            client.info.require_all_commands()?;
+            let may_share = client.info.can_multi_conn();
+            clients.push(client);
+            if !may_share {
+                break;
+            }
+        }
+        let start = |(index, client): (usize, Client)| {
+            let random = ChaCha8Rng::seed_from_u64(options.seed.wrapping_mul(31).wrapping_add(index as u64));
+            let plan = Plan { random, region: oracle.model().region(), mix: options.mix };
+            let (requests, replies) = client.split();
+            let flight = Flight {
+                oracle: oracle.clone(),
+                depth: options.depth.max(1),
+                pending: Mutex::default(),
+                changed: Condvar::new(),
+                is_dead: AtomicBool::new(false),
+            };
+            let stop = stop.clone();
+            thread::spawn(move || flight.run(requests, replies, plan, &stop))
+        };
+        let connections = clients.into_iter().enumerate().map(start).collect();
+        Ok(Self { stop, connections })
+    }
+
+    /// Lets requests in flight end, closes, and reports. After a kill it only reports.
+    pub fn finish(self) -> Result<LoadReport> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut sum = LoadReport::default();
+        for connection in self.connections {
+            sum.add(&connection.join().map_err(|_| anyhow!("a load thread panicked"))?);
+        }
+        Ok(sum)
+    }
+}
+
+struct Pending {
+    operation: Operation,
+    /// Version of a write, tick of a read.
+    mark: Mark,
+    started: Instant,
+}
+
+#[derive(Clone, Copy)]
+enum Mark {
+    Write(Version),
+    Read(u64),
+    None,
+}
+
+/// One connection, from both of its threads.
+struct Flight {
+    oracle: Oracle,
+    depth: usize,
+    pending: Mutex<BTreeMap<u64, Pending>>,
+    changed: Condvar,
+    is_dead: AtomicBool,
+}
+
+impl Flight {
+    fn run(self, requests: Requests, replies: Replies, plan: Plan, stop: &AtomicBool) -> LoadReport {
+        let mut report = thread::scope(|scope| {
+            let receiver = scope.spawn(|| self.receive(replies));
+            self.send(requests, plan, stop);
+            receiver.join().expect("the receiver does not panic")
+        });
+        let pending = self.pending.into_inner().expect("both threads are gone");
+        report.in_flight = pending.values().filter(|p| matches!(p.mark, Mark::Write(_))).count() as u64;
+        report
+    }
+
+    fn send(&self, mut requests: Requests, mut plan: Plan, stop: &AtomicBool) {
+        let mut data = Vec::new();
+        let mut cookie = 0;
+        while !stop.load(Ordering::Relaxed) && self.wait_for_window(self.depth) {
+            let operation = plan.next();
+            let Some(mark) = self.announce(&operation) else { continue };
+            cookie += 1;
+            let (command, flags, range) = request_of(&operation);
+            data.clear();
+            if let (Command::Write, Mark::Write(version)) = (command, mark) {
+                data.resize((range.end - range.start) as usize, 0);
+                let seed = self.oracle.model().seed;
+                fill(&mut data, seed, range.start / SECTOR_BYTES as u64, version);
+            }
+            let pending = Pending { operation, mark, started: Instant::now() };
+            self.pending.lock().expect("not poisoned").insert(cookie, pending);
+            let length = (range.end - range.start) as u32;
+            if requests.send(cookie, command, flags, range.start, length, &data).is_err() {
+                break;
+            }
+        }
+        self.wait_for_window(1);
+        requests.disconnect();
+    }
+
+    /// Tells the model; `None` when the place has too much under way.
+    fn announce(&self, operation: &Operation) -> Option<Mark> {
+        let mut model = self.oracle.model();
+        let (range, effect) = match operation {
+            Operation::Flush => return Some(Mark::None),
+            Operation::Read(range) => return Some(Mark::Read(model.read_sent(range))),
+            Operation::Write { range, .. } => (range, Effect::Data),
+            Operation::WriteZeroes { range, .. } => (range, Effect::Zero),
+            Operation::Trim(range) => (range, Effect::Trim),
+        };
+        model.sent(range, effect).map(Mark::Write)
+    }
+
+    /// Waits until fewer than `depth` requests are in flight; false when the connection is dead.
+    fn wait_for_window(&self, depth: usize) -> bool {
+        let mut pending = self.pending.lock().expect("not poisoned");
+        while pending.len() >= depth && !self.is_dead.load(Ordering::Acquire) {
+            pending = self.changed.wait_timeout(pending, WINDOW_RECHECK).expect("not poisoned").0;
+        }
+        !self.is_dead.load(Ordering::Acquire)
+    }
+
+    fn receive(&self, mut replies: Replies) -> LoadReport {
+        let mut report = LoadReport::default();
+        loop {
+            let received = replies.receive(|cookie| {
+                let pending = self.pending.lock().expect("not poisoned");
+                pending.get(&cookie).map(|pending| match &pending.operation {
+                    Operation::Read(range) => range.clone(),
+                    _ => 0..0,
+                })
+            });
+            match received {
+                Ok(reply) => self.take(reply, &mut report),
+                Err(error) => {
+                    if !self.pending.lock().expect("not poisoned").is_empty() {
+                        report.broken = 1;
+                        report.error(format!("the connection broke: {error:#}"));
+                    }
+                    break;
+                }
+            }
+        }
+        self.is_dead.store(true, Ordering::Release);
+        replies.close();
+        self.changed.notify_all();
+        report
+    }
+
+    fn take(&self, reply: Reply, report: &mut LoadReport) {
+        let taken = self.pending.lock().expect("not poisoned").remove(&reply.cookie);
+        let Pending { operation, mark, started } = taken.expect("the reply matched a request in flight");
+        self.changed.notify_one();
+        report.slowest = report.slowest.max(started.elapsed());
+        let range = request_of(&operation).2;
+        let mut model = self.oracle.model();
+        if reply.error != 0 {
+            report.failed += 1;
+            report.error(format!("{operation:?} failed with NBD error {}", reply.error));
+            if let Mark::Read(_) = mark {
+                model.read_failed(&range);
+            }
+            return;
+        }
+        match mark {
+            Mark::Write(version) => {
+                model.acknowledged(&range, version);
+                report.acknowledged += 1;
+                if matches!(operation, Operation::Write { .. }) {
+                    report.written_bytes += range.end - range.start;
+                }
+            }
+            Mark::Read(sent) => {
+                model.read_done(&range, sent, &reply.data, "read under load");
+                report.reads += 1;
+            }
+            Mark::None => {}
+        }
+    }
+}
+
+fn request_of(operation: &Operation) -> (Command, u16, Range<u64>) {
+    let fua = |fua: bool| if fua { FLAG_FUA } else { 0 };
+    match operation {
+        Operation::Read(range) => (Command::Read, 0, range.clone()),
+        Operation::Write { range, fua: force } => (Command::Write, fua(*force), range.clone()),
+        Operation::WriteZeroes { range, fua: force, no_hole } => {
+            (Command::WriteZeroes, fua(*force) | if *no_hole { FLAG_NO_HOLE } else { 0 }, range.clone())
+        }
+        Operation::Trim(range) => (Command::Trim, 0, range.clone()),
+        Operation::Flush => (Command::Flush, 0, 0..0),
+    }
+}
