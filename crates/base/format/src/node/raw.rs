@@ -1,0 +1,277 @@
+//! The bytes of nodes, entries and references; the table is in `docs/format/node.md`.
+
+use quarry_types::limits::BLOCK_SECTORS;
+use quarry_types::{KeyId, LogAddress, SECTOR_BYTES, SnapshotCounter, VolumeId};
+
+use super::{
+    Entry, MAP_BLOCKS_MAX, NODE_BYTES_MAX, NODE_LEVEL_MAX, NODE_SLOTS, Node, NodeRef, NodeSlots, Slots,
+    span_blocks,
+};
+use crate::{FormatError, Reader, crc32c};
+
+/// First eight bytes of a node.
+pub const NODE_MAGIC: u64 = u64::from_le_bytes(*b"QRYNODE\0");
+/// The version that this code writes and reads.
+pub const NODE_VERSION: u16 = 1;
+/// Bytes before the slots.
+pub const NODE_HEADER_BYTES: usize = 64;
+/// Bytes of an entry and of a reference: a node's length depends on the count of its slots alone.
+const SLOT_BYTES: usize = 24;
+
+/// Offsets of the header's fields.
+pub(super) mod at {
+    pub const MAGIC: usize = 0;
+    pub const VERSION: usize = 8;
+    pub const PADDING: usize = 10;
+    pub const CHECKSUM: usize = 12;
+    pub const LEVEL: usize = 16;
+    pub const FLAGS: usize = 17;
+    pub const COUNT: usize = 18;
+    pub const RESERVED: usize = 20;
+    pub const VOLUME: usize = 24;
+    pub const FIRST_BLOCK: usize = 40;
+    pub const PRESENT: usize = 48;
+}
+
+/// Offsets of an entry's fields.
+pub(super) mod entry_at {
+    pub const ADDRESS: usize = 0;
+    pub const CHECKSUM: usize = 8;
+    pub const BIRTH: usize = 12;
+    pub const STORED_SECTORS: usize = 16;
+    pub const FLAGS: usize = 17;
+    pub const KEY: usize = 18;
+    pub const RESERVED: usize = 20;
+}
+
+/// Offsets of a reference's fields.
+pub(super) mod ref_at {
+    pub const ADDRESS: usize = 0;
+    pub const CHECKSUM: usize = 8;
+    pub const BIRTH: usize = 12;
+    pub const MAPPED: usize = 16;
+    pub const SECTORS: usize = 22;
+    pub const LEVEL: usize = 23;
+}
+
+const STRUCTURE: &str = "map node";
+/// What the checksum covers begins here.
+const BODY: usize = at::LEVEL;
+/// `mapped` has six bytes.
+const MAPPED_BITS: u32 = 48;
+
+const _: () = assert!(at::PRESENT + NODE_SLOTS / 8 == NODE_HEADER_BYTES);
+const _: () = assert!(MAP_BLOCKS_MAX < 1 << MAPPED_BITS);
+const _: () = assert!(NODE_BYTES_MAX.div_ceil(SECTOR_BYTES) <= u8::MAX as usize);
+
+fn put<const N: usize>(bytes: &mut [u8], offset: usize, value: [u8; N]) {
+    bytes[offset..offset + N].copy_from_slice(&value);
+}
+
+fn take<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
+    bytes[offset..offset + N].try_into().expect("the range has the array's length")
+}
+
+fn invalid(field: &'static str, found: u64) -> FormatError {
+    FormatError::Field { structure: STRUCTURE, field, found }
+}
+
+fn require(kept: bool, field: &'static str, found: u64) -> Result<(), FormatError> {
+    if kept { Ok(()) } else { Err(invalid(field, found)) }
+}
+
+/// Sectors of a node with `count` present slots.
+pub(super) fn sectors(count: usize) -> u8 {
+    (NODE_HEADER_BYTES + count * SLOT_BYTES).div_ceil(SECTOR_BYTES) as u8
+}
+
+impl Entry {
+    /// Bytes of an entry.
+    pub const BYTES: usize = SLOT_BYTES;
+
+    /// The bytes of the entry in a leaf.
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        put(&mut bytes, entry_at::ADDRESS, self.address.0.to_le_bytes());
+        put(&mut bytes, entry_at::CHECKSUM, self.checksum.to_le_bytes());
+        put(&mut bytes, entry_at::BIRTH, self.birth.0.to_le_bytes());
+        bytes[entry_at::STORED_SECTORS] = self.stored_sectors;
+        bytes[entry_at::FLAGS] = self.flags;
+        put(&mut bytes, entry_at::KEY, self.key.0.to_le_bytes());
+        bytes
+    }
+
+    /// The entry that [`Self::to_bytes`] gave.
+    ///
+    /// # Errors
+    /// [`FormatError::Field`] for what no writer of this version writes.
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Result<Self, FormatError> {
+        let entry = Self {
+            address: LogAddress(u64::from_le_bytes(take(bytes, entry_at::ADDRESS))),
+            checksum: u32::from_le_bytes(take(bytes, entry_at::CHECKSUM)),
+            birth: SnapshotCounter(u32::from_le_bytes(take(bytes, entry_at::BIRTH))),
+            key: KeyId(u16::from_le_bytes(take(bytes, entry_at::KEY))),
+            stored_sectors: bytes[entry_at::STORED_SECTORS],
+            flags: bytes[entry_at::FLAGS],
+        };
+        require(entry.address.0 != 0, "entry address", 0)?;
+        let stored = u32::from(entry.stored_sectors);
+        require((1..=BLOCK_SECTORS).contains(&stored), "entry stored sectors", stored.into())?;
+        require(entry.flags == 0, "entry flags", entry.flags.into())?;
+        let reserved = u32::from_le_bytes(take(bytes, entry_at::RESERVED));
+        require(reserved == 0, "entry reserved", reserved.into())?;
+        Ok(entry)
+    }
+}
+
+impl NodeRef {
+    /// Bytes of a reference.
+    pub const BYTES: usize = SLOT_BYTES;
+
+    /// The bytes of the reference, in an interior node or wherever a root is kept.
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        debug_assert!(self.mapped < 1 << MAPPED_BITS);
+        let mut bytes = [0; Self::BYTES];
+        put(&mut bytes, ref_at::ADDRESS, self.address.0.to_le_bytes());
+        put(&mut bytes, ref_at::CHECKSUM, self.checksum.to_le_bytes());
+        put(&mut bytes, ref_at::BIRTH, self.birth.0.to_le_bytes());
+        put(&mut bytes, ref_at::MAPPED, self.mapped.to_le_bytes());
+        bytes[ref_at::SECTORS] = self.sectors;
+        bytes[ref_at::LEVEL] = self.level;
+        bytes
+    }
+
+    /// The reference that [`Self::to_bytes`] gave; `None` for that of an absent node, which is all zero.
+    ///
+    /// # Errors
+    /// [`FormatError::Field`] for what no writer of this version writes.
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Result<Option<Self>, FormatError> {
+        if bytes.iter().all(|&byte| byte == 0) {
+            return Ok(None);
+        }
+        let mapped = u64::from_le_bytes(take(bytes, ref_at::MAPPED)) & ((1 << MAPPED_BITS) - 1);
+        let node = Self {
+            address: LogAddress(u64::from_le_bytes(take(bytes, ref_at::ADDRESS))),
+            checksum: u32::from_le_bytes(take(bytes, ref_at::CHECKSUM)),
+            birth: SnapshotCounter(u32::from_le_bytes(take(bytes, ref_at::BIRTH))),
+            mapped,
+            sectors: bytes[ref_at::SECTORS],
+            level: bytes[ref_at::LEVEL],
+        };
+        require(node.address.0 != 0, "node address", 0)?;
+        require((1..=sectors(NODE_SLOTS)).contains(&node.sectors), "node sectors", node.sectors.into())?;
+        require(node.level <= NODE_LEVEL_MAX, "node level", node.level.into())?;
+        require((1..=span_blocks(node.level)).contains(&mapped), "node mapped blocks", mapped)?;
+        Ok(Some(node))
+    }
+
+    /// Length of the node in bytes.
+    pub fn length_bytes(&self) -> usize {
+        usize::from(self.sectors) * SECTOR_BYTES
+    }
+}
+
+impl Node {
+    /// Sectors that [`Self::encode`] fills.
+    pub fn sectors(&self) -> u8 {
+        sectors(self.count())
+    }
+
+    /// Writes the node into `bytes`, which has [`Self::sectors`] sectors; what the node leaves of them becomes zero.
+    ///
+    /// # Panics
+    /// When `bytes` has another length.
+    pub fn encode(&self, bytes: &mut [u8]) {
+        let count = self.count();
+        assert_eq!(bytes.len(), usize::from(self.sectors()) * SECTOR_BYTES, "a node fills whole sectors");
+        let end = NODE_HEADER_BYTES + count * SLOT_BYTES;
+        bytes[end..].fill(0);
+        bytes[..NODE_HEADER_BYTES].fill(0);
+        put(bytes, at::MAGIC, NODE_MAGIC.to_le_bytes());
+        put(bytes, at::VERSION, NODE_VERSION.to_le_bytes());
+        bytes[at::LEVEL] = self.level();
+        put(bytes, at::COUNT, (count as u16).to_le_bytes());
+        put(bytes, at::VOLUME, self.volume.to_bytes());
+        put(bytes, at::FIRST_BLOCK, self.first_block.to_le_bytes());
+        let packed = bytes[NODE_HEADER_BYTES..end].as_chunks_mut::<SLOT_BYTES>().0;
+        let present = match &self.slots {
+            NodeSlots::Leaf(entries) => {
+                packed.iter_mut().zip(entries.values()).for_each(|(bytes, entry)| *bytes = entry.to_bytes());
+                entries.present()
+            }
+            NodeSlots::Interior { children, .. } => {
+                packed.iter_mut().zip(children.values()).for_each(|(bytes, child)| *bytes = child.to_bytes());
+                children.present()
+            }
+        };
+        put(bytes, at::PRESENT, present[0].to_le_bytes());
+        put(bytes, at::PRESENT + 8, present[1].to_le_bytes());
+        let checksum = crc32c(&bytes[BODY..end]);
+        put(bytes, at::CHECKSUM, checksum.to_le_bytes());
+    }
+
+    /// The node in `bytes`, which may go on with zeroes behind it.
+    ///
+    /// # Errors
+    /// [`FormatError`] when the bytes are no node of this version, are damaged, or break an invariant of this module.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let count = count(bytes)?;
+        let (body, rest) = bytes.split_at(NODE_HEADER_BYTES + count * SLOT_BYTES);
+        let mut header = Reader::new(STRUCTURE, NODE_MAGIC, NODE_VERSION, body)?;
+        let level = header.u8()?;
+        header.zero("flags", at::COUNT - at::FLAGS)?;
+        header.u16()?;
+        header.zero("reserved", at::VOLUME - at::RESERVED)?;
+        let volume = VolumeId::from_bytes(header.id()?);
+        let first_block = header.u64()?;
+        let present = [header.u64()?, header.u64()?];
+        require(rest.iter().all(|&byte| byte == 0), "trailing bytes", rest.len() as u64)?;
+        require(level <= NODE_LEVEL_MAX, "level", level.into())?;
+        require(first_block.is_multiple_of(span_blocks(level)), "first block", first_block)?;
+        require(first_block < MAP_BLOCKS_MAX, "first block", first_block)?;
+        let packed = body[NODE_HEADER_BYTES..].as_chunks::<SLOT_BYTES>().0;
+        let slots = match level {
+            0 => NodeSlots::Leaf(unpack(present, packed, Entry::from_bytes)?),
+            _ => {
+                NodeSlots::Interior { level, children: unpack(present, packed, |bytes| child(level, bytes))? }
+            }
+        };
+        Ok(Self { volume, first_block, slots })
+    }
+}
+
+/// The number of present slots, once the bytes are known to be a node of this version and long enough for it.
+fn count(bytes: &[u8]) -> Result<usize, FormatError> {
+    let short = |needed| FormatError::Short { structure: STRUCTURE, needed, available: bytes.len() };
+    if bytes.len() < NODE_HEADER_BYTES {
+        return Err(short(NODE_HEADER_BYTES));
+    }
+    let magic = u64::from_le_bytes(take(bytes, at::MAGIC));
+    if magic != NODE_MAGIC {
+        return Err(FormatError::Magic { structure: STRUCTURE, found: magic });
+    }
+    let version = u16::from_le_bytes(take(bytes, at::VERSION));
+    if version != NODE_VERSION {
+        return Err(FormatError::Version { structure: STRUCTURE, found: version, supported: NODE_VERSION });
+    }
+    let count = usize::from(u16::from_le_bytes(take(bytes, at::COUNT)));
+    require((1..=NODE_SLOTS).contains(&count), "count", count as u64)?;
+    let needed = NODE_HEADER_BYTES + count * SLOT_BYTES;
+    if bytes.len() < needed { Err(short(needed)) } else { Ok(count) }
+}
+
+fn unpack<T>(
+    present: [u64; 2],
+    packed: &[[u8; SLOT_BYTES]],
+    decode: impl Fn(&[u8; SLOT_BYTES]) -> Result<T, FormatError>,
+) -> Result<Slots<T>, FormatError> {
+    let values = packed.iter().map(decode).collect::<Result<Vec<_>, _>>()?;
+    let count = values.len() as u64;
+    Slots::from_parts(present, values).ok_or_else(|| invalid("count", count))
+}
+
+fn child(level: u8, bytes: &[u8; SLOT_BYTES]) -> Result<NodeRef, FormatError> {
+    let node = NodeRef::from_bytes(bytes)?.ok_or_else(|| invalid("node address", 0))?;
+    require(node.level + 1 == level, "level of a child", node.level.into())?;
+    Ok(node)
+}

@@ -1,0 +1,302 @@
+//! Golden bytes, the table in the documentation, and what damaged or hostile bytes do.
+
+use proptest::prelude::*;
+use quarry_types::{LogId, SECTOR_BYTES, SegmentId};
+
+use super::raw::{at, entry_at, ref_at};
+use super::*;
+use crate::{FormatError, crc32c};
+
+const VOLUME: [u8; 16] =
+    [0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x46, 0x17, 0x98, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f];
+
+fn entry(number: u32) -> Entry {
+    Entry {
+        address: LogAddress::new(SegmentId::new(LogId(1), u64::from(number) + 2), number * 8),
+        checksum: 0xa0b0_c0d0 + number,
+        birth: SnapshotCounter(7),
+        key: KeyId(3),
+        stored_sectors: 8,
+        flags: 0,
+    }
+}
+
+fn child(number: u32, level: u8) -> NodeRef {
+    NodeRef {
+        address: LogAddress::new(SegmentId::new(LogId(1), 5), number * 8),
+        checksum: 0x0102_0304,
+        birth: SnapshotCounter(9),
+        mapped: 1 + u64::from(number),
+        sectors: 4,
+        level,
+    }
+}
+
+fn leaf(slots: impl IntoIterator<Item = usize>) -> Node {
+    let mut entries = Slots::default();
+    for slot in slots {
+        entries.insert(slot, entry(slot as u32));
+    }
+    Node { volume: VolumeId::from_bytes(VOLUME), first_block: 256, slots: NodeSlots::Leaf(entries) }
+}
+
+fn interior(level: u8, slots: impl IntoIterator<Item = usize>) -> Node {
+    let mut children = Slots::default();
+    for slot in slots {
+        children.insert(slot, child(slot as u32, level - 1));
+    }
+    let slots = NodeSlots::Interior { level, children };
+    Node { volume: VolumeId::from_bytes(VOLUME), first_block: span_blocks(level), slots }
+}
+
+fn encoded(node: &Node) -> Vec<u8> {
+    let mut bytes = vec![0xee; usize::from(node.sectors()) * SECTOR_BYTES];
+    node.encode(&mut bytes);
+    bytes
+}
+
+/// Makes changed bytes pass the checksum, as a faulty or hostile writer would.
+fn seal(bytes: &mut [u8]) {
+    let count = usize::from(u16::from_le_bytes([bytes[at::COUNT], bytes[at::COUNT + 1]]));
+    let end = (NODE_HEADER_BYTES + count * Entry::BYTES).min(bytes.len());
+    let checksum = crc32c(&bytes[at::LEVEL..end]);
+    bytes[at::CHECKSUM..at::CHECKSUM + 4].copy_from_slice(&checksum.to_le_bytes());
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_leaf_has_these_bytes() {
+    let bytes = encoded(&leaf([1, 64]));
+    // magic, version, padding, checksum; level, flags, count, reserved; volume, first block; present; then the slots.
+    let golden = "5152594e4f44450001000000c8dd0ec4\
+        0000020000000000\
+        101112131415461798191a1b1c1d1e1f0001000000000000\
+        02000000000000000100000000000000\
+        0800030000001000d1c0b0a0070000000800030000000000\
+        000242000000100010c1b0a0070000000800030000000000";
+    assert_eq!(hex(&bytes[..112]), golden);
+    assert!(bytes[112..].iter().all(|&byte| byte == 0));
+    assert_eq!(bytes.len(), 512);
+}
+
+#[test]
+fn an_interior_node_has_these_bytes() {
+    let bytes = encoded(&interior(1, [127]));
+    // magic, version, padding, checksum; level, flags, count, reserved; volume, first block; present; then the slots.
+    let golden = "5152594e4f444500010000008b5f2b4e\
+        0100010000000000\
+        101112131415461798191a1b1c1d1e1f0040000000000000\
+        00000000000000000000000000000080\
+        f80305000000100004030201090000008000000000000400";
+    assert_eq!(hex(&bytes[..88]), golden);
+}
+
+/// Rows `| offset | size | field |` of the section under `heading`.
+fn documented(heading: &str) -> Vec<(usize, usize)> {
+    let document = include_str!("../../../../../docs/format/node.md");
+    let section =
+        document.split("\n## ").find(|section| section.starts_with(heading)).expect("the heading exists");
+    let number = |cell: Option<&str>| cell?.trim().parse().ok();
+    let rows = section.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix('|')?.split('|');
+        Some((number(cells.next())?, number(cells.next())?))
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_documentation_has_the_same_offsets() {
+    let tables: [(&str, &[usize], usize); 3] = [
+        (
+            "Header",
+            &[
+                at::MAGIC,
+                at::VERSION,
+                at::PADDING,
+                at::CHECKSUM,
+                at::LEVEL,
+                at::FLAGS,
+                at::COUNT,
+                at::RESERVED,
+                at::VOLUME,
+                at::FIRST_BLOCK,
+                at::PRESENT,
+            ],
+            NODE_HEADER_BYTES,
+        ),
+        (
+            "Entry",
+            &[
+                entry_at::ADDRESS,
+                entry_at::CHECKSUM,
+                entry_at::BIRTH,
+                entry_at::STORED_SECTORS,
+                entry_at::FLAGS,
+                entry_at::KEY,
+                entry_at::RESERVED,
+            ],
+            Entry::BYTES,
+        ),
+        (
+            "Reference",
+            &[
+                ref_at::ADDRESS,
+                ref_at::CHECKSUM,
+                ref_at::BIRTH,
+                ref_at::MAPPED,
+                ref_at::SECTORS,
+                ref_at::LEVEL,
+            ],
+            NodeRef::BYTES,
+        ),
+    ];
+    for (heading, offsets, end) in tables {
+        let ends = offsets.iter().skip(1).copied().chain([end]);
+        let rows: Vec<_> = offsets.iter().zip(ends).map(|(&offset, end)| (offset, end - offset)).collect();
+        assert_eq!(documented(heading), rows, "{heading}");
+    }
+}
+
+#[test]
+fn nodes_survive_the_trip() {
+    let nodes = [
+        leaf([0]),
+        leaf([5, 63, 64, 127]),
+        leaf(0..128),
+        interior(1, 0..128),
+        interior(5, [1]),
+        interior(3, [0, 9]),
+    ];
+    for mut node in nodes {
+        if node.level() == NODE_LEVEL_MAX {
+            node.first_block = 0;
+        }
+        let bytes = encoded(&node);
+        assert_eq!(Node::decode(&bytes), Ok(node.clone()));
+        let mut padded = bytes.clone();
+        padded.resize(4096, 0);
+        assert_eq!(Node::decode(&padded), Ok(node));
+    }
+    assert_eq!(encoded(&leaf(0..128)).len(), NODE_BYTES_MAX.next_multiple_of(SECTOR_BYTES));
+}
+
+#[test]
+fn every_flipped_bit_is_noticed() {
+    let bytes = encoded(&interior(2, [3, 80]));
+    for bit in 0..bytes.len() * 8 {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(Node::decode(&damaged).is_err(), "bit {bit}");
+    }
+    for length in 0..NODE_HEADER_BYTES + 2 * Entry::BYTES {
+        let error = Node::decode(&bytes[..length]).expect_err("cut off");
+        assert!(matches!(error, FormatError::Short { .. }), "{length}: {error}");
+    }
+}
+
+#[test]
+fn what_no_writer_writes_is_named() {
+    let first = NODE_HEADER_BYTES;
+    let leaf = encoded(&leaf([1, 64]));
+    let parent = encoded(&interior(1, [4]));
+    let cases: [(&[u8], usize, u8, &str); 17] = [
+        (&leaf, at::LEVEL, 6, "level"),
+        (&leaf, at::FLAGS, 1, "flags"),
+        (&leaf, at::COUNT, 0, "count"),
+        (&leaf, at::COUNT, 129, "count"),
+        (&leaf, at::COUNT, 1, "trailing bytes"),
+        (&leaf, at::RESERVED, 1, "reserved"),
+        (&leaf, at::FIRST_BLOCK, 1, "first block"),
+        (&leaf, at::FIRST_BLOCK + 6, 1, "first block"),
+        (&leaf, at::PRESENT, 3, "count"),
+        (&leaf, first + entry_at::STORED_SECTORS, 0, "entry stored sectors"),
+        (&leaf, first + entry_at::STORED_SECTORS, 9, "entry stored sectors"),
+        (&leaf, first + entry_at::FLAGS, 1, "entry flags"),
+        (&leaf, first + entry_at::RESERVED, 1, "entry reserved"),
+        (&parent, first + ref_at::SECTORS, 0, "node sectors"),
+        (&parent, first + ref_at::SECTORS, 8, "node sectors"),
+        (&parent, first + ref_at::LEVEL, 1, "level of a child"),
+        (&parent, first + ref_at::MAPPED + 2, 1, "node mapped blocks"),
+    ];
+    for (bytes, offset, value, expected) in cases {
+        let mut changed = bytes.to_vec();
+        changed[offset] = value;
+        seal(&mut changed);
+        match Node::decode(&changed) {
+            Err(FormatError::Field { field, .. }) => assert_eq!(field, expected, "offset {offset}"),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_absent_entry_is_never_stored() {
+    for node in [encoded(&leaf([1])), encoded(&interior(1, [4]))] {
+        let mut changed = node;
+        changed[NODE_HEADER_BYTES..NODE_HEADER_BYTES + 8].fill(0);
+        seal(&mut changed);
+        assert!(matches!(Node::decode(&changed), Err(FormatError::Field { found: 0, .. })));
+    }
+}
+
+#[test]
+fn a_newer_version_is_refused_as_such() {
+    let mut bytes = encoded(&leaf([1]));
+    bytes[at::VERSION] = 2;
+    assert!(matches!(Node::decode(&bytes), Err(FormatError::Version { found: 2, supported: 1, .. })));
+    bytes[at::MAGIC] = 0;
+    assert!(matches!(Node::decode(&bytes), Err(FormatError::Magic { .. })));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..4096)) {
+        prop_assert!(Node::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn sealed_nonsense_never_panics(
+        changes in proptest::collection::vec((0usize..600, any::<u8>()), 1..40),
+        count in 0u8..24,
+    ) {
+        let mut bytes = encoded(&leaf([1, 64, 100]));
+        bytes.resize(600, 0);
+        for (offset, value) in changes {
+            bytes[offset] = value;
+        }
+        bytes[..8].copy_from_slice(&NODE_MAGIC.to_le_bytes());
+        bytes[at::VERSION..at::VERSION + 2].copy_from_slice(&NODE_VERSION.to_le_bytes());
+        bytes[at::COUNT..at::COUNT + 2].copy_from_slice(&u16::from(count).to_le_bytes());
+        seal(&mut bytes);
+        if let Ok(node) = Node::decode(&bytes) {
+            prop_assert_eq!(Node::decode(&encoded(&node)), Ok(node));
+        }
+    }
+
+    #[test]
+    fn slots_are_a_map(steps in proptest::collection::vec((0usize..128, 0usize..129, 0u8..4), 1..200)) {
+        let mut slots = Slots::default();
+        let mut model = std::collections::BTreeMap::new();
+        for (number, (slot, other, verb)) in steps.into_iter().enumerate() {
+            match verb {
+                0 | 1 => prop_assert_eq!(slots.insert(slot, number), model.insert(slot, number)),
+                2 => prop_assert_eq!(slots.remove(slot), model.remove(&slot)),
+                _ => {
+                    let mut removed = Vec::new();
+                    slots.remove_range(slot..other.max(slot), |value| removed.push(value));
+                    let gone: Vec<_> = model.range(slot..other.max(slot)).map(|(&slot, &value)| (slot, value)).collect();
+                    gone.iter().for_each(|(slot, _)| { model.remove(slot); });
+                    prop_assert_eq!(removed, gone.into_iter().map(|(_, value)| value).collect::<Vec<_>>());
+                }
+            }
+            prop_assert!(slots.iter().map(|(slot, &value)| (slot, value)).eq(model.iter().map(|(&slot, &value)| (slot, value))));
+            prop_assert!(slots.iter_from(other).map(|(slot, _)| slot).eq(model.range(other..).map(|(&slot, _)| slot)));
+            prop_assert_eq!(slots.next_present(other), model.range(other..).next().map(|(&slot, _)| slot));
+            prop_assert_eq!(slots.get(slot), model.get(&slot));
+            prop_assert_eq!(slots.len(), model.len());
+        }
+    }
+}
