@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn clear_drops_ready_and_waiting_tasks_in_the_order_of_their_start() {
+    fn clear_drops_ready_and_waiting_tasks() {
         let dropped = Rc::new(RefCell::new(Vec::new()));
         let mut executor = Executor::new(|| {}).with_live_tasks();
         let spawner = executor.spawner();
