@@ -1,0 +1,182 @@
+//! Bytes from the client: one large receive that is parsed for many requests, or one large payload received to where it
+//! stays. At most one receive is under way.
+//!
+//! Small payloads are views of the receive, so a receive's memory lives until the last of them is written. The size of
+//! the next receive follows the traffic, which keeps an idle session small and a pinned receive well filled.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use quarry_env::{Buffer, BufferPool, Completion, Stream, View};
+
+use crate::in_flight::Admitted;
+use crate::limits::{RECEIVE_BYTES_MAX, RECEIVE_BYTES_MIN, RECEIVE_BYTES_START};
+
+/// A receive that was started.
+struct UnderWay {
+    completion: Completion<(Buffer, io::Result<usize>)>,
+    filled: usize,
+}
+
+/// A payload with memory of its own.
+struct Payload {
+    request: Admitted,
+    /// Away while a receive into it is under way.
+    buffer: Option<Buffer>,
+    filled: usize,
+    length: usize,
+}
+
+/// The receiving side of a session.
+pub(crate) struct Receiver {
+    stream: Rc<dyn Stream>,
+    buffers: BufferPool,
+    /// The last receive; `at` bytes of it are done with.
+    received: Option<View>,
+    at: usize,
+    /// Whether a request holds a part of it.
+    shared: bool,
+    payload: Option<Payload>,
+    under_way: Option<UnderWay>,
+    next_bytes: usize,
+}
+
+impl Receiver {
+    /// Receives from `stream`, behind the bytes in `rest` that came during the negotiation.
+    pub(crate) fn new(stream: Rc<dyn Stream>, buffers: BufferPool, rest: &[u8]) -> Self {
+        let received = (!rest.is_empty()).then(|| buffers.copy_of(rest));
+        Self {
+            stream,
+            buffers,
+            received,
+            at: 0,
+            shared: false,
+            payload: None,
+            under_way: None,
+            next_bytes: RECEIVE_BYTES_START,
+        }
+    }
+
+    /// What has arrived and was not taken yet.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.received.as_ref().map_or(&[], |view| &view[self.at..])
+    }
+
+    /// What a payload keeps from being used again while it lies in this receive.
+    pub(crate) fn pinned_bytes(&self) -> usize {
+        self.received.as_ref().map_or(0, |view| view.len())
+    }
+
+    /// Is done with the next `count` bytes, which are there.
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.at += count;
+    }
+
+    /// Takes the next `count` bytes, which are there, without a copy.
+    pub(crate) fn take(&mut self, count: usize) -> View {
+        let view = self.received.as_ref().expect("the bytes are there").slice(self.at..self.at + count);
+        self.at += count;
+        self.shared = true;
+        view
+    }
+
+    /// Throws away up to `count` of the bytes that are there; how many.
+    pub(crate) fn skip(&mut self, count: u64) -> u64 {
+        let skipped = count.min(self.bytes().len() as u64);
+        self.at += skipped as usize;
+        skipped
+    }
+
+    /// Receives the next `length` bytes, of which some are missing, into memory of their own.
+    pub(crate) fn begin_payload(&mut self, request: Admitted, length: usize) {
+        let mut buffer = self.buffers.allocate(length);
+        let filled = self.bytes().len();
+        buffer[..filled].copy_from_slice(self.bytes());
+        self.at += filled;
+        self.payload = Some(Payload { request, buffer: Some(buffer), filled, length });
+        // Behind a large payload comes its like more often than not: take in little with its header.
+        self.next_bytes = RECEIVE_BYTES_MIN;
+    }
+
+    /// Whether a large payload is on its way.
+    pub(crate) fn awaits_payload(&self) -> bool {
+        self.payload.is_some()
+    }
+
+    /// The large payload, once it is complete.
+    pub(crate) fn take_payload(&mut self) -> Option<(Admitted, View)> {
+        let payload = self.payload.take_if(|payload| payload.filled == payload.length)?;
+        let buffer = payload.buffer.expect("it came back with the last receive");
+        Some((payload.request, buffer.freeze()))
+    }
+
+    /// Receives more, until there are at least `wanted` bytes in one piece or some of the large payload. The number of
+    /// bytes that came; 0 when the client has closed.
+    pub(crate) fn poll_more(&mut self, wanted: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let under_way = match &mut self.under_way {
+            Some(under_way) => under_way,
+            None => {
+                let started = self.start(wanted);
+                self.under_way.insert(started)
+            }
+        };
+        let Poll::Ready((buffer, result)) = Pin::new(&mut under_way.completion).poll(context) else {
+            return Poll::Pending;
+        };
+        let filled = under_way.filled + result.as_ref().copied().unwrap_or(0);
+        self.under_way = None;
+        match &mut self.payload {
+            Some(payload) => {
+                payload.filled = filled;
+                payload.buffer = Some(buffer);
+            }
+            None => self.received(buffer, filled),
+        }
+        Poll::Ready(result)
+    }
+
+    fn start(&mut self, wanted: usize) -> UnderWay {
+        let (buffer, filled) = match &mut self.payload {
+            Some(payload) => {
+                (payload.buffer.take().expect("no receive into it is under way"), payload.filled)
+            }
+            None => self.next_buffer(wanted),
+        };
+        UnderWay { completion: self.stream.receive(buffer, filled), filled }
+    }
+
+    /// Memory for the next receive, which begins with what is left of the last one.
+    fn next_buffer(&mut self, wanted: usize) -> (Buffer, usize) {
+        let (at, shared) = (std::mem::take(&mut self.at), std::mem::take(&mut self.shared));
+        let size = self.next_bytes.max(wanted);
+        let Some(last) = self.received.take() else { return (self.buffers.allocate(size), 0) };
+        let left = last.len() - at;
+        // Nobody holds a part of it, so the same memory does again.
+        let last = match if shared { Err(last) } else { last.try_thaw() } {
+            Ok(mut buffer) if buffer.capacity() >= size && buffer.capacity() <= 2 * size => {
+                buffer.copy_within(at..at + left, 0);
+                buffer.set_length(size);
+                return (buffer, left);
+            }
+            Ok(buffer) => buffer.freeze(),
+            Err(view) => view,
+        };
+        let mut buffer = self.buffers.allocate(size);
+        buffer[..left].copy_from_slice(&last[at..]);
+        (buffer, left)
+    }
+
+    fn received(&mut self, mut buffer: Buffer, filled: usize) {
+        let size = buffer.len();
+        if filled == size {
+            self.next_bytes = (size * 4).min(RECEIVE_BYTES_MAX);
+        } else if filled <= size / 8 {
+            self.next_bytes = (size / 2).max(RECEIVE_BYTES_MIN);
+        }
+        buffer.set_length(filled);
+        self.received = (filled > 0).then(|| buffer.freeze());
+    }
+}
