@@ -1,1 +1,25 @@
-//! 
+//! The REST API of a node: HTTP in front, the trait `Node` behind.
+//!
+//! What it is: routes under `/v1`, their OpenAPI 3.1 document (served at `/v1/openapi.json`, checked in as
+//! `openapi/quarry.json`), Prometheus figures at `/metrics`, and a server with bounds. What it is not: it knows
+//! nothing of storage, keeps no state, and decides nothing; every answer is the node's.
+//!
+//! Invariants:
+//! - Every error answer is a problem document (RFC 9457), those for unknown paths, wrong methods and malformed
+//!   bodies included.
+//! - A call to the node runs to its end even when the client hangs up in the middle.
+//! - Connections, the size of a request and the time to send one are bounded, see [`limits`].
+
+mod call;
+mod document;
+mod extract;
+pub mod limits;
+mod problem;
+mod router;
+mod routes;
+mod server;
+
+pub use document::openapi_json;
+pub use problem::http_status;
+pub use router::router;
+pub use server::serve;

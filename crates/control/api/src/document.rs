@@ -1,0 +1,52 @@
+//! The OpenAPI document.
+
+use std::sync::Arc;
+
+use quarry_api_types::Problem;
+use quarry_node_api::Node;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::routes::{devices, exports, node, pools, volumes};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Quarry node API",
+        version = "1",
+        description = "Pools, thin volumes and their exports on one node. Errors are RFC 9457 problem documents; \
+                       decide by `code`, show `detail` and `next_step`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    servers((url = "http://127.0.0.1:7480", description = "A node on this machine")),
+    components(schemas(Problem)),
+)]
+struct Document;
+
+/// Every route that the document describes.
+pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(devices::list_devices))
+        .routes(routes!(devices::scan_devices))
+        .routes(routes!(pools::list_pools, pools::create_pool))
+        .routes(routes!(pools::show_pool, pools::delete_pool))
+        .routes(routes!(volumes::list_volumes, volumes::create_volume))
+        .routes(routes!(volumes::show_volume, volumes::delete_volume))
+        .routes(routes!(volumes::resize_volume))
+        .routes(routes!(exports::list_exports, exports::create_export))
+        .routes(routes!(exports::delete_export))
+        .routes(routes!(node::status))
+        .routes(routes!(node::health))
+}
+
+pub(crate) fn to_text(document: &utoipa::openapi::OpenApi) -> String {
+    let mut text = document.to_pretty_json().expect("a document made of texts and numbers is JSON");
+    text.push('\n');
+    text
+}
+
+/// The OpenAPI 3.1 document, as it is served and checked in.
+pub fn openapi_json() -> String {
+    to_text(&documented_routes().into_openapi())
+}

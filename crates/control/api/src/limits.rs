@@ -1,0 +1,14 @@
+//! The bounds of the API server.
+
+use std::time::Duration;
+
+/// Most bytes in the body of a request. The largest honest one, a pool over 64 long paths, has some 270 KiB.
+pub const REQUEST_BYTES_MAX: usize = 512 << 10;
+/// Most connections at once; others wait in the kernel's queue.
+pub const CONNECTIONS_MAX: usize = 256;
+/// How long a connection may take to send the head of its next request: a silent one is closed.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client may take to send the body of a request.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long running requests may go on once the server has been told to stop.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,50 @@
+//! From paths to handlers.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use quarry_api_types::ProblemCode;
+use quarry_node_api::Node;
+
+use crate::limits::REQUEST_BYTES_MAX;
+use crate::problem::ApiError;
+use crate::{document, routes};
+
+/// The whole API over `node`.
+pub fn router(node: Arc<dyn Node>) -> Router {
+    let (routes, document) = document::documented_routes().split_for_parts();
+    let document = Arc::new(document::to_text(&document));
+    let serve_document = move || {
+        let document = Arc::clone(&document);
+        async move { ([(header::CONTENT_TYPE, "application/json")], document.as_str().to_owned()) }
+    };
+    routes
+        .route("/v1/openapi.json", get(serve_document))
+        .route("/metrics", get(routes::node::metrics))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .with_state(node)
+}
+
+async fn unknown_route(uri: Uri) -> impl IntoResponse {
+    ApiError::new(
+        ProblemCode::UnknownRoute,
+        StatusCode::NOT_FOUND,
+        format!("there is no '{}' in this API", uri.path()),
+        "See /v1/openapi.json for what there is; client and node may be of different versions.",
+    )
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> impl IntoResponse {
+    ApiError::new(
+        ProblemCode::MethodNotAllowed,
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("'{}' does not take {method}", uri.path()),
+        "See the header `Allow`, or /v1/openapi.json.",
+    )
+}

@@ -1,0 +1,92 @@
+//! `/v1/volumes`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use quarry_api_types::{CreateVolume, Name, ResizeVolume, Volume};
+
+use crate::call::{NodeState, complete};
+use crate::extract::{Body, Segment};
+use crate::problem::{ApiError, Problems};
+
+/// List the volumes of all open pools.
+#[utoipa::path(
+    get,
+    path = "/v1/volumes",
+    tag = "volumes",
+    responses((status = 200, description = "Sorted by name.", body = Vec<Volume>), Problems)
+)]
+pub(crate) async fn list_volumes(State(node): NodeState) -> Result<Json<Vec<Volume>>, ApiError> {
+    complete(async move { node.list_volumes().await }).await.map(Json)
+}
+
+/// Carve a thin volume from a pool.
+#[utoipa::path(
+    post,
+    path = "/v1/volumes",
+    tag = "volumes",
+    request_body = CreateVolume,
+    responses(
+        (status = 201, description = "The new volume.", body = Volume, headers(("Location" = String))),
+        Problems,
+    )
+)]
+pub(crate) async fn create_volume(
+    State(node): NodeState,
+    Body(request): Body<CreateVolume>,
+) -> Result<impl IntoResponse, ApiError> {
+    request.check()?;
+    let volume = complete(async move { node.create_volume(request).await }).await?;
+    let location = format!("/v1/volumes/{}", volume.name);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(volume)))
+}
+
+/// Show a volume.
+#[utoipa::path(
+    get,
+    path = "/v1/volumes/{name}",
+    tag = "volumes",
+    params(("name" = Name, Path, description = "Name of the volume.")),
+    responses((status = 200, description = "The volume.", body = Volume), Problems)
+)]
+pub(crate) async fn show_volume(
+    State(node): NodeState,
+    Segment(name): Segment<Name>,
+) -> Result<Json<Volume>, ApiError> {
+    complete(async move { node.show_volume(&name).await }).await.map(Json)
+}
+
+/// Give a volume another size while it is in use.
+#[utoipa::path(
+    post,
+    path = "/v1/volumes/{name}/resize",
+    tag = "volumes",
+    params(("name" = Name, Path, description = "Name of the volume.")),
+    request_body = ResizeVolume,
+    responses((status = 200, description = "The volume with its new size.", body = Volume), Problems)
+)]
+pub(crate) async fn resize_volume(
+    State(node): NodeState,
+    Segment(name): Segment<Name>,
+    Body(request): Body<ResizeVolume>,
+) -> Result<Json<Volume>, ApiError> {
+    request.check()?;
+    complete(async move { node.resize_volume(&name, request).await }).await.map(Json)
+}
+
+/// Destroy a volume and everything on it. Refused while it is exported.
+#[utoipa::path(
+    delete,
+    path = "/v1/volumes/{name}",
+    tag = "volumes",
+    params(("name" = Name, Path, description = "Name of the volume.")),
+    responses((status = 204, description = "It is gone."), Problems)
+)]
+pub(crate) async fn delete_volume(
+    State(node): NodeState,
+    Segment(name): Segment<Name>,
+) -> Result<StatusCode, ApiError> {
+    complete(async move { node.delete_volume(&name).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

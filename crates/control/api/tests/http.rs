@@ -1,0 +1,205 @@
+//! What goes over the wire: statuses, headers, problem documents, bounds.
+
+mod memory_node;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use memory_node::{Fault, MemoryNode};
+use quarry_api_types::{Cause, Health, HealthLevel, Problem, ProblemCode};
+use quarry_node_api::{ErrorKind, NodeError};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+struct Api {
+    node: Arc<MemoryNode>,
+    router: Router,
+}
+
+impl Api {
+    fn new() -> Self {
+        let node = Arc::new(MemoryNode::default());
+        Self { router: quarry_api::router(node.clone()), node }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Response<Body> {
+        self.send(Request::get(path).body(Body::empty()).unwrap()).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Response<Body> {
+        let request = Request::post(path).header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    async fn with_volume() -> Self {
+        let api = Self::new();
+        let pool = api.post("/v1/pools", &json!({"name": "p", "devices": ["/dev/sdb"]})).await;
+        assert_eq!(pool.status(), StatusCode::CREATED);
+        let volume = api.post("/v1/volumes", &json!({"name": "v", "pool": "p", "size_bytes": 4096})).await;
+        assert_eq!(volume.status(), StatusCode::CREATED);
+        assert_eq!(volume.headers()[header::LOCATION], "/v1/volumes/v");
+        api
+    }
+}
+
+async fn text(response: Response<Body>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+async fn problem(response: Response<Body>) -> Problem {
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+    let problem: Problem = serde_json::from_str(&text(response).await).unwrap();
+    assert_eq!(problem.status, status, "the body repeats the status");
+    assert!(!problem.detail.is_empty() && !problem.next_step.is_empty());
+    problem
+}
+
+#[tokio::test]
+async fn the_life_of_a_volume() {
+    let api = Api::with_volume().await;
+    let resized = api.post("/v1/volumes/v/resize", &json!({"size_bytes": 8192})).await;
+    assert_eq!(resized.status(), StatusCode::OK);
+    let export = api.post("/v1/exports", &json!({"volume": "v", "protocol": "nbd"})).await;
+    assert_eq!(export.status(), StatusCode::CREATED);
+    let export: Value = serde_json::from_str(&text(export).await).unwrap();
+    assert_eq!(export["uris"][0], "nbd://127.0.0.1:10809/v");
+    let volume: Value = serde_json::from_str(&text(api.get("/v1/volumes/v").await).await).unwrap();
+    assert_eq!((&volume["size_bytes"], &volume["exported"]), (&json!(8192), &json!(true)));
+    let delete = |path: &str| Request::delete(path).body(Body::empty()).unwrap();
+    let refused = problem(api.send(delete("/v1/volumes/v")).await).await;
+    assert_eq!(refused.code, ProblemCode::InUse);
+    for path in ["/v1/exports/v", "/v1/volumes/v", "/v1/pools/p"] {
+        assert_eq!(api.send(delete(path)).await.status(), StatusCode::NO_CONTENT, "{path}");
+    }
+    assert_eq!(text(api.get("/v1/pools").await).await, "[]");
+}
+
+#[tokio::test]
+async fn every_kind_of_error_is_a_problem_with_its_status() {
+    let api = Api::new();
+    for &kind in ErrorKind::ALL {
+        let error = NodeError::new(kind, "the thing").with_cause("the cause").with_next_step("the step");
+        api.node.inject(Fault::Error(error));
+        let problem = problem(api.get("/v1/pools").await).await;
+        let (code, status) = quarry_api::http_status(kind);
+        assert_eq!((problem.code, problem.status), (code, status.as_u16()));
+        assert_eq!((problem.detail, problem.next_step), ("the thing".into(), "the step".into()));
+        assert_eq!(problem.cause.as_deref(), Some("the cause"));
+    }
+}
+
+#[tokio::test]
+async fn malformed_bodies_are_problems_that_name_the_mistake() {
+    let api = Api::new();
+    let send = async |content_type: &str, body: &'static str| {
+        let request = Request::post("/v1/pools").header(header::CONTENT_TYPE, content_type);
+        problem(api.send(request.body(Body::from(body)).unwrap()).await).await
+    };
+    for (body, status, part) in [
+        ("", 400, "EOF"),
+        ("{", 400, "EOF"),
+        ("[]", 422, "invalid length"),
+        (r#"{"name":"p"}"#, 422, "missing field `devices`"),
+        (r#"{"name":"a b","devices":["/a"]}"#, 422, "'a b' is not a valid name"),
+        (r#"{"name":"p","devices":["/a"],"copys":2}"#, 422, "copys"),
+        (r#"{"name":"p","devices":["/a"],"copies":300}"#, 422, "300"),
+        (r#"{"name":"p","devices":["a"]}"#, 400, "'a' is not an absolute path"),
+        (r#"{"name":"p","devices":["/a"],"copies":2}"#, 400, "2 distinct devices"),
+    ] {
+        let problem = send("application/json", body).await;
+        assert_eq!((problem.code, problem.status), (ProblemCode::Invalid, status), "{body}");
+        assert!(problem.detail.contains(part), "{body}: {}", problem.detail);
+    }
+    let form = send("text/plain", r#"{"name":"p","devices":["/a"]}"#).await;
+    assert_eq!((form.code, form.status), (ProblemCode::Invalid, 415));
+    assert_eq!(text(api.get("/v1/pools").await).await, "[]");
+}
+
+#[tokio::test]
+async fn unknown_paths_wrong_methods_and_bad_names_are_problems() {
+    let api = Api::new();
+    for path in ["/", "/v1", "/v2/pools", "/v1/pools/a/b/c"] {
+        assert_eq!(problem(api.get(path).await).await.code, ProblemCode::UnknownRoute, "{path}");
+    }
+    let response = api.send(Request::put("/v1/pools").body(Body::empty()).unwrap()).await;
+    assert_eq!(response.headers()[header::ALLOW], "GET,HEAD,POST");
+    let wrong_method = problem(response).await;
+    assert_eq!((wrong_method.code, wrong_method.status), (ProblemCode::MethodNotAllowed, 405));
+    for path in ["/v1/pools/%20", "/v1/volumes/%2e%2e%2f", "/v1/volumes/%ff"] {
+        let problem = problem(api.get(path).await).await;
+        assert_eq!((problem.code, problem.status), (ProblemCode::Invalid, 400), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_refused() {
+    let api = Api::new();
+    let long = "x".repeat(quarry_api::limits::REQUEST_BYTES_MAX);
+    let refused = problem(api.post("/v1/pools", &json!({"name": "p", "devices": [long]})).await).await;
+    assert_eq!((refused.code, refused.status), (ProblemCode::TooLarge, 413));
+}
+
+#[tokio::test]
+async fn the_longest_honest_request_is_within_the_limit() {
+    let api = Api::new();
+    let devices: Vec<_> = (0..64).map(|number| format!("/{}{number:02}", "d".repeat(4092))).collect();
+    let made = api.post("/v1/pools", &json!({"name": "p", "devices": devices})).await;
+    assert_eq!(made.status(), StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_panic_in_the_node_is_an_error_of_one_request() {
+    let api = Api::new();
+    api.node.inject(Fault::Panic);
+    assert_eq!(problem(api.get("/v1/pools").await).await.code, ProblemCode::Internal);
+    assert_eq!(api.get("/v1/pools").await.status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_up_does_not_cut_off_the_node() {
+    let api = Api::with_volume().await;
+    api.node.inject(Fault::Delay(Duration::from_secs(5)));
+    let body = json!({"name": "w", "pool": "p", "size_bytes": 4096});
+    let request = api.post("/v1/volumes", &body);
+    assert!(tokio::time::timeout(Duration::from_secs(1), request).await.is_err());
+    assert_eq!(api.node.volume_names(), ["v"]);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(api.node.volume_names(), ["v", "w"]);
+}
+
+#[tokio::test]
+async fn health_is_503_only_when_something_is_critical() {
+    let api = Api::new();
+    for (level, status) in [
+        (HealthLevel::Ok, StatusCode::OK),
+        (HealthLevel::Warning, StatusCode::OK),
+        (HealthLevel::Critical, StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        let cause = Cause { level, message: "m".into(), next_step: "n".into() };
+        let health = Health::from_causes(vec![cause]);
+        api.node.set_health(health.clone());
+        let response = api.get("/v1/health").await;
+        assert_eq!(response.status(), status);
+        assert_eq!(serde_json::from_str::<Health>(&text(response).await).unwrap(), health);
+    }
+}
+
+#[tokio::test]
+async fn the_document_and_the_figures_are_served() {
+    let api = Api::with_volume().await;
+    let document = api.get("/v1/openapi.json").await;
+    assert_eq!(document.headers()[header::CONTENT_TYPE], "application/json");
+    assert_eq!(text(document).await, quarry_api::openapi_json());
+    let metrics = api.get("/metrics").await;
+    assert_eq!(metrics.headers()[header::CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
+    assert!(text(metrics).await.contains("quarry_volumes 1"));
+}

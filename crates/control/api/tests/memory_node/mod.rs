@@ -1,0 +1,241 @@
+//! A node in memory that keeps the contract of the trait, for tests of the API, the client and the CLI.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+mod things;
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quarry_api_types::*;
+use quarry_node_api::{ErrorKind, Node, NodeError, Result};
+
+/// The only block devices of the machine, as far as this node can see.
+pub const FREE_DEVICE: &str = "/dev/sdb";
+/// A device that holds somebody's file system.
+pub const FOREIGN_DEVICE: &str = "/dev/sdc";
+
+#[derive(Default)]
+pub struct MemoryNode {
+    state: Mutex<State>,
+    fault: Mutex<Option<Fault>>,
+}
+
+/// What happens to the next call instead of its work.
+#[derive(Clone)]
+pub enum Fault {
+    /// It fails.
+    Error(NodeError),
+    /// It panics, as a defect in the node would.
+    Panic,
+    /// It takes that long, then does its work.
+    Delay(Duration),
+}
+
+#[derive(Default)]
+struct State {
+    pools: Vec<Pool>,
+    volumes: Vec<Volume>,
+    exports: Vec<Export>,
+    next_id: u128,
+    health: Option<Health>,
+}
+
+impl State {
+    fn id(&mut self) -> u128 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn pool(&self, name: &Name) -> Result<&Pool> {
+        self.pools.iter().find(|pool| pool.name == *name).ok_or_else(|| NodeError::not_found("pool", name))
+    }
+
+    fn volume(&mut self, name: &Name) -> Result<&mut Volume> {
+        let found = self.volumes.iter_mut().find(|volume| volume.name == *name);
+        found.ok_or_else(|| NodeError::not_found("volume", name))
+    }
+
+    fn mark_exported(&mut self) {
+        for volume in &mut self.volumes {
+            volume.exported = self.exports.iter().any(|export| export.volume == volume.name);
+        }
+    }
+}
+
+impl MemoryNode {
+    pub fn inject(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = Some(fault);
+    }
+
+    pub fn set_health(&self, health: Health) {
+        self.state.lock().unwrap().health = Some(health);
+    }
+
+    pub fn volume_names(&self) -> Vec<String> {
+        self.state.lock().unwrap().volumes.iter().map(|volume| volume.name.to_string()).collect()
+    }
+
+    pub fn connect_client(&self, volume: &str) {
+        let mut state = self.state.lock().unwrap();
+        let export = state.exports.iter_mut().find(|export| export.volume.as_str() == volume);
+        export.expect("the volume is exported").sessions += 1;
+    }
+
+    async fn begin(&self) -> Result<MutexGuard<'_, State>> {
+        let fault = self.fault.lock().unwrap().take();
+        match fault {
+            Some(Fault::Error(error)) => return Err(error),
+            Some(Fault::Panic) => panic!("injected: this panic is part of a test"),
+            Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
+            None => {}
+        }
+        Ok(self.state.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Node for MemoryNode {
+    async fn list_devices(&self) -> Result<Vec<Device>> {
+        Ok(things::devices(&self.begin().await?.pools))
+    }
+
+    async fn scan_devices(&self) -> Result<Vec<Device>> {
+        self.list_devices().await
+    }
+
+    async fn create_pool(&self, request: CreatePool) -> Result<Pool> {
+        let mut state = self.begin().await?;
+        if state.pool(&request.name).is_ok() {
+            return Err(NodeError::name_taken("pool", &request.name));
+        }
+        let used = |path: &String| {
+            state.pools.iter().flat_map(|pool| &pool.devices).any(|device| device.path == *path)
+        };
+        if let Some(path) = request.devices.iter().find(|path| used(path)) {
+            return Err(NodeError::new(ErrorKind::Conflict, format!("'{path}' belongs to a pool already")));
+        }
+        if request.devices.iter().any(|path| path == FOREIGN_DEVICE) && !request.force {
+            return Err(NodeError::new(
+                ErrorKind::Conflict,
+                format!("'{FOREIGN_DEVICE}' holds an ext4 file system"),
+            )
+            .with_next_step("Choose another device, or add --force to lose what is on it."));
+        }
+        let id = state.id();
+        let pool = things::pool(id, &request);
+        state.pools.push(pool.clone());
+        state.pools.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(pool)
+    }
+
+    async fn list_pools(&self) -> Result<Vec<Pool>> {
+        Ok(self.begin().await?.pools.clone())
+    }
+
+    async fn show_pool(&self, name: &Name) -> Result<Pool> {
+        self.begin().await?.pool(name).cloned()
+    }
+
+    async fn delete_pool(&self, name: &Name) -> Result<()> {
+        let mut state = self.begin().await?;
+        state.pool(name)?;
+        let volumes = state.volumes.iter().filter(|volume| volume.pool == *name).count();
+        if volumes > 0 {
+            return Err(NodeError::new(ErrorKind::InUse, format!("pool '{name}' has {volumes} volume(s)"))
+                .with_next_step("Delete its volumes first; `quarry volume list` shows them."));
+        }
+        state.pools.retain(|pool| pool.name != *name);
+        Ok(())
+    }
+
+    async fn create_volume(&self, request: CreateVolume) -> Result<Volume> {
+        let mut state = self.begin().await?;
+        state.pool(&request.pool)?;
+        if state.volume(&request.name).is_ok() {
+            return Err(NodeError::name_taken("volume", &request.name));
+        }
+        let id = state.id();
+        let volume = things::volume(id, request);
+        state.volumes.push(volume.clone());
+        state.volumes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(volume)
+    }
+
+    async fn list_volumes(&self) -> Result<Vec<Volume>> {
+        Ok(self.begin().await?.volumes.clone())
+    }
+
+    async fn show_volume(&self, name: &Name) -> Result<Volume> {
+        self.begin().await?.volume(name).cloned()
+    }
+
+    async fn resize_volume(&self, name: &Name, request: ResizeVolume) -> Result<Volume> {
+        let mut state = self.begin().await?;
+        let volume = state.volume(name)?;
+        if request.size_bytes < volume.size_bytes {
+            return Err(NodeError::new(ErrorKind::Unsupported, format!("volume '{name}' cannot shrink")));
+        }
+        volume.size_bytes = request.size_bytes;
+        Ok(volume.clone())
+    }
+
+    async fn delete_volume(&self, name: &Name) -> Result<()> {
+        let mut state = self.begin().await?;
+        if state.volume(name)?.exported {
+            return Err(NodeError::new(ErrorKind::InUse, format!("volume '{name}' is exported"))
+                .with_next_step(format!("Run `quarry export delete {name}` first.")));
+        }
+        state.volumes.retain(|volume| volume.name != *name);
+        Ok(())
+    }
+
+    async fn create_export(&self, request: CreateExport) -> Result<Export> {
+        let mut state = self.begin().await?;
+        let volume_id = state.volume(&request.volume)?.id;
+        if let Some(export) = state.exports.iter().find(|export| export.volume == request.volume) {
+            let message =
+                format!("volume '{}' is served over nbd already, by export {}", request.volume, export.id);
+            return Err(NodeError::new(ErrorKind::Conflict, message));
+        }
+        let id = state.id();
+        let export = things::export(id, volume_id, request);
+        state.exports.push(export.clone());
+        state.exports.sort_by(|a, b| a.volume.cmp(&b.volume));
+        state.mark_exported();
+        Ok(export)
+    }
+
+    async fn list_exports(&self) -> Result<Vec<Export>> {
+        Ok(self.begin().await?.exports.clone())
+    }
+
+    async fn delete_export(&self, selector: &ExportSelector) -> Result<()> {
+        let mut state = self.begin().await?;
+        let selected = |export: &Export| match selector {
+            ExportSelector::Id(id) => export.id == *id,
+            ExportSelector::Volume(name) => export.volume == *name,
+        };
+        if !state.exports.iter().any(selected) {
+            return Err(NodeError::not_found("export", selector));
+        }
+        if state.exports.iter().any(|export| selected(export) && export.sessions > 0) {
+            return Err(NodeError::new(ErrorKind::InUse, format!("export '{selector}' has a client")));
+        }
+        state.exports.retain(|export| !selected(export));
+        state.mark_exported();
+        Ok(())
+    }
+
+    async fn status(&self) -> Result<Status> {
+        let state = self.begin().await?;
+        let mut status = things::status(&state.pools, &state.volumes, &state.exports);
+        status.health = state.health.clone().unwrap_or_else(Health::ok);
+        Ok(status)
+    }
+
+    async fn metrics(&self) -> Result<String> {
+        let volumes = self.begin().await?.volumes.len();
+        Ok(format!("# TYPE quarry_volumes gauge\nquarry_volumes {volumes}\n"))
+    }
+}

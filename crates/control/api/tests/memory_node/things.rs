@@ -1,0 +1,134 @@
+//! The things that the node in memory shows, with figures made up.
+
+use quarry_api_types::*;
+
+const DEVICE_BYTES: u64 = 100 << 30;
+
+pub fn devices(pools: &[Pool]) -> Vec<Device> {
+    let device = |path: &str, state| Device {
+        path: path.to_owned(),
+        kind: DeviceKind::Block,
+        size_bytes: DEVICE_BYTES,
+        class: DeviceClass::Nvme,
+        sector_bytes: 4096,
+        state,
+        found: None,
+        pool: None,
+        pool_id: None,
+        device_id: None,
+        health: Health::ok(),
+    };
+    let mut devices = vec![
+        device(super::FREE_DEVICE, DeviceState::Free),
+        Device {
+            found: Some("ext4 file system".into()),
+            ..device(super::FOREIGN_DEVICE, DeviceState::Foreign)
+        },
+    ];
+    for (pool, member) in pools.iter().flat_map(|pool| pool.devices.iter().map(move |member| (pool, member)))
+    {
+        devices.retain(|device| device.path != member.path);
+        devices.push(Device {
+            pool: Some(pool.name.clone()),
+            pool_id: Some(pool.id),
+            device_id: Some(member.id),
+            ..device(&member.path, DeviceState::InPool)
+        });
+    }
+    devices.sort_by(|a, b| a.path.cmp(&b.path));
+    devices
+}
+
+pub fn pool(id: u128, request: &CreatePool) -> Pool {
+    let member = |(index, path): (usize, &String)| PoolDevice {
+        id: DeviceId::from_random(id << 8 | index as u128),
+        path: path.clone(),
+        kind: DeviceKind::Block,
+        class: DeviceClass::Nvme,
+        state: PoolDeviceState::Online,
+        size_bytes: DEVICE_BYTES,
+        used_bytes: 0,
+    };
+    let total_bytes = DEVICE_BYTES * request.devices.len() as u64;
+    let free_bytes = total_bytes - total_bytes / 100;
+    Pool {
+        id: PoolId::from_random(id),
+        name: request.name.clone(),
+        copies: request.copies,
+        state: PoolState::Online,
+        reasons: Vec::new(),
+        created: Timestamp::from_unix_ms(1_795_167_000_000),
+        devices: request.devices.iter().enumerate().map(member).collect(),
+        capacity: Capacity {
+            total_bytes,
+            used_bytes: 0,
+            free_bytes,
+            reserved_bytes: total_bytes / 100,
+            available_bytes: free_bytes / u64::from(request.copies),
+        },
+        segment_bytes: 32 << 20,
+        logs: 2,
+        volumes: 0,
+    }
+}
+
+pub fn volume(id: u128, request: CreateVolume) -> Volume {
+    Volume {
+        id: VolumeId::from_random(id),
+        name: request.name,
+        pool: request.pool,
+        size_bytes: request.size_bytes,
+        durability: request.durability,
+        used_bytes: 0,
+        block_bytes: 4096,
+        core: 1,
+        exported: false,
+    }
+}
+
+pub fn export(id: u128, volume_id: VolumeId, request: CreateExport) -> Export {
+    let address = "127.0.0.1:10809".parse().unwrap();
+    Export {
+        id: ExportId::from_random(id),
+        volume_id,
+        protocol: request.protocol,
+        uris: vec![
+            nbd_tcp_uri(address, &request.volume),
+            nbd_unix_uri("/run/quarry/nbd.sock", &request.volume),
+        ],
+        volume: request.volume,
+        state: ExportState::Serving,
+        sessions: 0,
+        created: Timestamp::from_unix_ms(1_795_167_000_000),
+    }
+}
+
+pub fn status(pools: &[Pool], volumes: &[Volume], exports: &[Export]) -> Status {
+    let listener =
+        |protocol, address: &str| ListenerStatus { protocol, address: address.into(), connections: 0 };
+    Status {
+        node_id: NodeId::from_random(1),
+        version: "0.1.0".into(),
+        uptime_s: 93_784,
+        cores: 2,
+        memory: MemoryStatus { budget_bytes: 1 << 30, used_bytes: 100 << 20 },
+        listeners: vec![
+            listener(ListenerProtocol::Api, "127.0.0.1:7480"),
+            listener(ListenerProtocol::Nbd, "127.0.0.1:10809"),
+        ],
+        pools: PoolsStatus {
+            online: pools.len() as u64,
+            degraded: 0,
+            offline: 0,
+            total_bytes: pools.iter().map(|pool| pool.capacity.total_bytes).sum(),
+            used_bytes: pools.iter().map(|pool| pool.capacity.used_bytes).sum(),
+        },
+        volumes: VolumesStatus {
+            count: volumes.len() as u64,
+            size_bytes: volumes.iter().map(|volume| volume.size_bytes).sum(),
+            used_bytes: 0,
+        },
+        exports: exports.len() as u64,
+        health: Health::ok(),
+    }
+}
