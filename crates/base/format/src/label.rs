@@ -28,7 +28,7 @@ pub use layout::{
     ANCHOR_BYTES, ANCHORS_PER_LOG, GRANULE_BYTES, LABEL_COPY_OFFSETS, anchor_offset, segment_bytes_for,
     slot_offset, slots_for,
 };
-pub use raw::{LABEL_BYTES, LABEL_MAGIC, LABEL_VERSION, PATH_BYTES_MAX};
+pub use raw::{LABEL_BYTES, LABEL_MAGIC, LABEL_VERSION, PATH_BYTES_MAX, path_hint};
 
 /// How far the life of a pool has got, as one device knows it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -75,8 +75,7 @@ pub struct Member {
     pub class: DeviceClass,
     /// Whether the file was made by Quarry inside a directory, and goes with its pool.
     pub created_file: bool,
-    /// Where it was seen last: a hint. Encoding keeps the end of one that is longer than [`PATH_BYTES_MAX`] bytes,
-    /// behind an ellipsis.
+    /// Where it was seen last: a hint, of which [`path_hint`] is stored.
     pub path: String,
 }
 

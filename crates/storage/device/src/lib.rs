@@ -1,1 +1,41 @@
-//! 
+//! Devices: the files and block devices that hold a pool.
+//!
+//! What it is: looking at a path before touching it ([`probe`], [`scan`]), making devices into a pool
+//! ([`format_devices`]), opening them again ([`open_members`], [`open_device`]), giving them back ([`end_pool`]), and
+//! [`Device`]: reads, writes and flushes that are counted, bounded and named in their errors. What it is not: it knows
+//! slots only by their number; what lies in them, which copy is on which device and what to do about a failure is
+//! `quarry-pool`'s.
+//!
+//! Invariants:
+//! - Nothing is written to any device before every check of all devices has passed, and never to one that holds
+//!   anything, unless forced; never, forced or not, to one that a pool of this node or the system has in use.
+//! - A device under a [`Device`] is locked: no other process writes to it.
+//! - Power may fail at any write of this crate: a pool exists on all of its devices or is refused, and a label that
+//!   was valid stays so until its successor is durable (`docs/format/device.md`).
+//! - A slot's content after formatting is whatever was there before.
+
+mod areas;
+mod class;
+mod device;
+mod end;
+mod error;
+mod format;
+mod labels;
+mod members;
+mod open;
+mod probe;
+mod raw;
+mod scan;
+mod signature;
+
+pub use class::{classify, measure_class};
+pub use device::{Device, DeviceState, DeviceStats, Fault};
+pub use end::end_pool;
+pub use error::{DeviceError, EndError, FormatError, OpenError, Operation, PathError};
+pub use format::{DIRECTORY_PERCENT, FormatRequest, format_devices};
+pub use labels::CopyError;
+pub use members::{OpenedMembers, open_members};
+pub use open::{Expected, open_device};
+pub use probe::{Content, Probe, ProbedDisk, probe};
+pub use quarry_format::label::{DeviceClass, Label, LabelState, Member};
+pub use scan::{ScannedDevice, scan};

@@ -108,19 +108,20 @@ impl Label {
 
     /// Reads a label from the first [`LABEL_BYTES`] of `bytes`.
     ///
-    /// The version is looked at before the checksum, whose place a newer version may have moved.
+    /// Every version keeps magic, version and checksum in their places and the checksum over the same bytes, so that a
+    /// newer label is told from a torn one.
     pub fn decode(bytes: &[u8]) -> Result<Self, LabelError> {
         let (raw, _) =
             RawLabel::ref_from_prefix(bytes).map_err(|_| LabelError::Length { length: bytes.len() })?;
         if raw.magic != LABEL_MAGIC {
             return Err(LabelError::Magic);
         }
-        if raw.version.get() != LABEL_VERSION {
-            return Err(LabelError::Version { found: raw.version.get() });
-        }
         let (found, computed) = (raw.checksum.get(), checksum(raw.as_bytes()));
         if found != computed {
             return Err(LabelError::Checksum { found, computed });
+        }
+        if raw.version.get() != LABEL_VERSION {
+            return Err(LabelError::Version { found: raw.version.get() });
         }
         decode_checked(raw).map_err(|rule| LabelError::Invalid { rule })
     }
@@ -152,7 +153,7 @@ fn decode_checked(raw: &RawLabel) -> Result<Label, LabelRule> {
 
 fn encode_member(member: &Member) -> RawMember {
     let mut raw = RawMember::new_zeroed();
-    let path = shorten(&member.path);
+    let path = path_hint(&member.path);
     raw.device = member.device.to_bytes();
     raw.size_bytes = member.size_bytes.into();
     raw.slots = member.slots.into();
@@ -180,8 +181,9 @@ fn decode_member(raw: &RawMember) -> Member {
     }
 }
 
-/// The path, or an ellipsis and its end when it is too long: a label never names another path than the one meant.
-fn shorten(path: &str) -> String {
+/// What a label keeps of a path: all of it, or an ellipsis and its end when it is longer than [`PATH_BYTES_MAX`], so
+/// that a label never names another path than the one meant.
+pub fn path_hint(path: &str) -> String {
     if path.len() <= PATH_BYTES_MAX {
         return path.to_owned();
     }

@@ -1,0 +1,346 @@
+//! An open device of a pool.
+//!
+//! Life: healthy, until an operation fails; then suspect, with the fault that made it so, until the pool decides that it
+//! has failed or is well. A failed device refuses every operation at once. A request that is wrong in itself (outside
+//! the device, not aligned) fails without a mark against the device.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use quarry_env::{Buffer, BufferPool, Disk, DiskGeometry, Env, View};
+use quarry_format::label::{DeviceClass, LABEL_COPY_OFFSETS, Label, Member, slot_offset};
+use quarry_types::DeviceId;
+
+use crate::error::{DeviceError, Operation};
+
+/// What went wrong on a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// What was tried.
+    pub operation: Operation,
+    /// Where, in bytes.
+    pub offset: u64,
+    /// What kind of error it was.
+    pub kind: io::ErrorKind,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} failed: {}", self.operation, self.offset, self.kind)
+    }
+}
+
+/// How well a device is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceState {
+    /// No operation has failed.
+    Healthy,
+    /// An operation has failed. It still answers, but nothing new should be placed on it.
+    Suspect(Fault),
+    /// It is not used any more.
+    Failed(Fault),
+}
+
+/// What a device has done since it was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DeviceStats {
+    /// Reads that succeeded.
+    pub reads: u64,
+    /// Writes that succeeded.
+    pub writes: u64,
+    /// Flushes that succeeded.
+    pub flushes: u64,
+    /// Discards that succeeded.
+    pub discards: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Operations that failed.
+    pub errors: u64,
+    /// Reads whose bytes did not match their checksum, as told by [`Device::note_corruption`].
+    pub corruptions: u64,
+}
+
+/// An open, locked device. Every operation starts when it is called, not when it is first polled, and runs to its end
+/// also when its future is dropped; then nobody counts it.
+pub struct Device {
+    id: DeviceId,
+    path: PathBuf,
+    disk: Rc<dyn Disk>,
+    buffers: BufferPool,
+    size_bytes: u64,
+    label: RefCell<Rc<Label>>,
+    /// The copy of the label that may not be valid: it is the next to be written.
+    doubtful_copy: Cell<Option<usize>>,
+    state: Cell<DeviceState>,
+    stats: Cell<DeviceStats>,
+}
+
+impl Device {
+    /// A device over an exclusively opened disk that carries `label`, in both copies or all but one.
+    pub(crate) fn new(
+        env: &Env,
+        path: PathBuf,
+        disk: Rc<dyn Disk>,
+        label: Label,
+        doubtful_copy: Option<usize>,
+    ) -> Self {
+        Self {
+            id: label.own().device,
+            path,
+            disk,
+            buffers: env.buffers.clone(),
+            size_bytes: label.own().size_bytes,
+            label: RefCell::new(Rc::new(label)),
+            doubtful_copy: Cell::new(doubtful_copy),
+            state: Cell::new(DeviceState::Healthy),
+            stats: Cell::default(),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    /// The number by which chunks name it.
+    pub fn index(&self) -> u16 {
+        self.label.borrow().device_index
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its label, which names the whole pool.
+    pub fn label(&self) -> Rc<Label> {
+        self.label.borrow().clone()
+    }
+
+    /// Its entry in the label.
+    pub fn member(&self) -> Member {
+        self.label.borrow().own().clone()
+    }
+
+    /// What it is made of.
+    pub fn class(&self) -> DeviceClass {
+        self.label.borrow().own().class
+    }
+
+    /// Facts of the disk below.
+    pub fn geometry(&self) -> &DiskGeometry {
+        self.disk.geometry()
+    }
+
+    /// Unit of I/O in bytes.
+    pub fn sector_bytes(&self) -> u32 {
+        self.disk.geometry().sector_bytes
+    }
+
+    /// Bytes that the pool uses, header included.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Slots behind the header.
+    pub fn slots(&self) -> u32 {
+        self.label.borrow().own().slots
+    }
+
+    /// Size of a slot in bytes.
+    pub fn segment_bytes(&self) -> u64 {
+        self.label.borrow().segment_bytes
+    }
+
+    /// Where a slot begins, in bytes.
+    ///
+    /// # Panics
+    /// When the device has no such slot.
+    pub fn slot_offset(&self, slot: u32) -> u64 {
+        let label = self.label.borrow();
+        assert!(slot < label.own().slots, "device {} has no slot {slot}", self.id);
+        slot_offset(slot, label.segment_bytes)
+    }
+
+    /// How well it is.
+    pub fn state(&self) -> DeviceState {
+        self.state.get()
+    }
+
+    /// Declares it failed, or well again after a check: the pool's decision, never the device's.
+    pub fn set_state(&self, state: DeviceState) {
+        self.state.set(state);
+    }
+
+    /// What it has done.
+    pub fn stats(&self) -> DeviceStats {
+        self.stats.get()
+    }
+
+    /// Counts bytes that were read well but did not match their checksum. One of them makes no device suspect.
+    pub fn note_corruption(&self) {
+        self.count(|stats| stats.corruptions += 1);
+    }
+
+    /// Fills the whole of `buffer` from `offset`, both in whole sectors.
+    pub fn read(
+        &self,
+        offset: u64,
+        buffer: Buffer,
+    ) -> impl Future<Output = Result<Buffer, DeviceError>> + use<'_> {
+        let length = buffer.len() as u64;
+        let started = self.admit(Operation::Read, offset, length).map(|()| self.disk.read(offset, buffer));
+        async move {
+            let (buffer, result) = started?.await;
+            self.finish(Operation::Read, offset, length, result)?;
+            Ok(buffer)
+        }
+    }
+
+    /// Reads `length` (> 0) bytes at `offset`, of any alignment.
+    pub fn read_range(
+        &self,
+        offset: u64,
+        length: usize,
+    ) -> impl Future<Output = Result<View, DeviceError>> + use<'_> {
+        let sector_bytes = u64::from(self.sector_bytes());
+        let start = offset - offset % sector_bytes;
+        let skip = (offset - start) as usize;
+        let aligned_length = (skip + length).next_multiple_of(sector_bytes as usize);
+        let reading = self.read(start, self.buffers.allocate(aligned_length));
+        async move { Ok(reading.await?.freeze().slice(skip..skip + length)) }
+    }
+
+    /// Writes all of `data`, one view behind the other, at `offset`, both in whole sectors.
+    pub fn write(
+        &self,
+        offset: u64,
+        data: Vec<View>,
+    ) -> impl Future<Output = Result<(), DeviceError>> + use<'_> {
+        let length = data.iter().map(|view| view.len() as u64).sum();
+        let started = self.admit(Operation::Write, offset, length).map(|()| self.disk.write(offset, data));
+        async move { self.finish(Operation::Write, offset, length, started?.await) }
+    }
+
+    /// Makes every write that completed before this call survive power loss. After a failure nothing is known about
+    /// any write since the last flush that succeeded.
+    pub fn flush(&self) -> impl Future<Output = Result<(), DeviceError>> + use<'_> {
+        let started = self.admit(Operation::Flush, 0, 0).map(|()| self.disk.flush());
+        async move { self.finish(Operation::Flush, 0, 0, started?.await) }
+    }
+
+    /// Gives the space of a range back; its content is undefined afterwards.
+    pub fn discard(
+        &self,
+        offset: u64,
+        length: u64,
+    ) -> impl Future<Output = Result<(), DeviceError>> + use<'_> {
+        let started =
+            self.admit(Operation::Discard, offset, length).map(|()| self.disk.discard(offset, length));
+        async move { self.finish(Operation::Discard, offset, length, started?.await) }
+    }
+
+    /// Replaces the label durably: at every moment one copy on the device is valid. Not to be called twice at a time.
+    ///
+    /// # Panics
+    /// When the new label is not a later one of this device, or breaks a rule.
+    pub async fn write_label(&self, label: Label) -> Result<(), DeviceError> {
+        assert!(label.own().device == self.id, "a device carries its own label");
+        assert!(label.sequence > self.label.borrow().sequence, "labels only get newer");
+        let copies = if self.doubtful_copy.get() == Some(0) { [0, 1] } else { [1, 0] };
+        for (copy, next) in [(copies[0], Some(copies[1])), (copies[1], None)] {
+            self.write_label_copy(&label, copy).await?;
+            self.doubtful_copy.set(next);
+        }
+        self.label.replace(Rc::new(label));
+        Ok(())
+    }
+
+    /// Rewrites the copy of the label that does not say what the newest says, if there is one.
+    pub(crate) async fn repair_label(&self) -> Result<(), DeviceError> {
+        let Some(copy) = self.doubtful_copy.get() else { return Ok(()) };
+        tracing::warn!(device = %self.id, path = %self.path.display(), copy, "a copy of the label is being repaired");
+        self.write_label_copy(&self.label(), copy).await?;
+        self.doubtful_copy.set(None);
+        Ok(())
+    }
+
+    async fn write_label_copy(&self, label: &Label, copy: usize) -> Result<(), DeviceError> {
+        self.doubtful_copy.set(Some(copy));
+        let bytes = self.buffers.copy_of(&label.encode());
+        self.write(LABEL_COPY_OFFSETS[copy], vec![bytes]).await?;
+        self.flush().await
+    }
+
+    pub(crate) fn disk(&self) -> &Rc<dyn Disk> {
+        &self.disk
+    }
+
+    /// Refuses what need not be tried.
+    fn admit(&self, operation: Operation, offset: u64, length: u64) -> Result<(), DeviceError> {
+        let sector_bytes = u64::from(self.sector_bytes());
+        let end = offset.checked_add(length);
+        let refusal = if let DeviceState::Failed(fault) = self.state.get() {
+            io::Error::other(format!("the device has failed ({fault})"))
+        } else if !offset.is_multiple_of(sector_bytes) || !length.is_multiple_of(sector_bytes) {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("not in sectors of {sector_bytes} bytes"))
+        } else if end.is_none_or(|end| end > self.size_bytes) {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("the device ends at {}", self.size_bytes))
+        } else {
+            return Ok(());
+        };
+        Err(self.error(operation, offset, length, refusal))
+    }
+
+    /// Counts an operation that was tried, and turns its error into one that says where.
+    fn finish(
+        &self,
+        operation: Operation,
+        offset: u64,
+        length: u64,
+        result: io::Result<()>,
+    ) -> Result<(), DeviceError> {
+        if let Err(source) = result {
+            self.count(|stats| stats.errors += 1);
+            if self.state.get() == DeviceState::Healthy {
+                self.state.set(DeviceState::Suspect(Fault { operation, offset, kind: source.kind() }));
+            }
+            return Err(self.error(operation, offset, length, source));
+        }
+        self.count(|stats| match operation {
+            Operation::Read => (stats.reads, stats.read_bytes) = (stats.reads + 1, stats.read_bytes + length),
+            Operation::Write => {
+                (stats.writes, stats.written_bytes) = (stats.writes + 1, stats.written_bytes + length);
+            }
+            Operation::Flush => stats.flushes += 1,
+            Operation::Discard => stats.discards += 1,
+        });
+        Ok(())
+    }
+
+    fn count(&self, change: impl FnOnce(&mut DeviceStats)) {
+        let mut stats = self.stats.get();
+        change(&mut stats);
+        self.stats.set(stats);
+    }
+
+    fn error(&self, operation: Operation, offset: u64, length: u64, source: io::Error) -> DeviceError {
+        DeviceError { device: self.id, path: self.path.clone(), operation, offset, length, source }
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device")
+            .field("id", &self.id)
+            .field("path", &self.path)
+            .field("state", &self.state.get())
+            .finish_non_exhaustive()
+    }
+}
