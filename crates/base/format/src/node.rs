@@ -11,6 +11,7 @@
 //! - each entry and reference has an address that is not 0; unknown flags and reserved fields are zero;
 //! - each child is one level below, with at least one and at most [`span_blocks`] mapped blocks.
 
+mod bits;
 mod raw;
 mod slots;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tests;
 
 use quarry_types::{BlockIndex, KeyId, LogAddress, SnapshotCounter, VolumeId};
 
+pub use bits::SlotBits;
 pub use raw::{NODE_HEADER_BYTES, NODE_MAGIC, NODE_VERSION};
 pub use slots::{Slots, SlotsIter};
 

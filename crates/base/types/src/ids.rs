@@ -89,10 +89,27 @@ counter_id!(
     LogId(u16)
 );
 counter_id!(
+    /// A volume inside its log, where 16 bytes of [`VolumeId`] would be too many. Never reused.
+    VolumeNumber(u32)
+);
+counter_id!(
     /// A chunk: one slot on each of `copies` devices that hold the same bytes. Never reused, so it is also the
-    /// generation of the slots: a slot header that names another chunk is stale.
+    /// generation of the slots: a slot header that names another chunk is stale. Made by [`ChunkId::new`].
     ChunkId(u64)
 );
+
+impl ChunkId {
+    /// The `count`-th chunk that `log` allocates in `incarnation`. As an incarnation is durable before its first chunk is
+    /// allocated, no crash can make an id come twice.
+    ///
+    /// # Panics
+    /// After 2^24 openings of one log, or 2^28 chunks in one opening.
+    pub fn new(log: LogId, incarnation: Incarnation, count: u64) -> Self {
+        assert!(incarnation.0 < 1 << 24 && count < 1 << 28, "chunk ids of {log}/{incarnation} ran out");
+        Self(u64::from(log.0) << 52 | incarnation.0 << 28 | count)
+    }
+}
+
 counter_id!(
     /// One opening of a log. Durable before the first append of that opening.
     Incarnation(u64)

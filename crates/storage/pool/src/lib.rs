@@ -1,1 +1,36 @@
-//! 
+//! The pool: chunks on devices, who may use which slot, where every segment lies, and the images that make it durable.
+//!
+//! What it is: [`PoolShared`] is what all cores know of a pool (its devices' health, its free slots); [`Pool`] is one
+//! core's way to its devices; [`LogStore`] is what one log owns in it: its [`SegmentTable`], its chunks and its checkpoint
+//! images. Reads go to one copy, are verified, and are repaired from another. What it is not: it does not know what a
+//! batch or a map is; `quarry-log` fills segments, `quarry-cleaner` chooses what to move.
+//!
+//! Invariants:
+//! - A slot belongs to at most one [`Chunk`]; it returns to the allocator when the last reference to the chunk is gone.
+//!   A read holds a reference, so nothing is reused under it.
+//! - A chunk that the durable image names is retired only after a later image, which does not name it, is durable.
+//! - Copies of a chunk are on distinct devices.
+//! - A device that fails a write or a flush is out of use at once and until the pool is opened again.
+
+mod allocator;
+mod anchor;
+mod bitmap;
+mod chunk;
+mod error;
+mod image;
+mod open;
+mod read;
+mod shared;
+mod store;
+mod table;
+
+pub use allocator::Allocator;
+pub use bitmap::Bitmap;
+pub use chunk::Chunk;
+pub use error::{CopyError, OpenError, PoolError};
+pub use image::ImageParts;
+pub use open::{LogState, OpenedLog, OpenedPool, attach, from_devices, open};
+pub use read::Expected;
+pub use shared::{Capacity, DeviceStatus, Geometry, Pool, PoolShared};
+pub use store::LogStore;
+pub use table::{Run, Segment, SegmentTable};

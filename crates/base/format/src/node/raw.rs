@@ -4,8 +4,8 @@ use quarry_types::limits::BLOCK_SECTORS;
 use quarry_types::{KeyId, LogAddress, SECTOR_BYTES, SnapshotCounter, VolumeId};
 
 use super::{
-    Entry, MAP_BLOCKS_MAX, NODE_BYTES_MAX, NODE_LEVEL_MAX, NODE_SLOTS, Node, NodeRef, NodeSlots, Slots,
-    span_blocks,
+    Entry, MAP_BLOCKS_MAX, NODE_BYTES_MAX, NODE_LEVEL_MAX, NODE_SLOTS, Node, NodeRef, NodeSlots, SlotBits,
+    Slots, span_blocks,
 };
 use crate::{FormatError, Reader, crc32c};
 
@@ -204,8 +204,9 @@ impl Node {
                 children.present()
             }
         };
-        put(bytes, at::PRESENT, present[0].to_le_bytes());
-        put(bytes, at::PRESENT + 8, present[1].to_le_bytes());
+        for (offset, word) in [at::PRESENT, at::PRESENT + 8].into_iter().zip(present.words()) {
+            put(bytes, offset, word.to_le_bytes());
+        }
         let checksum = crc32c(&bytes[BODY..end]);
         put(bytes, at::CHECKSUM, checksum.to_le_bytes());
     }
@@ -224,7 +225,7 @@ impl Node {
         header.zero("reserved", at::VOLUME - at::RESERVED)?;
         let volume = VolumeId::from_bytes(header.id()?);
         let first_block = header.u64()?;
-        let present = [header.u64()?, header.u64()?];
+        let present = SlotBits::from_words([header.u64()?, header.u64()?]);
         require(rest.iter().all(|&byte| byte == 0), "trailing bytes", rest.len() as u64)?;
         require(level <= NODE_LEVEL_MAX, "level", level.into())?;
         require(first_block.is_multiple_of(span_blocks(level)), "first block", first_block)?;
@@ -261,7 +262,7 @@ fn count(bytes: &[u8]) -> Result<usize, FormatError> {
 }
 
 fn unpack<T>(
-    present: [u64; 2],
+    present: SlotBits,
     packed: &[[u8; SLOT_BYTES]],
     decode: impl Fn(&[u8; SLOT_BYTES]) -> Result<T, FormatError>,
 ) -> Result<Slots<T>, FormatError> {

@@ -1,47 +1,34 @@
 //! A sparse array of 128 slots: a bitmap and the present values packed in slot order.
 
-use super::NODE_SLOTS;
+use std::iter::Zip;
+use std::ops::Range;
 
-const WORD_BITS: usize = 64;
-const WORDS: usize = NODE_SLOTS / WORD_BITS;
+use super::SlotBits;
 
-/// Up to [`NODE_SLOTS`] values by slot. The memory grows with the values that are present.
-///
-/// Slots are numbers below [`NODE_SLOTS`]; a larger one is a fault of the caller and panics.
+/// Up to [`super::NODE_SLOTS`] values by slot. The memory grows with the values that are present.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Slots<T> {
-    present: [u64; WORDS],
+    present: SlotBits,
     values: Vec<T>,
 }
 
+/// See [`Slots::iter`].
+pub type SlotsIter<'a, T> = Zip<SlotBits, std::slice::Iter<'a, T>>;
+
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self { present: [0; WORDS], values: Vec::new() }
-    }
-}
-
-/// Bits of the slots before `slot`.
-fn below(slot: usize) -> [u64; WORDS] {
-    debug_assert!(slot <= NODE_SLOTS);
-    match slot {
-        0..WORD_BITS => [(1 << slot) - 1, 0],
-        WORD_BITS => [u64::MAX, 0],
-        NODE_SLOTS.. => [u64::MAX; WORDS],
-        _ => [u64::MAX, (1 << (slot - WORD_BITS)) - 1],
+        Self { present: SlotBits::default(), values: Vec::new() }
     }
 }
 
 impl<T> Slots<T> {
-    /// Values by a bitmap of present slots (bit `i` of word `i / 64`) and the values in slot order.
-    ///
-    /// Returns `None` when their numbers differ.
-    pub fn from_parts(present: [u64; WORDS], values: Vec<T>) -> Option<Self> {
-        let count: u32 = present.iter().map(|word| word.count_ones()).sum();
-        (count as usize == values.len()).then_some(Self { present, values })
+    /// Values by the set of present slots and the values in slot order; `None` when their numbers differ.
+    pub fn from_parts(present: SlotBits, values: Vec<T>) -> Option<Self> {
+        (present.count() == values.len()).then_some(Self { present, values })
     }
 
-    /// The bitmap of present slots, as [`Self::from_parts`] takes it.
-    pub fn present(&self) -> [u64; WORDS] {
+    /// The present slots.
+    pub fn present(&self) -> SlotBits {
         self.present
     }
 
@@ -65,97 +52,69 @@ impl<T> Slots<T> {
         self.values.capacity()
     }
 
-    /// Whether `slot` is present.
-    pub fn contains(&self, slot: usize) -> bool {
-        self.present[slot / WORD_BITS] >> (slot % WORD_BITS) & 1 == 1
-    }
-
-    /// How many slots before `slot` are present.
-    fn rank(&self, slot: usize) -> usize {
-        if slot < WORD_BITS {
-            (self.present[0] & ((1 << slot) - 1)).count_ones() as usize
-        } else {
-            let upper = self.present[1] & ((1 << (slot - WORD_BITS)) - 1);
-            (self.present[0].count_ones() + upper.count_ones()) as usize
-        }
-    }
-
     /// The value in `slot`.
     pub fn get(&self, slot: usize) -> Option<&T> {
-        if !self.contains(slot) {
+        if !self.present.contains(slot) {
             return None;
         }
-        Some(&self.values[self.rank(slot)])
+        Some(&self.values[self.present.rank(slot)])
     }
 
     /// The value in `slot`.
     pub fn get_mut(&mut self, slot: usize) -> Option<&mut T> {
-        if !self.contains(slot) {
+        if !self.present.contains(slot) {
             return None;
         }
-        let rank = self.rank(slot);
-        Some(&mut self.values[rank])
+        Some(&mut self.values[self.present.rank(slot)])
+    }
+
+    /// The value in `slot`, which becomes present if it was not.
+    pub fn get_or_default(&mut self, slot: usize) -> &mut T
+    where
+        T: Default,
+    {
+        let rank = self.present.rank(slot);
+        if !self.present.contains(slot) {
+            self.present.insert(slot);
+            self.values.insert(rank, T::default());
+        }
+        &mut self.values[rank]
     }
 
     /// Sets `slot`; returns what it held.
     pub fn insert(&mut self, slot: usize, value: T) -> Option<T> {
-        let rank = self.rank(slot);
-        if self.contains(slot) {
+        let rank = self.present.rank(slot);
+        if self.present.contains(slot) {
             return Some(std::mem::replace(&mut self.values[rank], value));
         }
-        self.make_room();
-        self.present[slot / WORD_BITS] |= 1 << (slot % WORD_BITS);
+        self.present.insert(slot);
         self.values.insert(rank, value);
         None
     }
 
     /// Clears `slot`; returns what it held.
     pub fn remove(&mut self, slot: usize) -> Option<T> {
-        if !self.contains(slot) {
+        if !self.present.contains(slot) {
             return None;
         }
-        let value = self.values.remove(self.rank(slot));
-        self.present[slot / WORD_BITS] &= !(1 << (slot % WORD_BITS));
+        let value = self.values.remove(self.present.rank(slot));
+        self.present.remove(slot);
         Some(value)
     }
 
-    /// Grows by a half instead of by doubling: most arrays stay small, and there are very many of them.
-    fn make_room(&mut self) {
-        if self.values.len() == self.values.capacity() {
-            let room = (self.values.len() / 2).clamp(1, NODE_SLOTS - self.values.len());
-            self.values.reserve_exact(room);
-        }
-    }
-
     /// Clears the slots of `range`, calling `removed` with each value in slot order.
-    pub fn remove_range(&mut self, range: std::ops::Range<usize>, removed: impl FnMut(T)) {
+    pub fn remove_range(&mut self, range: Range<usize>, removed: impl FnMut(T)) {
         if range.is_empty() {
             return;
         }
-        let (start, end) = (below(range.start), below(range.end));
-        let first = self.ones(start);
-        let last = self.ones(end);
-        self.values.drain(first..last).for_each(removed);
-        for (present, (start, end)) in self.present.iter_mut().zip(start.into_iter().zip(end)) {
-            *present &= !(end & !start);
-        }
+        let ranks = self.present.rank(range.start)..self.present.rank(range.end);
+        self.values.drain(ranks).for_each(removed);
+        self.present.remove_range(range);
     }
 
-    fn ones(&self, mask: [u64; WORDS]) -> usize {
-        self.present.iter().zip(mask).map(|(word, mask)| (word & mask).count_ones() as usize).sum()
-    }
-
-    /// The first present slot that is not before `slot`, which may be [`NODE_SLOTS`].
-    pub fn next_present(&self, slot: usize) -> Option<usize> {
-        let before = below(slot);
-        let mut words = self.present.iter().zip(before).map(|(word, before)| word & !before);
-        let low = words.next().unwrap_or_default();
-        let high = words.next().unwrap_or_default();
-        match (low, high) {
-            (0, 0) => None,
-            (0, _) => Some(WORD_BITS + high.trailing_zeros() as usize),
-            _ => Some(low.trailing_zeros() as usize),
-        }
+    /// Gives memory back that no value uses.
+    pub fn shrink_to_fit(&mut self) {
+        self.values.shrink_to_fit();
     }
 
     /// Present slots and their values, in slot order.
@@ -163,28 +122,9 @@ impl<T> Slots<T> {
         self.iter_from(0)
     }
 
-    /// Present slots that are not before `slot` and their values, in slot order.
+    /// Present slots that are not before `slot`, which may be [`super::NODE_SLOTS`], and their values, in slot order.
     pub fn iter_from(&self, slot: usize) -> SlotsIter<'_, T> {
-        let before = below(slot);
-        let left = [self.present[0] & !before[0], self.present[1] & !before[1]];
-        SlotsIter { left, values: self.values[self.ones(before)..].iter() }
-    }
-}
-
-/// See [`Slots::iter`].
-pub struct SlotsIter<'a, T> {
-    left: [u64; WORDS],
-    values: std::slice::Iter<'a, T>,
-}
-
-impl<'a, T> Iterator for SlotsIter<'a, T> {
-    type Item = (usize, &'a T);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let value = self.values.next()?;
-        let word = usize::from(self.left[0] == 0);
-        let slot = word * WORD_BITS + self.left[word].trailing_zeros() as usize;
-        self.left[word] &= self.left[word] - 1;
-        Some((slot, value))
+        let values = &self.values[self.present.rank(slot)..];
+        self.present.from(slot).zip(values)
     }
 }

@@ -294,7 +294,7 @@ proptest! {
             }
             prop_assert!(slots.iter().map(|(slot, &value)| (slot, value)).eq(model.iter().map(|(&slot, &value)| (slot, value))));
             prop_assert!(slots.iter_from(other).map(|(slot, _)| slot).eq(model.range(other..).map(|(&slot, _)| slot)));
-            prop_assert_eq!(slots.next_present(other), model.range(other..).next().map(|(&slot, _)| slot));
+            prop_assert_eq!(slots.present().from(other).first(), model.range(other..).next().map(|(&slot, _)| slot));
             prop_assert_eq!(slots.get(slot), model.get(&slot));
             prop_assert_eq!(slots.len(), model.len());
         }

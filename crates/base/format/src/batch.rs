@@ -1,0 +1,452 @@
+//! A batch: the unit of append. Header and record table, then the payloads in the order of their records.
+//!
+//! The header is padded to the pool's granule, so that payload blocks are aligned; each payload is padded to the granule;
+//! nothing in the table says where a payload lies, because the order does: a batch can be moved to another segment by
+//! encoding its header again. The checksum of a header covers the checksums of all payloads, and each header carries the
+//! checksum of the one before it: a chain from the first batch of an incarnation to the last.
+
+use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BLOCK_SECTORS, SECTOR_BYTES};
+use quarry_types::{
+    BatchNumber, Durability, Incarnation, KeyId, LogAddress, LogId, PoolId, SegmentId, SnapshotCounter,
+    VolumeId, VolumeNumber,
+};
+
+use crate::bytes::PREFIX_BYTES;
+use crate::{FormatError, Reader, Writer};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"QRYBATCH");
+const VERSION: u16 = 1;
+const NAME: &str = "batch header";
+/// Bytes of a header in front of its records.
+pub const FIXED_BYTES: usize = PREFIX_BYTES + 4 + 16 + 2 + 8 + 8 + 8 + 4 + 4 + 4 + 8 + 4;
+
+/// The fixed part of a header.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BatchHeader {
+    /// The pool.
+    pub pool: PoolId,
+    /// The log.
+    pub log: LogId,
+    /// The opening of the log that wrote it.
+    pub incarnation: Incarnation,
+    /// Its number in the log.
+    pub number: BatchNumber,
+    /// Where the header itself lies, so that a misdirected write is noticed.
+    pub address: LogAddress,
+    /// Sectors of the whole batch with all padding.
+    pub sectors: u32,
+    /// Checksum of the header before this one.
+    pub previous_checksum: u32,
+    /// Every batch up to and including this number survives power loss.
+    pub flushed_through: BatchNumber,
+}
+
+/// What happened to a volume, in the order in which it happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Record {
+    /// Blocks were written; their bytes are the payload.
+    Write {
+        /// The volume.
+        volume: VolumeNumber,
+        /// The first block.
+        first_block: u64,
+        /// Snapshots taken before.
+        birth: SnapshotCounter,
+        /// The data key, 0 for clear text.
+        key: KeyId,
+        /// CRC-32C of each block.
+        checksums: Vec<u32>,
+    },
+    /// Blocks read as zeroes from here on.
+    Zero {
+        /// The volume.
+        volume: VolumeNumber,
+        /// The first block.
+        first_block: u64,
+        /// How many.
+        blocks: u64,
+    },
+    /// A node of a map; its bytes are the payload. Recovery passes over it: only a checkpoint makes it count.
+    Node {
+        /// The volume.
+        volume: VolumeId,
+        /// Level in the tree, 0 for a leaf.
+        level: u8,
+        /// The first block that it maps.
+        first_block: u64,
+        /// Bytes of the node without padding.
+        bytes: u32,
+        /// CRC-32C of these bytes.
+        checksum: u32,
+    },
+    /// A volume came to be.
+    VolumeCreate(VolumeHead),
+    /// A volume changed its size.
+    VolumeResize {
+        /// The volume.
+        volume: VolumeNumber,
+        /// Its new size.
+        size_bytes: u64,
+    },
+    /// A volume is gone.
+    VolumeDelete {
+        /// The volume.
+        volume: VolumeNumber,
+    },
+}
+
+/// What identifies and describes a volume, but not its map.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VolumeHead {
+    /// Number in its log.
+    pub number: VolumeNumber,
+    /// Id for ever.
+    pub id: VolumeId,
+    /// Name.
+    pub name: String,
+    /// Size.
+    pub size_bytes: u64,
+    /// When its writes are safe.
+    pub durability: Durability,
+    /// Seconds since 1970 at which it was created.
+    pub created_s: u64,
+}
+
+impl VolumeHead {
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.u32(self.number.0).raw(&self.id.to_bytes()).u64(self.size_bytes);
+        writer.u8(match self.durability {
+            Durability::Flush => 0,
+            Durability::Always => 1,
+        });
+        writer.u64(self.created_s).text(&self.name);
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        Ok(Self {
+            number: VolumeNumber(reader.u32()?),
+            id: VolumeId::from_bytes(reader.id()?),
+            size_bytes: reader.u64()?,
+            durability: match reader.u8()? {
+                0 => Durability::Flush,
+                1 => Durability::Always,
+                other => return Err(reader.field("durability", u64::from(other))),
+            },
+            created_s: reader.u64()?,
+            name: reader.text()?,
+        })
+    }
+}
+
+const WRITE: u8 = 1;
+const ZERO: u8 = 2;
+const NODE: u8 = 3;
+const VOLUME_CREATE: u8 = 4;
+const VOLUME_RESIZE: u8 = 5;
+const VOLUME_DELETE: u8 = 6;
+
+/// The record table of a batch while it is being filled; independent of where the batch will lie.
+pub struct RecordTable {
+    writer: Writer,
+    count: u32,
+}
+
+impl Default for RecordTable {
+    fn default() -> Self {
+        let mut writer = Writer::new(MAGIC, VERSION);
+        writer.raw(&[0; FIXED_BYTES - PREFIX_BYTES]);
+        Self { writer, count: 0 }
+    }
+}
+
+impl RecordTable {
+    /// Bytes that a write of `blocks` blocks takes in the table.
+    pub const fn write_bytes(blocks: usize) -> usize {
+        1 + 4 + 8 + 4 + 2 + 2 + 4 * blocks
+    }
+
+    /// Appends a write without building a [`Record`].
+    pub fn push_write(
+        &mut self,
+        volume: VolumeNumber,
+        first_block: u64,
+        birth: SnapshotCounter,
+        key: KeyId,
+        checksums: &[u32],
+    ) {
+        self.count += 1;
+        let count = u16::try_from(checksums.len()).expect("a batch holds fewer than 65536 blocks");
+        self.writer.u8(WRITE).u32(volume.0).u64(first_block).u32(birth.0).u16(key.0).u16(count);
+        for checksum in checksums {
+            self.writer.u32(*checksum);
+        }
+    }
+
+    /// Appends any record.
+    pub fn push(&mut self, record: &Record) {
+        match record {
+            Record::Write { volume, first_block, birth, key, checksums } => {
+                self.push_write(*volume, *first_block, *birth, *key, checksums);
+                return;
+            }
+            Record::Zero { volume, first_block, blocks } => {
+                self.writer.u8(ZERO).u32(volume.0).u64(*first_block).u64(*blocks);
+            }
+            Record::Node { volume, level, first_block, bytes, checksum } => {
+                self.writer.u8(NODE).raw(&volume.to_bytes()).u8(*level).u64(*first_block);
+                self.writer.u32(*bytes).u32(*checksum);
+            }
+            Record::VolumeCreate(head) => {
+                self.writer.u8(VOLUME_CREATE);
+                head.encode(&mut self.writer);
+            }
+            Record::VolumeResize { volume, size_bytes } => {
+                self.writer.u8(VOLUME_RESIZE).u32(volume.0).u64(*size_bytes);
+            }
+            Record::VolumeDelete { volume } => {
+                self.writer.u8(VOLUME_DELETE).u32(volume.0);
+            }
+        }
+        self.count += 1;
+    }
+
+    /// Bytes of header and table so far, without padding.
+    pub fn len(&self) -> usize {
+        self.writer.len()
+    }
+
+    /// Whether no record was appended.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The header's bytes for a batch at `header.address`, without padding, and their checksum for the chain.
+    pub fn encode(&self, header: &BatchHeader) -> (Vec<u8>, u32) {
+        let mut fixed = Writer::new(MAGIC, VERSION);
+        fixed.u32(self.writer.len() as u32).raw(&header.pool.to_bytes()).u16(header.log.0);
+        fixed.u64(header.incarnation.0).u64(header.number.0);
+        fixed.u64(header.address.segment().0).u32(header.address.sector()).u32(header.sectors);
+        fixed.u32(header.previous_checksum).u64(header.flushed_through.0).u32(self.count);
+        debug_assert_eq!(fixed.len(), FIXED_BYTES);
+        let bytes = self.writer.finish_with(fixed);
+        let checksum = checksum_field(&bytes);
+        (bytes, checksum)
+    }
+}
+
+fn checksum_field(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes[12..16].try_into().expect("a prefix has 16 bytes"))
+}
+
+/// A decoded header with its records.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Batch {
+    /// The fixed part.
+    pub header: BatchHeader,
+    /// Its checksum, which the next header repeats.
+    pub checksum: u32,
+    /// Bytes of the header without padding.
+    pub header_bytes: usize,
+    /// What happened.
+    pub records: Vec<Record>,
+}
+
+/// Bytes of the header at the start of `bytes`, as far as its prefix can be trusted; `None` when there is none.
+pub fn header_length(bytes: &[u8]) -> Option<usize> {
+    let magic = bytes.get(..8)?;
+    let length = bytes.get(PREFIX_BYTES..PREFIX_BYTES + 4)?;
+    if magic != MAGIC.to_le_bytes() {
+        return None;
+    }
+    let length = u32::from_le_bytes(length.try_into().expect("four bytes")) as usize;
+    (FIXED_BYTES..=BATCH_HEADER_BYTES_MAX).contains(&length).then_some(length)
+}
+
+/// Decodes the header at the start of `bytes`, which may be followed by anything.
+pub fn decode(bytes: &[u8]) -> Result<Batch, FormatError> {
+    let Some(length) = header_length(bytes) else {
+        let magic =
+            bytes.get(..8).map_or(0, |magic| u64::from_le_bytes(magic.try_into().expect("eight bytes")));
+        return Err(FormatError::Magic { structure: NAME, found: magic });
+    };
+    let Some(bytes) = bytes.get(..length) else {
+        return Err(FormatError::Short { structure: NAME, needed: length, available: bytes.len() });
+    };
+    let mut reader = Reader::new(NAME, MAGIC, VERSION, bytes)?;
+    reader.u32()?;
+    let pool = PoolId::from_bytes(reader.id()?);
+    let log = LogId(reader.u16()?);
+    let (incarnation, number) = (Incarnation(reader.u64()?), BatchNumber(reader.u64()?));
+    let (segment, sector, sectors) = (SegmentId(reader.u64()?), reader.u32()?, reader.u32()?);
+    if sector >= quarry_types::limits::SEGMENT_SECTORS_MAX {
+        return Err(reader.field("sector", u64::from(sector)));
+    }
+    let header = BatchHeader {
+        pool,
+        log,
+        incarnation,
+        number,
+        address: LogAddress::new(segment, sector),
+        sectors,
+        previous_checksum: reader.u32()?,
+        flushed_through: BatchNumber(reader.u64()?),
+    };
+    let count = reader.count(1)?;
+    let mut records = Vec::with_capacity(count);
+    for _ in 0..count {
+        records.push(decode_record(&mut reader)?);
+    }
+    reader.finish()?;
+    Ok(Batch { header, checksum: checksum_field(bytes), header_bytes: length, records })
+}
+
+fn decode_record(reader: &mut Reader<'_>) -> Result<Record, FormatError> {
+    Ok(match reader.u8()? {
+        WRITE => {
+            let (volume, first_block) = (VolumeNumber(reader.u32()?), reader.u64()?);
+            let (birth, key) = (SnapshotCounter(reader.u32()?), KeyId(reader.u16()?));
+            let count = usize::from(reader.u16()?);
+            let raw = reader.raw(4 * count)?;
+            let checksums = raw
+                .chunks_exact(4)
+                .map(|bytes| u32::from_le_bytes(bytes.try_into().expect("four bytes")))
+                .collect();
+            Record::Write { volume, first_block, birth, key, checksums }
+        }
+        ZERO => Record::Zero {
+            volume: VolumeNumber(reader.u32()?),
+            first_block: reader.u64()?,
+            blocks: reader.u64()?,
+        },
+        NODE => Record::Node {
+            volume: VolumeId::from_bytes(reader.id()?),
+            level: reader.u8()?,
+            first_block: reader.u64()?,
+            bytes: reader.u32()?,
+            checksum: reader.u32()?,
+        },
+        VOLUME_CREATE => Record::VolumeCreate(VolumeHead::decode(reader)?),
+        VOLUME_RESIZE => {
+            Record::VolumeResize { volume: VolumeNumber(reader.u32()?), size_bytes: reader.u64()? }
+        }
+        VOLUME_DELETE => Record::VolumeDelete { volume: VolumeNumber(reader.u32()?) },
+        other => return Err(reader.field("record kind", u64::from(other))),
+    })
+}
+
+/// One piece of payload: where it lies in the batch and what its bytes must add up to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Item {
+    /// Sector of its first byte, counted from the start of the batch.
+    pub sector: u32,
+    /// Sectors with padding.
+    pub sectors: u32,
+    /// Bytes without padding; the checksum covers these.
+    pub bytes: u32,
+    /// CRC-32C.
+    pub checksum: u32,
+}
+
+impl Batch {
+    /// Sectors of the padded header.
+    pub fn header_sectors(&self, granule_bytes: usize) -> u32 {
+        (self.header_bytes.next_multiple_of(granule_bytes) / SECTOR_BYTES) as u32
+    }
+
+    /// The payloads in order. Their sum may exceed [`BatchHeader::sectors`] if the header lies: check before use.
+    pub fn items(&self, granule_bytes: usize) -> Vec<Item> {
+        let mut sector = self.header_sectors(granule_bytes);
+        let mut items = Vec::new();
+        for record in &self.records {
+            match record {
+                Record::Write { checksums, .. } => {
+                    for &checksum in checksums {
+                        let bytes = BLOCK_SECTORS * SECTOR_BYTES as u32;
+                        items.push(Item { sector, sectors: BLOCK_SECTORS, bytes, checksum });
+                        sector += BLOCK_SECTORS;
+                    }
+                }
+                Record::Node { bytes, checksum, .. } => {
+                    let padded = (*bytes as usize).next_multiple_of(granule_bytes) / SECTOR_BYTES;
+                    items.push(Item { sector, sectors: padded as u32, bytes: *bytes, checksum: *checksum });
+                    sector = sector.saturating_add(padded as u32);
+                }
+                _ => {}
+            }
+        }
+        items
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> (RecordTable, BatchHeader, Vec<Record>) {
+        let records = vec![
+            Record::Write {
+                volume: VolumeNumber(3),
+                first_block: 77,
+                birth: SnapshotCounter(2),
+                key: KeyId(0),
+                checksums: vec![1, 2, 3],
+            },
+            Record::Zero { volume: VolumeNumber(3), first_block: 0, blocks: 1 << 30 },
+            Record::Node {
+                volume: VolumeId::from_random(9),
+                level: 1,
+                first_block: 128,
+                bytes: 700,
+                checksum: 5,
+            },
+            Record::VolumeCreate(VolumeHead {
+                number: VolumeNumber(4),
+                id: VolumeId::from_random(7),
+                name: "disk-1".into(),
+                size_bytes: 1 << 40,
+                durability: Durability::Always,
+                created_s: 12,
+            }),
+            Record::VolumeResize { volume: VolumeNumber(4), size_bytes: 1 << 41 },
+            Record::VolumeDelete { volume: VolumeNumber(4) },
+        ];
+        let mut table = RecordTable::default();
+        records.iter().for_each(|record| table.push(record));
+        let header = BatchHeader {
+            pool: PoolId::from_random(1),
+            log: LogId(2),
+            incarnation: Incarnation(3),
+            number: BatchNumber(4),
+            address: LogAddress::new(SegmentId::new(LogId(2), 5), 16),
+            sectors: 40,
+            previous_checksum: 0xdead_beef,
+            flushed_through: BatchNumber(1),
+        };
+        (table, header, records)
+    }
+
+    #[test]
+    fn what_was_encoded_decodes_to_the_same() {
+        let (table, header, records) = sample();
+        let (mut bytes, checksum) = table.encode(&header);
+        let length = bytes.len();
+        bytes.extend_from_slice(&[0x55; 100]);
+        let batch = decode(&bytes).expect("valid");
+        assert_eq!(batch, Batch { header, checksum, header_bytes: length, records });
+        let items = batch.items(4096);
+        assert_eq!(items.iter().map(|item| item.sector).collect::<Vec<_>>(), [8, 16, 24, 32]);
+        assert_eq!((items[3].sectors, items[3].bytes), (8, 700));
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let (table, header, _) = sample();
+        let (bytes, _) = table.encode(&header);
+        for index in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[index] ^= 0x10;
+            assert!(decode(&damaged).is_err(), "byte {index}");
+            assert!(decode(&bytes[..index]).is_err(), "length {index}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! A checkpoint image: everything that a log needs to serve again, but for what its tail adds.
+//!
+//! One image is written whole into fresh chunks; then an anchor names it. It holds the segment table (where every live
+//! byte of the log lies), the volumes with the roots of their maps, the point from which the tail is replayed, and the
+//! chunks reserved for segments that may have been opened since.
+
+use quarry_types::{
+    BatchNumber, ChunkId, Incarnation, LogAddress, LogId, PoolId, SegmentId, SnapshotCounter,
+};
+
+use crate::anchor::Placement;
+use crate::batch::VolumeHead;
+use crate::node::NodeRef;
+use crate::{FormatError, Reader, Writer};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"QRYIMAGE");
+const VERSION: u16 = 1;
+const NAME: &str = "checkpoint image";
+
+/// A position between two batches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Position {
+    /// Behind the last batch before it.
+    pub address: LogAddress,
+    /// Number of the last batch before it.
+    pub batch: BatchNumber,
+    /// Checksum of that batch's header.
+    pub checksum: u32,
+}
+
+/// One checkpoint image.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// The pool.
+    pub pool: PoolId,
+    /// The log.
+    pub log: LogId,
+    /// The opening of the log that wrote it.
+    pub incarnation: Incarnation,
+    /// Chunks that this opening has allocated so far.
+    pub chunks_allocated: u64,
+    /// The tail begins here.
+    pub replay_from: Position,
+    /// Every batch up to and including this number survives power loss.
+    pub flushed_through: BatchNumber,
+    /// The segment that is opened next, unless the tail holds it already.
+    pub next_segment: SegmentId,
+    /// Number of the next volume.
+    pub next_volume: u32,
+    /// Snapshots taken so far.
+    pub birth: SnapshotCounter,
+    /// Every chunk of the log except those of the image itself.
+    pub chunks: Vec<ImageChunk>,
+    /// The segment table, in order of segments.
+    pub segments: Vec<ImageSegment>,
+    /// Chunks for the segments to come, in order of use.
+    pub reserve: Vec<ChunkId>,
+    /// The volumes.
+    pub volumes: Vec<ImageVolume>,
+    /// Subtrees of maps that nothing refers to any more and whose space is still to be credited.
+    pub detached: Vec<NodeRef>,
+}
+
+/// A chunk and, if it is packed, where its table lies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImageChunk {
+    /// The copies.
+    pub placement: Placement,
+    /// Sector and bytes of the table of a packed chunk; zeroes for a segment as it was written.
+    pub packed_table: (u32, u32),
+}
+
+/// A segment: where its bytes are and which of them live.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImageSegment {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Where its run lies.
+    pub chunk: ChunkId,
+    /// First sector of its run in the chunk.
+    pub start_sector: u32,
+    /// Sectors written, header included; 0 while it is open.
+    pub end_sector: u32,
+    /// The log's count of segments when it was sealed: its age.
+    pub sealed_at: u64,
+    /// One bit a granule: which granules of the segment are in the run. Empty: all of them, as they were written.
+    pub kept: Vec<u64>,
+    /// One bit a granule: which granules live.
+    pub live: Vec<u64>,
+}
+
+/// A volume and the root of its map.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImageVolume {
+    /// What describes it.
+    pub head: VolumeHead,
+    /// The root, absent when nothing is mapped.
+    pub root: Option<NodeRef>,
+}
+
+const EMPTY: u8 = 0;
+const FULL: u8 = 1;
+const BITS: u8 = 2;
+
+/// Bitmaps are mostly all zero or all one; `bits` says how long they are.
+fn encode_bits(writer: &mut Writer, words: &[u64]) {
+    writer.u32(words.len() as u32);
+    if words.iter().all(|&word| word == 0) {
+        writer.u8(EMPTY);
+    } else if words.iter().all(|&word| word == u64::MAX) {
+        writer.u8(FULL);
+    } else {
+        writer.u8(BITS);
+        words.iter().for_each(|&word| _ = writer.u64(word));
+    }
+}
+
+fn decode_bits(reader: &mut Reader<'_>) -> Result<Vec<u64>, FormatError> {
+    let count = reader.u32()?;
+    if count > quarry_types::limits::SEGMENT_SECTORS_MAX / 64 {
+        return Err(reader.field("bitmap words", u64::from(count)));
+    }
+    let count = count as usize;
+    match reader.u8()? {
+        EMPTY => Ok(vec![0; count]),
+        FULL => Ok(vec![u64::MAX; count]),
+        BITS => (0..count).map(|_| reader.u64()).collect(),
+        other => Err(reader.field("bitmap kind", u64::from(other))),
+    }
+}
+
+fn encode_node(writer: &mut Writer, node: &NodeRef) {
+    writer.raw(&node.to_bytes());
+}
+
+fn decode_node(reader: &mut Reader<'_>) -> Result<Option<NodeRef>, FormatError> {
+    let bytes = reader.raw(NodeRef::BYTES)?;
+    NodeRef::from_bytes(bytes.try_into().expect("raw returns the length asked for"))
+        .map_err(|_| reader.field("node reference", 0))
+}
+
+impl Position {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u64(self.address.0).u64(self.batch.0).u32(self.checksum);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        Ok(Self {
+            address: LogAddress(reader.u64()?),
+            batch: BatchNumber(reader.u64()?),
+            checksum: reader.u32()?,
+        })
+    }
+}
+
+impl Image {
+    /// The bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new(MAGIC, VERSION);
+        writer.raw(&self.pool.to_bytes()).u16(self.log.0).u64(self.incarnation.0).u64(self.chunks_allocated);
+        self.replay_from.encode(&mut writer);
+        writer.u64(self.flushed_through.0).u64(self.next_segment.0).u32(self.next_volume).u32(self.birth.0);
+        writer.u32(self.chunks.len() as u32);
+        for chunk in &self.chunks {
+            chunk.placement.encode(&mut writer);
+            writer.u32(chunk.packed_table.0).u32(chunk.packed_table.1);
+        }
+        writer.u32(self.segments.len() as u32);
+        self.segments.iter().for_each(|segment| segment.encode(&mut writer));
+        writer.u32(self.reserve.len() as u32);
+        self.reserve.iter().for_each(|chunk| _ = writer.u64(chunk.0));
+        writer.u32(self.volumes.len() as u32);
+        for volume in &self.volumes {
+            volume.head.encode(&mut writer);
+            encode_node(&mut writer, &volume.root.unwrap_or_default());
+        }
+        writer.u32(self.detached.len() as u32);
+        self.detached.iter().for_each(|node| encode_node(&mut writer, node));
+        writer.finish()
+    }
+
+    /// Reads an image that fills `bytes`.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = Reader::new(NAME, MAGIC, VERSION, bytes)?;
+        let reader = &mut reader;
+        let mut image = Self {
+            pool: PoolId::from_bytes(reader.id()?),
+            log: LogId(reader.u16()?),
+            incarnation: Incarnation(reader.u64()?),
+            chunks_allocated: reader.u64()?,
+            replay_from: Position::decode(reader)?,
+            flushed_through: BatchNumber(reader.u64()?),
+            next_segment: SegmentId(reader.u64()?),
+            next_volume: reader.u32()?,
+            birth: SnapshotCounter(reader.u32()?),
+            chunks: Vec::new(),
+            segments: Vec::new(),
+            reserve: Vec::new(),
+            volumes: Vec::new(),
+            detached: Vec::new(),
+        };
+        for _ in 0..reader.count(17)? {
+            let placement = Placement::decode(reader)?;
+            image.chunks.push(ImageChunk { placement, packed_table: (reader.u32()?, reader.u32()?) });
+        }
+        for _ in 0..reader.count(42)? {
+            image.segments.push(ImageSegment::decode(reader)?);
+        }
+        for _ in 0..reader.count(8)? {
+            image.reserve.push(ChunkId(reader.u64()?));
+        }
+        for _ in 0..reader.count(39 + NodeRef::BYTES)? {
+            let head = VolumeHead::decode(reader)?;
+            image.volumes.push(ImageVolume { head, root: decode_node(reader)? });
+        }
+        for _ in 0..reader.count(NodeRef::BYTES)? {
+            let node = decode_node(reader)?.ok_or_else(|| reader.field("detached node", 0))?;
+            image.detached.push(node);
+        }
+        match reader.remaining() {
+            0 => Ok(image),
+            rest => Err(reader.field("trailing bytes", rest as u64)),
+        }
+    }
+}
+
+impl ImageSegment {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u64(self.segment.0).u64(self.chunk.0).u32(self.start_sector).u32(self.end_sector);
+        writer.u64(self.sealed_at);
+        encode_bits(writer, &self.kept);
+        encode_bits(writer, &self.live);
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        Ok(Self {
+            segment: SegmentId(reader.u64()?),
+            chunk: ChunkId(reader.u64()?),
+            start_sector: reader.u32()?,
+            end_sector: reader.u32()?,
+            sealed_at: reader.u64()?,
+            kept: decode_bits(reader)?,
+            live: decode_bits(reader)?,
+        })
+    }
+}

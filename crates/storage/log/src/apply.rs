@@ -1,0 +1,53 @@
+//! What the log tells its owner, in log order.
+
+use quarry_format::batch::VolumeHead;
+use quarry_types::{KeyId, LogAddress, SnapshotCounter, VolumeNumber};
+
+/// A record that now counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Applied<'a> {
+    /// Blocks lie at `address` and following.
+    Write {
+        /// The volume.
+        volume: VolumeNumber,
+        /// The first block.
+        first_block: u64,
+        /// Where its bytes lie; the others follow.
+        address: LogAddress,
+        /// Snapshots taken before.
+        birth: SnapshotCounter,
+        /// The data key.
+        key: KeyId,
+        /// CRC-32C of each block.
+        checksums: &'a [u32],
+    },
+    /// Blocks read as zeroes.
+    Zero {
+        /// The volume.
+        volume: VolumeNumber,
+        /// The first block.
+        first_block: u64,
+        /// How many.
+        blocks: u64,
+    },
+    /// A volume came to be.
+    VolumeCreate(&'a VolumeHead),
+    /// A volume changed its size.
+    VolumeResize {
+        /// The volume.
+        volume: VolumeNumber,
+        /// Its new size.
+        size_bytes: u64,
+    },
+    /// A volume is gone.
+    VolumeDelete {
+        /// The volume.
+        volume: VolumeNumber,
+    },
+}
+
+/// The owner of a log's records.
+pub trait Apply {
+    /// A record counts from now on. Called in log order, synchronously, before its writer is told.
+    fn apply(&self, applied: Applied<'_>);
+}

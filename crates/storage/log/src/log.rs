@@ -1,0 +1,270 @@
+//! The log's state, and appending to the batch that is being filled.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use quarry_env::{Completer, Completion, Env, Signal, View, completion};
+use quarry_format::batch::Record;
+use quarry_format::crc32c;
+use quarry_format::image::Position;
+use quarry_pool::{Chunk, LogStore};
+use quarry_types::limits::BLOCK_BYTES;
+use quarry_types::{BatchNumber, KeyId, LogAddress, SegmentId, SnapshotCounter, VolumeId, VolumeNumber};
+
+use crate::builder::Builder;
+use crate::submit::InFlight;
+use crate::{Apply, LogError};
+
+/// Batches that may wait for their turn before writers are held back.
+const WAITING_BATCHES_MAX: usize = 16;
+
+/// Completes when a record counts. Later records of the same log count later.
+pub type Appended = Completion<Result<(), LogError>>;
+
+/// Where the next batch goes.
+pub(crate) struct Tail {
+    /// The open segment and its chunk; none before the first append of an incarnation and after a failure.
+    pub(crate) open: Option<(SegmentId, Rc<Chunk>)>,
+    /// Behind the last batch that was handed to the devices.
+    pub(crate) position: Position,
+    pub(crate) next_segment: SegmentId,
+}
+
+pub(crate) struct State {
+    pub(crate) building: Option<Builder>,
+    /// Full batches, and those to be written again after a failure, in order.
+    pub(crate) waiting: VecDeque<crate::submit::Waiting>,
+    /// Handed to the devices, in order.
+    pub(crate) in_flight: VecDeque<InFlight>,
+    pub(crate) tail: Tail,
+    /// Behind the last batch that counts.
+    pub(crate) published: Position,
+    pub(crate) flushed_through: BatchNumber,
+    /// Chunks for the segments to come, which the durable image names.
+    pub(crate) reserve: VecDeque<Rc<Chunk>>,
+    /// Devices with appends that no flush has covered.
+    pub(crate) dirty: BTreeSet<u16>,
+    /// Segments with appends that no flush has covered, with their chunks, in order.
+    pub(crate) unflushed: Vec<(SegmentId, Rc<Chunk>)>,
+    /// Devices that failed an append; while there are any, nothing new is submitted.
+    pub(crate) failing: BTreeSet<u16>,
+    pub(crate) stopped: Option<LogError>,
+    pub(crate) flush_waiters: Vec<Completer<Result<(), LogError>>>,
+}
+
+/// What a log starts from.
+pub struct LogStart {
+    /// Behind the last batch that counts, all of it durable.
+    pub position: Position,
+    /// The first segment to open.
+    pub next_segment: SegmentId,
+    /// Chunks that the durable image names for the segments to come.
+    pub reserve: Vec<Rc<Chunk>>,
+}
+
+/// One log on its core.
+pub struct Log {
+    pub(crate) env: Env,
+    /// What the log owns in its pool.
+    pub store: Rc<LogStore>,
+    pub(crate) apply: Rc<dyn Apply>,
+    pub(crate) state: RefCell<State>,
+    pub(crate) work: Signal,
+    pub(crate) flush_work: Signal,
+    /// Raised whenever batches have counted.
+    pub progress: Signal,
+    /// Raised when the reserve of chunks is running low.
+    pub reserve_low: Signal,
+    /// Bytes appended by this opening, headers and padding included.
+    pub appended_bytes: Cell<u64>,
+    pub(crate) closed: Cell<bool>,
+}
+
+impl Log {
+    /// Starts the log's tasks on this core; [`Log::close`] ends them.
+    pub fn start(env: Env, store: Rc<LogStore>, apply: Rc<dyn Apply>, start: LogStart) -> Rc<Self> {
+        let tail = Tail { open: None, position: start.position, next_segment: start.next_segment };
+        let log = Rc::new(Self {
+            env: env.clone(),
+            store,
+            apply,
+            state: RefCell::new(State {
+                building: None,
+                waiting: VecDeque::new(),
+                in_flight: VecDeque::new(),
+                tail,
+                published: start.position,
+                flushed_through: start.position.batch,
+                reserve: start.reserve.into(),
+                dirty: BTreeSet::new(),
+                unflushed: Vec::new(),
+                failing: BTreeSet::new(),
+                stopped: None,
+                flush_waiters: Vec::new(),
+            }),
+            work: Signal::default(),
+            flush_work: Signal::default(),
+            progress: Signal::default(),
+            reserve_low: Signal::default(),
+            appended_bytes: Cell::new(0),
+            closed: Cell::new(false),
+        });
+        env.spawner.spawn(Self::submit_loop(log.clone())).detach();
+        env.spawner.spawn(Self::flush_loop(log.clone())).detach();
+        log
+    }
+
+    fn granule(&self) -> usize {
+        self.store.pool.geometry().granule_bytes as usize
+    }
+
+    /// Waits while so many batches are waiting that one more writer should be held back.
+    pub async fn room(&self) {
+        loop {
+            let version = self.progress.version();
+            {
+                let state = self.state.borrow();
+                if state.waiting.len() < WAITING_BATCHES_MAX || state.stopped.is_some() {
+                    return;
+                }
+            }
+            self.progress.after(version).await;
+        }
+    }
+
+    /// Appends whole blocks of a volume.
+    pub fn append_write(
+        &self,
+        volume: VolumeNumber,
+        first_block: u64,
+        birth: SnapshotCounter,
+        key: KeyId,
+        data: &View,
+    ) -> Appended {
+        self.append(|log, state| {
+            let blocks = data.len() / BLOCK_BYTES;
+            let mut done = 0;
+            while done < blocks {
+                let builder = log.builder(state, |builder| builder.room_blocks() > 0);
+                let taken = builder.room_blocks().min(blocks - done);
+                let piece = data.slice(done * BLOCK_BYTES..(done + taken) * BLOCK_BYTES);
+                builder.push_write(&log.env.buffers, volume, first_block + done as u64, (birth, key), &piece);
+                done += taken;
+            }
+        })
+    }
+
+    /// Appends a record without payload.
+    pub fn append_record(&self, record: Record) -> Appended {
+        self.append(|log, state| {
+            log.builder(state, |builder| builder.has_room(256, 0)).push_record(record);
+        })
+    }
+
+    /// Appends a node of a map. Its address is known once it counts.
+    pub fn append_node(
+        &self,
+        volume: VolumeId,
+        level: u8,
+        first_block: u64,
+        bytes: &[u8],
+    ) -> Completion<Result<LogAddress, LogError>> {
+        let mut state = self.state.borrow_mut();
+        if let Some(error) = &state.stopped {
+            return Completion::ready(Err(error.clone()));
+        }
+        let record =
+            Record::Node { volume, level, first_block, bytes: bytes.len() as u32, checksum: crc32c(bytes) };
+        let (done, address) = completion();
+        let builder = self.builder(&mut state, |builder| builder.has_room(64, bytes.len()));
+        builder.push_node(&self.env.buffers, &record, bytes, done);
+        drop(state);
+        self.work.raise();
+        address
+    }
+
+    fn append(&self, push: impl FnOnce(&Self, &mut State)) -> Appended {
+        let mut state = self.state.borrow_mut();
+        if let Some(error) = &state.stopped {
+            return Completion::ready(Err(error.clone()));
+        }
+        push(self, &mut state);
+        let (waiter, appended) = completion();
+        state.building.as_mut().expect("a record was just pushed").entries.wait(waiter);
+        drop(state);
+        self.work.raise();
+        appended
+    }
+
+    /// The batch being filled, or a new one if that has no room.
+    fn builder<'a>(&self, state: &'a mut State, has_room: impl Fn(&Builder) -> bool) -> &'a mut Builder {
+        if state.building.as_ref().is_some_and(|builder| !has_room(builder)) {
+            let full = state.building.take().expect("checked just now");
+            state.waiting.push_back(crate::submit::Waiting::New(full));
+        }
+        let granule = self.granule();
+        state.building.get_or_insert_with(|| Builder::new(granule))
+    }
+
+    /// Behind the last record that counts.
+    pub fn published(&self) -> Position {
+        self.state.borrow().published
+    }
+
+    /// Every batch up to and including this one survives power loss.
+    pub fn flushed_through(&self) -> BatchNumber {
+        self.state.borrow().flushed_through
+    }
+
+    /// The segment that will be opened next.
+    pub fn next_segment(&self) -> SegmentId {
+        self.state.borrow().tail.next_segment
+    }
+
+    /// Why the log takes no more records, if so.
+    pub fn stopped(&self) -> Option<LogError> {
+        self.state.borrow().stopped.clone()
+    }
+
+    /// The chunks reserved for the segments to come.
+    pub fn reserve(&self) -> Vec<Rc<Chunk>> {
+        self.state.borrow().reserve.iter().cloned().collect()
+    }
+
+    /// Adds chunks that a durable image now names.
+    pub fn add_reserve(&self, chunks: impl IntoIterator<Item = Rc<Chunk>>) {
+        self.state.borrow_mut().reserve.extend(chunks);
+        self.work.raise();
+    }
+
+    /// The open segment.
+    pub fn open_segment(&self) -> Option<SegmentId> {
+        self.state.borrow().tail.open.as_ref().map(|(segment, _)| *segment)
+    }
+
+    /// Waits until everything that was appended counts or has failed.
+    pub async fn quiesce(&self) {
+        loop {
+            let version = self.progress.version();
+            {
+                let state = self.state.borrow();
+                let idle = state.building.is_none() && state.waiting.is_empty() && state.in_flight.is_empty();
+                if idle || state.stopped.is_some() {
+                    return;
+                }
+            }
+            self.progress.after(version).await;
+        }
+    }
+
+    /// Takes no more records and ends the log's tasks. What was not waited for with [`Log::quiesce`] fails.
+    pub fn close(&self) {
+        self.closed.set(true);
+        if self.stopped().is_none() {
+            self.halt("it was closed");
+        }
+        self.work.raise();
+        self.flush_work.raise();
+    }
+}

@@ -1,0 +1,315 @@
+//! Recovery: the longest valid prefix of the tail, brought to full protection.
+//!
+//! From the image's replay position on, batches are followed by number, address and the chain of header checksums. Where a
+//! segment ends is said by the header of its successor; among several successors that name it (a failed append can leave
+//! one that never counted) the latest counts. A batch that is damaged on one copy is taken from another. In the part that
+//! no flush is known to have covered, every copy is compared and completed, then all are flushed: only then may the
+//! result be served, and the caller makes it durable by an image that seals these segments.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use futures::future::join_all;
+use quarry_format::chunk::{CHUNK_HEADER_BYTES, ChunkContent, ChunkHeader, SegmentStart};
+use quarry_format::image::Position;
+use quarry_pool::{Chunk, Pool, Segment, SegmentTable};
+use quarry_types::limits::BLOCK_SECTORS;
+use quarry_types::{BatchNumber, Incarnation, LogAddress, SegmentId};
+
+use crate::builder::apply_record;
+use crate::segment_reader::{Found, SegmentReader};
+use crate::{Applied, Apply, RecoverError};
+use quarry_format::batch::{Batch, Record};
+
+/// The result of a recovery.
+pub struct Recovered {
+    /// Behind the last batch that counts. All before it is durable.
+    pub position: Position,
+    /// A segment that was never used.
+    pub next_segment: SegmentId,
+    /// Batches replayed.
+    pub batches: u64,
+    /// Batches that were missing on a copy and were completed.
+    pub completed: u64,
+    /// Chunks of segments that do not count, which the durable image may name.
+    pub discarded: Vec<Rc<Chunk>>,
+}
+
+/// What the next batch must say of itself.
+pub(crate) struct Expectation {
+    pub(crate) address: LogAddress,
+    pub(crate) number: BatchNumber,
+    pub(crate) previous_checksum: u32,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) flushed_through: BatchNumber,
+}
+
+/// A segment that may be part of the tail.
+struct Candidate {
+    chunk: Rc<Chunk>,
+    start: SegmentStart,
+}
+
+struct Walk<'a> {
+    pool: &'a Pool,
+    candidates: Vec<Candidate>,
+    apply: &'a dyn Apply,
+    position: Position,
+    flushed_through: BatchNumber,
+    recovered: Recovered,
+    /// Segments of the tail with their ends.
+    ends: Vec<(SegmentId, u32)>,
+}
+
+/// Recovers the tail of a log from `from` on. `table` holds the segments that the image knows; `reserve` the chunks in
+/// which later ones may have begun. Afterwards `table` holds exactly the segments that count, all sealed.
+pub async fn recover(
+    pool: &Pool,
+    table: &std::cell::RefCell<SegmentTable>,
+    reserve: &[Rc<Chunk>],
+    from: Position,
+    (flushed_through, next_segment): (BatchNumber, SegmentId),
+    apply: &dyn Apply,
+) -> Result<Recovered, RecoverError> {
+    let candidates = find_candidates(pool, &table.borrow(), reserve, from.address.segment()).await;
+    let newest = candidates.iter().map(|candidate| candidate.start.segment.next()).max();
+    let flushed_through = candidates
+        .iter()
+        .map(|candidate| candidate.start.flushed_through)
+        .fold(flushed_through, BatchNumber::max);
+    let recovered = Recovered {
+        position: from,
+        next_segment: newest.map_or(next_segment, |newest| newest.max(next_segment)),
+        batches: 0,
+        completed: 0,
+        discarded: Vec::new(),
+    };
+    // Segments must be known before records are applied to them.
+    for candidate in &candidates {
+        let id = candidate.start.segment;
+        if table.borrow().get(id).is_none() {
+            table.borrow_mut().insert(id, Segment::open(candidate.chunk.clone(), pool.geometry()));
+        }
+    }
+    let mut walk =
+        Walk { pool, candidates, apply, position: from, flushed_through, recovered, ends: Vec::new() };
+    walk.run(table, from).await?;
+    walk.finish(table, from).await
+}
+
+/// Reads the headers of all chunks that may hold a segment of the tail.
+async fn find_candidates(
+    pool: &Pool,
+    table: &SegmentTable,
+    reserve: &[Rc<Chunk>],
+    first: SegmentId,
+) -> Vec<Candidate> {
+    let mut chunks: Vec<(Option<SegmentId>, Rc<Chunk>)> = table
+        .iter()
+        .filter(|(id, segment)| *id >= first && segment.run.kept.is_none())
+        .map(|(id, segment)| (Some(id), segment.run.chunk.clone()))
+        .collect();
+    chunks.extend(reserve.iter().map(|chunk| (None, chunk.clone())));
+    let headers = chunks.into_iter().map(async |(known, chunk)| {
+        let start = segment_start(pool, &chunk).await?;
+        (known.is_none_or(|known| known == start.segment)).then_some(Candidate { chunk, start })
+    });
+    let mut candidates: Vec<Candidate> = join_all(headers).await.into_iter().flatten().collect();
+    candidates.sort_by_key(|candidate| candidate.start.segment);
+    candidates
+}
+
+/// The header of a segment, from the first copy that has a valid one.
+async fn segment_start(pool: &Pool, chunk: &Rc<Chunk>) -> Option<SegmentStart> {
+    let granule = pool.geometry().granule_bytes as usize;
+    for slot in chunk.slots() {
+        let Ok(bytes) = pool.read_copy(slot, 0, granule).await else { continue };
+        let Ok(header) = ChunkHeader::decode(&bytes[..CHUNK_HEADER_BYTES]) else { continue };
+        let ours = header.pool == pool.shared.id && header.chunk == chunk.id();
+        if let (true, ChunkContent::Segment(start)) = (ours, header.content) {
+            return Some(start);
+        }
+    }
+    None
+}
+
+impl Walk<'_> {
+    async fn run(
+        &mut self,
+        table: &std::cell::RefCell<SegmentTable>,
+        from: Position,
+    ) -> Result<(), RecoverError> {
+        // The segment in which the tail begins, unless the log was empty or the position is its very end.
+        let first = from.address.segment();
+        if let Some(index) = self.candidates.iter().position(|candidate| candidate.start.segment == first) {
+            let end = known_end(table, first);
+            self.segment(index, from.address, end).await?;
+        } else if table.borrow().get(first).is_some_and(|segment| segment.end_sector == 0) {
+            return Err(RecoverError::NoSegment { segment: first });
+        }
+        while let Some(next) = self.successor() {
+            let start =
+                LogAddress::new(self.candidates[next].start.segment, self.pool.geometry().granule_sectors());
+            let end = known_end(table, start.segment());
+            self.segment(next, start, end).await?;
+        }
+        Ok(())
+    }
+
+    /// The latest segment that goes on from the present position.
+    fn successor(&self) -> Option<usize> {
+        self.candidates.iter().rposition(|candidate| {
+            candidate.start.previous_end == self.position.address
+                && candidate.start.segment > self.position.address.segment()
+                && candidate.start.previous_checksum == self.position.checksum
+                && candidate.start.first_batch == self.position.batch.next()
+        })
+    }
+
+    /// Follows the batches of one segment from `start` on and applies those that count.
+    async fn segment(
+        &mut self,
+        index: usize,
+        start: LogAddress,
+        end: Option<u32>,
+    ) -> Result<(), RecoverError> {
+        let chunk = self.candidates[index].chunk.clone();
+        let incarnation = self.candidates[index].start.incarnation;
+        let mut reader = SegmentReader::load(self.pool, &chunk, start, end).await.map_err(|source| {
+            quarry_pool::PoolError::Unreadable {
+                chunk: chunk.id(),
+                offset: start.offset_bytes(),
+                source: Some(source),
+            }
+        })?;
+        let mut batches: Vec<(Found, Position)> = Vec::new();
+        let mut at = Position { address: start, ..self.position };
+        let limit = end.unwrap_or(self.pool.geometry().segment_sectors());
+        while at.address.sector() < limit {
+            let expected = Expectation {
+                address: at.address,
+                number: at.batch.next(),
+                previous_checksum: at.checksum,
+                incarnation,
+                flushed_through: self.flushed_through,
+            };
+            let compare = expected.number > self.flushed_through;
+            let Some(found) = reader.batch(&expected, compare).await else { break };
+            let header = &found.batch.header;
+            at = Position {
+                address: at.address.plus(header.sectors),
+                batch: header.number,
+                checksum: found.batch.checksum,
+            };
+            self.flushed_through = self.flushed_through.max(header.flushed_through);
+            batches.push((found, at));
+        }
+        let last = self.last_that_counts(start, &batches);
+        for (found, end) in batches.into_iter().take(last) {
+            if !found.missing_on.is_empty() {
+                reader.complete(&found).await;
+                self.recovered.completed += 1;
+            }
+            self.apply_batch(&found.batch, found.start);
+            self.position = end;
+            self.recovered.batches += 1;
+        }
+        self.ends.push((start.segment(), self.position.address.sector()));
+        if self.position.address.segment() != start.segment() {
+            self.ends.pop();
+        }
+        Ok(())
+    }
+
+    /// How many of the batches found count: all, unless a successor says that the log went on from an earlier one.
+    fn last_that_counts(&self, start: LogAddress, batches: &[(Found, Position)]) -> usize {
+        let ends = |candidate: &Candidate| {
+            let next = &candidate.start;
+            batches.iter().rposition(|(_, end)| {
+                next.previous_end == end.address
+                    && next.previous_checksum == end.checksum
+                    && next.first_batch == end.batch.next()
+            })
+        };
+        self.candidates
+            .iter()
+            .rev()
+            .filter(|candidate| candidate.start.segment > start.segment())
+            .find_map(ends)
+            .map_or(batches.len(), |index| index + 1)
+    }
+
+    fn apply_batch(&self, batch: &Batch, start: LogAddress) {
+        let granule = self.pool.geometry().granule_bytes as usize;
+        let mut sector = batch.header_sectors(granule);
+        for record in &batch.records {
+            match record {
+                Record::Write { volume, first_block, birth, key, checksums } => {
+                    self.apply.apply(Applied::Write {
+                        volume: *volume,
+                        first_block: *first_block,
+                        address: start.plus(sector),
+                        birth: *birth,
+                        key: *key,
+                        checksums,
+                    });
+                    sector += BLOCK_SECTORS * checksums.len() as u32;
+                }
+                Record::Node { bytes, .. } => {
+                    let padded = (*bytes as usize).next_multiple_of(granule);
+                    sector += (padded / quarry_types::SECTOR_BYTES) as u32;
+                }
+                other => apply_record(other, self.apply),
+            }
+        }
+    }
+
+    /// Seals what counts, forgets what does not, and flushes.
+    async fn finish(
+        self,
+        table: &std::cell::RefCell<SegmentTable>,
+        from: Position,
+    ) -> Result<Recovered, RecoverError> {
+        let Self { pool, position, flushed_through, mut recovered, ends, candidates, .. } = self;
+        if position.batch < flushed_through {
+            return Err(RecoverError::Lost {
+                found: position.batch,
+                address: position.address,
+                flushed: flushed_through,
+            });
+        }
+        let mut devices = BTreeSet::new();
+        let mut table = table.borrow_mut();
+        for candidate in &candidates {
+            let id = candidate.start.segment;
+            if let Some((_, end)) = ends.iter().find(|(segment, _)| *segment == id) {
+                table.seal(id, *end, id.sequence());
+                for slot in candidate.chunk.slots() {
+                    let gone = pool.device(slot.device).is_none() || pool.shared.is_failed(slot.device);
+                    if gone {
+                        candidate.chunk.drop_copy(slot.device)
+                    } else {
+                        _ = devices.insert(slot.device)
+                    }
+                }
+            } else if id > from.address.segment() {
+                recovered.discarded.extend(table.remove(id).map(|segment| segment.run.chunk));
+            }
+        }
+        drop(table);
+        let failed = pool.flush(&devices).await;
+        for candidate in &candidates {
+            failed.iter().for_each(|&device| candidate.chunk.drop_copy(device));
+            if candidate.chunk.healthy_copies() == 0 && position.batch > from.batch {
+                return Err(quarry_pool::PoolError::NoDevice { log: candidate.start.segment.log() }.into());
+            }
+        }
+        recovered.position = position;
+        Ok(recovered)
+    }
+}
+
+/// Where a segment ends, if the image has sealed it.
+fn known_end(table: &std::cell::RefCell<SegmentTable>, segment: SegmentId) -> Option<u32> {
+    table.borrow().get(segment).map(|segment| segment.end_sector).filter(|&end| end > 0)
+}

@@ -1,0 +1,179 @@
+//! A segment of the tail in memory, while it is being recovered: the first readable copy, corrected from the others.
+
+use futures::stream::{self, StreamExt};
+use quarry_env::View;
+use quarry_format::anchor::Slot;
+use quarry_format::batch::{Batch, decode, header_length};
+use quarry_format::crc32c;
+use quarry_pool::{Chunk, CopyError, Pool};
+use quarry_types::limits::SECTOR_BYTES;
+use quarry_types::{LogAddress, LogId};
+
+use crate::recover::Expectation;
+
+const PIECE_BYTES: usize = 1 << 20;
+const PIECES_IN_FLIGHT: usize = 8;
+
+/// A batch that was found, and the copies that do not hold it.
+pub(crate) struct Found {
+    pub(crate) batch: Batch,
+    pub(crate) start: LogAddress,
+    /// Slots whose bytes differ from the valid batch.
+    pub(crate) missing_on: Vec<Slot>,
+}
+
+/// The bytes of one segment from a sector on.
+pub(crate) struct SegmentReader<'a> {
+    pool: &'a Pool,
+    chunk: &'a Chunk,
+    slots: Vec<Slot>,
+    first_byte: usize,
+    bytes: Vec<u8>,
+}
+
+impl<'a> SegmentReader<'a> {
+    /// Reads the segment's first readable copy from `from` to the end of the chunk, or to `to_sector` if it is known.
+    pub(crate) async fn load(
+        pool: &'a Pool,
+        chunk: &'a Chunk,
+        from: LogAddress,
+        to_sector: Option<u32>,
+    ) -> Result<Self, CopyError> {
+        let slots = readable(pool, chunk);
+        let first_byte = from.offset_bytes() as usize;
+        let end =
+            to_sector.map_or(pool.geometry().segment_bytes as usize, |sector| sector as usize * SECTOR_BYTES);
+        let mut failure = None;
+        for &slot in &slots {
+            match read_range(pool, slot, first_byte, end).await {
+                Ok(bytes) => return Ok(Self { pool, chunk, slots, first_byte, bytes }),
+                Err(error) => failure = Some(error),
+            }
+        }
+        // Copies that cannot be read through are tried again batch by batch.
+        match failure {
+            Some(_) if slots.len() > 1 => {
+                Ok(Self { pool, chunk, slots, first_byte, bytes: vec![0; end - first_byte] })
+            }
+            Some(error) => Err(error),
+            None => Err(CopyError::Gone { device: u16::MAX }),
+        }
+    }
+
+    fn at(&self, sector: u32) -> &[u8] {
+        let offset = sector as usize * SECTOR_BYTES - self.first_byte;
+        self.bytes.get(offset..).unwrap_or(&[])
+    }
+
+    /// The batch that `expected` describes, from whichever copy holds it whole. With `compare`, says which copies don't.
+    pub(crate) async fn batch(&mut self, expected: &Expectation, compare: bool) -> Option<Found> {
+        let sector = expected.address.sector();
+        let mut found = valid_batch(self.at(sector), self.pool, self.log(expected), expected);
+        if found.is_none() {
+            for slot in self.slots.clone() {
+                if self.patch(slot, expected).await {
+                    found = valid_batch(self.at(sector), self.pool, self.log(expected), expected);
+                    break;
+                }
+            }
+        }
+        let batch = found?;
+        let missing_on = if compare { self.copies_without(sector, &batch).await } else { Vec::new() };
+        Some(Found { start: expected.address, batch, missing_on })
+    }
+
+    fn log(&self, expected: &Expectation) -> LogId {
+        expected.address.segment().log()
+    }
+
+    /// Takes the batch's bytes from `slot` if they are valid there.
+    async fn patch(&mut self, slot: Slot, expected: &Expectation) -> bool {
+        let start = expected.address.offset_bytes() as usize;
+        let end = (start + PIECE_BYTES).min(self.first_byte + self.bytes.len());
+        let Ok(bytes) = read_range(self.pool, slot, start, end).await else { return false };
+        if valid_batch(&bytes, self.pool, self.log(expected), expected).is_none() {
+            return false;
+        }
+        let offset = start - self.first_byte;
+        self.bytes[offset..offset + bytes.len()].copy_from_slice(&bytes);
+        true
+    }
+
+    async fn copies_without(&self, sector: u32, batch: &Batch) -> Vec<Slot> {
+        let length = batch.header.sectors as usize * SECTOR_BYTES;
+        let start = sector as usize * SECTOR_BYTES;
+        let good = &self.at(sector)[..length];
+        let mut missing = Vec::new();
+        for &slot in &self.slots {
+            match read_range(self.pool, slot, start, start + length).await {
+                Ok(bytes) if bytes == good => {}
+                _ => missing.push(slot),
+            }
+        }
+        missing
+    }
+
+    /// Writes a valid batch over the copies that do not hold it.
+    pub(crate) async fn complete(&self, found: &Found) {
+        let length = found.batch.header.sectors as usize * SECTOR_BYTES;
+        let offset = found.start.offset_bytes();
+        for slot in &found.missing_on {
+            let Some(device) = self.pool.device(slot.device) else { continue };
+            let data: Vec<View> = self.at(found.start.sector())[..length]
+                .chunks(PIECE_BYTES)
+                .map(|piece| self.pool.env.buffers.copy_of(piece))
+                .collect();
+            if let Err(error) = device.write(device.slot_offset(slot.index) + offset, data).await {
+                self.pool.shared.fail_device(slot.device, format!("recovery could not write: {error}"));
+                self.chunk.drop_copy(slot.device);
+            }
+        }
+    }
+}
+
+/// The copies of a chunk on devices that are there.
+fn readable(pool: &Pool, chunk: &Chunk) -> Vec<Slot> {
+    let mut slots = chunk.slots();
+    slots.retain(|slot| pool.device(slot.device).is_some() && !pool.shared.is_failed(slot.device));
+    slots
+}
+
+async fn read_range(pool: &Pool, slot: Slot, from: usize, to: usize) -> Result<Vec<u8>, CopyError> {
+    let pieces = (from..to).step_by(PIECE_BYTES).map(|start| {
+        let length = PIECE_BYTES.min(to - start);
+        pool.read_copy(slot, start as u64, length)
+    });
+    let mut reads = stream::iter(pieces).buffered(PIECES_IN_FLIGHT);
+    let mut bytes = Vec::with_capacity(to - from);
+    while let Some(buffer) = reads.next().await {
+        bytes.extend_from_slice(&buffer?);
+    }
+    Ok(bytes)
+}
+
+/// The batch at the start of `bytes`, if it is the expected one and whole.
+fn valid_batch(bytes: &[u8], pool: &Pool, log: LogId, expected: &Expectation) -> Option<Batch> {
+    header_length(bytes)?;
+    let batch = decode(bytes).ok()?;
+    let header = &batch.header;
+    let granule = pool.geometry().granule_bytes as usize;
+    let is_next = header.pool == pool.shared.id
+        && header.log == log
+        && header.address == expected.address
+        && header.number == expected.number
+        && header.previous_checksum == expected.previous_checksum
+        && header.incarnation == expected.incarnation;
+    let whole = bytes.get(..header.sectors as usize * SECTOR_BYTES)?;
+    if !is_next {
+        return None;
+    }
+    for item in batch.items(granule) {
+        let start = item.sector as usize * SECTOR_BYTES;
+        let piece = whole.get(start..start.checked_add(item.bytes as usize)?)?;
+        // Rot in a batch that is known to be durable is a matter for reads and scrubs; it does not end the log.
+        if crc32c(piece) != item.checksum && header.number > expected.flushed_through {
+            return None;
+        }
+    }
+    Some(batch)
+}

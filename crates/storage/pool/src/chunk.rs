@@ -1,0 +1,102 @@
+//! A chunk: the same bytes in one slot on each of several devices.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use quarry_format::anchor::{Placement, Slot};
+use quarry_format::image::ImageChunk;
+use quarry_types::ChunkId;
+use quarry_types::limits::COPIES_MAX;
+use smallvec::SmallVec;
+
+use crate::{Pool, PoolShared};
+
+/// A chunk of a pool. Dropping the last reference gives its slots back.
+pub struct Chunk {
+    id: ChunkId,
+    slots: RefCell<Vec<Slot>>,
+    /// Sector and bytes of the table of a packed chunk; zeroes for a segment as it was written.
+    pub packed_table: Cell<(u32, u32)>,
+    shared: Arc<PoolShared>,
+}
+
+impl Chunk {
+    /// A new chunk of `copies` copies, or `None` when the pool is full.
+    pub(crate) fn allocate(shared: &Arc<PoolShared>, id: ChunkId, copies: usize) -> Option<Self> {
+        let slots = shared.allocator().allocate(copies);
+        (!slots.is_empty()).then(|| Self::with_slots(shared, id, slots))
+    }
+
+    /// The chunk that an image names and whose slots were claimed when the pool was opened.
+    pub(crate) fn adopt(shared: &Arc<PoolShared>, placement: &Placement) -> Self {
+        Self::with_slots(shared, placement.chunk, placement.slots.clone())
+    }
+
+    fn with_slots(shared: &Arc<PoolShared>, id: ChunkId, slots: Vec<Slot>) -> Self {
+        Self { id, slots: RefCell::new(slots), packed_table: Cell::default(), shared: shared.clone() }
+    }
+
+    /// Its id, never used again.
+    pub fn id(&self) -> ChunkId {
+        self.id
+    }
+
+    /// Where its copies are.
+    pub fn slots(&self) -> Vec<Slot> {
+        self.slots.borrow().clone()
+    }
+
+    /// Whether a copy is on this device.
+    pub fn is_on(&self, device: u16) -> bool {
+        self.slots.borrow().iter().any(|slot| slot.device == device)
+    }
+
+    /// Copies on devices that are in use.
+    pub fn healthy_copies(&self) -> usize {
+        self.slots.borrow().iter().filter(|slot| !self.shared.is_failed(slot.device)).count()
+    }
+
+    /// Gives up the copy on `device`, whose content cannot be relied on. The last copy is kept, such as it is.
+    pub fn drop_copy(&self, device: u16) {
+        let mut slots = self.slots.borrow_mut();
+        if slots.len() > 1
+            && let Some(index) = slots.iter().position(|slot| slot.device == device)
+        {
+            let slot = slots.remove(index);
+            self.shared.allocator().release(slot);
+        }
+    }
+
+    /// What an image or an anchor says of it.
+    pub fn placement(&self) -> Placement {
+        Placement { chunk: self.id, slots: self.slots() }
+    }
+
+    pub(crate) fn image(&self) -> ImageChunk {
+        ImageChunk { placement: self.placement(), packed_table: self.packed_table.get() }
+    }
+
+    /// The slot to read first: on a device in use, and for many chunks spread over all of them.
+    pub(crate) fn read_order(&self, pool: &Pool) -> SmallVec<[Slot; COPIES_MAX]> {
+        let slots = self.slots.borrow();
+        let mut order: SmallVec<[Slot; COPIES_MAX]> = slots.iter().copied().collect();
+        if order.len() == 1 {
+            return order;
+        }
+        order.sort_by_key(|slot| {
+            let busy = pool.reads_in_flight(slot.device);
+            let failed = pool.shared.is_failed(slot.device);
+            (failed, busy, (self.id.0 + u64::from(slot.device)) % slots.len() as u64)
+        });
+        order
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        let mut allocator = self.shared.allocator();
+        for slot in self.slots.get_mut().drain(..) {
+            allocator.release(slot);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Opening a pool: its devices, the newest anchor and image of each of its logs, and who owns which slot.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use quarry_device::{Device, Expected as ExpectedDevice, Member, OpenedMembers, open_device, open_members};
+use quarry_env::Env;
+use quarry_format::anchor::Placement;
+use quarry_format::image::{Image, ImageSegment};
+use quarry_format::label::GRANULE_BYTES;
+use quarry_types::{ChunkId, Incarnation, LogId, PoolId};
+
+use crate::image::read_image;
+use crate::{
+    Bitmap, Chunk, DeviceStatus, Geometry, LogStore, OpenError, Pool, PoolShared, Run, Segment, SegmentTable,
+};
+
+/// A log as its newest image describes it; on its way to the core that will own it.
+pub struct LogState {
+    /// The log.
+    pub log: LogId,
+    /// Number of its newest image.
+    pub sequence: u64,
+    /// Where that image lies.
+    pub image_chunks: Vec<Placement>,
+    /// The image.
+    pub image: Image,
+}
+
+/// A pool that is open on its first core.
+pub struct OpenedPool {
+    /// The pool on this core.
+    pub pool: Rc<Pool>,
+    /// Its logs.
+    pub logs: Vec<LogState>,
+}
+
+/// Opens the pool `id` from the devices at `paths`. With devices missing it opens as long as every piece of data that its
+/// images name has a copy left.
+pub async fn open(env: &Env, id: PoolId, paths: &[PathBuf]) -> Result<OpenedPool, OpenError> {
+    let members = open_members(env, id, paths).await?;
+    let pool = Rc::new(assemble(env, members));
+    let mut logs = Vec::new();
+    for anchor in pool.newest_anchors().await.into_values() {
+        let image = read_image(&pool, &anchor).await?;
+        logs.push(LogState {
+            log: anchor.log,
+            sequence: anchor.sequence,
+            image_chunks: anchor.chunks,
+            image,
+        });
+    }
+    for log in &logs {
+        claim_slots(&pool, log)?;
+        check_complete(&pool, log)?;
+    }
+    Ok(OpenedPool { pool, logs })
+}
+
+/// The pool over devices that are open already, for instance because they were just formatted.
+pub fn from_devices(env: &Env, devices: Vec<Device>) -> Rc<Pool> {
+    Rc::new(assemble(env, OpenedMembers { devices, missing: Vec::new(), failures: Vec::new() }))
+}
+
+/// The same pool on another core.
+pub async fn attach(env: &Env, shared: &Arc<PoolShared>) -> Result<Rc<Pool>, OpenError> {
+    let mut devices = Vec::new();
+    for status in shared.devices() {
+        let expected = ExpectedDevice { pool: Some(shared.id), device: Some(status.id) };
+        devices.push(match shared.is_failed(status.index) {
+            true => None,
+            false => Some(Rc::new(open_device(env, &status.path, expected).await?)),
+        });
+    }
+    Ok(Rc::new(Pool::new(env.clone(), shared.clone(), devices)))
+}
+
+fn assemble(env: &Env, members: OpenedMembers) -> Pool {
+    let label = members.devices.first().expect("open_members finds at least one").label();
+    for failure in &members.failures {
+        tracing::warn!(pool = %label.pool_name, %failure, "a device of the pool was not opened");
+    }
+    let last = label.members.iter().map(|member| member.index).max().unwrap_or(0);
+    let mut devices: Vec<Option<Rc<Device>>> = vec![None; usize::from(last) + 1];
+    for device in members.devices {
+        let index = usize::from(device.index());
+        devices[index] = Some(Rc::new(device));
+    }
+    let statuses =
+        (0..=last).map(|index| status(index, label.member(index), devices[usize::from(index)].as_deref()));
+    let geometry = Geometry { granule_bytes: GRANULE_BYTES, segment_bytes: label.segment_bytes };
+    let shared = PoolShared::new(
+        label.pool,
+        label.pool_name.clone(),
+        usize::from(label.copies),
+        geometry,
+        statuses.collect(),
+    );
+    Pool::new(env.clone(), Arc::new(shared), devices)
+}
+
+fn status(index: u16, member: Option<&Member>, device: Option<&Device>) -> DeviceStatus {
+    let path = match (device, member) {
+        (Some(device), _) => device.path().to_owned(),
+        (None, Some(member)) => PathBuf::from(&member.path),
+        (None, None) => PathBuf::new(),
+    };
+    DeviceStatus {
+        index,
+        id: member.map(|member| member.device).unwrap_or_else(|| quarry_types::DeviceId::from_bytes([0; 16])),
+        path,
+        slots: member.map_or(0, |member| member.slots),
+        failure: device.is_none().then(|| "it was not found when the pool was opened".to_owned()),
+    }
+}
+
+fn contradiction(pool: &Pool, log: LogId, what: String) -> OpenError {
+    OpenError::Contradiction { pool: pool.shared.name.clone(), log, what }
+}
+
+/// Takes every slot that a log's image and anchor name.
+fn claim_slots(pool: &Pool, state: &LogState) -> Result<(), OpenError> {
+    let chunks = state.image.chunks.iter().map(|chunk| &chunk.placement);
+    for placement in chunks.chain(&state.image_chunks) {
+        for &slot in &placement.slots {
+            if !pool.shared.allocator().claim(slot) {
+                let what = format!("two chunks claim {slot:?}, one of them {}", placement.chunk);
+                return Err(contradiction(pool, state.log, what));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a pool in which data that counts has no copy left.
+fn check_complete(pool: &Pool, state: &LogState) -> Result<(), OpenError> {
+    let tail = state.image.replay_from.address.segment();
+    let counts =
+        |segment: &&ImageSegment| segment.segment >= tail || segment.live.iter().any(|&word| word != 0);
+    let lost: std::collections::BTreeSet<ChunkId> = state
+        .image
+        .segments
+        .iter()
+        .filter(counts)
+        .filter_map(|segment| {
+            let chunk = state.image.chunks.iter().find(|chunk| chunk.placement.chunk == segment.chunk)?;
+            let there = chunk.placement.slots.iter().any(|slot| pool.device(slot.device).is_some());
+            (!there).then_some(segment.chunk)
+        })
+        .collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<String> = pool
+        .shared
+        .devices()
+        .iter()
+        .filter(|device| device.failure.is_some())
+        .map(|device| device.path.display().to_string())
+        .collect();
+    Err(OpenError::TooFewDevices {
+        pool: pool.shared.name.clone(),
+        missing: missing.join(", "),
+        chunks: lost.len(),
+    })
+}
+
+/// What a log owns, as its image says, in a new incarnation that is not durable yet.
+pub struct OpenedLog {
+    /// The store; nothing may be appended before its first commit.
+    pub store: Rc<LogStore>,
+    /// The chunks that the image reserves.
+    pub reserve: Vec<Rc<Chunk>>,
+}
+
+impl LogStore {
+    /// A log that did not exist.
+    pub fn create(pool: Rc<Pool>, log: LogId) -> Rc<Self> {
+        let table = SegmentTable::new(pool.geometry());
+        Rc::new(Self::new(pool, log, Incarnation(1), table, 0, Vec::new()))
+    }
+
+    /// A log as its image describes it, in its next incarnation.
+    pub fn open(pool: Rc<Pool>, state: &LogState) -> Result<OpenedLog, OpenError> {
+        let mut chunks = BTreeMap::new();
+        for image in &state.image.chunks {
+            let chunk = Rc::new(Chunk::adopt(&pool.shared, &image.placement));
+            chunk.packed_table.set(image.packed_table);
+            chunks.insert(image.placement.chunk, chunk);
+        }
+        let named = |id: ChunkId| {
+            let what = format!("chunk {id} is used but has no place");
+            chunks.get(&id).cloned().ok_or_else(|| contradiction(&pool, state.log, what))
+        };
+        let mut table = SegmentTable::new(pool.geometry());
+        for segment in &state.image.segments {
+            let words = pool.geometry().segment_granules() as usize / 64;
+            if segment.live.len() != words || !(segment.kept.is_empty() || segment.kept.len() == words) {
+                let what = format!("segment {} has bitmaps of another size", segment.segment);
+                return Err(contradiction(&pool, state.log, what));
+            }
+            let kept = (!segment.kept.is_empty()).then(|| Rc::new(Bitmap::from_words(segment.kept.clone())));
+            let run = Run { chunk: named(segment.chunk)?, start_sector: segment.start_sector, kept };
+            table.insert(
+                segment.segment,
+                Segment {
+                    run,
+                    end_sector: segment.end_sector,
+                    sealed_at: segment.sealed_at,
+                    live: Bitmap::from_words(segment.live.clone()),
+                },
+            );
+        }
+        let reserve = state.image.reserve.iter().map(|&id| named(id)).collect::<Result<_, _>>()?;
+        let image_chunks = state
+            .image_chunks
+            .iter()
+            .map(|placement| Rc::new(Chunk::adopt(&pool.shared, placement)))
+            .collect();
+        let incarnation = state.image.incarnation.next();
+        let store = Self::new(pool, state.log, incarnation, table, state.sequence, image_chunks);
+        Ok(OpenedLog { store: Rc::new(store), reserve })
+    }
+}

@@ -1,0 +1,246 @@
+//! What all cores know of a pool, and one core's way to its devices.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use futures::future::join_all;
+use quarry_device::Device;
+use quarry_env::{Env, View};
+use quarry_types::limits::SECTOR_BYTES;
+use quarry_types::{DeviceId, PoolId};
+
+use crate::{Allocator, Chunk};
+
+/// A device that fails this many reads in a row, without a good one between them, is taken out of use.
+const READ_ERRORS_MAX: u32 = 32;
+
+/// The sizes by which a pool is cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Geometry {
+    /// Records and payloads are padded to this many bytes; liveness is counted in it.
+    pub granule_bytes: u32,
+    /// Bytes of a segment, of a chunk and of a slot.
+    pub segment_bytes: u64,
+}
+
+impl Geometry {
+    /// Sectors of a granule.
+    pub fn granule_sectors(&self) -> u32 {
+        self.granule_bytes / SECTOR_BYTES as u32
+    }
+
+    /// Sectors of a segment.
+    pub fn segment_sectors(&self) -> u32 {
+        (self.segment_bytes / SECTOR_BYTES as u64) as u32
+    }
+
+    /// Granules of a segment.
+    pub fn segment_granules(&self) -> u32 {
+        (self.segment_bytes / u64::from(self.granule_bytes)) as u32
+    }
+}
+
+/// A device as the pool sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceStatus {
+    /// Index in the pool.
+    pub index: u16,
+    /// Its id.
+    pub id: DeviceId,
+    /// Where it was opened, or was last seen.
+    pub path: PathBuf,
+    /// Slots that it has.
+    pub slots: u32,
+    /// Why it is out of use, if it is.
+    pub failure: Option<String>,
+}
+
+struct DeviceShared {
+    status: Mutex<DeviceStatus>,
+    failed: AtomicBool,
+    read_errors: AtomicU32,
+}
+
+/// What all cores know of a pool.
+pub struct PoolShared {
+    /// Its id.
+    pub id: PoolId,
+    /// Its name.
+    pub name: String,
+    /// Copies of each chunk.
+    pub copies: usize,
+    /// Its sizes.
+    pub geometry: Geometry,
+    allocator: Mutex<Allocator>,
+    devices: Vec<DeviceShared>,
+}
+
+/// Space of a pool in chunks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capacity {
+    /// Chunks that fit on the usable devices.
+    pub total_chunks: u64,
+    /// Chunks that can still be allocated.
+    pub free_chunks: u64,
+}
+
+impl PoolShared {
+    pub(crate) fn new(
+        id: PoolId,
+        name: String,
+        copies: usize,
+        geometry: Geometry,
+        devices: Vec<DeviceStatus>,
+    ) -> Self {
+        let slots = devices.iter().map(|device| device.failure.is_none().then_some(device.slots));
+        let allocator = Mutex::new(Allocator::new(slots));
+        let devices = devices
+            .into_iter()
+            .map(|status| DeviceShared {
+                failed: AtomicBool::new(status.failure.is_some()),
+                status: Mutex::new(status),
+                read_errors: AtomicU32::new(0),
+            })
+            .collect();
+        Self { id, name, copies, geometry, allocator, devices }
+    }
+
+    pub(crate) fn allocator(&self) -> MutexGuard<'_, Allocator> {
+        self.allocator.lock().expect("the allocator's assertions end the process")
+    }
+
+    /// Space in chunks.
+    pub fn capacity(&self) -> Capacity {
+        let allocator = self.allocator();
+        Capacity {
+            total_chunks: allocator.total_chunks(self.copies),
+            free_chunks: allocator.free_chunks(self.copies),
+        }
+    }
+
+    /// Copies that a new chunk gets: those asked for, or as many as there are usable devices.
+    pub fn copies_now(&self) -> usize {
+        self.copies.min(self.allocator().usable_devices())
+    }
+
+    /// Its devices and what is wrong with them.
+    pub fn devices(&self) -> Vec<DeviceStatus> {
+        self.devices.iter().map(|device| device.status.lock().expect("no panic under it").clone()).collect()
+    }
+
+    /// Whether a device is out of use.
+    pub fn is_failed(&self, device: u16) -> bool {
+        self.devices[usize::from(device)].failed.load(Ordering::Relaxed)
+    }
+
+    /// Takes a device out of use; says it once.
+    pub fn fail_device(&self, device: u16, reason: String) {
+        let shared = &self.devices[usize::from(device)];
+        if shared.failed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.allocator().retire_device(usize::from(device));
+        let mut status = shared.status.lock().expect("no panic under it");
+        tracing::error!(
+            pool = %self.name, device = %status.id, path = %status.path.display(), reason,
+            "device taken out of use; the pool goes on without it"
+        );
+        status.failure = Some(reason);
+    }
+
+    /// Counts the outcome of a read; many failures in a row take the device out of use.
+    pub(crate) fn note_read(&self, device: u16, error: Option<&dyn std::error::Error>) {
+        let errors = &self.devices[usize::from(device)].read_errors;
+        match error {
+            None => {
+                if errors.load(Ordering::Relaxed) != 0 {
+                    errors.store(0, Ordering::Relaxed);
+                }
+            }
+            Some(error) => {
+                if errors.fetch_add(1, Ordering::Relaxed) + 1 >= READ_ERRORS_MAX {
+                    self.fail_device(device, format!("{READ_ERRORS_MAX} reads in a row failed: {error}"));
+                }
+            }
+        }
+    }
+}
+
+/// One core's way to the devices of a pool.
+pub struct Pool {
+    /// The core's world.
+    pub env: Env,
+    /// What all cores know.
+    pub shared: Arc<PoolShared>,
+    devices: Vec<Option<Rc<Device>>>,
+    reads_in_flight: Vec<Cell<u32>>,
+}
+
+impl Pool {
+    /// The pool on this core; `None` for a device that is not there.
+    pub fn new(env: Env, shared: Arc<PoolShared>, devices: Vec<Option<Rc<Device>>>) -> Self {
+        let reads_in_flight = devices.iter().map(|_| Cell::new(0)).collect();
+        Self { env, shared, devices, reads_in_flight }
+    }
+
+    /// Reads of this core that a device has not answered yet.
+    pub(crate) fn reads_in_flight(&self, device: u16) -> u32 {
+        self.reads_in_flight[usize::from(device)].get()
+    }
+
+    pub(crate) fn count_read(&self, device: u16, begun: bool) {
+        let count = &self.reads_in_flight[usize::from(device)];
+        count.set(if begun { count.get() + 1 } else { count.get() - 1 });
+    }
+
+    /// A device, if it is there; it may have failed.
+    pub fn device(&self, index: u16) -> Option<&Rc<Device>> {
+        self.devices.get(usize::from(index))?.as_ref()
+    }
+
+    /// The devices that are in use, with their indexes.
+    pub fn healthy_devices(&self) -> impl Iterator<Item = (u16, &Rc<Device>)> {
+        self.devices.iter().enumerate().filter_map(|(index, device)| {
+            let index = index as u16;
+            device.as_ref().filter(|_| !self.shared.is_failed(index)).map(|device| (index, device))
+        })
+    }
+
+    /// The sizes by which the pool is cut.
+    pub fn geometry(&self) -> Geometry {
+        self.shared.geometry
+    }
+
+    /// Writes `data` at `offset` bytes of every copy. Devices that fail are out of use afterwards and are returned; the
+    /// write counts as done on the others.
+    pub async fn write_copies(&self, chunk: &Chunk, offset: u64, data: &[View]) -> Vec<u16> {
+        let writes = chunk.slots().into_iter().map(async |slot| {
+            let result = match self.device(slot.device) {
+                Some(device) => device.write(device.slot_offset(slot.index) + offset, data.to_vec()).await,
+                None => return Some(slot.device),
+            };
+            let error = result.err()?;
+            self.shared.fail_device(slot.device, format!("write failed: {error}"));
+            Some(slot.device)
+        });
+        join_all(writes).await.into_iter().flatten().collect()
+    }
+
+    /// Flushes the devices in `devices`. Those that fail are out of use afterwards and are returned.
+    pub async fn flush(&self, devices: &BTreeSet<u16>) -> Vec<u16> {
+        let flushes = devices.iter().map(async |&index| {
+            let result = match self.device(index) {
+                Some(device) => device.flush().await,
+                None => return Some(index),
+            };
+            let error = result.err()?;
+            self.shared.fail_device(index, format!("flush failed: {error}"));
+            Some(index)
+        });
+        join_all(flushes).await.into_iter().flatten().collect()
+    }
+}

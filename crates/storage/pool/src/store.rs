@@ -1,0 +1,121 @@
+//! What one log owns in a pool.
+//!
+//! The tables here are changed synchronously, together with what the engine keeps beside them (map roots, the replay
+//! position), and [`LogStore::commit`] writes whatever is current. So every image is one consistent state, and a commit
+//! that fails loses nothing: the next one writes a later state.
+
+use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::rc::Rc;
+
+use quarry_env::View;
+use quarry_types::{ChunkId, Incarnation, LogAddress, LogId};
+
+use crate::{Chunk, Expected, Pool, PoolError, SegmentTable};
+
+/// The chunks, the segment table and the images of one log.
+pub struct LogStore {
+    /// The pool on this core.
+    pub pool: Rc<Pool>,
+    /// The log.
+    pub log: LogId,
+    /// This opening of the log.
+    pub incarnation: Incarnation,
+    table: RefCell<SegmentTable>,
+    /// Chunks that are not used any more but that the durable image still names.
+    retired: RefCell<Vec<Rc<Chunk>>>,
+    image: RefCell<CurrentImage>,
+    chunks_allocated: Cell<u64>,
+}
+
+struct CurrentImage {
+    sequence: u64,
+    chunks: Vec<Rc<Chunk>>,
+    bytes: usize,
+}
+
+impl LogStore {
+    pub(crate) fn new(
+        pool: Rc<Pool>,
+        log: LogId,
+        incarnation: Incarnation,
+        table: SegmentTable,
+        sequence: u64,
+        image_chunks: Vec<Rc<Chunk>>,
+    ) -> Self {
+        Self {
+            pool,
+            log,
+            incarnation,
+            table: RefCell::new(table),
+            retired: RefCell::default(),
+            image: RefCell::new(CurrentImage { sequence, chunks: image_chunks, bytes: 0 }),
+            chunks_allocated: Cell::new(0),
+        }
+    }
+
+    /// The segment table.
+    pub fn table(&self) -> Ref<'_, SegmentTable> {
+        self.table.borrow()
+    }
+
+    /// The segment table, to change it.
+    pub fn table_mut(&self) -> RefMut<'_, SegmentTable> {
+        self.table.borrow_mut()
+    }
+
+    /// A fresh chunk of `copies` copies, or of as many as there are devices in use.
+    pub fn allocate_chunk(&self, copies: usize) -> Result<Rc<Chunk>, PoolError> {
+        let count = self.chunks_allocated.get();
+        let id = ChunkId::new(self.log, self.incarnation, count);
+        let chunk = Chunk::allocate(&self.pool.shared, id, copies).ok_or(PoolError::NoSpace)?;
+        self.chunks_allocated.set(count + 1);
+        Ok(Rc::new(chunk))
+    }
+
+    pub(crate) fn chunks_allocated(&self) -> u64 {
+        self.chunks_allocated.get()
+    }
+
+    /// Keeps a chunk that is not used any more until an image that does not name it is durable.
+    pub fn retire(&self, chunk: Rc<Chunk>) {
+        self.retired.borrow_mut().push(chunk);
+    }
+
+    /// Chunks that wait for the next commit to be free.
+    pub fn retired_chunks(&self) -> usize {
+        self.retired.borrow().len()
+    }
+
+    pub(crate) fn take_retired(&self) -> Vec<Rc<Chunk>> {
+        std::mem::take(&mut self.retired.borrow_mut())
+    }
+
+    pub(crate) fn next_image_sequence(&self) -> u64 {
+        self.image.borrow().sequence + 1
+    }
+
+    pub(crate) fn set_image(&self, sequence: u64, chunks: Vec<Rc<Chunk>>, bytes: usize) {
+        let old = std::mem::replace(&mut *self.image.borrow_mut(), CurrentImage { sequence, chunks, bytes });
+        drop(old);
+    }
+
+    /// Number of the newest image, and its length in bytes (0 if an earlier opening wrote it).
+    pub fn image(&self) -> (u64, usize) {
+        let image = self.image.borrow();
+        (image.sequence, image.bytes)
+    }
+
+    /// Chunks that the newest image takes.
+    pub fn image_chunks(&self) -> usize {
+        self.image.borrow().chunks.len()
+    }
+
+    /// Reads and verifies records that lie one behind the other from `address` on in one segment.
+    pub async fn read(&self, address: LogAddress, pieces: &[Expected]) -> Result<View, PoolError> {
+        let place = self.table.borrow().resolve(address).map(|(chunk, sector)| (chunk.clone(), sector));
+        let Some((chunk, sector)) = place else {
+            return Err(PoolError::Dangling { address });
+        };
+        self.pool.read_verified(&chunk, sector, pieces).await
+    }
+}
