@@ -1,0 +1,116 @@
+//! Size, alignment and kind of an open disk.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use quarry_env::{DiskGeometry, DiskKind};
+
+use crate::disk_lock::FileIdentity;
+use crate::sysfs::DeviceNumber;
+
+/// ioctl numbers of linux/fs.h.
+const BLKSSZGET: libc::c_ulong = 0x1268;
+const BLKPBSZGET: libc::c_ulong = 0x127b;
+const BLKGETSIZE64: libc::c_ulong = 0x8008_1272;
+
+const SECTOR_BYTES_MIN: u32 = 512;
+/// What is safe for direct I/O when the kernel does not say.
+const SECTOR_BYTES_UNKNOWN: u32 = 4096;
+const PREFERRED_BYTES_MIN: u32 = 4096;
+
+/// What `statx` says of an open file.
+pub(crate) struct FileStatus(libc::statx);
+
+impl FileStatus {
+    pub(crate) fn of(fd: &OwnedFd) -> io::Result<Self> {
+        // SAFETY: all-zero is a valid statx structure.
+        let mut status: libc::statx = unsafe { std::mem::zeroed() };
+        let mask = libc::STATX_BASIC_STATS | libc::STATX_DIOALIGN;
+        // SAFETY: the path is an empty string, as AT_EMPTY_PATH wants, and `status` takes the answer.
+        let result =
+            unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut status) };
+        if result == 0 { Ok(Self(status)) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// File or block device, or an error for anything else.
+    pub(crate) fn kind(&self) -> io::Result<DiskKind> {
+        match libc::mode_t::from(self.0.stx_mode) & libc::S_IFMT {
+            libc::S_IFREG => Ok(DiskKind::File),
+            libc::S_IFBLK => Ok(DiskKind::Block),
+            _ => {
+                let why = "it is neither a regular file nor a block device";
+                Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+            }
+        }
+    }
+
+    /// What makes two paths lead to the same disk. A block device is known by its own number, under any node.
+    pub(crate) fn identity(&self) -> io::Result<FileIdentity> {
+        Ok(match self.kind()? {
+            DiskKind::File => (self.file_system().0, self.0.stx_ino),
+            DiskKind::Block => (u64::MAX, self.device().0),
+        })
+    }
+
+    fn file_system(&self) -> DeviceNumber {
+        DeviceNumber(libc::makedev(self.0.stx_dev_major, self.0.stx_dev_minor))
+    }
+
+    /// The number of the block device that the file is.
+    pub(crate) fn device(&self) -> DeviceNumber {
+        DeviceNumber(libc::makedev(self.0.stx_rdev_major, self.0.stx_rdev_minor))
+    }
+
+    /// The geometry of `fd`, which this is the status of; `direct` says whether it bypasses the page cache.
+    pub(crate) fn geometry(&self, fd: &OwnedFd, direct: bool) -> io::Result<DiskGeometry> {
+        match self.kind()? {
+            DiskKind::File => Ok(self.file_geometry(direct)),
+            DiskKind::Block => self.block_geometry(fd, direct),
+        }
+    }
+
+    fn file_geometry(&self, direct: bool) -> DiskGeometry {
+        let aligned = self.0.stx_mask & libc::STATX_DIOALIGN != 0 && self.0.stx_dio_offset_align > 0;
+        let sector_bytes = match (direct, aligned) {
+            (false, _) => SECTOR_BYTES_MIN,
+            // Buffers come from memory that is aligned to 4096; parts of them are multiples of a sector.
+            (true, true) => {
+                self.0.stx_dio_offset_align.max(self.0.stx_dio_mem_align.min(4096)).max(SECTOR_BYTES_MIN)
+            }
+            (true, false) => SECTOR_BYTES_UNKNOWN,
+        };
+        DiskGeometry {
+            kind: DiskKind::File,
+            size_bytes: self.0.stx_size,
+            sector_bytes,
+            preferred_bytes: self.0.stx_blksize.max(PREFERRED_BYTES_MIN).max(sector_bytes),
+            rotational: self.file_system().is_rotational(),
+            direct,
+        }
+    }
+
+    fn block_geometry(&self, fd: &OwnedFd, direct: bool) -> io::Result<DiskGeometry> {
+        let mut size_bytes = 0u64;
+        let mut logical_bytes: libc::c_int = 0;
+        let mut physical_bytes: libc::c_uint = 0;
+        // SAFETY: BLKGETSIZE64 writes a 64-bit number.
+        check(unsafe { libc::ioctl(fd.as_raw_fd(), BLKGETSIZE64, &raw mut size_bytes) })?;
+        // SAFETY: BLKSSZGET writes an int.
+        check(unsafe { libc::ioctl(fd.as_raw_fd(), BLKSSZGET, &raw mut logical_bytes) })?;
+        // SAFETY: BLKPBSZGET writes an unsigned int.
+        check(unsafe { libc::ioctl(fd.as_raw_fd(), BLKPBSZGET, &raw mut physical_bytes) })?;
+        let sector_bytes = u32::try_from(logical_bytes).unwrap_or(0).max(SECTOR_BYTES_MIN);
+        Ok(DiskGeometry {
+            kind: DiskKind::Block,
+            size_bytes,
+            sector_bytes,
+            preferred_bytes: physical_bytes.max(sector_bytes),
+            rotational: self.device().is_rotational(),
+            direct,
+        })
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,212 @@
+//! Opening and creating disks. Runs on a thread of its own, since every call in it may block.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quarry_env::{DiskGeometry, DiskKind, OpenMode};
+use rustix::fs::{FallocateFlags, OFlags, fallocate, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+
+use crate::disk_geometry::FileStatus;
+use crate::disk_lock::{Attempt, OpenFile};
+use crate::scan;
+
+/// How often a held lock is tried.
+const LOCK_POLL: Duration = Duration::from_millis(5);
+
+/// Why a disk was not opened, where the operating system's error alone does not say it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the disk open.
+    #[error(
+        "{} is held by another process (waited {} s): stop the process that uses it",
+        path.display(),
+        waited.as_secs()
+    )]
+    Held {
+        /// The disk.
+        path: PathBuf,
+        /// How long its lock was tried.
+        waited: Duration,
+    },
+    /// A block device is mounted, or part of something else.
+    #[error("{} is in use: {holder}", path.display())]
+    InUse {
+        /// The disk.
+        path: PathBuf,
+        /// Who uses it.
+        holder: String,
+    },
+    /// The file system cannot hold the new file.
+    #[error("no space for {} of {size_bytes} bytes on its file system", path.display())]
+    NoSpace {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        size_bytes: u64,
+    },
+}
+
+impl From<OpenError> for io::Error {
+    fn from(error: OpenError) -> Self {
+        let kind = match &error {
+            OpenError::Held { .. } => io::ErrorKind::WouldBlock,
+            OpenError::InUse { .. } => io::ErrorKind::ResourceBusy,
+            OpenError::NoSpace { .. } => io::ErrorKind::StorageFull,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+/// A file that is open, and locked unless it was opened as [`OpenMode::Probe`].
+pub(crate) struct Opened {
+    pub file: Arc<OpenFile>,
+    pub geometry: DiskGeometry,
+}
+
+/// Opens `path`; blocks, for the lock at most as long as `lock_wait`.
+pub(crate) fn open(path: &Path, mode: OpenMode, lock_wait: Duration) -> io::Result<Opened> {
+    match mode {
+        OpenMode::Probe => {
+            let fd: OwnedFd = options(false).open(path)?.into();
+            let geometry = FileStatus::of(&fd)?.geometry(&fd, set_direct(&fd))?;
+            Ok(Opened { file: OpenFile::unlocked(fd), geometry })
+        }
+        OpenMode::Exclusive => open_exclusive(path, lock_wait),
+        OpenMode::Create { size_bytes } => create(path, size_bytes, lock_wait),
+    }
+}
+
+fn options(write: bool) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    // Without O_NONBLOCK, opening a named pipe by mistake would wait for its other end.
+    options.read(true).write(write).custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK);
+    options
+}
+
+/// Bypasses the page cache from now on, where the file system can; says whether it can.
+fn set_direct(fd: &OwnedFd) -> bool {
+    fcntl_getfl(fd).is_ok_and(|flags| fcntl_setfl(fd, (flags - OFlags::NONBLOCK) | OFlags::DIRECT).is_ok())
+}
+
+fn open_exclusive(path: &Path, lock_wait: Duration) -> io::Result<Opened> {
+    let probe: OwnedFd = options(false).open(path)?.into();
+    let status = FileStatus::of(&probe)?;
+    let (kind, identity) = (status.kind()?, status.identity()?);
+    if let Some(file) = OpenFile::of_process(identity) {
+        return opened(file);
+    }
+    if kind == DiskKind::Block
+        && let Some(holder) = scan::holder(status.device())
+    {
+        return Err(OpenError::InUse { path: path.to_owned(), holder }.into());
+    }
+    drop(probe);
+    let deadline = Instant::now() + lock_wait;
+    loop {
+        // A claimed block device refuses O_EXCL until its holder is gone, like a lock.
+        let flags = if kind == DiskKind::Block { libc::O_EXCL } else { 0 };
+        match options(true).custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK | flags).open(path) {
+            Ok(file) => {
+                if let Some(file) = lock_until(file.into(), deadline)? {
+                    return opened(file);
+                }
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                // The claim may be that of another core, which has opened it in the meantime.
+                if let Some(file) = OpenFile::of_process(identity) {
+                    return opened(file);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        if Instant::now() >= deadline {
+            return Err(OpenError::Held { path: path.to_owned(), waited: lock_wait }.into());
+        }
+        std::thread::sleep(LOCK_POLL);
+    }
+}
+
+/// Tries to lock until it works; `None` when the time is over.
+fn lock_until(mut fd: OwnedFd, deadline: Instant) -> io::Result<Option<Arc<OpenFile>>> {
+    let identity = FileStatus::of(&fd)?.identity()?;
+    loop {
+        match OpenFile::try_lock(fd, identity)? {
+            Attempt::Ours(file) => return Ok(Some(file)),
+            Attempt::Held(_) if Instant::now() >= deadline => return Ok(None),
+            Attempt::Held(unlocked) => fd = unlocked,
+        }
+        std::thread::sleep(LOCK_POLL);
+    }
+}
+
+/// The geometry is read behind the lock: the previous holder may have changed the size.
+fn opened(file: Arc<OpenFile>) -> io::Result<Opened> {
+    let direct = set_direct(file.fd());
+    let geometry = FileStatus::of(file.fd())?.geometry(file.fd(), direct)?;
+    Ok(Opened { file, geometry })
+}
+
+fn create(path: &Path, size_bytes: u64, lock_wait: Duration) -> io::Result<Opened> {
+    let fd: OwnedFd = options(true).create_new(true).mode(0o600).open(path)?.into();
+    let created = allocate(path, &fd, size_bytes).and_then(|()| {
+        rustix::fs::fsync(&fd)?;
+        sync_directory_of(path)?;
+        match lock_until(fd, Instant::now() + lock_wait)? {
+            Some(file) => opened(file),
+            None => Err(OpenError::Held { path: path.to_owned(), waited: lock_wait }.into()),
+        }
+    });
+    if created.is_err() {
+        // What is half made is of no use; the first error is the one to report.
+        let _ = std::fs::remove_file(path);
+    }
+    created
+}
+
+/// Gives the file its size, with space for all of it.
+fn allocate(path: &Path, fd: &OwnedFd, size_bytes: u64) -> io::Result<()> {
+    loop {
+        return match fallocate(fd, FallocateFlags::empty(), 0, size_bytes) {
+            Ok(()) => Ok(()),
+            Err(Errno::INTR) => continue,
+            Err(Errno::NOSPC | Errno::FBIG | Errno::DQUOT) => {
+                Err(OpenError::NoSpace { path: path.to_owned(), size_bytes }.into())
+            }
+            Err(Errno::OPNOTSUPP) => write_zeroes(path, fd, size_bytes),
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+/// What allocates space on a file system that has no call for it.
+fn write_zeroes(path: &Path, fd: &OwnedFd, size_bytes: u64) -> io::Result<()> {
+    let zeroes = vec![0; 1 << 20];
+    let mut offset = 0;
+    while offset < size_bytes {
+        let length = (size_bytes - offset).min(zeroes.len() as u64) as usize;
+        match rustix::io::pwrite(fd, &zeroes[..length], offset) {
+            Ok(count) => offset += count as u64,
+            Err(Errno::INTR) => {}
+            Err(Errno::NOSPC | Errno::DQUOT) => {
+                return Err(OpenError::NoSpace { path: path.to_owned(), size_bytes }.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Makes the entry of `path` in its directory survive power loss.
+pub(crate) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
+}

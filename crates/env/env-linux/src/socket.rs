@@ -1,0 +1,102 @@
+//! An open socket as one ring sees it, and the few calls on sockets that are not worth an operation.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+
+use quarry_env::Address;
+use rustix::net::{
+    AddressFamily, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, shutdown, socket_with,
+    sockopt,
+};
+
+use crate::fixed::Target;
+use crate::ring::Ring;
+
+/// Buffers of unix sockets, as far as the system allows: a large reply then fits in as a whole, and the peer wakes up
+/// once for it.
+const UNIX_BUFFER_BYTES: usize = 1 << 20;
+
+/// A socket that is registered with a ring. Operations in flight hold it; the last holder closes it.
+pub(crate) struct Socket {
+    pub(crate) ring: Rc<Ring>,
+    pub(crate) target: Target,
+    slot: Option<u32>,
+    fd: Option<OwnedFd>,
+}
+
+impl Socket {
+    pub(crate) fn new(ring: Rc<Ring>, fd: OwnedFd) -> Rc<Self> {
+        let (target, slot) = ring.register_file(fd.as_raw_fd());
+        Rc::new(Self { ring, target, slot, fd: Some(fd) })
+    }
+
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        self.fd.as_ref().expect("a socket has its descriptor until it is taken apart")
+    }
+
+    /// Ends both directions: operations in flight fail or see the end. Of a listener, ends accepting.
+    pub(crate) fn end(&self) {
+        // Fails when the peer has ended the connection before, which is what is wanted.
+        let _ = shutdown(self.fd(), Shutdown::Both);
+    }
+
+    /// Takes the descriptor out of the ring.
+    pub(crate) fn into_fd(mut self) -> OwnedFd {
+        self.fd.take().expect("a socket has its descriptor until it is taken apart")
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            self.ring.unregister_file(slot);
+        }
+    }
+}
+
+/// A new socket for `address`.
+pub(crate) fn open(address: &Address) -> io::Result<OwnedFd> {
+    let family = match address {
+        Address::Tcp(SocketAddr::V4(_)) => AddressFamily::INET,
+        Address::Tcp(SocketAddr::V6(_)) => AddressFamily::INET6,
+        Address::Unix(_) => AddressFamily::UNIX,
+    };
+    Ok(socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}
+
+/// The address as the system calls take it.
+pub(crate) fn any(address: &Address) -> io::Result<SocketAddrAny> {
+    Ok(match address {
+        Address::Tcp(address) => (*address).into(),
+        Address::Unix(path) => SocketAddrUnix::new(path.as_path())?.into(),
+    })
+}
+
+/// Sets a connected socket up for requests and replies. Best effort: it works without.
+pub(crate) fn tune(fd: &OwnedFd) {
+    match sockopt::socket_domain(fd) {
+        Ok(AddressFamily::UNIX) => {
+            let _ = sockopt::set_socket_send_buffer_size_force(fd, UNIX_BUFFER_BYTES)
+                .or_else(|_| sockopt::set_socket_send_buffer_size(fd, UNIX_BUFFER_BYTES));
+        }
+        _ => {
+            let _ = sockopt::set_tcp_nodelay(fd, true);
+            let _ = sockopt::set_socket_keepalive(fd, true);
+        }
+    }
+}
+
+/// A name for the other end of a connected socket.
+pub(crate) fn peer_name(fd: &OwnedFd) -> String {
+    if let Ok(Some(peer)) = rustix::net::getpeername(fd)
+        && let Ok(address) = SocketAddr::try_from(peer)
+    {
+        return address.to_string();
+    }
+    match sockopt::socket_peercred(fd) {
+        Ok(peer) => format!("unix socket, process {}", peer.pid.as_raw_nonzero()),
+        Err(_) => "unix socket".to_owned(),
+    }
+}
