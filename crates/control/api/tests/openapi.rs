@@ -65,3 +65,18 @@ fn every_operation_has_a_unique_id_a_summary_and_the_problem_answer() {
     }
     assert_eq!(ids.len(), 16);
 }
+
+#[test]
+fn words_are_documented_as_they_are_sent() {
+    use quarry_api_types::{Durability, HealthLevel, PoolDeviceState, ProblemCode, Protocol};
+
+    let document: Value = serde_json::from_str(&quarry_api::openapi_json()).unwrap();
+    let documented = |name: &str| document["components"]["schemas"][name]["enum"].clone();
+    assert_eq!(documented("Durability"), serde_json::to_value(Durability::ALL).unwrap());
+    assert_eq!(documented("HealthLevel"), serde_json::to_value(HealthLevel::ALL).unwrap());
+    assert_eq!(documented("PoolDeviceState"), serde_json::to_value(PoolDeviceState::ALL).unwrap());
+    assert_eq!(documented("Protocol"), serde_json::to_value(Protocol::ALL).unwrap());
+    for code in serde_json::to_value(ProblemCode::SENT).unwrap().as_array().unwrap() {
+        assert!(documented("ProblemCode").as_array().unwrap().contains(code), "{code}");
+    }
+}
