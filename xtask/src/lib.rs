@@ -12,12 +12,21 @@
 //! Clocks, files, threads and processes are what this crate is about, so clippy's bans on them end here.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod arrows;
+pub mod bench;
 pub mod command;
+pub mod commands;
+pub mod machine;
+pub mod mount;
 pub mod nbd;
 pub mod node;
 pub mod oracle;
 pub mod peer;
 pub mod quarry;
+pub mod report;
+pub mod sample;
+pub mod scenario;
 pub mod scratch;
 pub mod server;
+pub mod tidy;
 pub mod workspace;

@@ -47,7 +47,8 @@ pub struct Node {
 impl Node {
     /// Starts a node and waits until it serves.
     pub fn start(options: NodeOptions) -> Result<Self> {
-        let mut node = Self { options, api: free_address()?, nbd: free_address()?, server: None, log_start: 0 };
+        let mut node =
+            Self { options, api: free_address()?, nbd: free_address()?, server: None, log_start: 0 };
         node.restart()?;
         Ok(node)
     }

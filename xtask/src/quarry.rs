@@ -36,7 +36,8 @@ impl Quarry {
     /// Runs `quarry -o json ARGS...` and reads its answer.
     pub fn json(&self, args: &[&str]) -> Result<Value> {
         let text = command::run(self.command().args(["-o", "json"]).args(args))?;
-        serde_json::from_str(&text).with_context(|| format!("`quarry -o json {}` printed no JSON", args.join(" ")))
+        serde_json::from_str(&text)
+            .with_context(|| format!("`quarry -o json {}` printed no JSON", args.join(" ")))
     }
 
     /// `pool create`.

@@ -53,7 +53,11 @@ impl Server {
                 bail!("{} ended at once ({status}); its log ends with:\n{}", self.name, self.log_tail());
             }
             if start.elapsed() > timeout {
-                bail!("{} is not ready after {timeout:?}; its log ends with:\n{}", self.name, self.log_tail());
+                bail!(
+                    "{} is not ready after {timeout:?}; its log ends with:\n{}",
+                    self.name,
+                    self.log_tail()
+                );
             }
             sleep(Duration::from_millis(2));
         }
@@ -78,6 +82,11 @@ impl Server {
             return Ok(status);
         }
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        self.wait_for_end(timeout)
+    }
+
+    /// Waits until the process ends on its own; one that does not is killed, which is an error.
+    pub fn wait_for_end(&mut self, timeout: Duration) -> Result<ExitStatus> {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -85,7 +94,11 @@ impl Server {
             }
             if start.elapsed() > timeout {
                 self.kill()?;
-                bail!("{} did not end within {timeout:?} of SIGTERM:\n{}", self.name, self.log_tail());
+                bail!(
+                    "{} did not end within {timeout:?}; its log ends with:\n{}",
+                    self.name,
+                    self.log_tail()
+                );
             }
             sleep(Duration::from_millis(5));
         }

@@ -29,8 +29,8 @@ pub struct Client {
 impl Client {
     /// Connects and negotiates `export`, with structured replies or simple ones.
     pub fn connect(socket: &Path, export: &str, structured: bool) -> Result<Self> {
-        let mut stream = UnixStream::connect(socket)
-            .with_context(|| format!("cannot connect to {}", socket.display()))?;
+        let mut stream =
+            UnixStream::connect(socket).with_context(|| format!("cannot connect to {}", socket.display()))?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         stream.set_write_timeout(Some(SILENCE_MAX))?;
         let info = negotiate(&mut stream, export, structured)?;
@@ -56,7 +56,14 @@ impl Client {
     }
 
     /// Runs a command without data in its reply and waits for it; returns the NBD error, 0 for none.
-    pub fn call(&mut self, command: Command, flags: u16, offset: u64, length: u32, data: &[u8]) -> Result<u32> {
+    pub fn call(
+        &mut self,
+        command: Command,
+        flags: u16,
+        offset: u64,
+        length: u32,
+        data: &[u8],
+    ) -> Result<u32> {
         self.requests.send(0, command, flags, offset, length, data)?;
         Ok(self.replies.receive(|_| Some(0..0))?.error)
     }
@@ -151,7 +158,10 @@ impl Replies {
         let cookie = read_u64(&mut self.stream)?;
         let range = expected(cookie).with_context(|| format!("a reply to unknown request {cookie}"))?;
         let length = range.end - range.start;
-        ensure!(!self.structured || length == 0, "a simple reply to a read although structured ones were agreed");
+        ensure!(
+            !self.structured || length == 0,
+            "a simple reply to a read although structured ones were agreed"
+        );
         let mut data = vec![0; if error == 0 { length as usize } else { 0 }];
         self.stream.read_exact(&mut data)?;
         Ok(Reply { cookie, error, data })
@@ -179,7 +189,11 @@ impl Replies {
         if error != 0 {
             data.clear();
         } else {
-            ensure!(received == data.len() as u64, "a read of {} bytes was answered with {received}", data.len());
+            ensure!(
+                received == data.len() as u64,
+                "a read of {} bytes was answered with {received}",
+                data.len()
+            );
         }
         Ok(Some(Reply { cookie, error, data }))
     }
@@ -217,7 +231,8 @@ impl Replies {
 
 /// Where in the answer the `length` bytes at `offset` of the export belong.
 fn range_in(partial: &Partial, offset: u64, length: u32) -> Result<Range<usize>> {
-    let start = offset.checked_sub(partial.offset).context("a chunk begins before the range that was read")?;
+    let start =
+        offset.checked_sub(partial.offset).context("a chunk begins before the range that was read")?;
     let end = start + u64::from(length);
     ensure!(end <= partial.data.len() as u64, "a chunk ends behind the range that was read");
     Ok(start as usize..end as usize)

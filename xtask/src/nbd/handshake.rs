@@ -83,11 +83,15 @@ fn read_info(payload: &[u8], info: &mut ExportInfo) -> Result<()> {
     };
     match at(0..2) {
         Some(kind) if kind == u64::from(INFO_EXPORT) => {
-            let (Some(size), Some(flags)) = (at(2..10), at(10..12)) else { bail!("INFO_EXPORT is too short") };
+            let (Some(size), Some(flags)) = (at(2..10), at(10..12)) else {
+                bail!("INFO_EXPORT is too short")
+            };
             (info.size_bytes, info.flags) = (size, flags as u16);
         }
         Some(kind) if kind == u64::from(INFO_BLOCK_SIZE) => {
-            let (Some(min), Some(max)) = (at(2..6), at(10..14)) else { bail!("INFO_BLOCK_SIZE is too short") };
+            let (Some(min), Some(max)) = (at(2..6), at(10..14)) else {
+                bail!("INFO_BLOCK_SIZE is too short")
+            };
             (info.block_bytes_min, info.request_bytes_max) = (min as u32, max as u32);
         }
         // Information that nobody asked for may be ignored.

@@ -72,7 +72,8 @@ pub fn fill(bytes: &mut [u8], seed: u64, sector: u64, version: Version) {
 
 /// Says what one sector holds that was read as number `sector`.
 pub fn identify(bytes: &[u8], seed: u64, sector: u64) -> Content {
-    let word = |index: usize| u64::from_le_bytes(bytes[index * 8..index * 8 + 8].try_into().expect("eight bytes"));
+    let word =
+        |index: usize| u64::from_le_bytes(bytes[index * 8..index * 8 + 8].try_into().expect("eight bytes"));
     if word(0) != MAGIC {
         let is_zero = bytes.iter().all(|&byte| byte == 0);
         return if is_zero { Content::Zero } else { Content::Garbage };
@@ -102,10 +103,7 @@ mod tests {
         fill(&mut bytes, 9, 100, 7);
         assert_eq!(identify(&bytes[..512], 9, 100), Content::Written(7));
         assert_eq!(identify(&bytes[512..], 9, 101), Content::Written(7));
-        assert_eq!(
-            identify(&bytes[512..], 9, 100),
-            Content::Misplaced { sector: 101, version: 7, seed: 9 }
-        );
+        assert_eq!(identify(&bytes[512..], 9, 100), Content::Misplaced { sector: 101, version: 7, seed: 9 });
         assert_eq!(identify(&bytes[..512], 8, 100), Content::Misplaced { sector: 100, version: 7, seed: 9 });
         for index in 0..SECTOR_BYTES {
             bytes[index] ^= 0x10;

@@ -359,7 +359,8 @@ fn is_allowed(
             match last_whole {
                 Some(whole) => matches(whole) || in_part.clone().any(|w| !w.is_before(whole) && matches(w)),
                 None => {
-                    found == settled[sector] && is_base_alive(sector, open, at) || in_part.clone().any(matches)
+                    found == settled[sector] && is_base_alive(sector, open, at)
+                        || in_part.clone().any(matches)
                 }
             }
         })

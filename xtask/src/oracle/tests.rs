@@ -89,7 +89,10 @@ fn a_whole_block_in_flight_takes_earlier_parts_with_it() {
     assert!(accepts_after_crash(prepare, [2; 8]));
     assert!(accepts_after_crash(prepare, [2, 2, 2, 2, 2, 2, 3, 3]));
     assert!(accepts_after_crash(prepare, [1, 1, 0, 0, 0, 0, 3, 3]));
-    assert!(!accepts_after_crash(prepare, [1, 1, 2, 2, 2, 2, 2, 2]), "an acknowledged part over a later whole");
+    assert!(
+        !accepts_after_crash(prepare, [1, 1, 2, 2, 2, 2, 2, 2]),
+        "an acknowledged part over a later whole"
+    );
 }
 
 #[test]

@@ -1,0 +1,100 @@
+//! The allowed arrows. Change it together with DESIGN and ARCHITECTURE.md, never to make a build pass.
+
+use std::path::Path;
+
+/// Where a package lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Floor {
+    /// crates/base
+    Base,
+    /// crates/env
+    Env,
+    /// crates/storage
+    Storage,
+    /// crates/cluster
+    Cluster,
+    /// crates/service
+    Service,
+    /// crates/protocol
+    Protocol,
+    /// crates/control, apart from the floors above base
+    Control,
+    /// bin
+    Binary,
+    /// sim: the real code in a simulated world
+    Simulator,
+    /// xtask and tests: outside the product
+    Tools,
+}
+
+/// Binaries that see both the data plane and the control plane. The others see base and control only.
+const BOTH_SIDES: [&str; 1] = ["quarryd"];
+
+/// Arrows inside one floor.
+pub const SIDEWAYS: [(&str, &str); 20] = [
+    ("quarry-format", "quarry-types"),
+    ("quarry-env-linux", "quarry-env"),
+    ("quarry-env-sim", "quarry-env"),
+    ("quarry-pool", "quarry-device"),
+    ("quarry-log", "quarry-pool"),
+    ("quarry-log", "quarry-device"),
+    ("quarry-cleaner", "quarry-pool"),
+    ("quarry-cleaner", "quarry-log"),
+    ("quarry-cleaner", "quarry-map"),
+    ("quarry-engine", "quarry-volume"),
+    ("quarry-filter", "quarry-volume"),
+    ("quarry-nbd", "quarry-target"),
+    ("quarry-node-api", "quarry-api-types"),
+    ("quarry-api", "quarry-api-types"),
+    ("quarry-api", "quarry-node-api"),
+    ("quarry-client", "quarry-api-types"),
+    ("quarry-client", "quarry-node-api"),
+    ("quarry-catalog", "quarry-api-types"),
+    ("quarry-catalog", "quarry-node-api"),
+    ("quarry-e2e", "xtask"),
+];
+
+impl Floor {
+    /// The floor of a package whose folder, from the root, is `folder`.
+    pub fn of(folder: &Path) -> Option<Self> {
+        let mut parts = folder.iter().filter_map(|part| part.to_str());
+        match (parts.next()?, parts.next()) {
+            ("crates", Some(floor)) => match floor {
+                "base" => Some(Self::Base),
+                "env" => Some(Self::Env),
+                "storage" => Some(Self::Storage),
+                "cluster" => Some(Self::Cluster),
+                "service" => Some(Self::Service),
+                "protocol" => Some(Self::Protocol),
+                "control" => Some(Self::Control),
+                _ => None,
+            },
+            ("bin", Some(_)) => Some(Self::Binary),
+            ("sim", None) => Some(Self::Simulator),
+            ("xtask", None) | ("tests" | "fuzz" | "benches", _) => Some(Self::Tools),
+            _ => None,
+        }
+    }
+
+    /// Whether the floor is part of the data plane above base.
+    pub fn is_data_plane(self) -> bool {
+        use Floor::*;
+        matches!(self, Env | Storage | Cluster | Service | Protocol)
+    }
+
+    /// Whether the package `name` on this floor may depend on another floor.
+    pub fn may_reach(self, to: Self, name: &str) -> bool {
+        use Floor::*;
+        match self {
+            Base | Env | Storage | Cluster | Service | Protocol => {
+                to < self && (to.is_data_plane() || to == Base)
+            }
+            Control => to == Base,
+            Binary if BOTH_SIDES.contains(&name) => to.is_data_plane() || matches!(to, Base | Control),
+            Binary => matches!(to, Base | Control),
+            Simulator => to.is_data_plane() || matches!(to, Base | Control),
+            // The tools judge the product from outside; only tests in a folder of their own may link it.
+            Tools => name != "xtask",
+        }
+    }
+}

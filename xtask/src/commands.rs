@@ -1,0 +1,60 @@
+//! The command line of `cargo xtask`.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::scenario::{clients, crash, demo, filesystems, pull_device, restart, run, sim};
+use crate::{arrows, bench, tidy};
+
+/// Checks, tests, benchmark and demo of Quarry.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub struct Xtask {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Task {
+    /// Checks that crates depend only on what lies below them
+    Arrows,
+    /// Checks sizes, crate documentation, the map and the README
+    Tidy,
+    /// Kills quarryd under verified load, many times
+    Crash(crash::Options),
+    /// Measures how soon a killed node serves again
+    RestartTime(restart::Options),
+    /// Makes a device of a two-copy pool fail under verified load
+    PullDevice(pull_device::Options),
+    /// Puts ext4 and xfs on a volume
+    Filesystems(filesystems::Options),
+    /// Tries libnbd's and QEMU's tools
+    Clients(clients::Options),
+    /// Measures quarryd beside other NBD servers
+    Bench(bench::Options),
+    /// Runs the simulator
+    Sim(sim::Options),
+    /// Shows the main job from end to end
+    Demo(demo::Options),
+    /// Runs a node in the foreground
+    Run(run::Options),
+}
+
+impl Xtask {
+    /// Runs the command.
+    pub fn run(self) -> Result<()> {
+        match self.command {
+            Task::Arrows => arrows::run(),
+            Task::Tidy => tidy::run(),
+            Task::Crash(options) => crash::run(&options),
+            Task::RestartTime(options) => restart::run(&options),
+            Task::PullDevice(options) => pull_device::run(&options),
+            Task::Filesystems(options) => filesystems::run(&options),
+            Task::Clients(options) => clients::run(&options),
+            Task::Bench(options) => bench::run(&options),
+            Task::Sim(options) => sim::run(&options),
+            Task::Demo(options) => demo::run(&options),
+            Task::Run(options) => run::run(&options),
+        }
+    }
+}

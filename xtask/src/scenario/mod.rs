@@ -1,0 +1,36 @@
+//! What the finished binaries must stand: each scenario starts its own node, puts it through one kind of trouble or
+//! use, and cleans up.
+
+pub mod clients;
+pub mod crash;
+pub mod demo;
+pub mod filesystems;
+pub mod pull_device;
+pub mod restart;
+pub mod run;
+pub mod sim;
+
+use anyhow::{Result, bail};
+
+use crate::oracle::{LoadReport, Oracle};
+
+/// Fails, and says what was found, when the oracle has found anything wrong.
+pub fn require_no_violation(oracle: &Oracle) -> Result<()> {
+    let model = oracle.model();
+    let (violations, count) = model.violations();
+    if count == 0 {
+        return Ok(());
+    }
+    for violation in violations {
+        eprintln!("{violation}");
+    }
+    bail!("{count} blocks hold what they must not (the first {} are shown above)", violations.len());
+}
+
+/// Fails when a request of the load was answered with an error.
+pub fn require_no_failed_request(report: &LoadReport) -> Result<()> {
+    if report.failed > 0 {
+        bail!("{} requests failed: {}", report.failed, report.errors.join("; "));
+    }
+    Ok(())
+}
