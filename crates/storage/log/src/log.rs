@@ -184,6 +184,29 @@ impl Log {
         address
     }
 
+    /// Completes when every record that was appended before this call counts.
+    pub fn barrier(&self) -> Appended {
+        let mut state = self.state.borrow_mut();
+        if let Some(error) = &state.stopped {
+            return Completion::ready(Err(error.clone()));
+        }
+        let (waiter, appended) = completion();
+        let state = &mut *state;
+        if let Some(builder) = &mut state.building {
+            builder.entries.wait(waiter);
+        } else if let Some(waiting) = state.waiting.back_mut() {
+            match waiting {
+                crate::submit::Waiting::New(builder) => builder.entries.wait(waiter),
+                crate::submit::Waiting::Again(batch) => batch.entries.wait(waiter),
+            }
+        } else if let Some(batch) = state.in_flight.back_mut() {
+            batch.batch.entries.wait(waiter);
+        } else {
+            waiter.complete(Ok(()));
+        }
+        appended
+    }
+
     fn append(&self, push: impl FnOnce(&Self, &mut State)) -> Appended {
         let mut state = self.state.borrow_mut();
         if let Some(error) = &state.stopped {

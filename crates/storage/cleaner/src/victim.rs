@@ -1,0 +1,62 @@
+//! Which chunks to clean: cost and benefit with age, `(1-u)^2 * age / u`, where `u` is the live share of the chunk.
+//!
+//! The benefit of cleaning is the space gained, worth more the longer it will stay gained; old segments have already shown
+//! that what lives in them lives long. The cost is what has to be moved.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use quarry_pool::{Chunk, SegmentTable};
+use quarry_types::{ChunkId, SegmentId};
+
+/// From this live share on, cleaning gains too little for what it costs.
+const LIVE_SHARE_MAX: f64 = 0.97;
+
+/// A chunk that may be cleaned.
+pub struct Victim {
+    /// The chunk.
+    pub chunk: Rc<Chunk>,
+    /// The segments whose runs lie in it.
+    pub segments: Vec<SegmentId>,
+    /// Granules that live in it.
+    pub live_granules: u64,
+    /// What cleaning it is worth.
+    pub score: f64,
+}
+
+/// The chunks worth cleaning, best first. Segments from `first_kept` on, and open ones, are left alone; `now` is the log's
+/// count of segments.
+pub fn choose(table: &SegmentTable, granules_per_chunk: u32, first_kept: SegmentId, now: u64) -> Vec<Victim> {
+    struct Candidate {
+        victim: Victim,
+        ages: u64,
+        kept: bool,
+    }
+    let mut candidates: BTreeMap<ChunkId, Candidate> = BTreeMap::new();
+    for (id, segment) in table.iter() {
+        let chunk = &segment.run.chunk;
+        let candidate = candidates.entry(chunk.id()).or_insert_with(|| {
+            let victim = Victim { chunk: chunk.clone(), segments: Vec::new(), live_granules: 0, score: 0.0 };
+            Candidate { victim, ages: 0, kept: false }
+        });
+        candidate.victim.segments.push(id);
+        candidate.victim.live_granules += u64::from(segment.live.ones());
+        candidate.ages += now.saturating_sub(segment.sealed_at) + 1;
+        candidate.kept |= segment.end_sector == 0 || id >= first_kept;
+    }
+    let mut victims: Vec<Victim> = candidates
+        .into_values()
+        .filter(|candidate| !candidate.kept)
+        .map(|candidate| {
+            let mut victim = candidate.victim;
+            let live = victim.live_granules as f64 / f64::from(granules_per_chunk);
+            let age = candidate.ages as f64 / victim.segments.len() as f64;
+            victim.score =
+                if live <= LIVE_SHARE_MAX { (1.0 - live).powi(2) * age / live.max(1e-6) } else { 0.0 };
+            victim
+        })
+        .filter(|victim| victim.score > 0.0)
+        .collect();
+    victims.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.chunk.id().cmp(&b.chunk.id())));
+    victims
+}
