@@ -31,7 +31,7 @@ impl FuseFile {
         let mut command = Command::new("nbdfuse");
         command.args(["--connections", CONNECTIONS]).arg(folder.join("disk")).arg(uri);
         let log = dir.join(format!("{name}.log"));
-        let server = Server::start("nbdfuse", &mut command, &log)?;
+        let server = Server::start("nbdfuse", &command, &log)?;
         let mut file = Self { folder, server: Some(server) };
         let path = file.path();
         let server = file.server.as_mut().expect("just started");

@@ -76,7 +76,7 @@ impl Node {
         if let Some(memory) = &options.memory {
             command.args(["--memory", memory]);
         }
-        self.server = Some(Server::start("quarryd", &mut command, &self.log_path())?);
+        self.server = Some(Server::start("quarryd", &command, &self.log_path())?);
         Ok(())
     }
 

@@ -21,11 +21,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn start(name: &str, mut command: Command, dir: &Path) -> Result<Self> {
+    fn start(name: &str, command: Command, dir: &Path) -> Result<Self> {
         let socket = dir.join(format!("{name}.sock"));
         // A killed server leaves its socket behind.
         let _ = std::fs::remove_file(&socket);
-        let mut server = Server::start(name, &mut command, &dir.join(format!("{name}.log")))?;
+        let mut server = Server::start(name, &command, &dir.join(format!("{name}.log")))?;
         server.wait_for_socket(&socket, START_TIMEOUT)?;
         Ok(Self { server, socket })
     }

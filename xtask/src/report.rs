@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::interrupt;
+
 /// Numbered steps of one scenario.
 pub struct Steps {
     name: &'static str,
@@ -37,7 +39,8 @@ impl Steps {
         print!("[{number:2}] {what} ... ");
         flush();
         let start = Instant::now();
-        let result = work();
+        let result =
+            interrupt::check().and_then(|()| work()).and_then(|value| interrupt::check().map(|()| value));
         let elapsed = seconds(start.elapsed());
         match &result {
             Ok(value) => {

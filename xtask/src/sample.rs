@@ -10,40 +10,53 @@ use anyhow::{Context, Result, ensure};
 use crate::{command, workspace};
 
 /// Where files are taken from, in this order.
-const SOURCES: [&str; 4] = ["/usr/share", "/usr/lib", "/usr/include", "/usr/bin"];
+const SOURCES: [&str; 4] = ["/usr/share", "/usr/lib", "/usr/bin", "/usr/include"];
 /// Larger files are passed over, so that a sample has many.
 const FILE_BYTES_MAX: u64 = 32 << 20;
 /// Content of the demo's image.
 const IMAGE_CONTENT_BYTES: u64 = 540 << 20;
+/// Files in the image are at least so large: mkfs.ext4 takes its time for each one.
+const IMAGE_FILE_BYTES_MIN: u64 = 16 << 10;
 /// Size of the demo's image, with room for what a file system adds.
 pub const IMAGE_BYTES: u64 = 704 << 20;
 
-/// Regular files that we may read, with at least `total_bytes` in all.
-pub fn files(total_bytes: u64) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut sum = 0;
-    for source in SOURCES {
-        collect(Path::new(source), total_bytes, &mut sum, &mut found);
-    }
-    ensure!(sum >= total_bytes, "only {} MiB of files in {}", sum >> 20, SOURCES.join(", "));
-    Ok(found)
+/// Regular files that we may read, none smaller than `file_bytes_min`, with at least `total_bytes` in all.
+pub fn files(total_bytes: u64, file_bytes_min: u64) -> Result<Vec<PathBuf>> {
+    let mut sample = Sample { wanted_bytes: total_bytes, file_bytes_min, found: Vec::new() };
+    SOURCES.iter().for_each(|source| sample.collect(Path::new(source)));
+    ensure!(
+        sample.wanted_bytes == 0,
+        "{} MiB of files are missing in {}",
+        sample.wanted_bytes >> 20,
+        SOURCES.join(", ")
+    );
+    Ok(sample.found)
 }
 
-fn collect(folder: &Path, total_bytes: u64, sum: &mut u64, found: &mut Vec<PathBuf>) {
-    // What cannot be read is passed over: it is a sample.
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.sort_unstable();
-    for path in paths {
-        if *sum >= total_bytes {
-            return;
-        }
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-        if metadata.is_dir() {
-            collect(&path, total_bytes, sum, found);
-        } else if metadata.is_file() && metadata.len() <= FILE_BYTES_MAX && File::open(&path).is_ok() {
-            *sum += metadata.len();
-            found.push(path);
+struct Sample {
+    wanted_bytes: u64,
+    file_bytes_min: u64,
+    found: Vec<PathBuf>,
+}
+
+impl Sample {
+    fn collect(&mut self, folder: &Path) {
+        // What cannot be read is passed over: it is a sample.
+        let Ok(entries) = fs::read_dir(folder) else { return };
+        let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort_unstable();
+        for path in paths {
+            if self.wanted_bytes == 0 {
+                return;
+            }
+            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+            let is_of_size = (self.file_bytes_min..=FILE_BYTES_MAX).contains(&metadata.len());
+            if metadata.is_dir() {
+                self.collect(&path);
+            } else if metadata.is_file() && is_of_size && File::open(&path).is_ok() {
+                self.wanted_bytes = self.wanted_bytes.saturating_sub(metadata.len());
+                self.found.push(path);
+            }
         }
     }
 }
@@ -88,7 +101,7 @@ pub fn ext4_image() -> Result<PathBuf> {
 
 fn build_image(tree: &Path, image: &Path) -> Result<()> {
     fs::create_dir_all(tree)?;
-    for file in files(IMAGE_CONTENT_BYTES)? {
+    for file in files(IMAGE_CONTENT_BYTES, IMAGE_FILE_BYTES_MIN)? {
         let copy = tree.join(file.strip_prefix("/")?);
         fs::create_dir_all(copy.parent().context("a file lies in a folder")?)?;
         if fs::hard_link(&file, &copy).is_err() {

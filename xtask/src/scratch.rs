@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +13,7 @@ use crate::{command, workspace};
 /// Longest path of a unix socket that we make, with room for what a server adds (`sockaddr_un` holds 108 bytes).
 const SOCKET_PATH_BYTES_MAX: usize = 100;
 
+static SWEEP: Once = Once::new();
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// A folder on the real disk, removed when dropped.
@@ -24,6 +26,7 @@ pub struct Scratch {
 impl Scratch {
     /// A new folder under the target folder. Paths of unix sockets in it stay short enough.
     pub fn new(purpose: &str) -> Result<Self> {
+        SWEEP.call_once(remove_leftovers);
         let name = format!("{purpose}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let mut path = workspace::target_dir().join("scratch").join(&name);
         if path.as_os_str().len() + "/nbd.sock".len() > SOCKET_PATH_BYTES_MAX {
@@ -69,6 +72,19 @@ impl Drop for Scratch {
         }
         if let Err(error) = fs::remove_dir_all(&self.path) {
             eprintln!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// Removes what a process that was killed has left behind: folders that carry the id of no living process.
+fn remove_leftovers() {
+    let Ok(entries) = fs::read_dir(workspace::target_dir().join("scratch")) else { return };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let pid = name.rsplit('-').nth(1).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // What is still mounted there stays; the next run tries again.
+            let _ = fs::remove_dir_all(&path);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::command;
+use crate::{command, interrupt};
 
 /// Lines of a server's log that a failure quotes.
 const LOG_LINES_QUOTED: usize = 20;
@@ -26,11 +26,14 @@ pub struct Server {
 
 impl Server {
     /// Starts `command` with its output appended to the file `log`.
-    pub fn start(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
+    pub fn start(name: &str, command: &Command, log: &Path) -> Result<Self> {
         let out = File::options().create(true).append(true).open(log)?;
         let what = command::shown(command);
-        // Its own process group, so that an interrupt at the terminal reaches us only and we end it in order.
-        let child = command
+        // A process group of its own, so that an interrupt at the terminal reaches us only and we end it in order;
+        // and a signal from the kernel should we be killed ourselves. setpriv becomes the server, with the same id.
+        let mut wrapped = Command::new("setpriv");
+        wrapped.args(["--pdeathsig", "TERM", "--"]).arg(command.get_program()).args(command.get_args());
+        let child = wrapped
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out)
@@ -59,6 +62,7 @@ impl Server {
                     self.log_tail()
                 );
             }
+            interrupt::check()?;
             sleep(Duration::from_millis(2));
         }
         Ok(())

@@ -59,7 +59,7 @@ fn make_image(path: &Path) -> Result<()> {
     let file = File::create(path)?;
     file.set_len(VOLUME_BYTES)?;
     let mut offset = 0;
-    for sample in sample::files(100 << 20)? {
+    for sample in sample::files(100 << 20, 4096)? {
         let bytes = fs::read(sample)?;
         let gap = if offset < 50 << 20 { 0 } else { 40 << 20 };
         if offset + gap + bytes.len() as u64 > VOLUME_BYTES {
@@ -109,13 +109,10 @@ impl Tools<'_> {
         for uri in [uri.as_str(), &self.node.tcp_uri("info")] {
             let size = self.run("nbdinfo", &["--size", uri])?;
             ensure!(size.trim() == VOLUME_BYTES.to_string(), "nbdinfo --size says {size}");
-            for can in
-                ["flush", "fua", "trim", "zero", "fast-zero", "df", "multi-conn", "cache", "structured"]
-            {
-                let can = if can == "structured" { "structured-reply" } else { can };
-                let output = self.run("nbdinfo", &["--can", can, uri]);
-                ensure!(output.is_ok(), "nbdinfo --can {can} {uri}: {output:?}");
+            for can in ["flush", "fua", "trim", "zero", "fast-zero", "df", "multi-conn", "cache", "write"] {
+                self.run("nbdinfo", &["--can", can, uri])?;
             }
+            self.run("nbdinfo", &["--can", "structured-reply", uri])?;
         }
         let list = self.run("nbdinfo", &["--list", "--json", &self.node.uri("")])?;
         ensure!(list.contains("\"info\""), "nbdinfo --list does not show the export: {list}");
