@@ -1,0 +1,165 @@
+//! The client against the real API server over a socket, with a node in memory behind it.
+
+#[path = "../../api/tests/memory_node/mod.rs"]
+mod memory_node;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use memory_node::{FOREIGN_DEVICE, FREE_DEVICE, Fault, MemoryNode};
+use quarry_api_types::*;
+use quarry_client::{Client, ClientError};
+use quarry_node_api::{ErrorKind, NodeError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+struct Running {
+    node: Arc<MemoryNode>,
+    client: Client,
+}
+
+fn client_of(address: SocketAddr) -> Client {
+    Client::new(format!("http://{address}").parse().unwrap()).unwrap()
+}
+
+async fn start() -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client_of(listener.local_addr().unwrap());
+    let node = Arc::new(MemoryNode::default());
+    tokio::spawn(quarry_api::serve(listener, node.clone(), std::future::pending()));
+    Running { node, client }
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn pool_over(device: &str, force: bool) -> CreatePool {
+    CreatePool { name: name("p"), devices: vec![device.to_owned()], copies: 1, force }
+}
+
+async fn code_of<T: std::fmt::Debug>(call: impl Future<Output = quarry_client::Result<T>>) -> ProblemCode {
+    match call.await.unwrap_err() {
+        ClientError::Problem(problem) => problem.code,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn pools_and_devices() {
+    let Running { client, .. } = start().await;
+    let states = async || -> Vec<_> {
+        client.list_devices().await.unwrap().iter().map(|device| device.state).collect()
+    };
+    assert_eq!(states().await, [DeviceState::Free, DeviceState::Foreign]);
+    assert_eq!(code_of(client.create_pool(&pool_over(FOREIGN_DEVICE, false))).await, ProblemCode::Conflict);
+    let pool = client.create_pool(&pool_over(FOREIGN_DEVICE, true)).await.unwrap();
+    assert_eq!(client.show_pool(&name("p")).await.unwrap(), pool);
+    assert_eq!(client.list_pools().await.unwrap(), [pool]);
+    assert_eq!(states().await, [DeviceState::Free, DeviceState::InPool]);
+    assert_eq!(code_of(client.create_pool(&pool_over(FREE_DEVICE, false))).await, ProblemCode::Conflict);
+    client.delete_pool(&name("p")).await.unwrap();
+    assert_eq!(code_of(client.delete_pool(&name("p"))).await, ProblemCode::NotFound);
+    assert_eq!(client.scan_devices().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn volumes_and_exports() {
+    let Running { client, node } = start().await;
+    client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();
+    let request = CreateVolume {
+        name: name("v"),
+        pool: name("p"),
+        size_bytes: 1 << 30,
+        durability: Durability::Always,
+    };
+    let volume = client.create_volume(&request).await.unwrap();
+    assert_eq!(volume.durability, Durability::Always);
+    assert_eq!(client.list_volumes().await.unwrap(), [volume]);
+    let grown = client.resize_volume(&name("v"), &ResizeVolume { size_bytes: 2 << 30 }).await.unwrap();
+    assert_eq!(client.show_volume(&name("v")).await.unwrap(), grown);
+    let smaller = ResizeVolume { size_bytes: 4096 };
+    assert_eq!(code_of(client.resize_volume(&name("v"), &smaller)).await, ProblemCode::Unsupported);
+
+    let request = CreateExport { volume: name("v"), protocol: Protocol::Nbd };
+    let export = client.create_export(&request).await.unwrap();
+    assert_eq!(export.uris[1], "nbd+unix:///v?socket=/run/quarry/nbd.sock");
+    assert_eq!(code_of(client.create_export(&request)).await, ProblemCode::Conflict);
+    assert_eq!(code_of(client.delete_volume(&name("v"))).await, ProblemCode::InUse);
+    assert_eq!(code_of(client.delete_pool(&name("p"))).await, ProblemCode::InUse);
+    client.delete_export(&ExportSelector::Id(export.id)).await.unwrap();
+    client.create_export(&request).await.unwrap();
+    client.delete_export(&ExportSelector::Volume(name("v"))).await.unwrap();
+    client.create_export(&request).await.unwrap();
+    node.connect_client("v");
+    assert_eq!(code_of(client.delete_export(&ExportSelector::Volume(name("v")))).await, ProblemCode::InUse);
+    assert_eq!(client.list_exports().await.unwrap()[0].sessions, 1);
+}
+
+#[tokio::test]
+async fn the_node_in_one_page() {
+    let Running { client, node } = start().await;
+    assert_eq!(client.status().await.unwrap().exports, 0);
+    assert!(client.metrics().await.unwrap().contains("quarry_volumes 0"));
+    let cause = Cause { level: HealthLevel::Critical, message: "m".into(), next_step: "n".into() };
+    let health = Health::from_causes(vec![cause]);
+    node.set_health(health.clone());
+    assert_eq!(client.health().await.unwrap(), health);
+    node.inject(Fault::Error(NodeError::new(ErrorKind::Unavailable, "stopping")));
+    assert_eq!(code_of(client.health()).await, ProblemCode::Unavailable);
+}
+
+#[tokio::test]
+async fn every_kind_of_error_crosses_the_wire_whole() {
+    let Running { client, node } = start().await;
+    for &kind in ErrorKind::ALL {
+        node.inject(Fault::Error(NodeError::new(kind, "thing").with_cause("cause").with_next_step("step")));
+        let error = client.list_volumes().await.unwrap_err();
+        assert_eq!((error.to_string(), error.root_cause()), ("thing".to_owned(), Some("cause".to_owned())));
+        let ClientError::Problem(problem) = error else { panic!("{error}") };
+        let (code, status) = quarry_api::http_status(kind);
+        assert_eq!((problem.code, problem.status), (code, status.as_u16()));
+        assert_eq!(problem.next_step, "step");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_there_is_unreachable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client_of(listener.local_addr().unwrap());
+    drop(listener);
+    let error = client.status().await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+    assert!(error.root_cause().unwrap().contains("refused"), "{error:?}");
+}
+
+/// Answers the first request with `answer` and hangs up.
+async fn stranger(answer: &'static str) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client_of(listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 1024];
+        assert!(stream.read(&mut request).await.unwrap() > 0);
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    client
+}
+
+#[tokio::test]
+async fn strangers_and_broken_connections_are_told_apart() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+        "HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 500 Oops\r\ncontent-type: application/problem+json\r\ncontent-length: 2\r\n\r\n{}",
+    ] {
+        let error = stranger(answer).await.status().await.unwrap_err();
+        assert!(matches!(error, ClientError::NotQuarry { .. }), "{answer}: {error:?}");
+    }
+    for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 200\r\n\r\n{"] {
+        let error = stranger(answer).await.status().await.unwrap_err();
+        assert!(matches!(error, ClientError::Interrupted { .. }), "{answer}: {error:?}");
+    }
+}
