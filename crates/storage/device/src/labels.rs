@@ -127,3 +127,58 @@ pub fn has_room(geometry: &DiskGeometry) -> bool {
     let end = LABEL_COPY_OFFSETS[1] + LABEL_BYTES as u64;
     geometry.size_bytes >= end && GRANULE_BYTES.is_multiple_of(geometry.sector_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use quarry_format::label::{DeviceClass, LabelState, Member};
+    use quarry_types::{DeviceId, PoolId};
+
+    use super::*;
+
+    fn label(sequence: u64) -> Label {
+        let member = Member {
+            device: DeviceId::from_bytes([1; 16]),
+            index: 0,
+            size_bytes: 1 << 30,
+            slots: 1,
+            sector_bytes: 512,
+            class: DeviceClass::Ssd,
+            created_file: false,
+            path: String::new(),
+        };
+        Label {
+            sequence,
+            state: LabelState::Ready,
+            pool: PoolId::from_bytes([2; 16]),
+            pool_name: "p".to_owned(),
+            copies: 1,
+            segment_bytes: 32 << 20,
+            created_ms: 0,
+            device_index: 0,
+            members: vec![member],
+        }
+    }
+
+    #[test]
+    fn the_newest_valid_copy_counts_and_the_other_is_stale() {
+        let bad = |error: LabelError| Err(CopyError::Label(error));
+        let torn = || bad(LabelError::Checksum { found: 1, computed: 2 });
+        let unreadable = || Err(CopyError::Io(io::ErrorKind::Other.into()));
+        for (copies, sequence, stale_copy) in [
+            ([Ok(label(1)), Ok(label(1))], 1, None),
+            ([Ok(label(1)), Ok(label(2))], 2, Some(0)),
+            ([Ok(label(3)), Ok(label(2))], 3, Some(1)),
+            ([Ok(label(1)), torn()], 1, Some(1)),
+            ([unreadable(), Ok(label(5))], 5, Some(0)),
+            ([bad(LabelError::Magic), Ok(label(5))], 5, Some(0)),
+        ] {
+            let newest = newest(copies).expect("one copy is valid");
+            assert_eq!((newest.label.sequence, newest.stale_copy), (sequence, stale_copy));
+        }
+        let newer = || bad(LabelError::Version { found: 2 });
+        assert!(matches!(newest([torn(), bad(LabelError::Magic)]), Err(NoLabel::Damaged(..))));
+        assert!(matches!(newest([bad(LabelError::Magic), bad(LabelError::Magic)]), Err(NoLabel::None)));
+        assert!(matches!(newest([newer(), torn()]), Err(NoLabel::Version(2))));
+        assert!(matches!(newest([Ok(label(1)), newer()]), Err(NoLabel::Version(2))));
+    }
+}

@@ -41,10 +41,11 @@ pub async fn check_paths(env: &Env, request: &FormatRequest) -> Result<Vec<Candi
                 Candidate::Directory { path }
             }
             Probe::Disk(disk) => {
+                // Our own claim of a device counts as use by the system, too: the better message comes first.
+                check_open_pools(env, request, &path, canonical, &disk.content)?;
                 if let Some(reason) = in_use.get(canonical) {
                     return Err(FormatError::InUse { path, reason: reason.clone() });
                 }
-                check_open_pools(env, request, &path, canonical, &disk.content)?;
                 check_disk(request, &path, &disk)?;
                 Candidate::Disk { path, content: disk.content }
             }
