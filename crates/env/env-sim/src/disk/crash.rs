@@ -7,7 +7,7 @@ use super::fate::Fate;
 use super::medium::{Landed, Medium};
 use super::pages::{PAGE_BYTES, Pages, SECTOR_BYTES, sectors};
 
-/// How many un-flushed writes a power failure kept, lost and tore.
+/// How many un-flushed writes a power failure kept, lost and tore. A write that landed in two parts counts twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Losses {
     /// Writes of which every sector survived (unless another one came on top).

@@ -71,6 +71,8 @@ pub(crate) struct Operation {
     /// What a flush covers.
     mark: u64,
     early: Early,
+    /// Whether all of it has become readable before its end.
+    landed: bool,
     landings: [Option<u64>; 2],
     /// Number of the appointment that counts.
     step: u32,
@@ -167,6 +169,7 @@ impl Shared {
             course,
             moved_to,
             early: Early::Nothing,
+            landed: false,
             landings: [None; 2],
             step: 0,
         };
@@ -306,7 +309,10 @@ impl Shared {
         let Some(operation) = operations.get_mut(key) else { return };
         let (offset, length) = (operation.offset, operation.length);
         let mut fate = match std::mem::replace(&mut operation.early, Early::Nothing) {
-            Early::All => Fate::all(),
+            Early::All => {
+                operation.landed = *status == DiskStatus::Online;
+                Fate::all()
+            }
             _ => Fate::torn(&self.dice, offset, length, spec.atomic_bytes),
         };
         if let (Request::Write(data, _), DiskStatus::Online) = (&operation.request, *status) {
@@ -361,7 +367,7 @@ impl Shared {
             Course::Orphan if dice.below(2) == 0 => (Fate::any(dice, offset, length, unit), Ok(())),
             _ => (Fate::all(), Ok(())),
         };
-        if let Request::Write(data, _) = &operation.request {
+        if let (Request::Write(data, _), false) = (&operation.request, operation.landed) {
             let place = moved_to.unwrap_or(offset);
             operation.landings[1] = state.medium.land(place, length, Source::views(data), &mut fate, dice);
         }
