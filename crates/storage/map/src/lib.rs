@@ -1,1 +1,51 @@
-//! 
+//! The map of a volume: from a block to the place of its data in the log.
+//!
+//! What it is: a persistent (copy-on-write) radix tree of 128 slots a node, whose nodes are records of the log like data;
+//! before it, in memory, an *overlay* of what has changed since the tree was written. What it is not: it does no I/O of
+//! its own (a [`NodeStore`] does), it counts no space and frees none (it tells what died), and it takes no snapshots; but a
+//! root is a value and nodes never change, so that keeping a root keeps what the volume was.
+//!
+//! # The life of a change
+//! [`VolumeMap::insert`] and [`VolumeMap::unmap`] change the *active* overlay. [`VolumeMap::freeze`] makes it the *frozen*
+//! one and begins another; [`VolumeMap::merge`] writes the changed part of the tree, while everybody reads and writes on;
+//! [`VolumeMap::install`] puts the new root in the place of the old one and of the frozen overlay. Reads look at the active
+//! overlay, the frozen one, the tree: the newest that knows of a block wins.
+//!
+//! # Who dies when
+//! Every address, of a block or of a node, is reported dead exactly once: an entry that never left the active overlay when
+//! it is replaced; what the tree holds by the merge that replaces it; what a hole cuts off as a whole by [`drop_step`],
+//! which walks the *detached* subtrees later; nodes that a failed merge wrote by its error. What a merge reports counts once
+//! its root is installed; its space may be used again once a durable checkpoint has the new root and every read that
+//! began before has ended.
+//!
+//! # Invariants
+//! - A node is never changed and an address never reused, so the [`NodeCache`] is never invalidated.
+//! - Between two `await`s the map does not change by itself; no borrow of it is held across one.
+//! - Memory is bounded: nodes by the cache's budget, a merge by [`MERGE_TASKS_MAX`] and what it reports; the overlays by
+//!   whoever admits writes, who looks at [`VolumeMap::overlay_bytes`].
+//! - Bytes from the store are checked against checksum, format and place before anything believes them.
+
+mod arena;
+mod cache;
+mod drop_tree;
+mod error;
+mod extents;
+mod group;
+mod holes;
+mod lookup;
+mod merge;
+mod overlay;
+mod store;
+#[cfg(test)]
+mod tests;
+mod volume_map;
+mod walk;
+
+pub use cache::{Needed, NodeCache};
+pub use drop_tree::drop_step;
+pub use error::{AppendError, MergeError, MergeFailure, NodeReadError};
+pub use extents::MapExtent;
+pub use lookup::{Lookup, Run, Runs};
+pub use merge::{MERGE_TASKS_MAX, MergeOutcome};
+pub use store::{EncodedNode, NodeStore};
+pub use volume_map::{Retired, VolumeMap};

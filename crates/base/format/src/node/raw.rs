@@ -22,7 +22,6 @@ const SLOT_BYTES: usize = 24;
 pub(super) mod at {
     pub const MAGIC: usize = 0;
     pub const VERSION: usize = 8;
-    pub const PADDING: usize = 10;
     pub const CHECKSUM: usize = 12;
     pub const LEVEL: usize = 16;
     pub const FLAGS: usize = 17;

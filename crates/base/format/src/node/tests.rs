@@ -115,7 +115,7 @@ fn the_documentation_has_the_same_offsets() {
             &[
                 at::MAGIC,
                 at::VERSION,
-                at::PADDING,
+                at::VERSION + 2,
                 at::CHECKSUM,
                 at::LEVEL,
                 at::FLAGS,
