@@ -1,1 +1,41 @@
-//! 
+//! The engine: volumes over one log.
+//!
+//! What it is: [`Engine`] owns one log of a pool on one core and serves the volumes that live in it, one file per verb:
+//! `read`, `write`, `zero`, `flush`, `extents`, `manage` (create, resize, delete), `checkpoint`, `recover`. It ties the
+//! log's records to the maps of the volumes and to the liveness of the segment table, and keeps space and memory within
+//! bounds (`space`, `maintenance`). What it is not: no protocol, no knowledge of other cores.
+//!
+//! Invariants:
+//! - **Append, publish, acknowledge.** A write is in the map before its writer hears of it, and in the map only when it is
+//!   on all copies; both in log order. A read sees exactly what was published.
+//! - **One consistent state.** Map roots, replay position, volume list and liveness change together, in one synchronous
+//!   step at the end of a checkpoint; every image is of one such state. Liveness of what the tail added is not in the
+//!   table but in a list beside it, which the next checkpoint adds; so a lost tail leaves no trace in the table.
+//! - **Dead space is reusable only after an image that does not refer to it is durable**, and after every read begun
+//!   earlier has ended (readers hold their chunk).
+//! - A write of less than a block reads, merges and appends under a lock of its block, after everything appended before
+//!   counts; whole-block writes wait for that lock.
+//! - Writes of hosts stop while so much space is left that a checkpoint and the cleaner can do their work.
+
+mod apply;
+mod block_lock;
+mod checkpoint;
+mod commit;
+mod create;
+mod engine;
+mod error;
+mod extents;
+mod flush;
+mod maintenance;
+mod manage;
+mod node_store;
+mod read;
+mod recover;
+mod space;
+mod volume;
+mod write;
+mod zero;
+
+pub use engine::{Engine, EngineStatus, Limits, VolumeStatus};
+pub use error::EngineError;
+pub use volume::EngineVolume;

@@ -29,6 +29,8 @@ pub struct Recovered {
     pub next_segment: SegmentId,
     /// Batches replayed.
     pub batches: u64,
+    /// Bytes of these batches.
+    pub bytes: u64,
     /// Batches that were missing on a copy and were completed.
     pub completed: u64,
     /// Chunks of segments that do not count, which the durable image may name.
@@ -81,6 +83,7 @@ pub async fn recover(
         position: from,
         next_segment: newest.map_or(next_segment, |newest| newest.max(next_segment)),
         batches: 0,
+        bytes: 0,
         completed: 0,
         discarded: Vec::new(),
     };
@@ -213,6 +216,7 @@ impl Walk<'_> {
             self.apply_batch(&found.batch, found.start);
             self.position = end;
             self.recovered.batches += 1;
+            self.recovered.bytes += u64::from(found.batch.header.sectors) * quarry_types::SECTOR_BYTES as u64;
         }
         self.ends.push((start.segment(), self.position.address.sector()));
         if self.position.address.segment() != start.segment() {

@@ -58,6 +58,11 @@ impl LogStore {
         self.table.borrow()
     }
 
+    /// The cell of the segment table, for recovery.
+    pub fn table_cell(&self) -> &RefCell<SegmentTable> {
+        &self.table
+    }
+
     /// The segment table, to change it.
     pub fn table_mut(&self) -> RefMut<'_, SegmentTable> {
         self.table.borrow_mut()

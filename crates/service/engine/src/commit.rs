@@ -1,0 +1,51 @@
+//! Writing an image of the present state.
+
+use quarry_pool::ImageParts;
+
+use crate::{Engine, EngineError};
+
+/// Chunks that are kept reserved for the segments to come, at most.
+const RESERVE_MAX: usize = 16;
+/// And at least, where the pool has them.
+const RESERVE_MIN: usize = 6;
+
+impl Engine {
+    /// Makes the present tables durable, with fresh chunks in reserve. Roots and replay position stay those of the last
+    /// checkpoint; so whatever has been appended since needs no flush: recovery reads it again.
+    pub(crate) async fn commit(&self) -> Result<(), EngineError> {
+        let _committing = self.committing.lock().await;
+        let fresh = self.fresh_reserve();
+        let durable = self.durable.borrow().clone();
+        let mut reserve = self.log.reserve();
+        reserve.extend(fresh.iter().cloned());
+        let parts = ImageParts {
+            replay_from: durable.replay_from,
+            flushed_through: self.log.flushed_through(),
+            next_segment: self.log.next_segment(),
+            next_volume: durable.next_volume,
+            birth: self.birth.get(),
+            reserve,
+            volumes: durable.volumes,
+            detached: durable.detached,
+        };
+        let result = self.store.commit(parts).await;
+        match &result {
+            Ok(()) => self.log.add_reserve(fresh),
+            // The image may have become durable all the same.
+            Err(_) => fresh.into_iter().for_each(|chunk| self.store.retire(chunk)),
+        }
+        self.space.update(self);
+        Ok(result?)
+    }
+
+    fn fresh_reserve(&self) -> Vec<std::rc::Rc<quarry_pool::Chunk>> {
+        let capacity = self.store.pool.shared.capacity();
+        let wanted = (capacity.total_chunks as usize / 32).clamp(RESERVE_MIN, RESERVE_MAX);
+        let copies = self.store.pool.shared.copies_now();
+        let usable = self.log.reserve().iter().filter(|chunk| chunk.healthy_copies() >= copies).count();
+        // The image itself needs chunks; they come before the reserve.
+        let spare = (capacity.free_chunks as usize).saturating_sub(self.store.image_chunks().max(1) + 1);
+        let count = wanted.saturating_sub(usable).min(spare);
+        (0..count).map_while(|_| self.store.allocate_chunk(self.store.pool.shared.copies).ok()).collect()
+    }
+}

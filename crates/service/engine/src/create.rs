@@ -1,0 +1,31 @@
+//! A log that did not exist.
+
+use std::rc::Rc;
+
+use quarry_env::Env;
+use quarry_format::image::Position;
+use quarry_pool::{LogStore, Pool};
+use quarry_types::{LogAddress, LogId, SegmentId};
+
+use crate::apply::Volumes;
+use crate::engine::Durable;
+use crate::{Engine, EngineError, Limits};
+
+impl Engine {
+    /// Makes log `log` of a pool that has none of that number, and opens it. Durable on return.
+    pub async fn create(
+        env: Env,
+        pool: Rc<Pool>,
+        log: LogId,
+        limits: Limits,
+    ) -> Result<Rc<Self>, EngineError> {
+        let store = LogStore::create(pool, log);
+        let start = SegmentId::new(log, 0);
+        let position = Position { address: LogAddress::new(start, 0), ..Position::default() };
+        let durable =
+            Durable { replay_from: position, volumes: Vec::new(), next_volume: 1, detached: Vec::new() };
+        let volumes = Rc::new(Volumes::default());
+        volumes.next_number.set(1);
+        Self::start(env, store, volumes, durable, position, start.next(), limits).await
+    }
+}

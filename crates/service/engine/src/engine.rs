@@ -1,0 +1,186 @@
+//! One log with its volumes on one core.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use quarry_env::{Env, JoinHandle, Signal, View};
+use quarry_format::image::{ImageVolume, Position};
+use quarry_format::node::NodeRef;
+use quarry_log::Log;
+use quarry_map::NodeCache;
+use quarry_pool::{LogStore, Pool};
+use quarry_types::limits::BLOCK_BYTES;
+use quarry_types::{Durability, LogId, SnapshotCounter, VolumeId};
+
+use crate::apply::Volumes;
+use crate::node_store::EngineNodeStore;
+use crate::space::Space;
+
+/// What an engine may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes for map nodes in memory.
+    pub node_cache_bytes: usize,
+    /// Bytes for entries that no checkpoint has merged yet.
+    pub overlay_bytes: usize,
+    /// Logs of the pool: they share its reserve of space.
+    pub logs: u16,
+}
+
+/// The part of the durable state that is not in the segment table. Changed only together with it.
+#[derive(Clone)]
+pub(crate) struct Durable {
+    pub(crate) replay_from: Position,
+    pub(crate) volumes: Vec<ImageVolume>,
+    pub(crate) next_volume: u32,
+    pub(crate) detached: Vec<NodeRef>,
+}
+
+/// One log of a pool and the volumes in it.
+pub struct Engine {
+    pub(crate) env: Env,
+    pub(crate) store: Rc<LogStore>,
+    pub(crate) log: Rc<Log>,
+    pub(crate) volumes: Rc<Volumes>,
+    pub(crate) cache: Rc<NodeCache>,
+    pub(crate) nodes: EngineNodeStore,
+    pub(crate) limits: Limits,
+    pub(crate) space: Space,
+    pub(crate) durable: RefCell<Durable>,
+    pub(crate) birth: Cell<SnapshotCounter>,
+    /// Held while an image is written.
+    pub(crate) committing: futures::lock::Mutex<()>,
+    /// Held while a checkpoint or a cleaning is under way.
+    pub(crate) maintaining: futures::lock::Mutex<()>,
+    /// Something for the maintenance task to look at.
+    pub(crate) wake: Signal,
+    pub(crate) zeroes: View,
+    pub(crate) tasks: RefCell<Vec<JoinHandle<()>>>,
+    pub(crate) statistics: Statistics,
+}
+
+/// Counters since the engine was opened.
+#[derive(Default)]
+pub(crate) struct Statistics {
+    pub(crate) checkpoints: Cell<u64>,
+    pub(crate) cleaned_chunks: Cell<u64>,
+    pub(crate) moved_bytes: Cell<u64>,
+    pub(crate) written_bytes: Cell<u64>,
+    pub(crate) read_bytes: Cell<u64>,
+    pub(crate) replayed_batches: Cell<u64>,
+}
+
+/// An engine as it is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EngineStatus {
+    /// The log.
+    pub log: LogId,
+    /// Bytes that live.
+    pub live_bytes: u64,
+    /// Bytes that a checkpoint and the cleaner need and hosts cannot have.
+    pub reserved_bytes: u64,
+    /// Segments in the table.
+    pub segments: usize,
+    /// Checkpoints since it was opened.
+    pub checkpoints: u64,
+    /// Chunks cleaned since it was opened.
+    pub cleaned_chunks: u64,
+    /// Bytes that the cleaner has moved.
+    pub moved_bytes: u64,
+    /// Bytes that hosts have written.
+    pub written_bytes: u64,
+    /// Bytes that hosts have read.
+    pub read_bytes: u64,
+    /// Bytes appended to the log, headers and map nodes included.
+    pub appended_bytes: u64,
+    /// Batches that recovery replayed.
+    pub replayed_batches: u64,
+    /// Bytes of memory in overlays, map nodes and the segment table.
+    pub memory_bytes: usize,
+    /// Why the log takes no more writes, if so.
+    pub stopped: Option<String>,
+    /// Whether the last attempt to gain space found nothing.
+    pub full: bool,
+}
+
+/// A volume as it is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VolumeStatus {
+    /// Its id.
+    pub id: VolumeId,
+    /// Its name.
+    pub name: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// When its writes are safe.
+    pub durability: Durability,
+    /// Seconds since 1970 at which it was created.
+    pub created_s: u64,
+    /// Bytes that are mapped, as of the last checkpoint and the overlay.
+    pub mapped_bytes: u64,
+}
+
+impl Engine {
+    /// The log that it owns.
+    pub fn log_id(&self) -> LogId {
+        self.store.log
+    }
+
+    /// The pool on this core.
+    pub fn pool(&self) -> &Rc<Pool> {
+        &self.store.pool
+    }
+
+    /// Its volumes, by name.
+    pub fn volumes(&self) -> Vec<VolumeStatus> {
+        let mut all: Vec<VolumeStatus> = self.volumes.all().iter().map(|volume| volume.status()).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Figures of this engine.
+    pub fn status(&self) -> EngineStatus {
+        let geometry = self.store.pool.geometry();
+        let table = self.store.table();
+        EngineStatus {
+            log: self.store.log,
+            live_bytes: table.live_granules() * u64::from(geometry.granule_bytes)
+                + self.volumes.tail_live_bytes(),
+            reserved_bytes: self.space.reserved_chunks(self) * geometry.segment_bytes,
+            segments: table.len(),
+            checkpoints: self.statistics.checkpoints.get(),
+            cleaned_chunks: self.statistics.cleaned_chunks.get(),
+            moved_bytes: self.statistics.moved_bytes.get(),
+            written_bytes: self.statistics.written_bytes.get(),
+            read_bytes: self.statistics.read_bytes.get(),
+            appended_bytes: self.log.appended_bytes.get(),
+            replayed_batches: self.statistics.replayed_batches.get(),
+            memory_bytes: self.cache.used_bytes() + self.volumes.overlay_bytes() + table.memory_bytes(),
+            stopped: self.log.stopped().map(|error| error.to_string()),
+            full: self.space.is_full(),
+        }
+    }
+
+    /// Bytes appended since the replay position: what a recovery would have to read.
+    pub(crate) fn tail_bytes(&self) -> u64 {
+        self.log.appended_bytes.get() - self.space.appended_at_checkpoint.get()
+    }
+
+    /// Writes a checkpoint and ends the engine's tasks. Volumes fail from then on.
+    pub async fn close(&self) -> Result<(), crate::EngineError> {
+        let tasks = self.tasks.take();
+        drop(tasks);
+        self.log.quiesce().await;
+        let result = if self.log.stopped().is_none() { self.checkpoint().await } else { Ok(()) };
+        self.log.close();
+        result
+    }
+
+    /// A view of zeroes of one block, or less.
+    pub(crate) fn zeroes(&self, bytes: usize) -> View {
+        self.zeroes.slice(0..bytes.min(ZERO_BYTES))
+    }
+}
+
+/// Bytes of zeroes that are kept ready for holes.
+pub(crate) const ZERO_BYTES: usize = 64 * BLOCK_BYTES;

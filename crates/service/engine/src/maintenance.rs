@@ -1,0 +1,143 @@
+//! The engine's own tasks: checkpoints when the tail is long, cleaning when space is low, fresh chunks when the reserve is.
+
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use futures::FutureExt;
+use quarry_pool::PoolError;
+
+use crate::space::CLEANER_CHUNKS;
+use crate::{Engine, EngineError};
+
+/// Without a reason to look the tasks look this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// After a failure they wait before they try again.
+const AFTER_FAILURE: Duration = Duration::from_millis(200);
+/// Most chunks that one round of cleaning takes.
+const VICTIMS_MAX: usize = 16;
+
+impl Engine {
+    /// Starts the tasks; they end when the engine is closed.
+    pub(crate) fn start_tasks(self: &Rc<Self>) {
+        let spawner = &self.env.spawner;
+        let tasks = vec![
+            spawner.spawn(maintain(Rc::downgrade(self))),
+            spawner.spawn(keep_reserve(Rc::downgrade(self))),
+        ];
+        *self.tasks.borrow_mut() = tasks;
+    }
+
+    /// One look at what there is to do.
+    async fn maintain_once(&self) -> Result<(), EngineError> {
+        self.space.update(self);
+        if self.tail_bytes() >= self.space.tail_bytes_max()
+            || self.volumes.overlay_bytes() >= self.limits.overlay_bytes
+        {
+            self.checkpoint().await?;
+        }
+        while self.free_chunks() < self.space.low_chunks(self) {
+            if !self.gain_space().await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn free_chunks(&self) -> u64 {
+        self.store.pool.shared.capacity().free_chunks
+    }
+
+    /// One round of cleaning. False when there was nothing to gain, also after a checkpoint.
+    async fn gain_space(&self) -> Result<bool, EngineError> {
+        let _maintaining = self.maintaining.lock().await;
+        let before = self.free_chunks();
+        if self.clean().await? && self.free_chunks() > before {
+            return Ok(true);
+        }
+        // What died since the last checkpoint does not count before the next.
+        self.checkpoint_locked().await?;
+        self.clean().await?;
+        let gained = self.free_chunks() > before;
+        if !gained && self.space.is_held() {
+            self.space.set_full(true);
+        }
+        Ok(gained)
+    }
+
+    /// Moves the survivors of the best victims and commits. False when there is no victim.
+    async fn clean(&self) -> Result<bool, EngineError> {
+        let geometry = self.store.pool.geometry();
+        let first_kept = self.durable.borrow().replay_from.address.segment();
+        let now = self.log.next_segment().sequence();
+        let mut victims =
+            quarry_cleaner::choose(&self.store.table(), geometry.segment_granules(), first_kept, now);
+        // What survives must fit into the space that is kept for it.
+        let room = CLEANER_CHUNKS.min(self.free_chunks().saturating_sub(1)) * u64::from(geometry.segment_granules());
+        let mut survivors = 0;
+        let fitting = victims
+            .iter()
+            .take(VICTIMS_MAX)
+            .take_while(|victim| {
+                survivors += victim.live_granules + u64::from(geometry.segment_granules()) / 16;
+                survivors <= room
+            })
+            .count();
+        victims.truncate(fitting);
+        if victims.is_empty() {
+            if self.store.retired_chunks() > 0 {
+                self.commit().await?;
+                return Ok(true);
+            }
+            return Ok(false);
+        }
+        let relocated = quarry_cleaner::relocate(&self.store, &victims).await?;
+        drop(victims);
+        let statistics = &self.statistics;
+        statistics.cleaned_chunks.set(statistics.cleaned_chunks.get() + relocated.victims as u64);
+        statistics.moved_bytes.set(statistics.moved_bytes.get() + relocated.moved_bytes);
+        self.commit().await?;
+        Ok(relocated.victims > relocated.outputs)
+    }
+}
+
+async fn maintain(engine: Weak<Engine>) {
+    loop {
+        let Some(this) = engine.upgrade() else { return };
+        let (woken, freed) = (this.wake.version(), this.volumes.freed.version());
+        if let Err(error) = this.maintain_once().await {
+            report(&this, &error, "maintenance");
+            this.env.clock.sleep(AFTER_FAILURE).await;
+        }
+        futures::select_biased! {
+            () = this.wake.after(woken).fuse() => {}
+            () = this.volumes.freed.after(freed).fuse() => this.space.set_full(false),
+            () = this.env.clock.sleep(LOOK_AGAIN).fuse() => {}
+        }
+    }
+}
+
+async fn keep_reserve(engine: Weak<Engine>) {
+    let mut seen = 0;
+    loop {
+        let Some(this) = engine.upgrade() else { return };
+        this.log.reserve_low.after(seen).await;
+        seen = this.log.reserve_low.version();
+        if let Err(error) = this.commit().await {
+            report(&this, &error, "reserving segments");
+            this.env.clock.sleep(AFTER_FAILURE).await;
+            this.log.reserve_low.raise();
+        }
+    }
+}
+
+fn report(engine: &Engine, error: &EngineError, what: &str) {
+    match error {
+        EngineError::Pool(PoolError::NoSpace) => {
+            tracing::warn!(pool = %engine.store.pool.shared.name, log = %engine.store.log, what, "no space");
+        }
+        error => {
+            let error: &dyn std::error::Error = error;
+            tracing::error!(pool = %engine.store.pool.shared.name, log = %engine.store.log, what, error);
+        }
+    }
+}

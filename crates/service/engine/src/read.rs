@@ -1,0 +1,168 @@
+//! Read: look the blocks up, read runs that lie one behind the other at once, verify every block.
+
+use std::ops::Range;
+
+use futures::future::try_join_all;
+use quarry_env::View;
+use quarry_format::node::Entry;
+use quarry_map::{Lookup, NodeReadError, Run, Runs};
+use quarry_pool::{Expected, PoolError};
+use quarry_types::limits::{BLOCK_BYTES, BLOCK_SECTORS, REQUEST_BYTES_MAX};
+use quarry_volume::{ErrorKind, Result, Views, VolumeError};
+use smallvec::SmallVec;
+
+use crate::EngineVolume;
+use crate::engine::ZERO_BYTES;
+
+/// A read that finds its record moved away under it looks it up again; more than once cannot happen in a row.
+const LOOKUPS_MAX: usize = 3;
+
+/// Blocks of a read that are served together.
+enum Piece {
+    /// Blocks that are stored nowhere.
+    Zeroes(u64),
+    /// Blocks whose records lie one behind the other.
+    Stored(SmallVec<[Entry; 1]>),
+}
+
+impl EngineVolume {
+    pub(crate) async fn read_range(&self, offset: u64, length: u32) -> Result<Views> {
+        let blocks = self.check("read", offset, u64::from(length))?;
+        if length as usize > REQUEST_BYTES_MAX {
+            let what = format!("{length} bytes at once; at most {REQUEST_BYTES_MAX}");
+            return Err(VolumeError::new(ErrorKind::Invalid, "read", what));
+        }
+        let mut views = self.read_blocks(blocks.clone()).await?;
+        let skipped = (offset - blocks.start * BLOCK_BYTES as u64) as usize;
+        trim(&mut views, skipped, length as usize);
+        let read = &self.engine.statistics.read_bytes;
+        read.set(read.get() + u64::from(length));
+        Ok(views)
+    }
+
+    /// One whole block.
+    pub(crate) async fn read_block(&self, block: u64) -> Result<View> {
+        let mut views = self.read_blocks(block..block + 1).await?;
+        Ok(views.pop().expect("a block is one view"))
+    }
+
+    async fn read_blocks(&self, blocks: Range<u64>) -> Result<Views> {
+        for _ in 0..LOOKUPS_MAX {
+            match self.try_read(blocks.clone()).await {
+                Err(PoolError::Dangling { .. }) => {}
+                Ok(result) => return result,
+                Err(error) => return Err(self.pool_error(error)),
+            }
+        }
+        let what = format!("blocks {blocks:?} of volume {}: records keep moving away", self.state.id);
+        Err(VolumeError::new(ErrorKind::Internal, "read", what))
+    }
+
+    fn pool_error(&self, error: PoolError) -> VolumeError {
+        let kind = match &error {
+            PoolError::Corrupt { .. } => ErrorKind::Corrupt,
+            PoolError::Unreadable { .. } | PoolError::NoDevice { .. } => ErrorKind::Unavailable,
+            PoolError::NoSpace => ErrorKind::NoSpace,
+            PoolError::Dangling { .. } => ErrorKind::Internal,
+        };
+        VolumeError::new(kind, "read", format!("volume {}", self.state.head.borrow().name)).with_source(error)
+    }
+
+    async fn try_read(&self, blocks: Range<u64>) -> std::result::Result<Result<Views>, PoolError> {
+        let runs = match self.lookup(blocks).await {
+            Ok(runs) => runs,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut pieces = pieces(&runs);
+        if let [Piece::Stored(entries)] = &pieces[..] {
+            return Ok(Ok(SmallVec::from_buf([self.read_piece(entries).await?])));
+        }
+        let reads = pieces.iter_mut().map(async |piece| match piece {
+            Piece::Zeroes(blocks) => Ok(self.zero_views(*blocks)),
+            Piece::Stored(entries) => Ok(SmallVec::from_buf([self.read_piece(entries).await?])),
+        });
+        let views: Vec<Views> = try_join_all(reads).await?;
+        Ok(Ok(views.into_iter().flatten().collect()))
+    }
+
+    /// What each of `blocks` is mapped to: at once when the nodes are in memory.
+    async fn lookup(&self, blocks: Range<u64>) -> Result<Runs> {
+        let (map, engine) = (&self.state.map, &self.engine);
+        if let Lookup::Ready(runs) = map.lookup(blocks.clone(), &engine.cache) {
+            return Ok(runs);
+        }
+        map.resolve(blocks, &engine.cache, &engine.nodes).await.map_err(|error| self.map_error("read", &error))
+    }
+
+    pub(crate) fn map_error(&self, operation: &'static str, error: &NodeReadError) -> VolumeError {
+        let kind = if error.is_corrupt() { ErrorKind::Corrupt } else { ErrorKind::Unavailable };
+        let what = format!("the map of volume {}", self.state.head.borrow().name);
+        VolumeError::new(kind, operation, what).with_source(error.clone())
+    }
+
+    async fn read_piece(&self, entries: &[Entry]) -> std::result::Result<View, PoolError> {
+        let expected: SmallVec<[Expected; 1]> = entries
+            .iter()
+            .map(|entry| Expected {
+                bytes: BLOCK_BYTES as u32,
+                sectors: u32::from(entry.stored_sectors),
+                checksum: entry.checksum,
+            })
+            .collect();
+        self.engine.store.read(entries[0].address, &expected).await
+    }
+
+    fn zero_views(&self, blocks: u64) -> Views {
+        let mut left = blocks as usize * BLOCK_BYTES;
+        let mut views = Views::new();
+        while left > 0 {
+            let view = self.engine.zeroes(left.min(ZERO_BYTES));
+            left -= view.len();
+            views.push(view);
+        }
+        views
+    }
+}
+
+/// Groups blocks that can be served together.
+fn pieces(runs: &[Run]) -> SmallVec<[Piece; 1]> {
+    let mut pieces: SmallVec<[Piece; 1]> = SmallVec::new();
+    for run in runs {
+        match run {
+            Run::Hole { blocks } => match pieces.last_mut() {
+                Some(Piece::Zeroes(count)) => *count += blocks,
+                _ => pieces.push(Piece::Zeroes(*blocks)),
+            },
+            Run::Data(entry) => match pieces.last_mut() {
+                Some(Piece::Stored(entries)) if follows(entries, entry) => entries.push(*entry),
+                _ => pieces.push(Piece::Stored(SmallVec::from_buf([*entry]))),
+            },
+        }
+    }
+    pieces
+}
+
+/// Whether a record lies right behind the last of `entries`.
+fn follows(entries: &[Entry], next: &Entry) -> bool {
+    let last = entries.last().expect("a piece is never empty");
+    last.address.segment() == next.address.segment()
+        && last.address.sector() + BLOCK_SECTORS == next.address.sector()
+}
+
+/// Cuts `skipped` bytes off the front of `views` and everything beyond `length` off their end.
+fn trim(views: &mut Views, mut skipped: usize, length: usize) {
+    let mut left = length;
+    views.retain_mut(|view| {
+        if skipped >= view.len() {
+            skipped -= view.len();
+            return false;
+        }
+        let taken = (view.len() - skipped).min(left);
+        if skipped > 0 || taken < view.len() {
+            *view = view.slice(skipped..skipped + taken);
+        }
+        skipped = 0;
+        left -= taken;
+        taken > 0
+    });
+}

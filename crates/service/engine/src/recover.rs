@@ -1,0 +1,101 @@
+//! Opening a log again: its image, then its tail, then a new incarnation.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use quarry_env::{Env, Signal};
+use quarry_format::image::Position;
+use quarry_log::{Log, LogStart};
+use quarry_map::{NodeCache, VolumeMap};
+use quarry_pool::{LogState, LogStore, OpenedLog, Pool};
+use quarry_types::SegmentId;
+
+use crate::apply::Volumes;
+use crate::engine::{Durable, Statistics, ZERO_BYTES};
+use crate::node_store::EngineNodeStore;
+use crate::space::Space;
+use crate::{Engine, EngineError, Limits};
+
+impl Engine {
+    /// Opens a log of a pool. On return everything that its last owner acknowledged is there, on all copies, durable.
+    pub async fn open(
+        env: Env,
+        pool: Rc<Pool>,
+        state: &LogState,
+        limits: Limits,
+    ) -> Result<Rc<Self>, EngineError> {
+        let OpenedLog { store, reserve } = LogStore::open(pool, state)?;
+        let image = &state.image;
+        let volumes = Rc::new(Volumes::default());
+        for volume in &image.volumes {
+            volumes.insert(volume.head.clone(), VolumeMap::new(volume.head.id, volume.root));
+        }
+        volumes.next_number.set(volumes.next_number.get().max(image.next_volume));
+        let recovered = quarry_log::recover(
+            &store.pool,
+            store.table_cell(),
+            &reserve,
+            image.replay_from,
+            (image.flushed_through, image.next_segment),
+            &*volumes,
+        )
+        .await?;
+        tracing::info!(
+            pool = %store.pool.shared.name, log = %store.log, batches = recovered.batches,
+            completed = recovered.completed, "log recovered"
+        );
+        // The durable image names these; the next one will not.
+        reserve.into_iter().chain(recovered.discarded).for_each(|chunk| store.retire(chunk));
+        let durable = Durable {
+            replay_from: image.replay_from,
+            volumes: image.volumes.clone(),
+            next_volume: image.next_volume,
+            detached: image.detached.clone(),
+        };
+        let engine =
+            Self::start(env, store, volumes, durable, recovered.position, recovered.next_segment, limits)
+                .await?;
+        engine.statistics.replayed_batches.set(recovered.batches);
+        // What was replayed would be replayed again: it counts as part of the tail.
+        engine.log.appended_bytes.set(engine.log.appended_bytes.get() + recovered.bytes);
+        engine.wake.raise();
+        Ok(engine)
+    }
+
+    /// Starts the log behind `position` and makes its incarnation durable before anything is appended.
+    pub(crate) async fn start(
+        env: Env,
+        store: Rc<LogStore>,
+        volumes: Rc<Volumes>,
+        durable: Durable,
+        position: Position,
+        next_segment: SegmentId,
+        limits: Limits,
+    ) -> Result<Rc<Self>, EngineError> {
+        let start = LogStart { position, next_segment, reserve: Vec::new() };
+        let log = Log::start(env.clone(), store.clone(), volumes.clone(), start);
+        let total_chunks = store.pool.shared.capacity().total_chunks;
+        let space = Space::new(total_chunks, store.pool.geometry().segment_bytes, limits.logs);
+        let engine = Rc::new(Self {
+            nodes: EngineNodeStore { store: store.clone(), log: log.clone() },
+            zeroes: env.buffers.allocate_zeroed(ZERO_BYTES).freeze(),
+            cache: Rc::new(NodeCache::new(limits.node_cache_bytes)),
+            env,
+            store,
+            log,
+            volumes,
+            limits,
+            space,
+            durable: RefCell::new(durable),
+            birth: Cell::default(),
+            committing: futures::lock::Mutex::new(()),
+            maintaining: futures::lock::Mutex::new(()),
+            wake: Signal::default(),
+            tasks: RefCell::default(),
+            statistics: Statistics::default(),
+        });
+        engine.commit().await?;
+        engine.start_tasks();
+        Ok(engine)
+    }
+}

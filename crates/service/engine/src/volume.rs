@@ -1,0 +1,134 @@
+//! A volume: its state, and the handle that protocols serve.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+use std::rc::Rc;
+
+use futures::future::LocalBoxFuture;
+use quarry_env::View;
+use quarry_format::batch::VolumeHead;
+use quarry_map::VolumeMap;
+use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX, SECTOR_BYTES};
+use quarry_types::{VolumeId, VolumeNumber};
+use quarry_volume::{
+    ErrorKind, Extent, Result, Views, Volume, VolumeError, VolumeInfo, WriteFlags, ZeroMode,
+};
+
+use crate::block_lock::BlockLocks;
+use crate::engine::VolumeStatus;
+use crate::Engine;
+
+/// A volume of one log.
+pub(crate) struct VolumeState {
+    pub(crate) number: VolumeNumber,
+    pub(crate) id: VolumeId,
+    pub(crate) head: RefCell<VolumeHead>,
+    pub(crate) map: VolumeMap,
+    pub(crate) locks: Rc<BlockLocks>,
+    pub(crate) deleted: Cell<bool>,
+}
+
+impl VolumeState {
+    pub(crate) fn new(head: VolumeHead, map: VolumeMap) -> Self {
+        Self {
+            number: head.number,
+            id: head.id,
+            head: RefCell::new(head),
+            map,
+            locks: Rc::default(),
+            deleted: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn status(&self) -> VolumeStatus {
+        let head = self.head.borrow();
+        VolumeStatus {
+            id: head.id,
+            name: head.name.clone(),
+            size_bytes: head.size_bytes,
+            durability: head.durability,
+            created_s: head.created_s,
+            mapped_bytes: (self.map.mapped_blocks() + self.map.overlay_entries() as u64) * BLOCK_BYTES as u64,
+        }
+    }
+}
+
+/// One volume of an engine, as protocols see it.
+pub struct EngineVolume {
+    pub(crate) engine: Rc<Engine>,
+    pub(crate) state: Rc<VolumeState>,
+}
+
+impl EngineVolume {
+    /// Checks a request and gives the blocks that it touches.
+    pub(crate) fn check(&self, operation: &'static str, offset: u64, length: u64) -> Result<Range<u64>> {
+        let head = self.state.head.borrow();
+        let invalid = |what: String| VolumeError::new(ErrorKind::Invalid, operation, what);
+        if self.state.deleted.get() {
+            let what = format!("volume {} was deleted", head.name);
+            return Err(VolumeError::new(ErrorKind::Unavailable, operation, what));
+        }
+        let aligned = (offset | length).is_multiple_of(SECTOR_BYTES as u64);
+        let end = offset.checked_add(length).filter(|&end| end <= head.size_bytes);
+        match end {
+            Some(end) if aligned && length > 0 => {
+                Ok(offset / BLOCK_BYTES as u64..end.div_ceil(BLOCK_BYTES as u64))
+            }
+            Some(_) => Err(invalid(format!("offset {offset}, length {length}: not multiples of 512"))),
+            None => Err(invalid(format!(
+                "offset {offset}, length {length}: outside volume {} of {} bytes",
+                head.name, head.size_bytes
+            ))),
+        }
+    }
+}
+
+impl Volume for EngineVolume {
+    fn info(&self) -> VolumeInfo {
+        let head = self.state.head.borrow();
+        VolumeInfo {
+            id: head.id,
+            name: head.name.clone(),
+            size_bytes: head.size_bytes,
+            preferred_bytes: BLOCK_BYTES as u32,
+            request_bytes_max: REQUEST_BYTES_MAX as u32,
+            read_only: false,
+            durability: head.durability,
+        }
+    }
+
+    fn read(&self, offset: u64, length: u32) -> LocalBoxFuture<'_, Result<Views>> {
+        Box::pin(self.read_range(offset, length))
+    }
+
+    fn write(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
+        Box::pin(self.write_range(offset, data, flags))
+    }
+
+    fn write_zeroes(
+        &self,
+        offset: u64,
+        length: u64,
+        mode: ZeroMode,
+        flags: WriteFlags,
+    ) -> LocalBoxFuture<'_, Result<()>> {
+        Box::pin(self.zero_range(offset, length, mode, flags))
+    }
+
+    fn discard(&self, offset: u64, length: u64, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
+        Box::pin(self.discard_range(offset, length, flags))
+    }
+
+    fn flush(&self) -> LocalBoxFuture<'_, Result<()>> {
+        Box::pin(self.flush_log())
+    }
+
+    fn extents(
+        &self,
+        offset: u64,
+        length: u64,
+        extents_max: usize,
+    ) -> LocalBoxFuture<'_, Result<Vec<Extent>>> {
+        Box::pin(self.list_extents(offset, length, extents_max))
+    }
+}

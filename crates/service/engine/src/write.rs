@@ -1,0 +1,87 @@
+//! Write: whole blocks go to the log as they are, parts of blocks are merged with what is there first.
+
+use quarry_env::View;
+use quarry_types::KeyId;
+use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX};
+use quarry_volume::{ErrorKind, Result, VolumeError, WriteFlags};
+
+use crate::EngineVolume;
+use crate::flush::log_error;
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
+
+impl EngineVolume {
+    pub(crate) async fn write_range(&self, offset: u64, data: View, flags: WriteFlags) -> Result<()> {
+        self.check("write", offset, data.len() as u64)?;
+        if data.len() > REQUEST_BYTES_MAX {
+            let what = format!("{} bytes at once; at most {REQUEST_BYTES_MAX}", data.len());
+            return Err(VolumeError::new(ErrorKind::Invalid, "write", what));
+        }
+        self.admit("write").await?;
+        let bytes = data.len() as u64;
+        if (offset | bytes).is_multiple_of(BLOCK) {
+            self.write_blocks(offset / BLOCK, &data).await?;
+        } else {
+            self.write_parts(offset, &data).await?;
+        }
+        let written = &self.engine.statistics.written_bytes;
+        written.set(written.get() + bytes);
+        self.settle("write", flags).await
+    }
+
+    /// Waits until the pool has space for a host's write and the log has room for it.
+    pub(crate) async fn admit(&self, operation: &'static str) -> Result<()> {
+        self.engine.admit(operation).await?;
+        self.engine.log.room().await;
+        Ok(())
+    }
+
+    /// Appends whole blocks and waits until they count.
+    pub(crate) async fn write_blocks(&self, first_block: u64, data: &View) -> Result<()> {
+        let blocks = first_block..first_block + data.len() as u64 / BLOCK;
+        if !self.state.locks.are_free(&blocks) {
+            self.state.locks.wait_free(&blocks).await;
+        }
+        self.append_blocks(first_block, data).await
+    }
+
+    async fn append_blocks(&self, first_block: u64, data: &View) -> Result<()> {
+        let engine = &self.engine;
+        let appended =
+            engine.log.append_write(self.state.number, first_block, engine.birth.get(), KeyId(0), data);
+        engine.note_append();
+        appended.await.map_err(|error| log_error("write", error))
+    }
+
+    /// Writes a range that does not begin or end with a block.
+    async fn write_parts(&self, offset: u64, data: &View) -> Result<()> {
+        let end = offset + data.len() as u64;
+        let slice = |from: u64, to: u64| data.slice((from - offset) as usize..(to - offset) as usize);
+        let head_end = offset.next_multiple_of(BLOCK).min(end);
+        if head_end > offset {
+            self.write_part(offset, &slice(offset, head_end)).await?;
+        }
+        let tail_start = (end / BLOCK * BLOCK).max(head_end);
+        if tail_start > head_end {
+            self.write_blocks(head_end / BLOCK, &slice(head_end, tail_start)).await?;
+        }
+        if end > tail_start {
+            self.write_part(tail_start, &slice(tail_start, end)).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a part of one block: under its lock, and after all that was appended before counts, so that what is merged
+    /// is the newest.
+    pub(crate) async fn write_part(&self, offset: u64, part: &[u8]) -> Result<()> {
+        let block = offset / BLOCK;
+        let _locked = self.state.locks.lock(block).await;
+        self.engine.log.barrier().await.map_err(|error| log_error("write", error))?;
+        let old = self.read_block(block).await?;
+        let mut merged = self.engine.env.buffers.allocate(BLOCK_BYTES);
+        merged.copy_from_slice(&old);
+        let start = (offset % BLOCK) as usize;
+        merged[start..start + part.len()].copy_from_slice(part);
+        self.append_blocks(block, &merged.freeze()).await
+    }
+}

@@ -1,0 +1,81 @@
+//! Write zeroes and discard: whole blocks become holes by one record, parts of blocks are written.
+
+use quarry_format::batch::Record;
+use quarry_types::limits::BLOCK_BYTES;
+use quarry_volume::{Result, WriteFlags, ZeroMode};
+
+use crate::EngineVolume;
+use crate::engine::ZERO_BYTES;
+use crate::flush::log_error;
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
+
+impl EngineVolume {
+    pub(crate) async fn zero_range(
+        &self,
+        offset: u64,
+        length: u64,
+        mode: ZeroMode,
+        flags: WriteFlags,
+    ) -> Result<()> {
+        self.check("write zeroes", offset, length)?;
+        let end = offset + length;
+        let head_end = offset.next_multiple_of(BLOCK).min(end);
+        let tail_start = (end / BLOCK * BLOCK).max(head_end);
+        if mode == ZeroMode::KeepAllocated || head_end > offset || tail_start < end {
+            self.admit("write zeroes").await?;
+        }
+        if head_end > offset {
+            self.write_part(offset, &self.engine.zeroes((head_end - offset) as usize)).await?;
+        }
+        match mode {
+            ZeroMode::MayUnmap => self.make_hole("write zeroes", head_end, tail_start).await?,
+            ZeroMode::KeepAllocated => self.write_zero_blocks(head_end, tail_start).await?,
+        }
+        if end > tail_start {
+            self.write_part(tail_start, &self.engine.zeroes((end - tail_start) as usize)).await?;
+        }
+        self.settle("write zeroes", flags).await
+    }
+
+    pub(crate) async fn discard_range(&self, offset: u64, length: u64, flags: WriteFlags) -> Result<()> {
+        self.check("discard", offset, length)?;
+        let start = offset.next_multiple_of(BLOCK);
+        // The last block of a volume whose size is no multiple of a block is whole when all of it is meant.
+        let size_bytes = self.state.head.borrow().size_bytes;
+        let end = offset + length;
+        let end = if end == size_bytes { end.next_multiple_of(BLOCK) } else { end / BLOCK * BLOCK };
+        self.make_hole("discard", start, end).await?;
+        self.settle("discard", flags).await
+    }
+
+    /// Unmaps `[start, end)`, both multiples of a block. Takes no space but that of a record.
+    async fn make_hole(&self, operation: &'static str, start: u64, end: u64) -> Result<()> {
+        if start >= end {
+            return Ok(());
+        }
+        let blocks = start / BLOCK..end / BLOCK;
+        self.engine.log.room().await;
+        self.state.locks.wait_free(&blocks).await;
+        let record = Record::Zero {
+            volume: self.state.number,
+            first_block: blocks.start,
+            blocks: blocks.end - blocks.start,
+        };
+        let appended = self.engine.log.append_record(record);
+        self.engine.note_append();
+        appended.await.map_err(|error| log_error(operation, error))
+    }
+
+    /// Writes zeroes as data.
+    async fn write_zero_blocks(&self, start: u64, end: u64) -> Result<()> {
+        let mut at = start;
+        while at < end {
+            let bytes = (end - at).min(ZERO_BYTES as u64);
+            self.admit("write zeroes").await?;
+            self.write_blocks(at / BLOCK, &self.engine.zeroes(bytes as usize)).await?;
+            at += bytes;
+        }
+        Ok(())
+    }
+}
