@@ -216,8 +216,14 @@ impl Tools<'_> {
 
     fn nbdsh(&self) -> Result<()> {
         let uri = self.volume("scripted")?;
-        let script = include_str!("clients.py");
-        self.run("nbdsh", &["--base-allocation", "--uri", &uri, "--command", script]).map(drop)
+        let script = self.scratch.join("clients.py");
+        fs::write(&script, include_str!("clients.py"))?;
+        let command = format!("exec(open({:?}).read())", script.display().to_string());
+        let mut nbdsh = Command::new("nbdsh");
+        nbdsh.args(["--base-allocation", "--uri", &uri, "--command", &command]);
+        // The distribution's Python has the module; another one may come first in the path.
+        let path = std::env::var("PATH").unwrap_or_default();
+        command::run(nbdsh.env("PATH", format!("/usr/bin:{path}"))).map(drop)
     }
 
     fn fio(&self) -> Result<()> {
