@@ -44,7 +44,7 @@ pub struct Engine {
     pub(crate) volumes: Rc<Volumes>,
     pub(crate) cache: Rc<NodeCache>,
     pub(crate) nodes: EngineNodeStore,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Cell<Limits>,
     pub(crate) space: Space,
     pub(crate) durable: RefCell<Durable>,
     pub(crate) birth: Cell<SnapshotCounter>,
@@ -129,6 +129,13 @@ impl Engine {
     /// The pool on this core.
     pub fn pool(&self) -> &Rc<Pool> {
         &self.store.pool
+    }
+
+    /// Changes what it may take, because the node has more or fewer engines now.
+    pub fn set_limits(&self, limits: Limits) {
+        self.cache.set_budget(limits.node_cache_bytes);
+        self.limits.set(limits);
+        self.wake.raise();
     }
 
     /// Its volumes, by name.

@@ -31,7 +31,7 @@ impl Engine {
     async fn maintain_once(&self) -> Result<(), EngineError> {
         self.space.update(self);
         if self.tail_bytes() >= self.space.tail_bytes_max()
-            || self.volumes.overlay_bytes() >= self.limits.overlay_bytes
+            || self.volumes.overlay_bytes() >= self.limits.get().overlay_bytes
         {
             self.checkpoint().await?;
         }

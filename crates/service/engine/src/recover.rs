@@ -84,7 +84,7 @@ impl Engine {
             store,
             log,
             volumes,
-            limits,
+            limits: Cell::new(limits),
             space,
             durable: RefCell::new(durable),
             birth: Cell::default(),
