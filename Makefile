@@ -1,0 +1,33 @@
+# Each target does all of its own set-up. ARGS reaches the command behind it: make bench ARGS="--quick"
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+# Outside the checkout, so that every checkout shares it.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/quarry-target/shared
+
+.PHONY: help demo run test bench lint setup
+
+help:
+	@echo "make demo    the main job from end to end: pool, volume, export, copy, kill -9, proof"
+	@echo "make run     a node in the foreground"
+	@echo "make test    every test"
+	@echo "make bench   quarryd beside other NBD servers"
+	@echo "make lint    format, clippy, dependency arrows, house rules"
+	@echo "make setup   the Debian packages that the others need"
+
+setup:
+	@scripts/setup.sh
+
+demo: setup
+	@cargo xtask demo $(ARGS)
+
+run: setup
+	@cargo xtask run $(ARGS)
+
+test: setup
+	@scripts/test.sh $(ARGS)
+
+bench: setup
+	@cargo xtask bench $(ARGS)
+
+lint: setup
+	@scripts/lint.sh

@@ -1,0 +1,87 @@
+//! Each test is one scenario, short. `QUARRY_PROFILE=release` tries the release build; `QUARRY_BIN_DIR` names binaries
+//! that are built already.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::fs::File;
+
+use rustix::fs::{FlockOperation, flock};
+use xtask::scenario::{clients, crash, demo, filesystems, pull_device, sim};
+use xtask::workspace::{self, Profile};
+
+/// Waits for our turn, which ends when the file is closed.
+fn turn() -> File {
+    let folder = workspace::target_dir();
+    std::fs::create_dir_all(&folder).expect("the target folder can be made");
+    let file = File::create(folder.join("e2e.lock")).expect("a lock file in it too");
+    flock(&file, FlockOperation::LockExclusive).expect("the lock comes");
+    file
+}
+
+fn profile() -> Profile {
+    Profile::from_env(Profile::Dev)
+}
+
+fn crash_options(copies: crash::Copies, durability: &str) -> crash::Options {
+    crash::Options {
+        rounds: 6,
+        copies,
+        seed: None,
+        durability: durability.to_owned(),
+        volume_mib: 192,
+        device_mib: 512,
+        victim: crash::Victim::Quarryd,
+        profile: profile(),
+        keep: false,
+    }
+}
+
+#[test]
+fn kill_nine_loses_no_acknowledged_write_with_one_copy() {
+    let _turn = turn();
+    crash::run(&crash_options(crash::Copies::One, "flush")).expect("crash");
+}
+
+#[test]
+fn kill_nine_loses_no_acknowledged_write_with_two_copies() {
+    let _turn = turn();
+    crash::run(&crash_options(crash::Copies::Two, "flush")).expect("crash");
+}
+
+#[test]
+fn kill_nine_loses_no_acknowledged_write_of_a_durable_volume() {
+    let _turn = turn();
+    let options = crash::Options { rounds: 3, ..crash_options(crash::Copies::Two, "always") };
+    crash::run(&options).expect("crash");
+}
+
+#[test]
+fn a_failing_device_of_a_two_copy_pool_goes_unnoticed() {
+    let _turn = turn();
+    let options =
+        pull_device::Options { seconds: 2, device_mib: 512, volume_mib: 128, seed: 1, profile: profile() };
+    pull_device::run(&options).expect("pull-device");
+}
+
+#[test]
+fn ext4_and_xfs_live_on_a_volume() {
+    let _turn = turn();
+    filesystems::run(&filesystems::Options { files_mib: 60, profile: profile() }).expect("filesystems");
+}
+
+#[test]
+fn the_clients_that_people_have_work() {
+    let _turn = turn();
+    clients::run(&clients::Options { profile: profile() }).expect("clients");
+}
+
+#[test]
+fn the_demo_runs() {
+    let _turn = turn();
+    demo::run(&demo::Options { profile: profile() }).expect("demo");
+}
+
+#[test]
+fn the_simulator_finds_nothing_in_300_seeds() {
+    let _turn = turn();
+    sim::run(&sim::Options { seeds: 300, start: 0, jobs: 2, seed: None, profile: profile() }).expect("sim");
+}
