@@ -1,2 +1,41 @@
-//! 
-fn main() {}
+//! `quarry`, the command line of a node.
+//!
+//! What it is: each command is one call of the REST API, its answer as a table or as JSON. What it is not: it
+//! holds no state and knows nothing that the node does not tell it.
+//!
+//! Invariants:
+//! - Stdout carries the answer and nothing else; what went wrong goes to stderr.
+//! - The exit code says what kind of thing went wrong, see [`failure::Exit`]; a reader that goes away early
+//!   (`quarry volume list | head -1`) is no failure.
+
+mod arguments;
+mod commands;
+mod failure;
+mod output;
+mod tables;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::Arguments;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mut output = Output::new(arguments.output);
+    match run(arguments, &mut output) {
+        Ok(()) => Exit::Success.into(),
+        Err(failure) => {
+            output::report(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(arguments: Arguments, output: &mut Output) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::local("cannot start", &error))?;
+    runtime.block_on(commands::run(arguments, output))
+}

@@ -1,0 +1,267 @@
+//! Answers of the API for people.
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use quarry_api_types::{Cause, Device, DeviceState, Export, Health, Pool, Status, Volume};
+use quarry_types::ByteSize;
+
+use crate::output::printable;
+
+/// A cell: text to the left, numbers to the right.
+enum Value {
+    Text(String),
+    Number(String),
+}
+
+fn text(value: impl ToString) -> Value {
+    Value::Text(printable(&value.to_string()))
+}
+
+fn number(value: impl ToString) -> Value {
+    Value::Number(value.to_string())
+}
+
+fn size(bytes: u64) -> Value {
+    number(ByteSize(bytes))
+}
+
+fn optional(value: Option<impl ToString>) -> Value {
+    text(value.map_or_else(|| "-".to_owned(), |value| value.to_string()))
+}
+
+fn cell(value: Value) -> Cell {
+    match value {
+        Value::Text(text) => Cell::new(text),
+        Value::Number(text) => Cell::new(text).set_alignment(CellAlignment::Right),
+    }
+}
+
+/// Rows under headings, two spaces apart, without borders. One row stays one line, however wide, so that `grep`
+/// and `awk` work. `headings` of numbers begin with `>`.
+fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<Value>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if !headings.is_empty() {
+        table.set_header(headings.iter().map(|heading| match heading.strip_prefix('>') {
+            Some(heading) => cell(number(heading)),
+            None => cell(text(heading)),
+        }));
+    }
+    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(cell).collect::<Vec<_>>()));
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// The properties of one thing, a line each.
+fn properties(rows: Vec<(&str, Value)>) -> String {
+    let as_text = |value| match value {
+        Value::Number(text) | Value::Text(text) => Value::Text(text),
+    };
+    table(&[], rows.into_iter().map(|(name, value)| vec![text(format!("{name}:")), as_text(value)]))
+}
+
+fn health(health: &Health) -> Value {
+    let causes: Vec<_> = health.causes.iter().map(|cause| cause.message.as_str()).collect();
+    match causes.is_empty() {
+        true => text(health.level),
+        false => text(format!("{}: {}", health.level, causes.join("; "))),
+    }
+}
+
+pub fn devices(devices: &[Device]) -> String {
+    let belongs_to = |device: &Device| match device.state {
+        DeviceState::InPool => optional(device.pool.as_ref()),
+        DeviceState::Free => optional(None::<&str>),
+        DeviceState::Foreign => optional(device.found.as_ref()),
+    };
+    let row = |device: &Device| {
+        vec![
+            text(&device.path),
+            text(device.kind),
+            text(device.class),
+            size(device.size_bytes),
+            number(device.sector_bytes),
+            text(device.state),
+            belongs_to(device),
+            health(&device.health),
+        ]
+    };
+    let headings = ["PATH", "KIND", "CLASS", ">SIZE", ">SECTOR", "STATE", "POOL OR CONTENT", "HEALTH"];
+    table(&headings, devices.iter().map(row))
+}
+
+pub fn pools(pools: &[Pool]) -> String {
+    let row = |pool: &Pool| {
+        vec![
+            text(&pool.name),
+            text(pool.state),
+            number(pool.copies),
+            number(pool.devices.len()),
+            size(pool.capacity.total_bytes),
+            size(pool.capacity.used_bytes),
+            size(pool.capacity.available_bytes),
+            number(pool.volumes),
+        ]
+    };
+    let headings = ["NAME", "STATE", ">COPIES", ">DEVICES", ">TOTAL", ">USED", ">AVAILABLE", ">VOLUMES"];
+    table(&headings, pools.iter().map(row))
+}
+
+pub fn pool(pool: &Pool) -> String {
+    let capacity = &pool.capacity;
+    let mut rows = vec![("Name", text(&pool.name)), ("Id", text(pool.id)), ("State", text(pool.state))];
+    rows.extend(pool.reasons.iter().map(|reason| ("Reason", text(reason))));
+    rows.extend([
+        ("Copies", number(pool.copies)),
+        ("Total", size(capacity.total_bytes)),
+        ("Used", size(capacity.used_bytes)),
+        ("Free", size(capacity.free_bytes)),
+        ("Reserved", size(capacity.reserved_bytes)),
+        ("Available", text(format!("{} of volume data", ByteSize(capacity.available_bytes)))),
+        ("Segments", text(format!("{} each", ByteSize(pool.segment_bytes)))),
+        ("Logs", number(pool.logs)),
+        ("Volumes", number(pool.volumes)),
+        ("Created", text(pool.created)),
+    ]);
+    let members = pool.devices.iter().map(|device| {
+        vec![
+            text(&device.path),
+            text(device.state),
+            text(device.kind),
+            text(device.class),
+            size(device.size_bytes),
+            size(device.used_bytes),
+            text(device.id),
+        ]
+    });
+    let headings = ["DEVICE", "STATE", "KIND", "CLASS", ">SIZE", ">USED", "ID"];
+    format!("{}\n{}", properties(rows), table(&headings, members))
+}
+
+pub fn volumes(volumes: &[Volume]) -> String {
+    let row = |volume: &Volume| {
+        vec![
+            text(&volume.name),
+            text(&volume.pool),
+            size(volume.size_bytes),
+            size(volume.used_bytes),
+            text(volume.durability),
+            number(volume.core),
+            text(yes_or_no(volume.exported)),
+        ]
+    };
+    let headings = ["NAME", "POOL", ">SIZE", ">USED", "DURABILITY", ">CORE", "EXPORTED"];
+    table(&headings, volumes.iter().map(row))
+}
+
+pub fn volume(volume: &Volume) -> String {
+    properties(vec![
+        ("Name", text(&volume.name)),
+        ("Id", text(volume.id)),
+        ("Pool", text(&volume.pool)),
+        ("Size", text(format!("{} ({} bytes)", ByteSize(volume.size_bytes), volume.size_bytes))),
+        ("Used", size(volume.used_bytes)),
+        ("Durability", text(volume.durability)),
+        ("Block size", size(u64::from(volume.block_bytes))),
+        ("Core", number(volume.core)),
+        ("Exported", text(yes_or_no(volume.exported))),
+    ])
+}
+
+fn yes_or_no(answer: bool) -> &'static str {
+    if answer { "yes" } else { "no" }
+}
+
+pub fn exports(exports: &[Export]) -> String {
+    let row = |export: &Export| {
+        vec![
+            text(&export.volume),
+            text(export.protocol),
+            text(export.state),
+            number(export.sessions),
+            text(export.id),
+            optional((!export.uris.is_empty()).then(|| export.uris.join(" "))),
+        ]
+    };
+    table(&["VOLUME", "PROTOCOL", "STATE", ">SESSIONS", "ID", "URI"], exports.iter().map(row))
+}
+
+pub fn status(status: &Status) -> String {
+    let (memory, pools, volumes) = (&status.memory, &status.pools, &status.volumes);
+    let mut rows = vec![("Health", text(status.health.level))];
+    rows.extend(status.health.causes.iter().map(|cause| ("Cause", text(in_words(cause)))));
+    rows.extend([
+        ("Node", text(status.node_id)),
+        ("Version", text(&status.version)),
+        ("Up", text(duration(status.uptime_s))),
+        ("Cores", number(status.cores)),
+        ("Memory", text(part(memory.used_bytes, memory.budget_bytes))),
+        (
+            "Pools",
+            text(format!(
+                "{} online, {} degraded, {} offline; {} used",
+                pools.online,
+                pools.degraded,
+                pools.offline,
+                part(pools.used_bytes, pools.total_bytes)
+            )),
+        ),
+        (
+            "Volumes",
+            text(format!("{}; {} mapped", volumes.count, part(volumes.used_bytes, volumes.size_bytes))),
+        ),
+        ("Exports", number(status.exports)),
+    ]);
+    let listeners = status
+        .listeners
+        .iter()
+        .map(|listener| vec![text(listener.protocol), text(&listener.address), number(listener.connections)]);
+    format!("{}\n{}", properties(rows), table(&["PROTOCOL", "ADDRESS", ">CONNECTIONS"], listeners))
+}
+
+fn in_words(cause: &Cause) -> String {
+    format!("{}: {} {}", cause.level, cause.message, cause.next_step)
+}
+
+fn part(used: u64, whole: u64) -> String {
+    format!("{} of {}", ByteSize(used), ByteSize(whole))
+}
+
+/// The two largest units: nobody plans with the seconds of a week.
+fn duration(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_to_the_right_and_no_line_ends_in_blanks() {
+        let rows = [("a", 1u64 << 30), ("longer", 1536 << 20)];
+        let rows = rows.map(|(name, bytes)| vec![text(name), size(bytes), text("")]);
+        let expected = "NAME       SIZE  NOTE\na         1 GiB\nlonger  1.5 GiB\n";
+        assert_eq!(table(&["NAME", ">SIZE", "NOTE"], rows), expected);
+        assert_eq!(table(&["NAME", ">SIZE"], []), "NAME  SIZE\n");
+    }
+
+    #[test]
+    fn a_foreign_label_cannot_break_the_table() {
+        let row = vec![text("a\n\u{1b}[31mb"), text("c")];
+        assert_eq!(table(&["X", "Y"], [row]), "X               Y\na\\n\\u{1b}[31mb  c\n");
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        for (seconds, text) in [(59, "59 s"), (61, "1 min 1 s"), (7_260, "2 h 1 min"), (93_784, "1 d 2 h")] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The built binary against the real API server, with a node in memory behind it.
+#![allow(clippy::disallowed_types, reason = "a test of a process needs real sockets")]
+
+#[path = "../../../crates/control/api/tests/memory_node/mod.rs"]
+mod memory_node;
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use memory_node::{Fault, MemoryNode};
+use quarry_api_types::{Cause, Export, Health, HealthLevel, Pool, Volume};
+use quarry_node_api::{ErrorKind, NodeError};
+use tokio::runtime::Runtime;
+
+struct Node {
+    memory: Arc<MemoryNode>,
+    address: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Node {
+    fn start() -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let (memory, address) = (Arc::new(MemoryNode::default()), listener.local_addr().unwrap());
+        runtime.spawn(quarry_api::serve(listener, memory.clone(), std::future::pending()));
+        Self { memory, address, _runtime: runtime }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        quarry(&format!("http://{}", self.address), line)
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// Runs what must succeed and gives its stdout.
+    fn ok(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
+        assert_eq!(stderr(&output), "", "{line}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs what must fail with `exit` and gives its stderr.
+    fn fails(&self, line: &str, exit: i32) -> String {
+        let output = self.run(line);
+        assert_eq!(output.status.code(), Some(exit), "{line}: {}", stderr(&output));
+        assert!(output.stdout.is_empty(), "{line}");
+        stderr(&output)
+    }
+}
+
+fn quarry(endpoint: &str, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quarry"));
+    command.args(line.split_whitespace()).env("QUARRY_ENDPOINT", endpoint).stdin(Stdio::null());
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn the_main_job() {
+    let node = Node::start();
+    assert!(node.ok("device scan").contains("/dev/sdb  block  nvme   100 GiB    4096  free"));
+    node.ok("pool create fast --device /dev/sdb /dev/sdd --copies 2");
+    node.ok("volume create vm-17 --pool fast --size 20GiB --durability always");
+    assert_eq!(node.ok("export create vm-17 --protocol nbd"), "nbd://127.0.0.1:10809/vm-17\n");
+    node.ok("volume resize vm-17 --size 40G");
+    assert_eq!(
+        node.ok("volume list"),
+        "NAME   POOL    SIZE  USED  DURABILITY  CORE  EXPORTED\n\
+         vm-17  fast  40 GiB   0 B  always         1  yes\n"
+    );
+    assert!(node.ok("pool show fast").contains("State:      online\n"));
+    assert!(node.ok("status").contains("Volumes:  1; 0 B of 40 GiB mapped\n"));
+    assert!(node.ok("export list").contains("nbd://127.0.0.1:10809/vm-17"));
+    node.fails("volume delete vm-17", 4);
+    node.ok("export delete vm-17");
+    node.ok("volume delete vm-17");
+    node.ok("pool delete fast");
+    assert_eq!(node.ok("pool list").lines().count(), 1);
+}
+
+#[test]
+fn json_is_the_object_of_the_api() {
+    let node = Node::start();
+    let pool: Pool = serde_json::from_str(&node.ok("-o json pool create p --device /dev/sdb")).unwrap();
+    let pools: Vec<Pool> = serde_json::from_str(&node.ok("pool list -o json")).unwrap();
+    assert_eq!(pools, [pool]);
+    let volume: Volume =
+        serde_json::from_str(&node.ok("volume create v --pool p --size 4096 --output json")).unwrap();
+    assert_eq!(volume.size_bytes, 4096);
+    let export: Export = serde_json::from_str(&node.ok("-o json export create v --protocol nbd")).unwrap();
+    assert_eq!(export.uris.len(), 2);
+    assert_eq!(node.ok(&format!("-o json export delete {}", export.id)), "");
+    assert_eq!(node.ok("-o json export list"), "[]\n");
+}
+
+#[test]
+fn every_kind_of_error_has_its_exit_code_and_says_what_to_do() {
+    let node = Node::start();
+    for (kind, exit) in [
+        (ErrorKind::Invalid, 2),
+        (ErrorKind::NotFound, 3),
+        (ErrorKind::Conflict, 4),
+        (ErrorKind::InUse, 4),
+        (ErrorKind::NoSpace, 6),
+        (ErrorKind::Unavailable, 5),
+        (ErrorKind::Unsupported, 1),
+        (ErrorKind::Internal, 1),
+    ] {
+        let error = NodeError::new(kind, "volume 'v'").with_cause("the cause").with_next_step("the step");
+        node.memory.inject(Fault::Error(error));
+        assert_eq!(
+            node.fails("volume show v", exit),
+            "error: volume 'v'\ncause: the cause\nnext:  the step\n",
+            "{kind:?}"
+        );
+    }
+}
+
+#[test]
+fn the_nodes_own_refusals_arrive() {
+    let node = Node::start();
+    let refused = node.fails("pool create p --device /dev/sdc", 4);
+    assert!(refused.contains("holds an ext4 file system") && refused.contains("--force"), "{refused}");
+    node.ok("pool create p --device /dev/sdc --force");
+    assert!(node.fails("pool create q --device /dev/sdb --copies 2", 2).contains("2 distinct devices"));
+    assert!(node.fails("volume create v --pool nope --size 1G", 3).contains("pool 'nope' does not exist"));
+    node.ok("volume create v --pool p --size 1G");
+    assert!(node.fails("pool delete p", 4).contains("1 volume(s)"));
+    assert!(node.fails("volume resize v --size 1M", 1).contains("cannot shrink"));
+    assert!(node.fails("volume resize v --size 1000", 2).contains("not a multiple of 512"));
+    assert!(node.fails("export delete v", 3).contains("export 'v' does not exist"));
+}
+
+#[test]
+fn wrong_usage_is_2_and_help_tells_the_codes() {
+    let node = Node::start();
+    node.fails("volume create", 2);
+    node.fails("volume create v --pool p --size huge", 2);
+    node.fails("--endpoint ftp://n status", 2);
+    let help = node.ok("--help");
+    assert!(
+        help.contains("Examples:") && help.contains("5  unavailable") && help.contains("QUARRY_ENDPOINT")
+    );
+    for command in ["device", "pool", "volume", "export", "status"] {
+        assert!(node.ok(&format!("{command} --help")).contains("Usage: quarry"));
+    }
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_named_with_the_way_to_start_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let output = quarry(&endpoint, "status").output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let text = stderr(&output);
+    assert!(text.starts_with(&format!("error: cannot reach a node at {endpoint}\ncause: ")), "{text}");
+    assert!(text.contains("refused") && text.contains("quarryd --data-dir DIR"), "{text}");
+    // The option wins over the environment.
+    let node = Node::start();
+    node.ok(&format!("--endpoint http://{} status", node.address));
+    node.fails(&format!("--endpoint {endpoint} status"), 5);
+}
+
+#[test]
+fn device_paths_are_made_absolute_and_links_are_kept() {
+    let node = Node::start();
+    let directory = env!("CARGO_TARGET_TMPDIR");
+    let mut command = node.command("-o json pool create p --device disk.img ./b --device /dev/disk/by-id/x");
+    let output = command.current_dir(directory).output().unwrap();
+    let pool: Pool = serde_json::from_slice(&output.stdout).unwrap();
+    let paths: Vec<_> = pool.devices.iter().map(|device| device.path.as_str()).collect();
+    assert_eq!(paths, [&format!("{directory}/disk.img"), &format!("{directory}/b"), "/dev/disk/by-id/x"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let node = Node::start();
+    for line in ["device list", "-o json device list", "status", "--help"] {
+        let mut child = node.command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""), "{line}");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    let node = Node::start();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = node.command("device list").stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    let output = output.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot write to standard output"), "{}", stderr(&output));
+}
+
+#[test]
+fn health_is_shown_with_its_causes() {
+    let node = Node::start();
+    let cause = Cause {
+        level: HealthLevel::Critical,
+        message: "Pool 'p' is offline.".into(),
+        next_step: "Bring back /dev/sdb.".into(),
+    };
+    node.memory.set_health(Health::from_causes(vec![cause]));
+    let status = node.ok("status");
+    assert!(status.starts_with("Health:   critical\n"), "{status}");
+    assert!(status.contains("critical: Pool 'p' is offline. Bring back /dev/sdb."), "{status}");
+}
