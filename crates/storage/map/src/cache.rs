@@ -8,7 +8,7 @@
 
 mod load;
 mod queue;
-#[cfg(any())]
+#[cfg(test)]
 mod tests;
 
 use std::cell::{Cell, Ref, RefCell};
