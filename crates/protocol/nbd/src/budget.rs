@@ -71,6 +71,15 @@ impl Budget {
     }
 }
 
+/// Why a session gets no more memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Shortage {
+    /// It holds as much as one session may.
+    Session,
+    /// The others have left too little.
+    Core,
+}
+
 /// One session's part of the budget. Dropping it gives everything back.
 pub(crate) struct Share {
     budget: Budget,
@@ -80,21 +89,23 @@ pub(crate) struct Share {
 
 impl Share {
     /// Takes `bytes`, if the session may hold them now.
-    pub(crate) fn try_take(&self, bytes: u64) -> bool {
+    pub(crate) fn try_take(&self, bytes: u64) -> Result<(), Shortage> {
         if bytes == 0 {
-            return true;
+            return Ok(());
         }
         let (budget, held) = (&self.budget.0, self.member.held_bytes.get());
         let (used, wanted) = (budget.used_bytes.get(), held + bytes);
+        if wanted > SESSION_BYTES_MAX {
+            return Err(Shortage::Session);
+        }
         let free = budget.limit_bytes.saturating_sub(used);
-        let fair = wanted <= free.min(SESSION_BYTES_MAX) || wanted <= SESSION_BYTES_GUARANTEED;
         // When nobody holds anything, no wait would make more room.
-        if !fair && used > 0 {
-            return false;
+        if wanted > free.max(SESSION_BYTES_GUARANTEED) && used > 0 {
+            return Err(Shortage::Core);
         }
         self.member.held_bytes.set(wanted);
         budget.used_bytes.set(used + bytes);
-        true
+        Ok(())
     }
 
     /// Gives `bytes` back.

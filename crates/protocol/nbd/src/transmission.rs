@@ -14,7 +14,7 @@ use quarry_env::{Completion, Env, Stream, View};
 use quarry_target::{Counters, Session, Stopped};
 use quarry_volume::{Volume, VolumeError};
 
-use crate::budget::Share;
+use crate::budget::{Share, Shortage};
 use crate::in_flight::{Admitted, InFlight, Outcome, Work};
 use crate::limits::{PAYLOAD_BYTES_DIRECT, REQUESTS_MAX, STALL_CHECK_TIME, STOP_TIME_MAX};
 use crate::perform;
@@ -149,10 +149,14 @@ impl<'v> Transmission<'v> {
             answer(outbox, counters, &request, result, fast(&request.header));
         });
         for _ in 0..ROUNDS_MAX {
+            self.poll_sending(context);
             let halt = self.parse();
-            self.poll_send(context);
+            let freed = self.send(context);
             if self.ended.is_some() {
                 return self.poll_ended();
+            }
+            if freed && !matches!(halt, Halt::Needs(_)) {
+                continue;
             }
             match self.poll_input(halt, context) {
                 Poll::Ready(Ok(())) => {}
@@ -207,7 +211,10 @@ impl<'v> Transmission<'v> {
             return Poll::Pending;
         }
         self.stall_check = None;
-        self.share.cut_off_stalled(self.env.clock.now());
+        // A session whose own client takes nothing has no claim on the memory of others.
+        if self.sending.is_none() {
+            self.share.cut_off_stalled(self.env.clock.now());
+        }
         Poll::Ready(())
     }
 
@@ -278,8 +285,10 @@ impl<'v> Transmission<'v> {
             // A small payload keeps the whole receive from being used again; charge for a part of that.
             _ => payload.max(self.receiver.pinned_bytes() / 8) as u64,
         };
-        if !self.share.try_take(held_bytes) {
-            return Ok(Some(Halt::NoMemory));
+        match self.share.try_take(held_bytes) {
+            Ok(()) => {}
+            Err(Shortage::Session) => return Ok(Some(Halt::Full)),
+            Err(Shortage::Core) => return Ok(Some(Halt::NoMemory)),
         }
         self.receiver.advance(header_bytes);
         self.requests += 1;
@@ -361,27 +370,34 @@ impl<'v> Transmission<'v> {
         }
     }
 
-    /// Ends the send under way, if it is done, and begins the next.
-    fn poll_send(&mut self, context: &mut Context<'_>) {
-        loop {
-            if let Some(sending) = &mut self.sending {
-                let Poll::Ready(result) = Pin::new(&mut sending.completion).poll(context) else { return };
-                let Sending { requests, held_bytes, .. } = self.sending.take().expect("just polled");
-                self.share.send_ended();
-                self.forget(requests, held_bytes);
-                if let Err(error) = result {
-                    self.deaf = true;
-                    self.ended.get_or_insert(Ended::Io(error));
-                }
-            }
-            let Some(Batch { views, requests, held_bytes }) = self.outbox.take() else { return };
+    /// Ends the send under way, if it is done; whether it is.
+    fn poll_sending(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(sending) = &mut self.sending else { return false };
+        let Poll::Ready(result) = Pin::new(&mut sending.completion).poll(context) else { return false };
+        let Sending { requests, held_bytes, .. } = self.sending.take().expect("just polled");
+        self.share.send_ended();
+        self.forget(requests, held_bytes);
+        if let Err(error) = result {
+            self.deaf = true;
+            self.ended.get_or_insert(Ended::Io(error));
+        }
+        true
+    }
+
+    /// Sends what is done, one batch at a time; whether a batch is through already.
+    fn send(&mut self, context: &mut Context<'_>) -> bool {
+        let mut through = false;
+        while self.sending.is_none() {
+            let Some(Batch { views, requests, held_bytes }) = self.outbox.take() else { break };
             if self.deaf {
                 self.forget(requests, held_bytes);
                 continue;
             }
             self.share.send_began();
             self.sending = Some(Sending { completion: self.stream.send(views), requests, held_bytes });
+            through |= self.poll_sending(context);
         }
+        through
     }
 
     fn forget(&mut self, requests: usize, held_bytes: u64) {

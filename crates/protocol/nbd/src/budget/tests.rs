@@ -33,7 +33,7 @@ fn join(budget: &Budget) -> (Rc<Recorder>, Share) {
 
 /// Takes MiB after MiB as long as it may; returns how many.
 fn grab(share: &Share) -> u64 {
-    (0..1000).take_while(|_| share.try_take(MIB)).count() as u64
+    (0..1000).take_while(|_| share.try_take(MIB).is_ok()).count() as u64
 }
 
 #[test]
@@ -51,6 +51,7 @@ fn a_session_alone_is_bounded_by_its_own_limit() {
     let budget = Budget::new(1000 * MIB);
     let (_, share) = join(&budget);
     assert_eq!(grab(&share) * MIB, SESSION_BYTES_MAX);
+    assert_eq!(share.try_take(1), Err(Shortage::Session));
     share.give_back(MIB);
     assert_eq!(grab(&share), 1);
 }
@@ -59,10 +60,10 @@ fn a_session_alone_is_bounded_by_its_own_limit() {
 fn a_little_is_always_granted_and_all_comes_back() {
     let budget = Budget::new(MIB);
     let (_, hog) = join(&budget);
-    assert!(hog.try_take(32 * MIB), "the first one may exceed a small budget");
+    hog.try_take(32 * MIB).expect("the first one may exceed a small budget");
     let (_, share) = join(&budget);
-    assert!(!share.try_take(MIB));
-    assert!(share.try_take(SESSION_BYTES_GUARANTEED));
+    assert_eq!(share.try_take(MIB), Err(Shortage::Core));
+    assert_eq!(share.try_take(SESSION_BYTES_GUARANTEED), Ok(()));
     drop(hog);
     share.give_back(SESSION_BYTES_GUARANTEED);
     drop(share);
@@ -74,7 +75,7 @@ fn a_little_is_always_granted_and_all_comes_back() {
 fn waiters_are_woken_once_each() {
     let budget = Budget::new(MIB);
     let (_, share) = join(&budget);
-    assert!(share.try_take(MIB));
+    assert_eq!(share.try_take(MIB), Ok(()));
     share.wait(noop_waker_ref());
     share.wait(noop_waker_ref());
     assert_eq!(budget.0.waiters.borrow().len(), 1);
@@ -88,7 +89,7 @@ fn only_clients_that_take_nothing_are_cut_off() {
     let ((dead, dead_share), (slow, slow_share), (idle, _idle_share)) =
         (join(&budget), join(&budget), join(&budget));
     for share in [&dead_share, &slow_share] {
-        assert!(share.try_take(1000));
+        assert_eq!(share.try_take(1000), Ok(()));
         share.send_began();
     }
     dead_share.cut_off_stalled(Duration::ZERO);
