@@ -25,6 +25,9 @@ use crate::wait_policy::WaitPolicy;
 /// Most tasks that run before the kernel is looked at again.
 const TASKS_PER_TURN: usize = 512;
 
+/// The longest sleep; behind it the core looks at its timers and sleeps on.
+const LONG_SLEEP: Duration = Duration::from_secs(3600);
+
 /// Everything that one core owns.
 pub(crate) struct Driver {
     env: Env,
@@ -107,11 +110,16 @@ impl Driver {
         if self.executor.has_ready() || self.shared.has_jobs() {
             return Wait::No;
         }
-        let timeout = self.timers.next().map(|deadline| deadline.saturating_sub(monotonic()));
+        let until = |deadline: Duration| deadline.saturating_sub(monotonic()).min(LONG_SLEEP);
+        let timeout = self.timers.next().map(until);
         let batch = self.policy.as_ref().and_then(|policy| policy.decide(self.ring.prompt_in_flight()));
-        let fits =
-            |wait_us: u32| timeout.is_none_or(|timeout| timeout > Duration::from_micros(wait_us.into()));
-        Wait::Until { timeout, batch: batch.filter(|batch| fits(batch.wait_us)) }
+        match batch {
+            Some(batch) if timeout.is_none_or(|timeout| timeout > batch.wait()) => {
+                // Without any time-out, the kernel would return empty-handed at the end of the batch's time.
+                Wait::Until { timeout: timeout.or(Some(LONG_SLEEP)), batch: Some(batch) }
+            }
+            _ => Wait::Until { timeout, batch: None },
+        }
     }
 }
 

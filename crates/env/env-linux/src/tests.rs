@@ -8,6 +8,7 @@ use quarry_env::{Disk, Env, OpenMode, View};
 
 use crate::{CoreConfig, run_on_this_thread};
 
+mod blocks;
 mod cores;
 mod disks;
 mod locks;

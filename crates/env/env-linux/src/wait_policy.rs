@@ -1,11 +1,20 @@
 //! When to let completions gather before waking up: many small requests become cheaper by half when they are handled
 //! in batches, but a lone request, or large ones, would only become slower.
 
+use std::time::Duration;
+
 /// Wait until `completions` have arrived; after `wait_us` one is enough.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Batch {
     pub completions: u32,
     pub wait_us: u32,
+}
+
+impl Batch {
+    /// [`Self::wait_us`] as a duration.
+    pub(crate) fn wait(self) -> Duration {
+        Duration::from_micros(self.wait_us.into())
+    }
 }
 
 /// Fewer disk operations in flight than this never wait for each other.
