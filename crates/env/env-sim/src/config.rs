@@ -15,7 +15,7 @@ pub struct Config {
     pub timer_lateness: Range<Duration>,
     /// When the in-flight I/O of a killed process ends, counted from its death.
     pub late_landing: Range<Duration>,
-    /// How long an exclusive open waits for a lock whose holder lives and keeps it.
+    /// How long an exclusive open waits for the lock; longer than `late_landing`, so that a successor gets it.
     pub lock_wait: Duration,
     /// Chance that reading the wall clock finds that somebody has set it.
     pub wall_jump: f64,

@@ -236,19 +236,15 @@ impl World {
         shared.trace.line(shared.now(), || format!("p{id} is killed"));
         process.drop_tasks();
         drop(shared.orphan_operations(id));
-        let mut unlocked = Vec::new();
-        {
-            let mut disks = shared.disks.borrow_mut();
-            for disk in disks.ids() {
-                unlocked.extend(disks.get(disk).close_handle(id, true));
-            }
-        }
-        unlocked.into_iter().for_each(|waiter| waiter.complete(()));
+        shared.disks.borrow_mut().disks.iter_mut().for_each(|disk| disk.close_handle(id, true));
         shared.abandon_sockets(id);
     }
 
     /// The power fails: every process dies, and each disk keeps, loses or tears what no completed flush covers. The
     /// disks can be opened by new processes at once.
+    ///
+    /// # Panics
+    /// When a task calls it.
     pub fn power_fail(&self) -> Losses {
         let shared = &self.shared;
         shared.trace.line(shared.now(), || "the power fails");
@@ -267,7 +263,6 @@ impl World {
                     CrashModel { atomic_bytes: state.spec.atomic_bytes, sector_tear: state.spec.sector_tear };
                 losses += state.medium.power_fail(model, &shared.dice);
                 state.lock = None;
-                state.waiters.clear();
             }
         }
         drop(given_up);
@@ -334,7 +329,11 @@ impl World {
 }
 
 impl Drop for World {
+    /// Ends the processes. When a panic ends the world, what led to it goes to standard error.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.report());
+        }
         let processes = std::mem::take(&mut *self.shared.processes.borrow_mut());
         for process in &processes {
             process.drop_tasks();

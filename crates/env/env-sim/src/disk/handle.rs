@@ -14,10 +14,10 @@ use crate::process::ProcessState;
 use crate::shared::Shared;
 
 use super::operation::Request;
-use super::state::{DiskStatus, Locking, eio};
+use super::state::{DiskStatus, eio};
 
-/// How often an open looks again whether a living holder has let go of the lock.
-const LOCK_POLL: Duration = Duration::from_millis(20);
+/// How often a held lock is tried.
+const LOCK_POLL: Duration = Duration::from_millis(5);
 
 /// An open disk of one process.
 struct SimDisk {
@@ -80,8 +80,7 @@ impl Disk for SimDisk {
 impl Drop for SimDisk {
     fn drop(&mut self) {
         if self.locked && self.process.is_alive() {
-            let unlocked = self.shared.disks.borrow_mut().get(self.disk).close_handle(self.process.id, false);
-            unlocked.into_iter().for_each(|waiter| waiter.complete(()));
+            self.shared.disks.borrow_mut().get(self.disk).close_handle(self.process.id, false);
         }
     }
 }
@@ -100,10 +99,12 @@ impl SimDisks {
             OpenMode::Create { size_bytes } => self.shared.disks.borrow_mut().create(path, size_bytes)?,
             _ => self.shared.disks.borrow().find(path).ok_or(io::ErrorKind::NotFound)?,
         };
-        if self.shared.disks.borrow_mut().get(disk).status == DiskStatus::Failed {
-            return Err(eio());
-        }
         let locked = !matches!(mode, OpenMode::Probe);
+        match self.shared.disks.borrow_mut().get(disk) {
+            state if state.status == DiskStatus::Failed => return Err(eio()),
+            state if locked && state.spec.in_use.is_some() => return Err(io::ErrorKind::ResourceBusy.into()),
+            _ => {}
+        }
         if locked {
             self.lock(disk).await?;
         }
@@ -118,24 +119,16 @@ impl SimDisks {
         }))
     }
 
-    /// Waits as long as a dead holder's I/O is under way, and for a bounded time for a living holder.
+    /// Waits, for a bounded time, for a living holder to close the disk and for a dead one's I/O to end.
     async fn lock(&self, disk: DiskId) -> io::Result<()> {
         let deadline = self.shared.now() + nanos(self.shared.config.lock_wait);
-        loop {
-            let outcome = self.shared.disks.borrow_mut().get(disk).try_lock(self.process.id);
-            match outcome {
-                Locking::Held => return Ok(()),
-                Locking::Busy if self.shared.now() >= deadline => {
-                    return Err(io::ErrorKind::ResourceBusy.into());
-                }
-                Locking::Busy => self.shared.sleep(nanos(LOCK_POLL)).await,
-                Locking::Dying => {
-                    let (completer, released) = completion();
-                    self.shared.disks.borrow_mut().get(disk).waiters.push_back(completer);
-                    released.await;
-                }
+        while !self.shared.disks.borrow_mut().get(disk).try_lock(self.process.id) {
+            if self.shared.now() >= deadline {
+                return Err(io::ErrorKind::WouldBlock.into());
             }
+            self.shared.sleep(nanos(LOCK_POLL)).await;
         }
+        Ok(())
     }
 }
 

@@ -1,6 +1,5 @@
 //! One operation of a disk from the asking to the end. It owns its buffers and runs on when its process dies.
 
-use std::collections::VecDeque;
 use std::io;
 
 use quarry_env::{Buffer, Completer, View};
@@ -19,7 +18,7 @@ use super::state::{DiskState, DiskStatus, eio, enospc};
 const VIEWS_MAX: usize = 1024;
 
 /// Who asked for a read, with the memory for it.
-type Reader = (Buffer, Completer<(Buffer, io::Result<()>)>);
+pub(crate) type Reader = (Buffer, Completer<(Buffer, io::Result<()>)>);
 
 /// What is asked for, with the buffers and whom to tell. Nobody is told when the process has died.
 pub(crate) enum Request {
@@ -79,25 +78,19 @@ pub(crate) struct Operation {
 }
 
 /// Who has to be told what, once no part of the world is borrowed.
-pub(crate) struct Ended {
-    tell: Tell,
-    unlocked: VecDeque<Completer<()>>,
-}
-
-enum Tell {
+pub(crate) enum Ended {
     Nobody,
-    Reader(Buffer, Completer<(Buffer, io::Result<()>)>, io::Result<()>),
+    Reader(Reader, io::Result<()>),
     Asker(Completer<io::Result<()>>, io::Result<()>),
 }
 
 impl Ended {
     pub(crate) fn tell(self) {
-        match self.tell {
-            Tell::Nobody => {}
-            Tell::Reader(buffer, completer, result) => completer.complete((buffer, result)),
-            Tell::Asker(completer, result) => completer.complete(result),
+        match self {
+            Ended::Nobody => {}
+            Ended::Reader((buffer, completer), result) => completer.complete((buffer, result)),
+            Ended::Asker(completer, result) => completer.complete(result),
         }
-        self.unlocked.into_iter().for_each(|waiter| waiter.complete(()));
     }
 }
 
@@ -288,7 +281,9 @@ impl Shared {
         }
         let mut operation = state.operations.remove(key)?;
         let result = self.finish(disk, state, &mut operation);
-        let unlocked = if operation.locked { state.end_locked() } else { VecDeque::new() };
+        if operation.locked {
+            state.end_locked();
+        }
         let verb = operation.request.verb();
         self.trace.fold(&[
             16 + verb as u64,
@@ -301,7 +296,7 @@ impl Shared {
             let Operation { process, offset, course, .. } = operation;
             format!("p{process} {disk} {verb:?} {offset:#x} {course:?} ends {result:?}")
         });
-        Some(Ended { tell: operation.tell(result), unlocked })
+        Some(operation.end(result))
     }
 
     fn land_early(&self, disk: DiskId, key: Key, state: &mut DiskState) {
@@ -458,13 +453,13 @@ impl Operation {
         Ok(())
     }
 
-    fn tell(self, result: io::Result<()>) -> Tell {
+    fn end(self, result: io::Result<()>) -> Ended {
         match self.request {
-            Request::Read(Some((buffer, completer))) => Tell::Reader(buffer, completer, result),
+            Request::Read(Some(reader)) => Ended::Reader(reader, result),
             Request::Write(_, Some(asker)) | Request::Flush(Some(asker)) | Request::Discard(Some(asker)) => {
-                Tell::Asker(asker, result)
+                Ended::Asker(asker, result)
             }
-            _ => Tell::Nobody,
+            _ => Ended::Nobody,
         }
     }
 

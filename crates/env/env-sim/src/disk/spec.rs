@@ -79,7 +79,7 @@ pub struct DiskSpec {
     pub rotational: Option<bool>,
     /// File or block device.
     pub kind: DiskKind,
-    /// Why the disk must not be used, for [`quarry_env::Disks::scan`].
+    /// Who else uses the disk: [`quarry_env::Disks::scan`] says so, and an exclusive open is refused.
     pub in_use: Option<String>,
     /// Times.
     pub latency: Latency,

@@ -1,11 +1,10 @@
 //! The disks of a world: their content, their locks and what is under way on them. They outlive every process.
 
-use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use quarry_env::{Completer, DiskKind};
+use quarry_env::DiskKind;
 
 use crate::fault::{DiskId, FaultKind, Verb};
 use crate::slab::Slab;
@@ -40,17 +39,6 @@ pub(crate) struct Lock {
     in_flight: u32,
 }
 
-/// What came of asking for the lock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Locking {
-    /// It is held now, by one more handle of this process.
-    Held,
-    /// Its holder is gone, but not all of the holder's I/O.
-    Dying,
-    /// Another process holds it and lives.
-    Busy,
-}
-
 /// One disk.
 pub(crate) struct DiskState {
     pub(crate) path: PathBuf,
@@ -64,7 +52,6 @@ pub(crate) struct DiskState {
     pub(crate) operations: Slab<Operation>,
     pub(crate) scripts: Vec<Script>,
     pub(crate) lock: Option<Lock>,
-    pub(crate) waiters: VecDeque<Completer<()>>,
 }
 
 impl DiskState {
@@ -80,24 +67,16 @@ impl DiskState {
             operations: Slab::default(),
             scripts: Vec::new(),
             lock: None,
-            waiters: VecDeque::new(),
         }
     }
 
-    /// Takes the lock for one more handle of `process`, if it can be had.
-    pub(crate) fn try_lock(&mut self, process: u32) -> Locking {
-        match &mut self.lock {
-            None => {
-                self.lock = Some(Lock { process, handles: 1, in_flight: 0 });
-                Locking::Held
-            }
-            Some(lock) if lock.process == process => {
-                lock.handles += 1;
-                Locking::Held
-            }
-            Some(lock) if lock.handles == 0 => Locking::Dying,
-            Some(_) => Locking::Busy,
-        }
+    /// Takes the lock for one more handle of `process`. False while another process holds it, or has died and left
+    /// I/O behind.
+    pub(crate) fn try_lock(&mut self, process: u32) -> bool {
+        let lock = self.lock.get_or_insert(Lock { process, handles: 0, in_flight: 0 });
+        let ours = lock.process == process;
+        lock.handles += u32::from(ours);
+        ours
     }
 
     /// Counts an operation under the lock.
@@ -105,30 +84,25 @@ impl DiskState {
         self.lock.as_mut().expect("a handle that writes holds the lock").in_flight += 1;
     }
 
-    /// Ends an operation under the lock; whoever waits for the lock may have to be woken.
-    pub(crate) fn end_locked(&mut self) -> VecDeque<Completer<()>> {
+    /// Ends an operation under the lock.
+    pub(crate) fn end_locked(&mut self) {
         self.lock.as_mut().expect("an operation under the lock keeps it").in_flight -= 1;
-        self.release()
+        self.release();
     }
 
     /// Closes one handle of `process`, or with `all` every one of them.
-    pub(crate) fn close_handle(&mut self, process: u32, all: bool) -> VecDeque<Completer<()>> {
-        match &mut self.lock {
-            Some(lock) if lock.process == process => {
-                lock.handles = if all { 0 } else { lock.handles - 1 };
-                self.release()
-            }
-            _ => VecDeque::new(),
+    pub(crate) fn close_handle(&mut self, process: u32, all: bool) {
+        if let Some(lock) = &mut self.lock
+            && lock.process == process
+        {
+            lock.handles = if all { 0 } else { lock.handles - 1 };
+            self.release();
         }
     }
 
-    fn release(&mut self) -> VecDeque<Completer<()>> {
-        match &self.lock {
-            Some(Lock { handles: 0, in_flight: 0, .. }) => {
-                self.lock = None;
-                std::mem::take(&mut self.waiters)
-            }
-            _ => VecDeque::new(),
+    fn release(&mut self) {
+        if let Some(Lock { handles: 0, in_flight: 0, .. }) = self.lock {
+            self.lock = None;
         }
     }
 

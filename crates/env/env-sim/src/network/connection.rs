@@ -15,6 +15,7 @@ use crate::shared::Shared;
 use crate::slab::Key;
 
 use super::pipe::{Pipe, Segment, Unsent};
+use super::state::Accepted;
 
 /// One of the two ends: the one that connected, or the one that was accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +50,7 @@ struct Send {
 pub(crate) enum Notice {
     Received(ReceiveCompleter, Buffer, io::Result<usize>),
     Sent(Completer<io::Result<()>>, io::Result<()>),
+    NotAccepted(Completer<Accepted>),
 }
 
 /// Operations that have ended.
@@ -56,11 +58,16 @@ pub(crate) enum Notice {
 pub(crate) struct Told(SmallVec<[Notice; 2]>);
 
 impl Told {
+    pub(super) fn add(&mut self, notice: Notice) {
+        self.0.push(notice);
+    }
+
     pub(crate) fn tell(self) {
         for notice in self.0 {
             match notice {
                 Notice::Received(completer, buffer, result) => completer.complete((buffer, result)),
                 Notice::Sent(completer, result) => completer.complete(result),
+                Notice::NotAccepted(completer) => completer.complete(Err(io::ErrorKind::InvalidInput.into())),
             }
         }
     }

@@ -116,7 +116,7 @@ impl NetworkState {
         }
     }
 
-    /// Ends a listener; connections that wait in it are reset. Returns who waited in vain, to be dropped.
+    /// Ends a listener; connections that wait in it are reset. Returns who waited in vain.
     pub(super) fn close_listener(
         &mut self,
         shared: &Shared,

@@ -12,7 +12,7 @@ use crate::process::ProcessState;
 use crate::shared::Shared;
 use crate::slab::Key;
 
-use super::connection::{Side, Told};
+use super::connection::{Notice, Side, Told};
 use super::state::Accepted;
 
 /// One end of a connection.
@@ -132,7 +132,7 @@ impl Drop for SimListener {
         }
         let mut told = Told::default();
         let in_vain = self.shared.network.borrow_mut().close_listener(&self.shared, self.key, &mut told);
-        drop(in_vain);
+        in_vain.into_iter().for_each(|completer| told.add(Notice::NotAccepted(completer)));
         told.tell();
     }
 }

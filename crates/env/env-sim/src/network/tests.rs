@@ -270,7 +270,10 @@ fn the_backlog_is_bounded_and_a_closed_listener_resets_it() {
     let first = connect(&world, &process, tcp("127.0.0.1:1")).unwrap();
     let second = connect(&world, &process, tcp("127.0.0.1:1")).unwrap();
     assert!(connect(&world, &process, tcp("127.0.0.1:1")).is_err());
-    drop(listener);
+    let waits = listen(&world, &process, tcp("127.0.0.1:2")).unwrap();
+    let accept = waits.accept();
+    drop((listener, waits));
+    assert!(world.block_on(&process, 0, accept, MINUTE).unwrap().is_err());
     for stream in [first, second] {
         let receive = stream.receive(process.env(0).buffers.allocate(1), 0);
         assert!(is_gone(world.block_on(&process, 0, receive, MINUTE).unwrap().1));

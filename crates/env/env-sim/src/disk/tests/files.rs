@@ -36,6 +36,8 @@ fn files_are_created_in_directories_and_take_their_space() {
     assert_eq!(disks.free_bytes("/pool".as_ref()).unwrap(), 10 << 20);
     assert!(create("/pool/x", 10 << 20).is_ok());
     assert_eq!(disks.remove(PATH.as_ref()).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    assert_eq!(kind(open(&world, &process, PATH, OpenMode::Exclusive)), io::ErrorKind::ResourceBusy);
+    assert!(open(&world, &process, PATH, OpenMode::Probe).is_ok());
     assert_eq!(disks.scan().unwrap(), [(PATH.into(), Some("mounted at /".to_owned()))]);
 }
 
