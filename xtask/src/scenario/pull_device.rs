@@ -68,6 +68,13 @@ pub fn run(options: &Options) -> Result<()> {
         oracle::verify(&oracle, &node.socket(), VOLUME, "after a restart without the device")?;
         require_no_violation(&oracle)
     })?;
+    steps.step("the device is back with what it held when it failed; restart, verify again", || {
+        node.kill()?;
+        faulty.heal()?;
+        node.restart()?;
+        oracle::verify(&oracle, &node.socket(), VOLUME, "after the device came back")?;
+        require_no_violation(&oracle)
+    })?;
     // The node lets go of the device before it is unmounted.
     steps.step("stop", || node.stop())?;
     drop(node);
