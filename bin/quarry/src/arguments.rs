@@ -83,6 +83,8 @@ pub enum DeviceCommand {
 #[derive(Subcommand, Debug)]
 pub enum PoolCommand {
     /// Make a pool over devices; what is on them is lost
+    // Written out, because clap would put the name last, where `--device` swallows it.
+    #[command(override_usage = "quarry pool create [OPTIONS] <NAME> --device <PATH>...")]
     #[command(
         after_help = "Example:\n  quarry pool create fast --device /dev/sdb /dev/sdc /srv/disk --copies 2"
     )]

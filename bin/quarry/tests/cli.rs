@@ -1,5 +1,5 @@
 //! The built binary against the real API server, with a node in memory behind it.
-#![allow(clippy::disallowed_types, reason = "a test of a process needs real sockets")]
+#![expect(clippy::disallowed_types, reason = "a test of a process needs real sockets")]
 
 #[path = "../../../crates/control/api/tests/memory_node/mod.rs"]
 mod memory_node;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "it compares with a file of the repository")]
+#[expect(clippy::disallowed_methods, reason = "it compares with a file of the repository")]
 fn the_checked_in_document_is_the_one_that_the_code_makes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../openapi/quarry.json");
     let made = quarry_api::openapi_json();

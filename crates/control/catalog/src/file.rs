@@ -1,6 +1,6 @@
 //! The catalog's file: the only place of this crate that touches the file system itself.
 
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -62,6 +62,10 @@ fn create(directory: &Path, prepare: impl FnOnce(&Database) -> Result<()>) -> Re
     }
 }
 
+#[expect(
+    clippy::disallowed_types,
+    reason = "the control plane runs on tokio's threads, outside the simulation"
+)]
 fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    std::fs::File::open(directory)?.sync_all()
 }

@@ -191,4 +191,5 @@ fn delete(transaction: &WriteTransaction, table: Table, key: &str) -> std::resul
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "they look at and damage real files")]
 mod tests;
