@@ -67,7 +67,7 @@ impl Node {
         let options = &self.options;
         self.log_start = fs::metadata(self.log_path()).map_or(0, |metadata| metadata.len());
         let mut command = Command::new(options.bin_dir.join("quarryd"));
-        command.arg("--data-dir").arg(options.dir.join("data"));
+        command.env("NO_COLOR", "1").arg("--data-dir").arg(options.dir.join("data"));
         command.args(["--api", &self.api.to_string(), "--nbd", &self.nbd.to_string()]);
         command.arg("--nbd-unix").arg(self.socket());
         if let Some(cores) = options.cores {

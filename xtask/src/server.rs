@@ -33,6 +33,7 @@ impl Server {
         // and a signal from the kernel should we be killed ourselves. setpriv becomes the server, with the same id.
         let mut wrapped = Command::new("setpriv");
         wrapped.args(["--pdeathsig", "TERM", "--"]).arg(command.get_program()).args(command.get_args());
+        wrapped.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let child = wrapped
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
