@@ -1,2 +1,47 @@
-//! 
-fn main() {}
+//! `quarryd`: a storage node. It opens the pools that its catalog names, serves their volumes over NBD on one thread per
+//! core, and answers the REST API on threads of tokio.
+//!
+//! `arguments` says what the command line and the configuration file may say; `serve` starts everything, waits for a
+//! signal and stops in order; `cores` are the data plane's threads, `core_state` what lives on each of them; `node` is the
+//! trait of `node-api` over them, one file per sort of thing.
+
+mod arguments;
+mod core_state;
+mod cores;
+mod node;
+mod serve;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = arguments::Arguments::parse();
+    let settings = match settings::Settings::from_arguments(arguments) {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error, 2),
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("QUARRY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    abort_on_panic();
+    match serve::run(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("quarryd: {error:#}");
+    ExitCode::from(code)
+}
+
+/// A broken invariant ends the process at once: what was acknowledged is on the devices, and going on could spoil it.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}

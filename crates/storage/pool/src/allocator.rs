@@ -85,6 +85,12 @@ impl Allocator {
         self.devices[device].free.clear();
     }
 
+    /// Slots of a device that are taken; 0 for one that is out of use, whose slots nobody counts.
+    pub fn used_slots(&self, device: usize) -> u64 {
+        let device = &self.devices[device];
+        if device.usable { u64::from(device.total) - device.free.len() as u64 } else { 0 }
+    }
+
     /// Devices that can take new chunks.
     pub fn usable_devices(&self) -> usize {
         self.devices.iter().filter(|device| device.usable).count()

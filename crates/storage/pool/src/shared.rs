@@ -127,6 +127,19 @@ impl PoolShared {
         self.copies.min(self.allocator().usable_devices())
     }
 
+    /// Slots of a device that are taken.
+    pub fn used_slots(&self, device: u16) -> u64 {
+        self.allocator().used_slots(usize::from(device))
+    }
+
+    /// What it means for new data that devices are out of use; `None` when it means nothing.
+    pub fn degraded_reason(&self) -> Option<String> {
+        let copies = self.copies_now();
+        (copies < self.copies).then(|| {
+            format!("new data gets {copies} of {} copies, for want of devices in use", self.copies)
+        })
+    }
+
     /// Its devices and what is wrong with them.
     pub fn devices(&self) -> Vec<DeviceStatus> {
         self.devices.iter().map(|device| device.status.lock().expect("no panic under it").clone()).collect()

@@ -1,0 +1,42 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use quarry_types::ByteSize;
+
+/// Quarry's node daemon: serves the volumes of its pools over NBD, and a REST API to manage them.
+///
+/// Everything listens on loopback unless an address says otherwise. Without --nbd and --nbd-unix, NBD is served on
+/// 127.0.0.1:10809. A value on the command line wins over the same one in the configuration file.
+#[derive(clap::Parser, Debug)]
+#[command(
+    version,
+    after_help = "Examples:\n  \
+    quarryd --data-dir /var/lib/quarry\n  \
+    quarryd --data-dir /var/lib/quarry --nbd 0.0.0.0:10809 --nbd-unix /run/quarry/nbd.sock --cores 4 --memory 8GiB\n\n\
+    QUARRY_LOG sets the log level: error, warn, info (default), debug.\n\
+    SIGTERM and SIGINT stop the node in order: requests end, a checkpoint is written, devices are closed."
+)]
+pub struct Arguments {
+    /// Directory of the node's catalog; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the REST API [default: 127.0.0.1:7480]
+    #[arg(long, value_name = "ADDR")]
+    pub api: Option<String>,
+    /// TCP address for NBD [default: 127.0.0.1:10809, unless --nbd-unix is given]
+    #[arg(long, value_name = "ADDR")]
+    pub nbd: Option<String>,
+    /// Path of a unix socket for NBD
+    #[arg(long, value_name = "PATH")]
+    pub nbd_unix: Option<PathBuf>,
+    /// Threads of the data plane [default: one per CPU]
+    #[arg(long, value_name = "N")]
+    pub cores: Option<usize>,
+    /// Memory for maps, buffers and caches, for example 4GiB [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<ByteSize>,
+    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, cores, memory
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
+}

@@ -1,0 +1,198 @@
+//! What lives on one core: its way to the pools, its engines and its NBD server.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use quarry_engine::{Engine, Limits};
+use quarry_env::{Address, Env};
+use quarry_nbd::Server;
+use quarry_node_api::{ErrorKind, NodeError};
+use quarry_pool::{LogState, Pool, PoolShared};
+use quarry_target::{Exports, Volumes};
+use quarry_types::{LogId, PoolId, VolumeId};
+use quarry_volume::Volume;
+
+use crate::cores::{Cores, ToCores};
+
+/// Shares of a core's memory, in percent; the rest is for the tables of segments and for what nobody counts.
+const NODE_CACHE_PERCENT: u64 = 40;
+const OVERLAY_PERCENT: u64 = 20;
+const BUFFER_PERCENT: u64 = 25;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<CoreState>>> = const { RefCell::new(None) };
+}
+
+/// Makes `state` that of the calling core.
+pub fn install(state: Rc<CoreState>) {
+    CURRENT.set(Some(state));
+}
+
+/// Ends the state of the calling core.
+pub fn clear() {
+    CURRENT.take();
+}
+
+/// The state of the calling core; `None` while it stops.
+pub fn current() -> Option<Rc<CoreState>> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+/// What lives on one core.
+pub struct CoreState {
+    pub index: usize,
+    pub env: Env,
+    exports: Exports,
+    memory_bytes: u64,
+    pools: RefCell<BTreeMap<PoolId, Rc<Pool>>>,
+    engines: RefCell<BTreeMap<(PoolId, LogId), Rc<Engine>>>,
+    server: RefCell<Option<Rc<Server>>>,
+}
+
+impl CoreState {
+    pub fn new(index: usize, env: Env, exports: Exports, memory_bytes: u64) -> Self {
+        Self {
+            index,
+            env,
+            exports,
+            memory_bytes,
+            pools: RefCell::default(),
+            engines: RefCell::default(),
+            server: RefCell::default(),
+        }
+    }
+
+    /// The NBD server of this core, once it serves.
+    pub fn server(&self) -> Option<Rc<Server>> {
+        self.server.borrow().clone()
+    }
+
+    /// Begins to serve: connections of other cores from now on, and those of `addresses` if there are any.
+    pub async fn serve(self: Rc<Self>, cores: Cores, addresses: Vec<Address>) -> Result<(), NodeError> {
+        let to_cores = Rc::new(ToCores { index: self.index, cores });
+        let budget = self.memory_bytes * BUFFER_PERCENT / 100;
+        let server = Server::new(self.env.clone(), self.exports.clone(), self.clone(), to_cores, budget);
+        *self.server.borrow_mut() = Some(server.clone());
+        for address in addresses {
+            let listener = self.env.network.listen(&address).await.map_err(|error| {
+                NodeError::new(ErrorKind::Unavailable, format!("NBD cannot listen on {address}"))
+                    .caused_by(&error)
+            })?;
+            self.env.spawner.spawn(server.clone().serve(listener)).detach();
+        }
+        Ok(())
+    }
+
+    /// The pool on this core; opens its devices here if that was not done yet.
+    pub async fn pool(&self, shared: &Arc<PoolShared>) -> Result<Rc<Pool>, NodeError> {
+        if let Some(pool) = self.pools.borrow().get(&shared.id) {
+            return Ok(pool.clone());
+        }
+        let pool = quarry_pool::attach(&self.env, shared).await.map_err(|error| {
+            NodeError::new(ErrorKind::Unavailable, format!("pool '{}' cannot be opened", shared.name))
+                .caused_by(&error)
+        })?;
+        self.add_pool(pool.clone());
+        Ok(pool)
+    }
+
+    /// Keeps a pool that was opened on this core.
+    pub fn add_pool(&self, pool: Rc<Pool>) {
+        self.pools.borrow_mut().insert(pool.shared.id, pool);
+    }
+
+    /// Makes a log of a pool on this core.
+    pub async fn create_log(&self, shared: &Arc<PoolShared>, log: LogId, logs: u16) -> Result<(), NodeError> {
+        let pool = self.pool(shared).await?;
+        let engine = Engine::create(self.env.clone(), pool, log, self.limits(1, logs)).await;
+        self.add_engine(shared, log, logs, engine)
+    }
+
+    /// Opens a log of a pool on this core; says how many batches it replayed.
+    pub async fn open_log(
+        &self,
+        shared: &Arc<PoolShared>,
+        state: LogState,
+        logs: u16,
+    ) -> Result<(), NodeError> {
+        let pool = self.pool(shared).await?;
+        let engine = Engine::open(self.env.clone(), pool, &state, self.limits(1, logs)).await;
+        self.add_engine(shared, state.log, logs, engine)
+    }
+
+    fn add_engine(
+        &self,
+        shared: &Arc<PoolShared>,
+        log: LogId,
+        logs: u16,
+        engine: Result<Rc<Engine>, quarry_engine::EngineError>,
+    ) -> Result<(), NodeError> {
+        let engine = engine.map_err(|error| {
+            let what = format!("log {log} of pool '{}' cannot be opened", shared.name);
+            NodeError::new(ErrorKind::Unavailable, what).caused_by(&error)
+        })?;
+        self.engines.borrow_mut().insert((shared.id, log), engine);
+        self.share_memory(logs);
+        Ok(())
+    }
+
+    /// Memory that each engine may take when there are `engines` on this core.
+    fn limits(&self, engines: u64, logs: u16) -> Limits {
+        let share = self.memory_bytes / engines.max(1);
+        Limits {
+            node_cache_bytes: (share * NODE_CACHE_PERCENT / 100) as usize,
+            overlay_bytes: (share * OVERLAY_PERCENT / 100) as usize,
+            logs,
+        }
+    }
+
+    fn share_memory(&self, logs: u16) {
+        let engines = self.engines.borrow();
+        let limits = self.limits(engines.len() as u64, logs);
+        engines.values().for_each(|engine| engine.set_limits(limits));
+    }
+
+    /// An engine of this core.
+    pub fn engine(&self, pool: PoolId, log: LogId) -> Result<Rc<Engine>, NodeError> {
+        self.engines
+            .borrow()
+            .get(&(pool, log))
+            .cloned()
+            .ok_or_else(|| NodeError::new(ErrorKind::Unavailable, format!("log {log} of the pool is not open")))
+    }
+
+    /// Every engine of this core with its pool.
+    pub fn engines(&self) -> Vec<(PoolId, Rc<Engine>)> {
+        self.engines.borrow().iter().map(|((pool, _), engine)| (*pool, engine.clone())).collect()
+    }
+
+    /// Closes what this core has of a pool, or of all pools.
+    pub async fn close(&self, pool: Option<PoolId>) -> Result<(), NodeError> {
+        let closing: Vec<(PoolId, LogId)> =
+            self.engines.borrow().keys().filter(|(id, _)| pool.is_none_or(|pool| pool == *id)).copied().collect();
+        let mut failure = None;
+        for key in closing {
+            let engine = self.engines.borrow_mut().remove(&key);
+            if let Some(engine) = engine
+                && let Err(error) = engine.close().await
+            {
+                let what = format!("log {} was closed without a checkpoint", key.1);
+                failure = Some(NodeError::new(ErrorKind::Internal, what).caused_by(&error));
+            }
+        }
+        match pool {
+            Some(pool) => _ = self.pools.borrow_mut().remove(&pool),
+            None => self.pools.borrow_mut().clear(),
+        }
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+impl Volumes for CoreState {
+    fn volume(&self, id: VolumeId) -> Option<Rc<dyn Volume>> {
+        let engines = self.engines.borrow();
+        engines.values().find_map(|engine| engine.volume(id).ok().map(|volume| volume as Rc<dyn Volume>))
+    }
+}

@@ -1,0 +1,99 @@
+//! The threads of the data plane, and calls into them.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use anyhow::Context;
+use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
+use quarry_nbd::Connection;
+use quarry_node_api::{ErrorKind, NodeError};
+use quarry_target::{Exports, HandOver, Stop};
+
+use crate::core_state::{self, CoreState};
+
+/// All cores of the node. Cheap to clone.
+#[derive(Clone)]
+pub struct Cores {
+    remotes: Arc<[CoreRemote]>,
+    stop: Stop,
+}
+
+impl Cores {
+    /// Starts `count` cores with `memory_bytes` in all; the handles end after [`Cores::stop`].
+    pub fn start(
+        count: usize,
+        memory_bytes: u64,
+        exports: &Exports,
+    ) -> anyhow::Result<(Self, Vec<CoreHandle<()>>)> {
+        let config = CoreConfig { pin: count > 1, ..CoreConfig::default() };
+        let stop = Stop::default();
+        let mut handles: Vec<CoreHandle<()>> = Vec::new();
+        for index in 0..count {
+            let (stop, exports) = (stop.clone(), exports.clone());
+            let share = memory_bytes / count as u64;
+            let core = Core::start(&format!("core-{index}"), index, &config, move |env| async move {
+                let stopped = stop.stopped();
+                core_state::install(Rc::new(CoreState::new(index, env, exports, share)));
+                stopped.await;
+                core_state::clear();
+            });
+            handles.push(core.with_context(|| {
+                format!("core {index} cannot be started: io_uring is needed (Linux 5.19 or later, not disabled)")
+            })?);
+        }
+        let remotes: Arc<[CoreRemote]> = handles.iter().map(CoreHandle::remote).collect();
+        let cores = Self { remotes, stop };
+        Ok((cores, handles))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.remotes.len()
+    }
+
+    /// Runs `task` on core `index` with what lives there.
+    pub async fn call<T, F, Fut>(&self, index: usize, task: F) -> Result<T, NodeError>
+    where
+        T: Send + 'static,
+        F: FnOnce(Rc<CoreState>) -> Fut + Send + 'static,
+        Fut: Future<Output = T> + 'static,
+    {
+        let gone = || NodeError::new(ErrorKind::Unavailable, "the node is stopping");
+        let called = self.remotes[index].call(move |_| async move {
+            match core_state::current() {
+                Some(state) => Some(task(state).await),
+                None => None,
+            }
+        });
+        called.await.map_err(|_| gone())?.ok_or_else(gone)
+    }
+
+    /// Ends the cores.
+    pub fn stop(&self) {
+        self.stop.stop();
+    }
+}
+
+/// The way of a connection from one core to another.
+pub struct ToCores {
+    pub index: usize,
+    pub cores: Cores,
+}
+
+impl HandOver<Connection> for ToCores {
+    fn core(&self) -> usize {
+        self.index
+    }
+
+    fn hand_over(&self, core: usize, connection: Connection) {
+        let sent = self.cores.remotes[core].spawn(move |_| async move {
+            if let Some(server) = core_state::current().and_then(|state| state.server()) {
+                server.take_over(connection);
+            }
+        });
+        if sent.is_err() {
+            tracing::warn!(core, "a connection for a core that has ended was dropped");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The node as the control plane sees it: `quarry_node_api::Node` over the cores, one file per sort of thing.
+//!
+//! Changes hold one lock, so that checks and what they allow belong together; lists and I/O do not take it.
+
+mod devices;
+mod exports;
+mod metrics;
+mod pools;
+mod status;
+mod volumes;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use async_trait::async_trait;
+use quarry_api_types::{
+    CreateExport, CreatePool, CreateVolume, Device, Export, ExportSelector, Name, NodeId, Pool, ResizeVolume,
+    Status, Timestamp, Volume,
+};
+use quarry_catalog::{Catalog, Change, NodeRecord, PoolRecord};
+use quarry_node_api::{ErrorKind, Node, NodeError, Result};
+use quarry_pool::PoolShared;
+use quarry_target::Exports;
+use quarry_types::{LogId, PoolId};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::cores::Cores;
+use crate::settings::Settings;
+
+/// A pool of the catalog and whether it is open.
+#[derive(Clone)]
+struct PoolEntry {
+    record: PoolRecord,
+    opened: std::result::Result<OpenPool, String>,
+}
+
+/// An open pool and the cores that own its logs.
+#[derive(Clone)]
+struct OpenPool {
+    shared: Arc<PoolShared>,
+    logs: Vec<(LogId, usize)>,
+}
+
+/// The node.
+pub struct DataNode {
+    catalog: Arc<dyn Catalog>,
+    cores: Cores,
+    exports: Exports,
+    settings: Settings,
+    api: SocketAddr,
+    id: NodeId,
+    began: Instant,
+    pools: RwLock<BTreeMap<PoolId, PoolEntry>>,
+    scanned: RwLock<Vec<Device>>,
+    changing: Mutex<()>,
+}
+
+impl DataNode {
+    /// The node over its cores; opens nothing yet.
+    pub fn new(
+        catalog: Arc<dyn Catalog>,
+        cores: Cores,
+        exports: Exports,
+        settings: Settings,
+        api: SocketAddr,
+    ) -> Result<Self> {
+        let id = node_id(&*catalog)?;
+        Ok(Self {
+            catalog,
+            cores,
+            exports,
+            settings,
+            api,
+            id,
+            began: Instant::now(),
+            pools: RwLock::default(),
+            scanned: RwLock::default(),
+            changing: Mutex::default(),
+        })
+    }
+
+    /// Begins to serve NBD: every core its sessions, the first core the listeners.
+    pub async fn serve_nbd(&self) -> Result<()> {
+        for index in (0..self.cores.count()).rev() {
+            let cores = self.cores.clone();
+            let addresses = if index == 0 { self.settings.nbd.clone() } else { Vec::new() };
+            self.cores.call(index, move |state| state.serve(cores, addresses)).await??;
+        }
+        Ok(())
+    }
+
+    fn pools(&self) -> RwLockReadGuard<'_, BTreeMap<PoolId, PoolEntry>> {
+        self.pools.read().expect("nobody panics with this lock: a panic ends the process")
+    }
+
+    fn pools_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<PoolId, PoolEntry>> {
+        self.pools.write().expect("nobody panics with this lock: a panic ends the process")
+    }
+
+    fn pool_entry(&self, name: &Name) -> Result<PoolEntry> {
+        let found = self.pools().values().find(|entry| entry.record.name == *name).cloned();
+        found.ok_or_else(|| NodeError::not_found("pool", name))
+    }
+
+    /// Writes to the catalog on a thread that may block.
+    async fn commit(&self, changes: Vec<Change>) -> Result<()> {
+        let catalog = self.catalog.clone();
+        let done = tokio::task::spawn_blocking(move || catalog.commit(&changes)).await;
+        done.map_err(|_| NodeError::new(ErrorKind::Unavailable, "the node is stopping"))?
+            .map_err(|error| catalog_error(&error))
+    }
+}
+
+fn catalog_error(error: &quarry_catalog::CatalogError) -> NodeError {
+    NodeError::new(ErrorKind::Internal, "the catalog cannot be used").caused_by(error)
+}
+
+/// The id of this node; made at its first start.
+fn node_id(catalog: &dyn Catalog) -> Result<NodeId> {
+    if let Some(node) = catalog.node().map_err(|error| catalog_error(&error))? {
+        return Ok(node.id);
+    }
+    let node = NodeRecord { id: NodeId(uuid::Uuid::new_v4()), created: now() };
+    catalog.commit(&[Change::PutNode(node.clone())]).map_err(|error| catalog_error(&error))?;
+    Ok(node.id)
+}
+
+#[expect(clippy::disallowed_types, reason = "the control plane's times of creation, shown to people")]
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix_ms(since.as_millis() as u64)
+}
+
+#[async_trait]
+impl Node for DataNode {
+    async fn list_devices(&self) -> Result<Vec<Device>> {
+        self.devices().await
+    }
+
+    async fn scan_devices(&self) -> Result<Vec<Device>> {
+        self.rescan().await?;
+        self.devices().await
+    }
+
+    async fn create_pool(&self, request: CreatePool) -> Result<Pool> {
+        let _changing = self.changing.lock().await;
+        self.make_pool(request).await
+    }
+
+    async fn list_pools(&self) -> Result<Vec<Pool>> {
+        self.describe_pools().await
+    }
+
+    async fn show_pool(&self, name: &Name) -> Result<Pool> {
+        let entry = self.pool_entry(name)?;
+        self.describe_pool(&entry).await
+    }
+
+    async fn delete_pool(&self, name: &Name) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.end_pool(name).await
+    }
+
+    async fn create_volume(&self, request: CreateVolume) -> Result<Volume> {
+        let _changing = self.changing.lock().await;
+        self.make_volume(request).await
+    }
+
+    async fn list_volumes(&self) -> Result<Vec<Volume>> {
+        self.describe_volumes().await
+    }
+
+    async fn show_volume(&self, name: &Name) -> Result<Volume> {
+        self.describe_volume(name).await
+    }
+
+    async fn resize_volume(&self, name: &Name, request: ResizeVolume) -> Result<Volume> {
+        let _changing = self.changing.lock().await;
+        self.grow_volume(name, request).await
+    }
+
+    async fn delete_volume(&self, name: &Name) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.end_volume(name).await
+    }
+
+    async fn create_export(&self, request: CreateExport) -> Result<Export> {
+        let _changing = self.changing.lock().await;
+        self.make_export(request).await
+    }
+
+    async fn list_exports(&self) -> Result<Vec<Export>> {
+        self.describe_exports().await
+    }
+
+    async fn delete_export(&self, selector: &ExportSelector) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.end_exports(selector).await
+    }
+
+    async fn status(&self) -> Result<Status> {
+        self.describe_node().await
+    }
+
+    async fn metrics(&self) -> Result<String> {
+        self.describe_metrics().await
+    }
+}

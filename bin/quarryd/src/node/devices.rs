@@ -1,0 +1,122 @@
+//! Devices: those of the pools, and what the last scan has seen besides.
+
+use std::rc::Rc;
+
+use quarry_api_types::{
+    Cause, Device, DeviceClass, DeviceKind, DeviceState, Health, HealthLevel, PoolDevice, PoolDeviceState,
+};
+use quarry_device::{Content, ScannedDevice};
+use quarry_node_api::{ErrorKind, NodeError, Result};
+
+use super::DataNode;
+use crate::core_state::CoreState;
+
+impl DataNode {
+    pub(super) async fn devices(&self) -> Result<Vec<Device>> {
+        let mut all = Vec::new();
+        for pool in self.describe_pools().await? {
+            let names = (pool.name.clone(), pool.id);
+            all.extend(pool.devices.into_iter().map(|device| member(device, &names)));
+        }
+        let scanned = self.scanned.read().expect("nobody panics with this lock").clone();
+        for device in scanned {
+            if !all.iter().any(|known: &Device| known.path == device.path) {
+                all.push(device);
+            }
+        }
+        all.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(all)
+    }
+
+    /// Looks at the machine's block devices anew.
+    pub(super) async fn rescan(&self) -> Result<()> {
+        let found = self.cores.call(0, scan).await??;
+        *self.scanned.write().expect("nobody panics with this lock") = found;
+        Ok(())
+    }
+}
+
+async fn scan(state: Rc<CoreState>) -> Result<Vec<Device>> {
+    let found = quarry_device::scan(&state.env).await.map_err(|error| {
+        NodeError::new(ErrorKind::Internal, "the machine's devices cannot be listed").caused_by(&error)
+    })?;
+    Ok(found.into_iter().map(seen).collect())
+}
+
+fn seen(device: ScannedDevice) -> Device {
+    let mut shown = Device {
+        path: device.path.display().to_string(),
+        kind: DeviceKind::Block,
+        size_bytes: 0,
+        class: super::pools::class(device.class),
+        sector_bytes: 0,
+        state: DeviceState::Foreign,
+        found: device.in_use.clone().map(|reason| format!("in use: {reason}")),
+        pool: None,
+        pool_id: None,
+        device_id: None,
+        health: Health::ok(),
+    };
+    match device.disk {
+        Err(error) => {
+            shown.health = Health::from_causes(vec![Cause {
+                level: HealthLevel::Warning,
+                message: error.to_string(),
+                next_step: "Check the device and its permissions.".to_owned(),
+            }]);
+        }
+        Ok(disk) => {
+            shown.size_bytes = disk.geometry.size_bytes;
+            shown.sector_bytes = disk.geometry.sector_bytes;
+            if let Content::Quarry(label) = &disk.content {
+                shown.pool_id = Some(label.pool);
+                shown.device_id = Some(label.own().device);
+            }
+            if shown.found.is_none() {
+                match disk.content {
+                    Content::Empty => shown.state = DeviceState::Free,
+                    other => shown.found = Some(other.describe()),
+                }
+            }
+        }
+    }
+    shown
+}
+
+fn member(device: PoolDevice, pool: &(quarry_api_types::Name, quarry_types::PoolId)) -> Device {
+    let cause = |level, message: &str, next_step: &str| {
+        vec![Cause { level, message: message.to_owned(), next_step: next_step.to_owned() }]
+    };
+    let causes = match device.state {
+        PoolDeviceState::Online => Vec::new(),
+        PoolDeviceState::Suspect => {
+            cause(HealthLevel::Warning, "it has failed an operation", "Check its cabling and its SMART log.")
+        }
+        PoolDeviceState::Missing => cause(
+            HealthLevel::Critical,
+            "it was not found when the pool was opened",
+            "Bring it back and restart quarryd.",
+        ),
+        PoolDeviceState::Failed => cause(
+            HealthLevel::Critical,
+            "it failed and was taken out of use",
+            "Replace it; its data has its other copies where the pool keeps two or more.",
+        ),
+    };
+    Device {
+        path: device.path,
+        kind: device.kind,
+        size_bytes: device.size_bytes,
+        class: match device.class {
+            DeviceClass::Unknown => DeviceClass::Unknown,
+            known => known,
+        },
+        sector_bytes: 0,
+        state: DeviceState::InPool,
+        found: None,
+        pool: Some(pool.0.clone()),
+        pool_id: Some(pool.1),
+        device_id: Some(device.id),
+        health: Health::from_causes(causes),
+    }
+}

@@ -1,0 +1,67 @@
+//! Figures for Prometheus, text format 0.0.4. Per pool and per node only, so that their number is bounded.
+
+use std::fmt::Write;
+
+use quarry_node_api::Result;
+
+use super::DataNode;
+
+/// One family of figures: name, type, help.
+type Family = (&'static str, &'static str, &'static str);
+
+const POOL_TOTAL: Family = ("quarry_pool_total_bytes", "gauge", "Bytes of a pool's devices, every copy counted.");
+const POOL_USED: Family = ("quarry_pool_used_bytes", "gauge", "Bytes that live, every copy counted.");
+const POOL_FREE: Family = ("quarry_pool_free_bytes", "gauge", "Bytes that hosts can still take, every copy counted.");
+const POOL_ONLINE: Family = ("quarry_pool_online", "gauge", "1 when every device of the pool is in use.");
+const LOG_WRITTEN: Family = ("quarry_log_host_written_bytes_total", "counter", "Bytes that hosts have written.");
+const LOG_READ: Family = ("quarry_log_host_read_bytes_total", "counter", "Bytes that hosts have read.");
+const LOG_APPENDED: Family =
+    ("quarry_log_appended_bytes_total", "counter", "Bytes appended, headers and map nodes included, once for all copies.");
+const LOG_MOVED: Family = ("quarry_cleaner_moved_bytes_total", "counter", "Bytes moved by the cleaner.");
+const LOG_CLEANED: Family = ("quarry_cleaner_chunks_total", "counter", "Chunks cleaned.");
+const LOG_CHECKPOINTS: Family = ("quarry_checkpoints_total", "counter", "Checkpoints written.");
+const MEMORY: Family = ("quarry_memory_used_bytes", "gauge", "Memory in maps, tables and buffers.");
+const SESSIONS: Family = ("quarry_nbd_sessions", "gauge", "Connected NBD clients.");
+
+impl DataNode {
+    pub(super) async fn describe_metrics(&self) -> Result<String> {
+        let mut text = String::new();
+        let pools = self.describe_pools().await?;
+        let mut by_pool = |family: Family, value: fn(&quarry_api_types::Pool) -> u64| {
+            let samples = pools.iter().map(|pool| (format!("{{pool=\"{}\"}}", pool.name), value(pool)));
+            put(&mut text, family, samples);
+        };
+        by_pool(POOL_TOTAL, |pool| pool.capacity.total_bytes);
+        by_pool(POOL_USED, |pool| pool.capacity.used_bytes);
+        by_pool(POOL_FREE, |pool| pool.capacity.free_bytes);
+        by_pool(POOL_ONLINE, |pool| u64::from(pool.state == quarry_api_types::PoolState::Online));
+        let mut engines = Vec::new();
+        for pool in &pools {
+            for engine in self.engine_statuses(Some(pool.id)).await? {
+                engines.push((format!("{{pool=\"{}\",log=\"{}\"}}", pool.name, engine.log), engine));
+            }
+        }
+        let mut by_log = |family: Family, value: fn(&quarry_engine::EngineStatus) -> u64| {
+            put(&mut text, family, engines.iter().map(|(labels, engine)| (labels.clone(), value(engine))));
+        };
+        by_log(LOG_WRITTEN, |engine| engine.written_bytes);
+        by_log(LOG_READ, |engine| engine.read_bytes);
+        by_log(LOG_APPENDED, |engine| engine.appended_bytes);
+        by_log(LOG_MOVED, |engine| engine.moved_bytes);
+        by_log(LOG_CLEANED, |engine| engine.cleaned_chunks);
+        by_log(LOG_CHECKPOINTS, |engine| engine.checkpoints);
+        let buffers: u64 = self.buffer_bytes().await?.iter().sum();
+        let memory = engines.iter().map(|(_, engine)| engine.memory_bytes as u64).sum::<u64>() + buffers;
+        put(&mut text, MEMORY, std::iter::once((String::new(), memory)));
+        put(&mut text, SESSIONS, std::iter::once((String::new(), self.exports.sessions().len() as u64)));
+        Ok(text)
+    }
+}
+
+fn put(text: &mut String, (name, kind, help): Family, samples: impl Iterator<Item = (String, u64)>) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    for (labels, value) in samples {
+        let _ = writeln!(text, "{name}{labels} {value}");
+    }
+}

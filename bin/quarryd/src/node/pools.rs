@@ -1,0 +1,368 @@
+//! Pools: made, opened, shown, ended.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use quarry_api_types::{
+    Capacity, CreatePool, DeviceClass, DeviceKind, Name, Pool, PoolDevice, PoolDeviceState, PoolState,
+};
+use quarry_catalog::{Change, DeviceRecord, PoolRecord};
+use quarry_device::{FormatError, FormatRequest, format_devices};
+use quarry_engine::EngineStatus;
+use quarry_env::{DiskKind, Env};
+use quarry_node_api::{ErrorKind, NodeError, Result};
+use quarry_pool::{DeviceStatus, LogState, PoolShared};
+use quarry_types::limits::LOGS_MAX;
+use quarry_types::{LogId, PoolId};
+
+use super::{DataNode, OpenPool, PoolEntry, now};
+use crate::core_state::CoreState;
+
+/// A pool with fewer chunks than this for each log would spend too much of them on each log's reserve.
+const CHUNKS_PER_LOG_MIN: u64 = 128;
+
+/// What a core says of a member of a pool.
+#[derive(Clone)]
+struct MemberFacts {
+    kind: DeviceKind,
+    class: DeviceClass,
+    suspect: bool,
+    size_bytes: u64,
+}
+
+impl DataNode {
+    pub(super) async fn make_pool(&self, request: CreatePool) -> Result<Pool> {
+        request.check()?;
+        if self.pools().values().any(|entry| entry.record.name == request.name) {
+            return Err(NodeError::name_taken("pool", &request.name));
+        }
+        let in_use = self
+            .pools()
+            .values()
+            .flat_map(|entry| entry.record.devices.iter())
+            .map(|device| (device.id, PathBuf::from(&device.path)))
+            .collect();
+        let home = self.pools().len() % self.cores.count();
+        let (name, copies) = (request.name.clone(), request.copies);
+        let shared = self.cores.call(home, move |state| format_pool(state, request, in_use)).await??;
+        let wanted = shared.capacity().total_chunks / CHUNKS_PER_LOG_MIN;
+        let logs = wanted.clamp(1, (self.cores.count() as u64).min(u64::from(LOGS_MAX))) as u16;
+        let mut placed = Vec::new();
+        for index in 0..logs {
+            let (log, core) = (LogId(index), (home + usize::from(index)) % self.cores.count());
+            let pool = shared.clone();
+            self.cores.call(core, move |state| async move { state.create_log(&pool, log, logs).await }).await??;
+            placed.push((log, core));
+        }
+        let devices = shared
+            .devices()
+            .into_iter()
+            .map(|device| DeviceRecord { id: device.id, path: device.path.display().to_string() })
+            .collect();
+        let record = PoolRecord { id: shared.id, name, copies, devices, created: now() };
+        self.commit(vec![Change::PutPool(record.clone())]).await?;
+        let entry = PoolEntry { record, opened: Ok(OpenPool { shared, logs: placed }) };
+        self.pools_mut().insert(entry.record.id, entry.clone());
+        self.describe_pool(&entry).await
+    }
+
+    /// Opens every pool of the catalog. One that does not open is kept with the reason, and the node serves the others.
+    pub async fn open_pools(&self) -> Result<()> {
+        let records = self.catalog.pools().map_err(|error| super::catalog_error(&error))?;
+        for (home, record) in records.into_iter().enumerate() {
+            let opened = self.open_pool(home % self.cores.count(), &record).await;
+            if let Err(error) = &opened {
+                tracing::error!(pool = %record.name, %error, "a pool does not open; the node goes on without it");
+            }
+            let opened = opened.map_err(|error| format!("{error}. {}", error.next_step));
+            self.pools_mut().insert(record.id, PoolEntry { record, opened });
+        }
+        self.load_exports().await
+    }
+
+    async fn open_pool(&self, home: usize, record: &PoolRecord) -> Result<OpenPool> {
+        let id = record.id;
+        let paths: Vec<PathBuf> = record.devices.iter().map(|device| PathBuf::from(&device.path)).collect();
+        let name = record.name.clone();
+        let (shared, states) =
+            self.cores.call(home, move |state| find_pool(state, id, name, paths)).await??;
+        let logs = states.len() as u16;
+        let mut opening = Vec::new();
+        for state in states {
+            let core = (home + usize::from(state.log.0)) % self.cores.count();
+            let (log, pool) = (state.log, shared.clone());
+            let opened =
+                self.cores.call(core, move |core| async move { core.open_log(&pool, state, logs).await });
+            opening.push(async move { opened.await?.map(|()| (log, core)) });
+        }
+        let opened = futures::future::join_all(opening).await.into_iter().collect::<Result<Vec<_>>>();
+        match opened {
+            Ok(logs) => Ok(OpenPool { shared, logs }),
+            Err(error) => {
+                self.close_on_all_cores(Some(id)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn close_on_all_cores(&self, pool: Option<PoolId>) -> Result<()> {
+        let closing = (0..self.cores.count())
+            .map(|core| self.cores.call(core, move |state| async move { state.close(pool).await }));
+        for closed in futures::future::join_all(closing).await {
+            closed??;
+        }
+        Ok(())
+    }
+
+    /// Writes the checkpoints of all logs and closes all devices.
+    pub async fn close_pools(&self) -> Result<()> {
+        self.close_on_all_cores(None).await
+    }
+
+    pub(super) async fn end_pool(&self, name: &Name) -> Result<()> {
+        let entry = self.pool_entry(name)?;
+        let OpenPool { shared, .. } = entry.opened.map_err(|reason| {
+            NodeError::new(ErrorKind::Unavailable, format!("pool '{name}' is offline: nobody can tell what is in it"))
+                .with_cause(reason)
+                .with_next_step("Bring its devices back and restart quarryd, then delete it.")
+        })?;
+        let id = shared.id;
+        let volumes: Vec<String> =
+            self.volumes_of(Some(id)).await?.into_iter().map(|volume| volume.status.name).collect();
+        if !volumes.is_empty() {
+            let what = format!("pool '{name}' has {} volumes: {}", volumes.len(), volumes.join(", "));
+            return Err(NodeError::new(ErrorKind::InUse, what)
+                .with_next_step("Delete these volumes first (`quarry volume delete NAME`)."));
+        }
+        self.commit(vec![Change::DeletePool(id)]).await?;
+        self.pools_mut().remove(&id);
+        self.close_on_all_cores(Some(id)).await?;
+        let paths: Vec<PathBuf> = shared.devices().into_iter().map(|device| device.path).collect();
+        drop(shared);
+        self.cores.call(0, move |state| release_devices(state, id, paths)).await?
+    }
+
+    pub(super) async fn describe_pools(&self) -> Result<Vec<Pool>> {
+        let entries: Vec<PoolEntry> = self.pools().values().cloned().collect();
+        let mut pools = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            pools.push(self.describe_pool(entry).await?);
+        }
+        pools.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(pools)
+    }
+
+    pub(super) async fn describe_pool(&self, entry: &PoolEntry) -> Result<Pool> {
+        let record = &entry.record;
+        let mut pool = Pool {
+            id: record.id,
+            name: record.name.clone(),
+            copies: record.copies,
+            state: PoolState::Offline,
+            reasons: Vec::new(),
+            created: record.created,
+            devices: Vec::new(),
+            capacity: Capacity::default(),
+            segment_bytes: 0,
+            logs: 0,
+            volumes: 0,
+        };
+        match &entry.opened {
+            Err(reason) => {
+                pool.reasons.push(reason.clone());
+                pool.devices = record.devices.iter().map(unopened_member).collect();
+            }
+            Ok(open) => self.describe_open_pool(open, &mut pool).await?,
+        }
+        Ok(pool)
+    }
+
+    async fn describe_open_pool(&self, open: &OpenPool, pool: &mut Pool) -> Result<()> {
+        let shared = &open.shared;
+        let engines = self.engine_statuses(Some(shared.id)).await?;
+        let core = open.logs.first().map_or(0, |(_, core)| *core);
+        let facts = {
+            let shared = shared.clone();
+            self.cores.call(core, move |state| async move { member_facts(&state, &shared).await }).await??
+        };
+        for device in shared.devices() {
+            let used_bytes =
+                shared.used_slots(device.index) * shared.geometry.segment_bytes;
+            pool.reasons.extend(
+                device.failure.as_ref().map(|reason| format!("device {}: {reason}", device.path.display())),
+            );
+            pool.devices.push(member(&device, facts.get(&device.index), used_bytes));
+        }
+        pool.reasons.extend(engines.iter().filter_map(|engine| engine.stopped.clone()));
+        let degraded = shared.degraded_reason();
+        pool.reasons.extend(degraded);
+        pool.state = if pool.reasons.is_empty() { PoolState::Online } else { PoolState::Degraded };
+        pool.capacity = capacity(shared, &engines);
+        pool.segment_bytes = shared.geometry.segment_bytes;
+        pool.logs = open.logs.len() as u16;
+        pool.volumes = self.volumes_of(Some(shared.id)).await?.len() as u64;
+        Ok(())
+    }
+}
+
+/// How full a pool is, every copy counted.
+fn capacity(shared: &PoolShared, engines: &[EngineStatus]) -> Capacity {
+    let chunks = shared.capacity();
+    let copies = shared.copies_now().max(1) as u64;
+    let total_bytes = chunks.total_chunks * shared.geometry.segment_bytes * copies;
+    let reserved: u64 = engines.iter().map(|engine| engine.reserved_bytes).max().unwrap_or(0);
+    let reserved_bytes = (reserved * copies).min(total_bytes);
+    let live: u64 = engines.iter().map(|engine| engine.live_bytes).sum();
+    let used_bytes = (live * copies).min(total_bytes - reserved_bytes);
+    let free_bytes = total_bytes - reserved_bytes - used_bytes;
+    Capacity { total_bytes, used_bytes, free_bytes, reserved_bytes, available_bytes: free_bytes / copies }
+}
+
+fn unopened_member(device: &DeviceRecord) -> PoolDevice {
+    PoolDevice {
+        id: device.id,
+        path: device.path.clone(),
+        kind: DeviceKind::File,
+        class: DeviceClass::Unknown,
+        state: PoolDeviceState::Missing,
+        size_bytes: 0,
+        used_bytes: 0,
+    }
+}
+
+fn member(device: &DeviceStatus, facts: Option<&MemberFacts>, used_bytes: u64) -> PoolDevice {
+    let state = match (facts, &device.failure) {
+        (None, _) => PoolDeviceState::Missing,
+        (Some(_), Some(_)) => PoolDeviceState::Failed,
+        (Some(facts), None) if facts.suspect => PoolDeviceState::Suspect,
+        (Some(_), None) => PoolDeviceState::Online,
+    };
+    PoolDevice {
+        id: device.id,
+        path: device.path.display().to_string(),
+        kind: facts.map_or(DeviceKind::File, |facts| facts.kind),
+        class: facts.map_or(DeviceClass::Unknown, |facts| facts.class),
+        state,
+        size_bytes: facts.map_or(0, |facts| facts.size_bytes),
+        used_bytes,
+    }
+}
+
+pub(super) fn class(class: quarry_device::DeviceClass) -> DeviceClass {
+    match class {
+        quarry_device::DeviceClass::Pmem => DeviceClass::Pmem,
+        quarry_device::DeviceClass::Nvme => DeviceClass::Nvme,
+        quarry_device::DeviceClass::Ssd => DeviceClass::Ssd,
+        quarry_device::DeviceClass::Hdd => DeviceClass::Hdd,
+        quarry_device::DeviceClass::Object | quarry_device::DeviceClass::Unknown => DeviceClass::Unknown,
+    }
+}
+
+pub(super) fn kind(kind: DiskKind) -> DeviceKind {
+    match kind {
+        DiskKind::File => DeviceKind::File,
+        DiskKind::Block => DeviceKind::Block,
+    }
+}
+
+async fn member_facts(
+    state: &Rc<CoreState>,
+    shared: &Arc<PoolShared>,
+) -> Result<BTreeMap<u16, MemberFacts>> {
+    let pool = state.pool(shared).await?;
+    Ok(shared
+        .devices()
+        .into_iter()
+        .filter_map(|status| {
+            let device = pool.device(status.index)?;
+            let facts = MemberFacts {
+                kind: kind(device.geometry().kind),
+                class: class(device.class()),
+                suspect: matches!(device.state(), quarry_device::DeviceState::Suspect(_)),
+                size_bytes: device.size_bytes(),
+            };
+            Some((status.index, facts))
+        })
+        .collect())
+}
+
+/// Makes the devices into a pool, which stays open on this core.
+async fn format_pool(
+    state: Rc<CoreState>,
+    request: CreatePool,
+    in_use: BTreeMap<quarry_types::DeviceId, PathBuf>,
+) -> Result<Arc<PoolShared>> {
+    let env: &Env = &state.env;
+    let format = FormatRequest {
+        pool: PoolId::from_random(env.random.next_u128()),
+        pool_name: request.name.as_str().to_owned(),
+        copies: request.copies,
+        paths: request.devices.iter().map(PathBuf::from).collect(),
+        directory_file_bytes: None,
+        force: request.force,
+        in_use,
+    };
+    let devices = format_devices(env, &format).await.map_err(|error| format_error(&request.name, &error))?;
+    let pool = quarry_pool::from_devices(env, devices);
+    state.add_pool(pool.clone());
+    Ok(pool.shared.clone())
+}
+
+fn format_error(name: &Name, error: &FormatError) -> NodeError {
+    let kind = match error {
+        FormatError::DeviceCount { .. }
+        | FormatError::Copies { .. }
+        | FormatError::Name { .. }
+        | FormatError::Same { .. }
+        | FormatError::TooSmall { .. }
+        | FormatError::SectorSize { .. } => ErrorKind::Invalid,
+        FormatError::Missing { .. } => ErrorKind::NotFound,
+        FormatError::DirectoryFull { .. } => ErrorKind::NoSpace,
+        FormatError::Occupied { .. }
+        | FormatError::InUse { .. }
+        | FormatError::InOpenPool { .. }
+        | FormatError::Changed { .. } => ErrorKind::Conflict,
+        FormatError::Path(_) => ErrorKind::Internal,
+    };
+    NodeError::new(kind, format!("pool '{name}' was not created"))
+        .caused_by(error)
+        .with_next_step("No device was changed. Correct the list of devices and try again.")
+}
+
+/// Opens the devices of a pool on this core and reads what its logs left.
+async fn find_pool(
+    state: Rc<CoreState>,
+    id: PoolId,
+    name: Name,
+    paths: Vec<PathBuf>,
+) -> Result<(Arc<PoolShared>, Vec<LogState>)> {
+    let opened = quarry_pool::open(&state.env, id, &paths).await.map_err(|error| {
+        NodeError::new(ErrorKind::Unavailable, format!("pool '{name}' cannot be opened"))
+            .caused_by(&error)
+            .with_next_step("Bring its devices back and restart quarryd.")
+    })?;
+    if opened.logs.is_empty() {
+        let what = format!("pool '{name}' has no log: its creation was interrupted");
+        return Err(NodeError::new(ErrorKind::Unavailable, what)
+            .with_next_step("Create it again over the same devices with --force; nothing was ever stored in it."));
+    }
+    state.add_pool(opened.pool.clone());
+    Ok((opened.pool.shared.clone(), opened.logs))
+}
+
+/// Ends the labels of a pool that nobody has open any more.
+async fn release_devices(state: Rc<CoreState>, id: PoolId, paths: Vec<PathBuf>) -> Result<()> {
+    let failed = |what: String| {
+        NodeError::new(ErrorKind::Internal, "the pool is gone, but a device still carries its label")
+            .with_cause(what)
+            .with_next_step("Use that device again with --force.")
+    };
+    let members = quarry_device::open_members(&state.env, id, &paths)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    quarry_device::end_pool(&state.env, members.devices).await.map_err(|errors| {
+        failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    })
+}

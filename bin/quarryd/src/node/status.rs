@@ -1,0 +1,97 @@
+//! The node in one page.
+
+use quarry_api_types::{
+    Cause, Health, HealthLevel, ListenerProtocol, ListenerStatus, MemoryStatus, Pool, PoolState, PoolsStatus,
+    Status, VolumesStatus,
+};
+use quarry_node_api::Result;
+
+use super::DataNode;
+
+impl DataNode {
+    /// What the node serves, in a line.
+    pub async fn summary(&self) -> String {
+        let nbd: Vec<String> = self.settings.nbd.iter().map(ToString::to_string).collect();
+        let volumes = self.volumes_of(None).await.map_or(0, |volumes| volumes.len());
+        format!(
+            "quarryd {} serves the API on http://{} and NBD on {}: {} pools, {volumes} volumes, {} exports, {} cores",
+            env!("CARGO_PKG_VERSION"),
+            self.api,
+            nbd.join(" and "),
+            self.pools().len(),
+            self.exports.list().len(),
+            self.cores.count(),
+        )
+    }
+
+    pub(super) async fn describe_node(&self) -> Result<Status> {
+        let pools = self.describe_pools().await?;
+        let volumes = self.volumes_of(None).await?;
+        let engines = self.engine_statuses(None).await?;
+        let buffers = self.buffer_bytes().await?;
+        let used_bytes =
+            engines.iter().map(|engine| engine.memory_bytes as u64).sum::<u64>() + buffers.iter().sum::<u64>();
+        let in_state = |state: PoolState| pools.iter().filter(|pool| pool.state == state).count() as u64;
+        Ok(Status {
+            node_id: self.id,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s: self.began.elapsed().as_secs(),
+            cores: self.cores.count() as u16,
+            memory: MemoryStatus { budget_bytes: self.settings.memory_bytes, used_bytes },
+            listeners: self.listeners(),
+            pools: PoolsStatus {
+                online: in_state(PoolState::Online),
+                degraded: in_state(PoolState::Degraded),
+                offline: in_state(PoolState::Offline),
+                total_bytes: pools.iter().map(|pool| pool.capacity.total_bytes).sum(),
+                used_bytes: pools.iter().map(|pool| pool.capacity.used_bytes).sum(),
+            },
+            volumes: VolumesStatus {
+                count: volumes.len() as u64,
+                size_bytes: volumes.iter().map(|volume| volume.status.size_bytes).sum(),
+                used_bytes: volumes.iter().map(|volume| volume.status.mapped_bytes).sum(),
+            },
+            exports: self.exports.list().len() as u64,
+            health: Health::from_causes(pools.iter().flat_map(causes).collect()),
+        })
+    }
+
+    /// Bytes of I/O memory that each core has taken.
+    pub(super) async fn buffer_bytes(&self) -> Result<Vec<u64>> {
+        let asked = (0..self.cores.count()).map(|core| {
+            self.cores.call(core, |state| async move { state.env.buffers.slab_bytes() as u64 })
+        });
+        futures::future::join_all(asked).await.into_iter().collect()
+    }
+
+    fn listeners(&self) -> Vec<ListenerStatus> {
+        let api = ListenerStatus {
+            protocol: ListenerProtocol::Api,
+            address: self.api.to_string(),
+            connections: 0,
+        };
+        let sessions = self.exports.sessions().len() as u32;
+        let nbd = self.settings.nbd.iter().map(|address| ListenerStatus {
+            protocol: ListenerProtocol::Nbd,
+            address: address.to_string(),
+            connections: sessions,
+        });
+        std::iter::once(api).chain(nbd).collect()
+    }
+}
+
+fn causes(pool: &Pool) -> Vec<Cause> {
+    let (level, next_step) = match pool.state {
+        PoolState::Online => return Vec::new(),
+        PoolState::Degraded => {
+            (HealthLevel::Warning, "Bring the device back and restart quarryd, or move the data to a whole pool.")
+        }
+        PoolState::Offline => (HealthLevel::Critical, "Bring its devices back and restart quarryd."),
+    };
+    let cause = |reason: &String| Cause {
+        level,
+        message: format!("pool '{}' is {}: {reason}", pool.name, pool.state),
+        next_step: next_step.to_owned(),
+    };
+    pool.reasons.iter().map(cause).collect()
+}

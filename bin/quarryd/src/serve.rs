@@ -1,0 +1,75 @@
+//! The life of the daemon: start, serve, stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use quarry_catalog::RedbCatalog;
+use quarry_target::Exports;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cores::Cores;
+use crate::node::DataNode;
+use crate::settings::Settings;
+
+/// How long sessions may take to end their requests at a stop.
+const SESSIONS_TIMEOUT: Duration = Duration::from_secs(10);
+const SESSIONS_POLL: Duration = Duration::from_millis(20);
+
+/// Runs the node until a signal ends it.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the control plane's threads cannot be started")?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let began = tokio::time::Instant::now();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let catalog = Arc::new(RedbCatalog::open(&settings.data_dir)?);
+    let listener = tokio::net::TcpListener::bind(settings.api)
+        .await
+        .with_context(|| format!("the API cannot listen on {} (--api)", settings.api))?;
+    let api = listener.local_addr()?;
+    let exports = Exports::default();
+    let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &exports)?;
+    let node = DataNode::new(catalog, cores.clone(), exports.clone(), settings, api).map_err(plain)?;
+    node.open_pools().await.map_err(plain)?;
+    node.serve_nbd().await.map_err(plain)?;
+    let node = Arc::new(node);
+    tracing::info!("{}, ready after {} ms", node.summary().await, began.elapsed().as_millis());
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        }
+    };
+    quarry_api::serve(listener, node.clone(), stop).await;
+    stop_in_order(&node, &exports).await;
+    cores.stop();
+    tokio::task::spawn_blocking(move || handles.into_iter().try_for_each(|handle| handle.join()))
+        .await?
+        .context("a core ended with an error")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Requests end, then every log writes its checkpoint, then the devices are closed.
+async fn stop_in_order(node: &DataNode, exports: &Exports) {
+    exports.stop();
+    let end = tokio::time::Instant::now() + SESSIONS_TIMEOUT;
+    while !exports.sessions().is_empty() && tokio::time::Instant::now() < end {
+        tokio::time::sleep(SESSIONS_POLL).await;
+    }
+    if let Err(error) = node.close_pools().await {
+        tracing::error!(%error, "a pool was not closed in order; it recovers when it is opened");
+    }
+}
+
+fn plain(error: quarry_node_api::NodeError) -> anyhow::Error {
+    anyhow!("{error}. {}", error.next_step)
+}

@@ -1,0 +1,96 @@
+//! What the node was told: the command line over the configuration file over the defaults.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use quarry_env::Address;
+use quarry_types::ByteSize;
+use quarry_types::limits::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN};
+
+use crate::arguments::Arguments;
+
+/// Most threads of the data plane.
+const CORES_MAX: usize = 64;
+
+/// Complete and checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub data_dir: PathBuf,
+    pub api: SocketAddr,
+    /// The first one is what an export's URI names.
+    pub nbd: Vec<Address>,
+    pub cores: usize,
+    pub memory_bytes: u64,
+}
+
+/// The configuration file.
+#[derive(serde::Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data_dir: Option<PathBuf>,
+    api: Option<String>,
+    nbd: Option<String>,
+    nbd_unix: Option<PathBuf>,
+    cores: Option<usize>,
+    memory: Option<String>,
+}
+
+impl Settings {
+    pub fn from_arguments(arguments: Arguments) -> anyhow::Result<Self> {
+        let file = match &arguments.config {
+            Some(path) => read_file(path)?,
+            None => File::default(),
+        };
+        let Some(data_dir) = arguments.data_dir.or(file.data_dir) else {
+            bail!("no data directory given: use --data-dir DIR, or data_dir in the configuration file");
+        };
+        let api = arguments.api.or(file.api).unwrap_or_else(|| "127.0.0.1:7480".to_owned());
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = arguments.cores.or(file.cores).unwrap_or(cpus.min(CORES_MAX));
+        if !(1..=CORES_MAX).contains(&cores) {
+            bail!("--cores {cores}: a node has between 1 and {CORES_MAX}");
+        }
+        let in_file = file.memory.map(|text| text.parse::<ByteSize>()).transpose().context("memory")?;
+        let memory_bytes = arguments.memory.or(in_file).map_or(MEMORY_BYTES_DEFAULT, |size| size.0);
+        if memory_bytes < MEMORY_BYTES_MIN {
+            bail!("--memory {}: at least {} is needed", ByteSize(memory_bytes), ByteSize(MEMORY_BYTES_MIN));
+        }
+        Ok(Self {
+            data_dir,
+            api: address("--api", &api)?,
+            nbd: nbd_addresses(arguments.nbd.or(file.nbd), arguments.nbd_unix.or(file.nbd_unix))?,
+            cores,
+            memory_bytes,
+        })
+    }
+}
+
+fn nbd_addresses(tcp: Option<String>, unix: Option<PathBuf>) -> anyhow::Result<Vec<Address>> {
+    let tcp = match (tcp, &unix) {
+        (None, None) => Some("127.0.0.1:10809".to_owned()),
+        (tcp, _) => tcp,
+    };
+    let mut all = Vec::new();
+    if let Some(path) = unix {
+        all.push(Address::Unix(std::path::absolute(&path).context("--nbd-unix")?));
+    }
+    if let Some(text) = tcp {
+        all.push(Address::Tcp(address("--nbd", &text)?));
+    }
+    Ok(all)
+}
+
+fn address(option: &str, text: &str) -> anyhow::Result<SocketAddr> {
+    let mut found = text.to_socket_addrs().with_context(|| {
+        format!("{option} {text}: not an address; write HOST:PORT, for example 127.0.0.1:7480")
+    })?;
+    found.next().with_context(|| format!("{option} {text}: the name has no address"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the daemon reads its own configuration before anything runs")]
+fn read_file(path: &Path) -> anyhow::Result<File> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("configuration file {} cannot be read", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("configuration file {}", path.display()))
+}
