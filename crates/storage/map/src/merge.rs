@@ -33,8 +33,8 @@ use open::{Open, OpenNodes, Parent};
 
 /// Reads and appends that one merge has in flight.
 pub const MERGE_TASKS_MAX: usize = 64;
-/// Tasks that end, and leaves that are merged, before other tasks of the core get their turn: 20 to 50 us of work.
-const TASKS_PER_TURN: usize = 8;
+/// Tasks that end, and leaves that are merged, before other tasks of the core get their turn: about 10 us of work.
+const TASKS_PER_TURN: usize = 4;
 
 const _: () = assert!(MERGE_TASKS_MAX <= NODE_SLOTS, "one open node can keep all tasks busy");
 
@@ -292,13 +292,16 @@ impl VolumeMap {
             (state.root, state.frozen.clone().expect("a merge begins with a frozen overlay"))
         };
         let overlay = &frozen.overlay;
+        // Room for all that can die one by one, so that growing never copies; memory that is not touched costs nothing.
+        let dead_entries_max = overlay.entries().min(root.map_or(0, |root| root.mapped as usize));
+        let outcome = MergeOutcome { dead_entries: Vec::with_capacity(dead_entries_max), ..MergeOutcome::default() };
         let context = Context {
             volume: self.volume(),
             overlay,
             birth: frozen.birth,
             store,
             cache,
-            outcome: RefCell::default(),
+            outcome: RefCell::new(outcome),
             failed: Cell::new(false),
             leaves: Cell::new(0),
         };
