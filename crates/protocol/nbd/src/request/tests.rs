@@ -40,7 +40,7 @@ fn requests_are_refused_as_proto_md_says() {
         (TERMS, 0, WRITE, end, 512, Some(Errno::NoSpace)),
         (TERMS, flag::PAYLOAD_LEN, WRITE, 0, 512, Some(Errno::Invalid)),
         (extended, flag::PAYLOAD_LEN, WRITE, 0, 512, ok),
-        (extended, 0, WRITE, 0, 512, Some(Errno::Invalid)),
+        (extended, 0, WRITE, 0, 512, ok),
         (extended, flag::PAYLOAD_LEN, READ, 0, 512, Some(Errno::Invalid)),
         (read_only, 0, WRITE, 0, 512, Some(Errno::NotPermitted)),
         (read_only, 0, TRIM, 0, 512, Some(Errno::NotPermitted)),
@@ -92,7 +92,8 @@ fn only_writes_and_flagged_requests_have_a_payload() {
     for (style, flags, command, expected) in [
         (Style::Simple, 0, commands::WRITE, 512),
         (Style::Structured, flag::PAYLOAD_LEN, commands::READ, 0),
-        (Style::Extended, 0, commands::WRITE, 0),
+        (Style::Extended, 0, commands::WRITE, 512),
+        (Style::Extended, 0, commands::READ, 0),
         (Style::Extended, flag::PAYLOAD_LEN, commands::WRITE, 512),
         (Style::Extended, flag::PAYLOAD_LEN, commands::READ, 512),
     ] {

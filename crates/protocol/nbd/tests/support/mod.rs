@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test crate uses a part of it")]
 
 pub mod client;
+pub mod node;
 pub mod protocol;
 pub mod volume;
 pub mod world;
