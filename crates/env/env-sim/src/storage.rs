@@ -72,16 +72,17 @@ impl World {
 
     /// Every operation fails with EIO from now on; those under way fail too, writes among them perhaps in part.
     pub fn fail_disk(&self, disk: DiskId) {
-        self.set_status(disk, DiskStatus::Failed, FaultKind::DeviceFailure);
+        self.fail_with(disk, DiskStatus::Failed);
     }
 
     /// Pulls a disk out: as [`Self::fail_disk`], and its path does not exist.
     pub fn pull_disk(&self, disk: DiskId) {
-        self.set_status(disk, DiskStatus::Absent, FaultKind::DeviceFailure);
+        self.fail_with(disk, DiskStatus::Absent);
     }
 
-    fn set_status(&self, disk: DiskId, status: DiskStatus, kind: FaultKind) {
-        self.shared.disks.borrow_mut().get(disk).status = status;
+    fn fail_with(&self, disk: DiskId, status: DiskStatus) {
+        self.shared.disks.borrow_mut().get(disk).fail(status);
+        let kind = FaultKind::DeviceFailure;
         self.shared.log_fault(FaultRecord { at: self.now(), disk, kind, range: 0..0, moved_to: None });
     }
 

@@ -1,10 +1,14 @@
 //! Disks: what they hold, what is under way on them, and the handles by which processes use them.
 
+mod contract;
+mod course;
 mod crash;
+mod effect;
 mod fate;
 mod handle;
 mod medium;
 mod operation;
+mod outlive;
 mod pages;
 mod source;
 mod spec;

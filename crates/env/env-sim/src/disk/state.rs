@@ -9,8 +9,9 @@ use quarry_env::DiskKind;
 use crate::fault::{DiskId, FaultKind, Verb};
 use crate::slab::Slab;
 
+use super::course::Course;
 use super::medium::Medium;
-use super::operation::Operation;
+use super::operation::{Early, Operation};
 use super::spec::{Directory, DiskSpec};
 
 /// Whether a disk answers.
@@ -103,6 +104,17 @@ impl DiskState {
     fn release(&mut self) {
         if let Some(Lock { handles: 0, in_flight: 0, .. }) = self.lock {
             self.lock = None;
+        }
+    }
+
+    /// Stops answering. What is under way fails, even if the disk has come back by the time it ends.
+    pub(crate) fn fail(&mut self, status: DiskStatus) {
+        self.status = status;
+        for key in self.operations.keys() {
+            if let Some(operation) = self.operations.get_mut(key) {
+                operation.course = Course::CutOff;
+                operation.early = Early::Nothing;
+            }
         }
     }
 

@@ -164,6 +164,27 @@ fn a_failed_device_answers_nothing_until_it_returns() {
 }
 
 #[test]
+fn what_is_under_way_when_a_device_fails_never_succeeds() {
+    let mut failed = 0;
+    for seed in 0..100 {
+        let bench = Bench::new(seed, DiskSpec::default());
+        let data = bench.process.env(0).buffers.copy_of(&[1; 4096]);
+        let write = bench.disk.write(0, vec![data]);
+        let done = Rc::new(std::cell::Cell::new(None));
+        let result = done.clone();
+        bench.process.spawn(0, async move { result.set(Some(write.await.is_ok())) }).detach();
+        bench.world.run_for(Duration::from_micros(bench.world.below(150))).unwrap();
+        let before = done.get();
+        bench.world.fail_disk(bench.id);
+        bench.world.restore_disk(bench.id, true);
+        bench.world.run_for(Duration::from_secs(1)).unwrap();
+        assert_eq!(done.get(), before.or(Some(false)), "seed {seed}");
+        failed += u32::from(before.is_none());
+    }
+    assert!((20..80).contains(&failed), "{failed}");
+}
+
+#[test]
 fn a_device_that_fails_by_chance_may_return_by_itself() {
     let bench = Bench::new(1, DiskSpec::default());
     let mut rates = FaultRates::none().with(FaultKind::DeviceFailure, 1.0);
