@@ -171,6 +171,11 @@ fn create(path: &Path, size_bytes: u64, lock_wait: Duration) -> io::Result<Opene
 
 /// Gives the file its size, with space for all of it.
 fn allocate(path: &Path, fd: &OwnedFd, size_bytes: u64) -> io::Result<()> {
+    // Looked at first: a file system that runs full on the way has no space for anybody until it notices.
+    let status = rustix::fs::fstatvfs(fd)?;
+    if size_bytes > status.f_bavail.saturating_mul(status.f_frsize) {
+        return Err(OpenError::NoSpace { path: path.to_owned(), size_bytes }.into());
+    }
     loop {
         return match fallocate(fd, FallocateFlags::empty(), 0, size_bytes) {
             Ok(()) => Ok(()),

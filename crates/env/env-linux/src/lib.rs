@@ -2,7 +2,7 @@
 //!
 //! What it is: the implementation of [`quarry_env::Env`] over Linux (disks, sockets, clocks, randomness), the loop that
 //! turns an executor between completions, and the ways into a core from other threads ([`CoreRemote`]). What it is not:
-//! it knows nothing of pools, volumes or protocols, and it holds no policy but when to sleep ([`wait_policy`]).
+//! it knows nothing of pools, volumes or protocols, and it holds no policy but when to sleep (`wait_policy.rs`).
 //!
 //! Invariants:
 //! - **Memory given to the kernel outlives the operation.** An operation in flight lives in the ring's slab and owns its

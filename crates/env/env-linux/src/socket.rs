@@ -14,10 +14,6 @@ use rustix::net::{
 use crate::fixed::Target;
 use crate::ring::Ring;
 
-/// Buffers of unix sockets, as far as the system allows: a large reply then fits in as a whole, and the peer wakes up
-/// once for it.
-const UNIX_BUFFER_BYTES: usize = 1 << 20;
-
 /// A socket that is registered with a ring. Operations in flight hold it; the last holder closes it.
 pub(crate) struct Socket {
     pub(crate) ring: Rc<Ring>,
@@ -74,17 +70,12 @@ pub(crate) fn any(address: &Address) -> io::Result<SocketAddrAny> {
     })
 }
 
-/// Sets a connected socket up for requests and replies. Best effort: it works without.
+/// Sets a connected socket up for requests and replies. Best effort: it works without. Unix sockets stay as they are:
+/// larger buffers cost more cache misses than they save wake-ups.
 pub(crate) fn tune(fd: &OwnedFd) {
-    match sockopt::socket_domain(fd) {
-        Ok(AddressFamily::UNIX) => {
-            let _ = sockopt::set_socket_send_buffer_size_force(fd, UNIX_BUFFER_BYTES)
-                .or_else(|_| sockopt::set_socket_send_buffer_size(fd, UNIX_BUFFER_BYTES));
-        }
-        _ => {
-            let _ = sockopt::set_tcp_nodelay(fd, true);
-            let _ = sockopt::set_socket_keepalive(fd, true);
-        }
+    if !matches!(sockopt::socket_domain(fd), Ok(AddressFamily::UNIX)) {
+        let _ = sockopt::set_tcp_nodelay(fd, true);
+        let _ = sockopt::set_socket_keepalive(fd, true);
     }
 }
 
