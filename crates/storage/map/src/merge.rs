@@ -294,7 +294,8 @@ impl VolumeMap {
         let overlay = &frozen.overlay;
         // Room for all that can die one by one, so that growing never copies; memory that is not touched costs nothing.
         let dead_entries_max = overlay.entries().min(root.map_or(0, |root| root.mapped as usize));
-        let outcome = MergeOutcome { dead_entries: Vec::with_capacity(dead_entries_max), ..MergeOutcome::default() };
+        let outcome =
+            MergeOutcome { dead_entries: Vec::with_capacity(dead_entries_max), ..MergeOutcome::default() };
         let context = Context {
             volume: self.volume(),
             overlay,

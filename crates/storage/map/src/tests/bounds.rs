@@ -11,7 +11,8 @@ use crate::MERGE_TASKS_MAX;
 
 #[test]
 fn merges_keep_many_appends_in_flight() {
-    let mut world = World::new(5, 20, 1 << 20);
+    // Appends that take far longer than beginning all tasks does, turns for others included.
+    let mut world = World::new(5, 2000, 1 << 20);
     (0..2000).for_each(|number| world.insert(number * 7919));
     world.begin_merge();
     world.finish();
