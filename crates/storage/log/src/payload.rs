@@ -49,9 +49,9 @@ impl Payload {
                 self.close_buffer();
             }
             let (buffer, filled) = self.open.get_or_insert_with(|| {
-                self.headroom = self.bytes == 0;
-                let start = if self.headroom { granule } else { 0 };
-                (pool.allocate(BUFFER_BYTES), start)
+                let is_first = self.bytes == 0;
+                self.headroom |= is_first;
+                (pool.allocate(BUFFER_BYTES), if is_first { granule } else { 0 })
             });
             let taken = piece.len().min(buffer.capacity() - *filled);
             buffer[*filled..*filled + taken].copy_from_slice(&piece[..taken]);
