@@ -9,13 +9,15 @@
 //!
 //! When 2 or 3 fails, everything is put back as it was; nodes that were appended are dead, which they were from the start.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use quarry_format::image::{ImageVolume, Position};
 use quarry_format::node::{Entry, NodeRef};
 use quarry_format::node::MAP_BLOCKS_MAX;
 use quarry_map::{MergeOutcome, Retired};
-use quarry_types::LogAddress;
+use quarry_pool::Segment;
+use quarry_types::{LogAddress, SegmentId};
 
 use crate::apply::Tail;
 use crate::volume::VolumeState;
@@ -44,10 +46,11 @@ impl Engine {
     /// Merges the tail into the maps and makes the result durable.
     pub async fn checkpoint(&self) -> Result<(), EngineError> {
         let _maintaining = self.maintaining.lock().await;
-        self.checkpoint_locked().await
+        self.checkpoint_locked().await.map(|_| ())
     }
 
-    pub(crate) async fn checkpoint_locked(&self) -> Result<(), EngineError> {
+    /// The same for who holds the lock. Says how many chunks it has freed.
+    pub(crate) async fn checkpoint_locked(&self) -> Result<usize, EngineError> {
         let frozen = self.freeze();
         let merged = match self.merge(&frozen).await {
             Ok(merged) => merged,
@@ -61,12 +64,13 @@ impl Engine {
             return Err(error.into());
         }
         let retired = self.install(frozen, merged);
+        let forgotten = self.forget_dead_segments();
         self.statistics.checkpoints.set(self.statistics.checkpoints.get() + 1);
         self.commit().await?;
         for overlay in retired {
             overlay.release().await;
         }
-        Ok(())
+        Ok(forgotten)
     }
 
     fn freeze(&self) -> Frozen {
@@ -109,7 +113,9 @@ impl Engine {
             dead_nodes: Vec::new(),
         };
         for volume in &frozen.volumes {
-            merged.outcomes.push(volume.map.merge(&self.nodes, &self.cache).await?);
+            let mut outcome = volume.map.merge(&self.nodes, &self.cache).await?;
+            merged.detached.append(&mut outcome.detached);
+            merged.outcomes.push(outcome);
         }
         for volume in &frozen.tail.deleted {
             merged.detached.extend(volume.map.root());
@@ -132,7 +138,7 @@ impl Engine {
     /// The one synchronous step in which the state changes.
     fn install(&self, frozen: Frozen, merged: Merged) -> Vec<Retired> {
         let Frozen { position, appended_bytes, next_volume, volumes, heads, tail } = frozen;
-        let Merged { outcomes, mut detached, dead_entries, dead_nodes } = merged;
+        let Merged { outcomes, detached, dead_entries, dead_nodes } = merged;
         let mut table = self.store.table_mut();
         for (address, sectors) in &tail.live {
             table.mark_live(*address, *sectors);
@@ -148,7 +154,6 @@ impl Engine {
             let entries = outcome.dead_entries.iter();
             dead.extend(entries.map(|entry| (entry.address, u32::from(entry.stored_sectors))));
             dead.extend(outcome.dead_nodes.iter().map(|node| (node.address, u32::from(node.sectors))));
-            detached.extend(outcome.detached);
             retired.push(volume.map.install(outcome.root));
             image_volumes.push(ImageVolume { head, root: outcome.root });
         }
@@ -160,23 +165,29 @@ impl Engine {
             crate::engine::Durable { replay_from: position, volumes: image_volumes, next_volume, detached };
         self.space.appended_at_checkpoint.set(appended_bytes);
         self.space.changed.raise();
-        self.forget_dead_segments();
         retired
     }
 
-    /// Takes segments in which nothing lives out of the table; their chunks are free after the next image.
-    pub(crate) fn forget_dead_segments(&self) {
+    /// Takes segments in which nothing lives out of the table; their chunks are free after the next image. Says how many
+    /// chunks these are.
+    pub(crate) fn forget_dead_segments(&self) -> usize {
         let first_kept = self.durable.borrow().replay_from.address.segment();
         let mut table = self.store.table_mut();
-        let dead: Vec<_> = table
-            .iter()
-            .filter(|(id, segment)| *id < first_kept && segment.end_sector > 0 && segment.live.ones() == 0)
-            .map(|(id, _)| id)
-            .collect();
-        for id in dead {
-            if let Some(segment) = table.remove(id) {
-                self.store.retire(segment.run.chunk);
-            }
+        let is_dead = |id: SegmentId, segment: &Segment| {
+            id < first_kept && segment.end_sector > 0 && segment.live.ones() == 0
+        };
+        let dead: Vec<_> =
+            table.iter().filter(|(id, segment)| is_dead(*id, segment)).map(|(id, _)| id).collect();
+        let mut chunks = BTreeSet::new();
+        for segment in dead.into_iter().filter_map(|id| table.remove(id)) {
+            chunks.insert(segment.run.chunk.id());
+            self.store.retire(segment.run.chunk);
         }
+        if chunks.is_empty() {
+            return 0;
+        }
+        // A packed chunk may hold other segments.
+        table.iter().for_each(|(_, segment)| _ = chunks.remove(&segment.run.chunk.id()));
+        chunks.len()
     }
 }

@@ -164,7 +164,7 @@ impl Engine {
             replayed_batches: self.statistics.replayed_batches.get(),
             memory_bytes: self.cache.used_bytes() + self.volumes.overlay_bytes() + table.memory_bytes(),
             stopped: self.log.stopped().map(|error| error.to_string()),
-            full: self.space.is_full(),
+            full: self.space.is_full(self),
         }
     }
 

@@ -13,6 +13,8 @@ use crate::{Engine, EngineError};
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// After a failure they wait before they try again.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
+/// So many rounds of cleaning in vain, one after the other, show that there is nothing to gain.
+const ROUNDS_IN_VAIN_MAX: usize = 4;
 /// Most chunks that one round of cleaning takes.
 const VICTIMS_MAX: usize = 16;
 
@@ -35,37 +37,50 @@ impl Engine {
         {
             self.checkpoint().await?;
         }
+        let mut rounds_in_vain = 0;
         while self.free_chunks() < self.space.low_chunks(self) {
-            if !self.gain_space().await? {
-                break;
+            let freed = self.volumes.freed.version();
+            rounds_in_vain = if self.clean_round().await? { 0 } else { rounds_in_vain + 1 };
+            if rounds_in_vain == ROUNDS_IN_VAIN_MAX {
+                if self.space.is_held() {
+                    self.space.set_full(freed);
+                }
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Gains space once. False when that was in vain: nothing was gained, or, while nobody but this engine took space, a
+    /// checkpoint took as much as was gained.
+    async fn clean_round(&self) -> Result<bool, EngineError> {
+        let (before, held) = (self.free_chunks(), self.space.is_held());
+        let detached = self.durable.borrow().detached.len();
+        let gained = self.gain_space().await?;
+        let credited = self.durable.borrow().detached.len() < detached;
+        let kept = !held || !self.space.is_held() || self.free_chunks() > before;
+        Ok(credited || (gained > 0 && kept))
     }
 
     fn free_chunks(&self) -> u64 {
         self.store.pool.shared.capacity().free_chunks
     }
 
-    /// One round of cleaning. False when there was nothing to gain, also after a checkpoint.
-    async fn gain_space(&self) -> Result<bool, EngineError> {
+    /// One round of cleaning, after a checkpoint if need be. Says how many chunks it has freed, those not counted that
+    /// were taken meanwhile.
+    async fn gain_space(&self) -> Result<usize, EngineError> {
         let _maintaining = self.maintaining.lock().await;
-        let before = self.free_chunks();
-        if self.clean().await? && self.free_chunks() > before {
-            return Ok(true);
+        let cleaned = self.clean().await?;
+        if cleaned > 0 {
+            return Ok(cleaned);
         }
         // What died since the last checkpoint does not count before the next.
-        self.checkpoint_locked().await?;
-        self.clean().await?;
-        let gained = self.free_chunks() > before;
-        if !gained && self.space.is_held() {
-            self.space.set_full(true);
-        }
-        Ok(gained)
+        let forgotten = self.checkpoint_locked().await?;
+        Ok(forgotten + self.clean().await?)
     }
 
-    /// Moves the survivors of the best victims and commits. False when there is no victim.
-    async fn clean(&self) -> Result<bool, EngineError> {
+    /// Moves the survivors of the best victims and commits. Says how many chunks more it has freed than taken.
+    async fn clean(&self) -> Result<usize, EngineError> {
         let geometry = self.store.pool.geometry();
         let first_kept = self.durable.borrow().replay_from.address.segment();
         let now = self.log.next_segment().sequence();
@@ -84,11 +99,11 @@ impl Engine {
             .count();
         victims.truncate(fitting);
         if victims.is_empty() {
-            if self.store.retired_chunks() > 0 {
+            let retired = self.store.retired_chunks();
+            if retired > 0 {
                 self.commit().await?;
-                return Ok(true);
             }
-            return Ok(false);
+            return Ok(retired);
         }
         let relocated = quarry_cleaner::relocate(&self.store, &victims).await?;
         drop(victims);
@@ -96,7 +111,7 @@ impl Engine {
         statistics.cleaned_chunks.set(statistics.cleaned_chunks.get() + relocated.victims as u64);
         statistics.moved_bytes.set(statistics.moved_bytes.get() + relocated.moved_bytes);
         self.commit().await?;
-        Ok(relocated.victims > relocated.outputs)
+        Ok(relocated.victims.saturating_sub(relocated.outputs))
     }
 }
 
@@ -110,7 +125,7 @@ async fn maintain(engine: Weak<Engine>) {
         }
         futures::select_biased! {
             () = this.wake.after(woken).fuse() => {}
-            () = this.volumes.freed.after(freed).fuse() => this.space.set_full(false),
+            () = this.volumes.freed.after(freed).fuse() => {}
             () = this.env.clock.sleep(LOOK_AGAIN).fuse() => {}
         }
     }

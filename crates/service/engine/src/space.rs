@@ -20,7 +20,9 @@ const TAIL_BYTES_MAX: u64 = 768 << 20;
 pub(crate) struct Space {
     /// Space is short: hosts' writes wait.
     held: Cell<bool>,
-    full: Cell<bool>,
+    /// The last attempt to gain space found nothing, and nothing had been freed since this version of
+    /// [`crate::apply::Volumes::freed`].
+    full: Cell<Option<u64>>,
     /// Raised when either changes.
     pub(crate) changed: Signal,
     /// [`quarry_log::Log::appended_bytes`] when the last checkpoint began.
@@ -36,7 +38,7 @@ impl Space {
         let share = total_chunks * segment_bytes / logs;
         Self {
             held: Cell::new(false),
-            full: Cell::new(false),
+            full: Cell::new(None),
             changed: Signal::default(),
             appended_at_checkpoint: Cell::new(0),
             tail_bytes_max: (share / 16).clamp(2 * segment_bytes, TAIL_BYTES_MAX.max(2 * segment_bytes)),
@@ -62,9 +64,9 @@ impl Space {
         self.reserved_chunks(engine) + (self.total_chunks / 16).max(2)
     }
 
-    /// Whether the last attempt to gain space found nothing.
-    pub(crate) fn is_full(&self) -> bool {
-        self.full.get()
+    /// Whether the last attempt to gain space found nothing, and nothing has been freed since.
+    pub(crate) fn is_full(&self, engine: &Engine) -> bool {
+        self.full.get() == Some(engine.volumes.freed.version())
     }
 
     /// Whether hosts wait for space.
@@ -72,10 +74,10 @@ impl Space {
         self.held.get()
     }
 
-    pub(crate) fn set_full(&self, full: bool) {
-        if self.full.replace(full) != full {
-            self.changed.raise();
-        }
+    /// An attempt to gain space has found nothing; `freed` is the version of the signal of the same name before it.
+    pub(crate) fn set_full(&self, freed: u64) {
+        self.full.set(Some(freed));
+        self.changed.raise();
     }
 
     /// Looks at the free space again.
@@ -83,7 +85,7 @@ impl Space {
         let free = engine.store.pool.shared.capacity().free_chunks;
         let held = free < self.reserved_chunks(engine);
         if !held {
-            self.set_full(false);
+            self.full.set(None);
         }
         if self.held.replace(held) != held {
             self.changed.raise();
@@ -102,7 +104,7 @@ impl Engine {
             if let Some(error) = self.log.stopped() {
                 return Err(crate::flush::log_error(operation, error));
             }
-            if self.space.is_held() && self.space.is_full() {
+            if self.space.is_held() && self.space.is_full(self) {
                 let what = format!(
                     "pool {} is full; free space by discards or by deleting volumes",
                     self.store.pool.shared.name

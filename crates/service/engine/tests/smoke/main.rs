@@ -1,0 +1,6 @@
+//! One engine over simulated disks: each verb, each way to end, and what is there afterwards.
+
+mod life;
+mod node;
+mod space;
+mod verbs;
