@@ -75,6 +75,8 @@ pub struct Device {
     buffers: BufferPool,
     size_bytes: u64,
     label: RefCell<Rc<Label>>,
+    /// The latest label that was to be written, whether that succeeded or not.
+    attempt: RefCell<Rc<Label>>,
     /// The copy of the label that may not be valid: it is the next to be written.
     doubtful_copy: Cell<Option<usize>>,
     state: Cell<DeviceState>,
@@ -90,13 +92,15 @@ impl Device {
         label: Label,
         doubtful_copy: Option<usize>,
     ) -> Self {
+        let label = Rc::new(label);
         Self {
             id: label.own().device,
             path,
             disk,
             buffers: env.buffers.clone(),
             size_bytes: label.own().size_bytes,
-            label: RefCell::new(Rc::new(label)),
+            attempt: RefCell::new(label.clone()),
+            label: RefCell::new(label),
             doubtful_copy: Cell::new(doubtful_copy),
             state: Cell::new(DeviceState::Healthy),
             stats: Cell::default(),
@@ -247,18 +251,22 @@ impl Device {
     }
 
     /// Replaces the label durably: at every moment one copy on the device is valid. Not to be called twice at a time.
+    /// After an error the device carries either label; the same or a later one can be tried.
     ///
     /// # Panics
     /// When the new label is not a later one of this device, or breaks a rule.
     pub async fn write_label(&self, label: Label) -> Result<(), DeviceError> {
+        let label = Rc::new(label);
         assert!(label.own().device == self.id, "a device carries its own label");
         assert!(label.sequence > self.label.borrow().sequence, "labels only get newer");
+        let attempt = self.attempt.replace(label.clone());
+        assert!(label.sequence > attempt.sequence || label == attempt, "a sequence names one label");
         let copies = if self.doubtful_copy.get() == Some(0) { [0, 1] } else { [1, 0] };
         for (copy, next) in [(copies[0], Some(copies[1])), (copies[1], None)] {
             self.write_label_copy(&label, copy).await?;
             self.doubtful_copy.set(next);
         }
-        self.label.replace(Rc::new(label));
+        self.label.replace(label);
         Ok(())
     }
 
