@@ -36,7 +36,8 @@ struct Memory {
 }
 
 struct Slab {
-    start: NonNull<u8>,
+    /// What the heap gave; the buffers begin at the first aligned address in it.
+    base: NonNull<u8>,
     registered: Option<u16>,
 }
 
@@ -67,15 +68,33 @@ fn class_of(bytes: usize) -> Option<usize> {
     (rounded <= CLASS_BYTES_MAX).then(|| (rounded / CLASS_BYTES_MIN).ilog2() as usize)
 }
 
+/// A slab's memory is aligned by hand: the heap has fresh zero pages for small alignments, and clears the memory, with a
+/// page fault for each page of it, for large ones.
+fn slab_layout() -> Layout {
+    Layout::from_size_align(SLAB_BYTES + CLASS_BYTES_MIN, 16)
+        .expect("a slab is far smaller than the address space")
+}
+
+/// Memory for a slab: what the heap gave, and the first aligned address in it.
+fn slab_memory() -> (NonNull<u8>, NonNull<u8>) {
+    // SAFETY: the layout's size is not zero.
+    let base = NonNull::new(unsafe { alloc_zeroed(slab_layout()) })
+        .unwrap_or_else(|| handle_alloc_error(slab_layout()));
+    let skipped = base.align_offset(CLASS_BYTES_MIN);
+    assert!(skipped <= CLASS_BYTES_MIN, "the heap aligns to 16 at least");
+    // SAFETY: the layout has CLASS_BYTES_MIN bytes more than the slab needs, so SLAB_BYTES follow.
+    (base, unsafe { base.add(skipped) })
+}
+
 impl Pool {
     fn take(&self, class: usize) -> Free {
         let bytes = CLASS_BYTES_MIN << class;
         let mut free = self.free.borrow_mut();
         if free[class].is_empty() {
-            let start = heap(SLAB_BYTES);
+            let (base, start) = slab_memory();
             let registered =
                 self.register.borrow().as_ref().and_then(|register| register(start.as_ptr(), SLAB_BYTES));
-            self.slabs.borrow_mut().push(Slab { start, registered });
+            self.slabs.borrow_mut().push(Slab { base, registered });
             for offset in (0..SLAB_BYTES).step_by(bytes).rev() {
                 // SAFETY: the offset lies inside the slab that was just allocated.
                 free[class].push(Free { start: unsafe { start.add(offset) }, registered });
@@ -88,8 +107,8 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         for slab in self.slabs.get_mut() {
-            // SAFETY: allocated by `heap(SLAB_BYTES)`; every Memory holds the pool, so none is left.
-            unsafe { dealloc(slab.start.as_ptr(), layout(SLAB_BYTES)) }
+            // SAFETY: allocated by `slab_memory`; every Memory holds the pool, so none is left.
+            unsafe { dealloc(slab.base.as_ptr(), slab_layout()) }
         }
     }
 }
@@ -311,6 +330,17 @@ mod tests {
         let slabs = pool.slab_bytes();
         drop(pool.allocate(8000));
         assert_eq!(pool.slab_bytes(), slabs);
+    }
+
+    #[test]
+    fn every_buffer_is_aligned_zero_at_birth_and_apart_from_others() {
+        let pool = BufferPool::default();
+        let mut buffers: Vec<Buffer> = (0..1_500).map(|number| pool.allocate(1 << (number % 21))).collect();
+        for buffer in &mut buffers {
+            assert!((buffer.as_ptr() as usize).is_multiple_of(4096));
+            assert!(buffer.iter().all(|&byte| byte == 0), "fresh memory, which nobody else has written to");
+            buffer.fill(1);
+        }
     }
 
     #[test]
