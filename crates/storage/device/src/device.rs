@@ -73,7 +73,11 @@ pub struct Device {
     path: PathBuf,
     disk: Rc<dyn Disk>,
     buffers: BufferPool,
+    /// What the I/O path needs of the label, which never changes while the device is open.
+    index: u16,
     size_bytes: u64,
+    slots: u32,
+    segment_bytes: u64,
     label: RefCell<Rc<Label>>,
     /// The latest label that was to be written, whether that succeeded or not.
     attempt: RefCell<Rc<Label>>,
@@ -98,7 +102,10 @@ impl Device {
             path,
             disk,
             buffers: env.buffers.clone(),
+            index: label.device_index,
             size_bytes: label.own().size_bytes,
+            slots: label.own().slots,
+            segment_bytes: label.segment_bytes,
             attempt: RefCell::new(label.clone()),
             label: RefCell::new(label),
             doubtful_copy: Cell::new(doubtful_copy),
@@ -114,7 +121,7 @@ impl Device {
 
     /// The number by which chunks name it.
     pub fn index(&self) -> u16 {
-        self.label.borrow().device_index
+        self.index
     }
 
     /// Where it was opened.
@@ -154,12 +161,12 @@ impl Device {
 
     /// Slots behind the header.
     pub fn slots(&self) -> u32 {
-        self.label.borrow().own().slots
+        self.slots
     }
 
     /// Size of a slot in bytes.
     pub fn segment_bytes(&self) -> u64 {
-        self.label.borrow().segment_bytes
+        self.segment_bytes
     }
 
     /// Where a slot begins, in bytes.
@@ -167,9 +174,8 @@ impl Device {
     /// # Panics
     /// When the device has no such slot.
     pub fn slot_offset(&self, slot: u32) -> u64 {
-        let label = self.label.borrow();
-        assert!(slot < label.own().slots, "device {} has no slot {slot}", self.id);
-        slot_offset(slot, label.segment_bytes)
+        assert!(slot < self.slots, "device {} has no slot {slot}", self.id);
+        slot_offset(slot, self.segment_bytes)
     }
 
     /// How well it is.
@@ -254,10 +260,15 @@ impl Device {
     /// After an error the device carries either label; the same or a later one can be tried.
     ///
     /// # Panics
-    /// When the new label is not a later one of this device, or breaks a rule.
+    /// When the new label is not a later one of this device, breaks a rule, or moves slots.
     pub async fn write_label(&self, label: Label) -> Result<(), DeviceError> {
         let label = Rc::new(label);
         assert!(label.own().device == self.id, "a device carries its own label");
+        let shape = (label.device_index, label.own().size_bytes, label.own().slots, label.segment_bytes);
+        assert!(
+            shape == (self.index, self.size_bytes, self.slots, self.segment_bytes),
+            "slots stay in place"
+        );
         assert!(label.sequence > self.label.borrow().sequence, "labels only get newer");
         let attempt = self.attempt.replace(label.clone());
         assert!(label.sequence > attempt.sequence || label == attempt, "a sequence names one label");

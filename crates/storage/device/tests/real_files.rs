@@ -37,7 +37,8 @@ fn sparse_file(directory: &Path, name: &str) -> PathBuf {
 fn tool(program: &str, arguments: &[&str], path: &Path) {
     let mut command = Command::new(program);
     command.args(arguments).arg(path).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    let output = command.output().unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
+    let output =
+        command.output().unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
     assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -121,7 +122,8 @@ fn a_pool_is_made_opened_refused_to_others_and_ended() {
         assert!(matches!(refused, FormatError::InOpenPool { .. }), "{refused}");
 
         drop(devices);
-        let opened = open_members(&env, pool, &[file.clone()]).await.expect("the label names the other");
+        let opened =
+            open_members(&env, pool, std::slice::from_ref(&file)).await.expect("the label names the other");
         assert!(opened.missing.is_empty() && opened.failures.is_empty(), "{opened:?}");
         end_pool(&env, opened.devices).await.expect("ended");
         assert!(!made.exists() && file.exists());
