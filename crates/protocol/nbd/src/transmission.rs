@@ -427,10 +427,19 @@ fn answer(
         }
         Err(error) => {
             counters.error();
-            tracing::warn!(offset = request.header.offset, length = request.header.length, %error, "request failed");
+            log_failure(counters, request, &error);
             let message = error.to_string();
             let error = errno(error.kind, fast_zero);
             outbox.failure(request, &Failure { error, message: &message, offset: None });
         }
+    }
+}
+
+/// Logs the first failures of a session and ever fewer of those that follow: a full pool fails every write.
+fn log_failure(counters: &Counters, request: &Admitted, error: &VolumeError) {
+    let failures = counters.traffic().errors;
+    if failures.is_power_of_two() {
+        let RequestHeader { offset, length, .. } = request.header;
+        tracing::warn!(offset, length, failures, %error, "request failed");
     }
 }

@@ -1,7 +1,6 @@
 //! A volume in memory that holds the server to the contract of the block seam: it panics on what it must never be asked.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
 use std::rc::Rc;
 
 use futures::FutureExt;
@@ -102,20 +101,19 @@ impl MemoryVolume {
         })
     }
 
-    fn after<'a, T: 'a>(
-        &'a self,
+    /// Waits, then fails or acts, as the test wants it.
+    async fn after<T>(
+        &self,
         verb: &'static str,
         wait: Option<Completion<()>>,
-        act: impl FnOnce() -> T + 'a,
-    ) -> impl Future<Output = Result<T>> + 'a {
-        async move {
-            if let Some(wait) = wait {
-                wait.await;
-            }
-            match self.fail.get() {
-                Some(kind) => Err(VolumeError::new(kind, verb, "as the test wants it")),
-                None => Ok(act()),
-            }
+        act: impl FnOnce() -> T,
+    ) -> Result<T> {
+        if let Some(wait) = wait {
+            wait.await;
+        }
+        match self.fail.get() {
+            Some(kind) => Err(VolumeError::new(kind, verb, "as the test wants it")),
+            None => Ok(act()),
         }
     }
 
