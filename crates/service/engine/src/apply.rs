@@ -54,8 +54,7 @@ impl Volumes {
     }
 
     pub(crate) fn overlay_bytes(&self) -> usize {
-        let overlays: usize =
-            self.by_number.borrow().values().map(|volume| volume.map.overlay_bytes()).sum();
+        let overlays: usize = self.by_number.borrow().values().map(|volume| volume.map.overlay_bytes()).sum();
         let lists = self.tail_live.borrow().len() + self.dead.borrow().len();
         overlays + lists * size_of::<(LogAddress, u32)>()
     }

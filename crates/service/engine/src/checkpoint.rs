@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use quarry_format::image::{ImageVolume, Position};
-use quarry_format::node::{Entry, NodeRef};
 use quarry_format::node::MAP_BLOCKS_MAX;
+use quarry_format::node::{Entry, NodeRef};
 use quarry_map::{MergeOutcome, Retired};
 use quarry_pool::Segment;
 use quarry_types::{LogAddress, SegmentId};

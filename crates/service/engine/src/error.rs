@@ -1,7 +1,7 @@
 //! Why a log could not be opened, or a volume not be managed.
 
 use quarry_log::{LogError, RecoverError};
-use quarry_map::MergeError;
+use quarry_map::{MergeError, NodeReadError};
 use quarry_pool::{OpenError, PoolError};
 use quarry_types::VolumeId;
 
@@ -24,6 +24,9 @@ pub enum EngineError {
     /// A checkpoint failed.
     #[error("checkpoint failed")]
     Merge(#[from] MergeError),
+    /// A map could not be read.
+    #[error(transparent)]
+    Map(#[from] NodeReadError),
     /// There is no such volume in this log.
     #[error("no volume {volume} in this log")]
     NoVolume {

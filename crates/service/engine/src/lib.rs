@@ -32,10 +32,12 @@ mod node_store;
 mod read;
 mod recover;
 mod space;
+mod verify;
 mod volume;
 mod write;
 mod zero;
 
 pub use engine::{Engine, EngineStatus, Limits, VolumeStatus};
 pub use error::EngineError;
+pub use verify::{Finding, Verified, verify_slots};
 pub use volume::EngineVolume;

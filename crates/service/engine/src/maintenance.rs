@@ -87,7 +87,8 @@ impl Engine {
         let mut victims =
             quarry_cleaner::choose(&self.store.table(), geometry.segment_granules(), first_kept, now);
         // What survives must fit into the space that is kept for it.
-        let room = CLEANER_CHUNKS.min(self.free_chunks().saturating_sub(1)) * u64::from(geometry.segment_granules());
+        let room =
+            CLEANER_CHUNKS.min(self.free_chunks().saturating_sub(1)) * u64::from(geometry.segment_granules());
         let mut survivors = 0;
         let fitting = victims
             .iter()

@@ -11,9 +11,8 @@ use crate::volume::VolumeState;
 use crate::{Engine, EngineError, EngineVolume};
 
 fn check_size(size_bytes: u64) -> Result<(), EngineError> {
-    let valid = size_bytes > 0
-        && size_bytes <= VOLUME_BYTES_MAX
-        && size_bytes.is_multiple_of(SECTOR_BYTES as u64);
+    let valid =
+        size_bytes > 0 && size_bytes <= VOLUME_BYTES_MAX && size_bytes.is_multiple_of(SECTOR_BYTES as u64);
     if valid { Ok(()) } else { Err(EngineError::Size { size_bytes }) }
 }
 

@@ -91,7 +91,9 @@ impl EngineVolume {
         if let Lookup::Ready(runs) = map.lookup(blocks.clone(), &engine.cache) {
             return Ok(runs);
         }
-        map.resolve(blocks, &engine.cache, &engine.nodes).await.map_err(|error| self.map_error("read", &error))
+        map.resolve(blocks, &engine.cache, &engine.nodes)
+            .await
+            .map_err(|error| self.map_error("read", &error))
     }
 
     pub(crate) fn map_error(&self, operation: &'static str, error: &NodeReadError) -> VolumeError {

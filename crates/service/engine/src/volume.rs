@@ -14,9 +14,9 @@ use quarry_volume::{
     ErrorKind, Extent, Result, Views, Volume, VolumeError, VolumeInfo, WriteFlags, ZeroMode,
 };
 
+use crate::Engine;
 use crate::block_lock::BlockLocks;
 use crate::engine::VolumeStatus;
-use crate::Engine;
 
 /// A volume of one log.
 pub(crate) struct VolumeState {

@@ -8,6 +8,7 @@ use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::rc::Rc;
 
 use quarry_env::View;
+use quarry_format::anchor::Slot;
 use quarry_types::{ChunkId, Incarnation, LogAddress, LogId};
 
 use crate::{Chunk, Expected, Pool, PoolError, SegmentTable};
@@ -102,6 +103,18 @@ impl LogStore {
     pub(crate) fn set_image(&self, sequence: u64, chunks: Vec<Rc<Chunk>>, bytes: usize) {
         let old = std::mem::replace(&mut *self.image.borrow_mut(), CurrentImage { sequence, chunks, bytes });
         drop(old);
+    }
+
+    /// The slots of every chunk of the log, each chunk once: those of its segments, of its image, and those that wait for
+    /// the next commit to be free. What the log holds in reserve is not among them.
+    pub fn slots(&self) -> Vec<Slot> {
+        let (table, retired, image) = (self.table(), self.retired.borrow(), self.image.borrow());
+        let segments = table.iter().map(|(_, segment)| segment.run.chunk.clone());
+        let mut chunks: Vec<Rc<Chunk>> = segments.collect();
+        chunks.extend(retired.iter().chain(&image.chunks).cloned());
+        chunks.sort_by_key(|chunk| chunk.id());
+        chunks.dedup_by_key(|chunk| chunk.id());
+        chunks.iter().flat_map(|chunk| chunk.slots()).collect()
     }
 
     /// Number of the newest image, and its length in bytes (0 if an earlier opening wrote it).

@@ -32,7 +32,7 @@ fn a_closed_pool_opens_without_replay() {
             scribble(&node, round + 1, 40, &mut model);
             node.close();
             node.reopen();
-                // The nodes that the last checkpoint wrote lie behind its position.
+            // The nodes that the last checkpoint wrote lie behind its position.
             assert!(node.engine().status().replayed_batches <= 3);
             check(&node, &model);
         }
@@ -125,7 +125,8 @@ fn deleted_volumes_stay_deleted() {
     node.reopen();
     assert!(node.engine().volumes().is_empty());
     let engine = node.engine();
-    node.run(|_| async move { engine.settle_space(std::time::Duration::from_secs(9)).await }).expect("settle");
+    node.run(|_| async move { engine.settle_space(std::time::Duration::from_secs(9)).await })
+        .expect("settle");
     assert!(before > 0);
     assert_eq!(node.engine().status().live_bytes, 0);
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quarry_device::{FormatRequest, format_devices};
-use quarry_engine::{Engine, EngineError, EngineVolume, Limits};
+use quarry_engine::{Engine, EngineError, EngineVolume, Limits, verify_slots};
 use quarry_env::{Env, View};
 use quarry_env_sim::{Config, DiskId, DiskSpec, Process, World};
 use quarry_types::{Durability, LogId, PoolId, VolumeId};
@@ -104,7 +104,20 @@ impl Node {
         self.engine.borrow_mut().take();
     }
 
+    /// Finds nothing wrong, after a checkpoint and at rest.
+    pub fn verify(&self) {
+        let engine = self.engine();
+        let pool = Rc::clone(engine.pool());
+        let verified = self.run(|_| async move {
+            engine.checkpoint().await.expect("checkpoint");
+            engine.verify().await.expect("verify")
+        });
+        assert_eq!(verified.findings, []);
+        assert_eq!(verify_slots(&pool.shared, &[verified]), []);
+    }
+
     pub fn close(&self) {
+        self.verify();
         let engine = self.engine();
         let closed = self.run(|_| async move { engine.close().await });
         closed.expect("close");

@@ -18,6 +18,7 @@ fn overwrites_go_on_for_many_times_the_capacity() {
     }
     let status = node.engine().status();
     assert!(status.checkpoints > 3 && status.cleaned_chunks > 20, "{status:?}");
+    node.verify();
     node.kill();
     node.reopen();
     for (block, &version) in versions.iter().enumerate().filter(|(_, version)| **version > 0) {
@@ -55,4 +56,5 @@ fn a_full_pool_says_so_until_something_is_discarded() {
     for offset in (8 << 20..full_at).step_by(step) {
         assert!(node.read(offset, step) == content(1, offset, step), "at {offset}");
     }
+    node.verify();
 }

@@ -47,8 +47,11 @@ fn zeroes_and_discards_make_holes_that_extents_show() {
     assert!(node.read(0, 1 << 20) == model);
     let check = |node: &Node| {
         let found = node.with(|_, volume| async move { volume.extents(0, SIZE as u64, 100).await });
-        let found: Vec<(u64, ExtentKind)> =
-            found.expect("extents").into_iter().map(|extent| (extent.range.end / 4096, extent.kind)).collect();
+        let found: Vec<(u64, ExtentKind)> = found
+            .expect("extents")
+            .into_iter()
+            .map(|extent| (extent.range.end / 4096, extent.kind))
+            .collect();
         let (data, hole) = (ExtentKind::Data, ExtentKind::Hole);
         assert_eq!(found, [(1, data), (3, hole), (101, data), (103, hole), (256, data), (1024, hole)]);
     };
@@ -82,7 +85,9 @@ fn a_volume_grows_and_never_shrinks() {
 #[test]
 fn requests_that_are_wrong_are_invalid() {
     let node = Node::new(4, 1, &[64], 1 << 20);
-    for (offset, length) in [(1, 512), (0, 100), (1 << 20, 512), (u64::MAX - 511, 512), ((1 << 20) - 512, 1024)] {
+    for (offset, length) in
+        [(1, 512), (0, 100), (1 << 20, 512), (u64::MAX - 511, 512), ((1 << 20) - 512, 1024)]
+    {
         let result = node.with(move |_, volume| async move { volume.read(offset, length).await });
         assert_eq!(result.expect_err("wrong").kind, ErrorKind::Invalid, "{offset}+{length}");
     }
