@@ -154,7 +154,12 @@ impl Walk<'_> {
             let start =
                 LogAddress::new(self.candidates[next].start.segment, self.pool.geometry().granule_sectors());
             let end = known_end(table, start.segment());
+            let before = self.position.batch;
             self.segment(next, start, end).await?;
+            if self.position.batch == before {
+                // Its header came through, its first batch did not: the log ends here.
+                break;
+            }
         }
         Ok(())
     }
