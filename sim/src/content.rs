@@ -1,0 +1,71 @@
+//! What the sectors of a volume hold: each tells its place and its version all over, so that any byte that is not where
+//! it belongs shows.
+
+use quarry_types::SECTOR_BYTES;
+
+/// The version of a sector that reads as zeroes.
+pub const ZEROES: u64 = 0;
+
+const WORDS: usize = 4;
+const REPEAT_BYTES: usize = 8 * WORDS;
+const TAG: u64 = 0x5155_4152_5259 << 16;
+
+/// Bytes of a sector that no write has made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Foreign {
+    /// What the sector says of itself, if all of it says the same: seed, volume, sector, version.
+    pub says: Option<[u64; WORDS]>,
+}
+
+fn words(seed: u64, volume: usize, sector: u64, version: u64) -> [u64; WORDS] {
+    [seed, TAG | volume as u64, sector, version]
+}
+
+/// Fills `bytes`, whole sectors from `first_sector` on, with `version` (not 0).
+pub fn fill(bytes: &mut [u8], seed: u64, volume: usize, first_sector: u64, version: u64) {
+    for (sector, bytes) in (first_sector..).zip(bytes.chunks_exact_mut(SECTOR_BYTES)) {
+        let mut repeat = [0; REPEAT_BYTES];
+        let words = words(seed, volume, sector, version);
+        repeat.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_le_bytes()));
+        bytes.chunks_exact_mut(REPEAT_BYTES).for_each(|to| to.copy_from_slice(&repeat));
+    }
+}
+
+/// The version that one sector holds.
+pub fn version(bytes: &[u8], seed: u64, volume: usize, sector: u64) -> Result<u64, Foreign> {
+    let (first, _) = bytes.split_at(REPEAT_BYTES);
+    if bytes.chunks_exact(REPEAT_BYTES).any(|repeat| repeat != first) {
+        return Err(Foreign { says: None });
+    }
+    let word = |at: usize| u64::from_le_bytes(first[8 * at..8 * at + 8].try_into().expect("eight bytes"));
+    let says: [u64; WORDS] = std::array::from_fn(word);
+    if says == [0; WORDS] {
+        return Ok(ZEROES);
+    }
+    let version = says[3];
+    if version != ZEROES && says == words(seed, volume, sector, version) {
+        Ok(version)
+    } else {
+        Err(Foreign { says: Some(says) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sector_tells_its_version_and_nothing_else_does() {
+        let mut bytes = vec![0; 3 * SECTOR_BYTES];
+        fill(&mut bytes[SECTOR_BYTES..], 5, 2, 101, 77);
+        let sector = |index: usize| &bytes[index * SECTOR_BYTES..(index + 1) * SECTOR_BYTES];
+        assert_eq!(version(sector(0), 5, 2, 100), Ok(ZEROES));
+        assert_eq!(version(sector(1), 5, 2, 101), Ok(77));
+        assert_eq!(version(sector(2), 5, 2, 102), Ok(77));
+        assert!(version(sector(2), 5, 2, 101).is_err(), "misplaced");
+        assert!(version(sector(2), 5, 1, 102).is_err(), "of another volume");
+        let mut torn = sector(1).to_vec();
+        torn[500] ^= 1;
+        assert_eq!(version(&torn, 5, 2, 101), Err(Foreign { says: None }));
+    }
+}

@@ -1,0 +1,248 @@
+//! What a seed draws: the machine, the pool, the volumes, the load, and what breaks.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use quarry_engine::Limits;
+use quarry_env::DiskKind;
+use quarry_env_sim::{Config, DiskSpec, FaultKind, FaultRates, Latency};
+use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
+use quarry_types::{Durability, VolumeId};
+
+use crate::Chance;
+
+const MIB: u64 = 1 << 20;
+const BLOCK_SECTORS: u64 = (BLOCK_BYTES / SECTOR_BYTES) as u64;
+/// Chunks of a log that hosts cannot have: what the engine keeps free, its reserve of segments, its tail and image.
+const CHUNKS_OF_A_LOG: u64 = 22;
+
+/// A volume to be made.
+#[derive(Clone, Debug)]
+pub struct VolumePlan {
+    /// Its size.
+    pub size_bytes: u64,
+    /// Where there is I/O, in sectors; beyond the size for when it has grown.
+    pub zones: Vec<Range<u64>>,
+    /// When its writes are safe.
+    pub durability: Durability,
+    /// The core, and so the log.
+    pub core: usize,
+}
+
+/// How hosts reach the volumes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// By the trait, in the same process.
+    Direct,
+    /// By NBD over a simulated socket, from another process.
+    Nbd,
+}
+
+/// Everything that a seed decides before the world begins.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The seed.
+    pub seed: u64,
+    /// Copies of the pool.
+    pub copies: u8,
+    /// Its disks.
+    pub disks: Vec<DiskSpec>,
+    /// Disks that may break: fewer than copies, unless `beyond`.
+    pub bad: Vec<usize>,
+    /// Faults may exceed the copies: errors are allowed, wrong data is not.
+    pub beyond: bool,
+    /// Whether bad disks may be pulled out and come back.
+    pub pulls: bool,
+    /// Cores, each with a log.
+    pub cores: usize,
+    /// The volumes.
+    pub volumes: Vec<VolumePlan>,
+    /// How hosts reach them.
+    pub access: Access,
+    /// Whether connections are cut now and then.
+    pub cuts: bool,
+    /// Whether there may be too little space for what hosts write.
+    pub tight: bool,
+    /// Lives of the process.
+    pub lives: usize,
+    /// Hosts of each volume, each with one operation at a time.
+    pub lanes: usize,
+    /// Operations of each host in one life.
+    pub ops: usize,
+    /// Largest write in sectors.
+    pub sectors_max: u64,
+    /// Largest count of events before a crash.
+    pub crash_events_max: u64,
+    /// Memory of an engine.
+    pub limits: Limits,
+}
+
+impl Scenario {
+    /// What `seed` draws.
+    pub fn draw(seed: u64) -> Self {
+        let chance = Chance::new(seed);
+        let copies = *chance.pick(&[1, 1, 2, 2, 2, 3]);
+        let beyond = copies == 1 && chance.percent(25);
+        let count = copies.max(1 + chance.below(4) as usize);
+        let cores = if chance.percent(30) { 2 } else { 1 };
+        let bad = match (beyond, copies) {
+            (true, _) => chance.choose(1, count),
+            (false, 1) => Vec::new(),
+            _ => chance.choose(chance.below(copies as u64) as usize, count),
+        };
+        let least_mib = (CHUNKS_OF_A_LOG * cores as u64 + 20) * copies as u64 / count as u64;
+        let disks: Vec<DiskSpec> =
+            (0..count).map(|index| disk(&chance, least_mib, bad.contains(&index), beyond)).collect();
+        let tight = chance.percent(15);
+        let chunks = usable_chunks(&disks, copies) - CHUNKS_OF_A_LOG * cores as u64;
+        let share = if tight { chance.within(60..140) } else { chance.within(15..50) };
+        let mut sectors_left = chunks * MIB / SECTOR_BYTES as u64 * share / 100;
+        let volumes =
+            (0..1 + chance.below(3) as usize).map(|_| volume(&chance, cores, &mut sectors_left)).collect();
+        let access = if chance.percent(35) { Access::Nbd } else { Access::Direct };
+        Self {
+            seed,
+            copies: copies as u8,
+            disks,
+            pulls: !bad.is_empty() && chance.percent(50),
+            bad,
+            beyond,
+            cores,
+            volumes,
+            access,
+            cuts: access == Access::Nbd && chance.percent(30),
+            tight,
+            lives: chance.within(2..5) as usize,
+            lanes: chance.within(1..6) as usize,
+            ops: chance.within(15..90) as usize,
+            sectors_max: *chance.pick(&[16, 64, 256, 2048]),
+            crash_events_max: *chance.pick(&[256, 1024, 4096, 16384]),
+            limits: Limits {
+                node_cache_bytes: 1 << chance.within(13..20),
+                overlay_bytes: 1 << chance.within(13..20),
+                logs: cores as u16,
+            },
+        }
+    }
+
+    /// A short history on one or two disks, for the enumeration of its events.
+    pub fn draw_short(seed: u64) -> Self {
+        let mut scenario = Self::draw(seed);
+        scenario.lives = 1;
+        scenario.ops = scenario.ops.min(12);
+        scenario.lanes = scenario.lanes.min(2);
+        scenario.volumes.truncate(2);
+        scenario.sectors_max = scenario.sectors_max.min(256);
+        scenario.access = Access::Direct;
+        (scenario.cuts, scenario.pulls, scenario.beyond) = (false, false, false);
+        scenario.bad.clear();
+        scenario.disks.iter_mut().for_each(|disk| disk.faults = FaultRates::none());
+        scenario
+    }
+
+    /// Where a disk is.
+    pub fn path(index: usize) -> PathBuf {
+        PathBuf::from(format!("/dev/{index}"))
+    }
+
+    /// The paths of all disks.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        (0..self.disks.len()).map(Self::path).collect()
+    }
+
+    /// The id of a volume.
+    pub fn volume_id(&self, volume: usize) -> VolumeId {
+        VolumeId::from_random(u128::from(self.seed) << 64 | volume as u128)
+    }
+
+    /// The world.
+    pub fn config(&self, trace_lines_max: usize) -> Config {
+        Config { trace_lines_max, ..Config::default() }
+    }
+}
+
+/// Chunks that fit on the disks, each with its copies on distinct ones.
+fn usable_chunks(disks: &[DiskSpec], copies: usize) -> u64 {
+    let slots: Vec<u64> = disks.iter().map(|disk| disk.size_bytes / MIB - 1).collect();
+    let fits =
+        |chunks: u64| slots.iter().map(|slots| slots.min(&chunks)).sum::<u64>() >= copies as u64 * chunks;
+    (0..=slots.iter().sum::<u64>()).take_while(|&chunks| fits(chunks)).last().unwrap_or(0)
+}
+
+fn disk(chance: &Chance, least_mib: u64, bad: bool, beyond: bool) -> DiskSpec {
+    let least = least_mib.max(33);
+    let latency = match chance.below(10) {
+        0 => Latency::rotating(),
+        1 => Latency::stalling(),
+        _ => Latency::fast(),
+    };
+    let mut faults = FaultRates::none();
+    if chance.percent(10) {
+        faults = faults.with(FaultKind::Stall, 0.0005);
+        faults.stall = Duration::from_millis(100)..Duration::from_secs(5);
+    }
+    if bad {
+        faults = break_it(chance, faults, beyond);
+    }
+    DiskSpec {
+        size_bytes: chance.within(least..2 * least) * MIB + chance.below(16) * 65_536,
+        sector_bytes: *chance.pick(&[512, 512, 4096]),
+        kind: *chance.pick(&[DiskKind::Block, DiskKind::File]),
+        latency,
+        cache_bytes: *chance.pick(&[0, 1 << 20, 16 << 20]),
+        atomic_bytes: *chance.pick(&[512, 4096]),
+        faults,
+        ..DiskSpec::default()
+    }
+}
+
+fn break_it(chance: &Chance, mut faults: FaultRates, beyond: bool) -> FaultRates {
+    let silent = !beyond && chance.percent(60);
+    let reported = !silent || chance.percent(50);
+    let kinds: &[FaultKind] = &[
+        FaultKind::LostWrite,
+        FaultKind::MisdirectedWrite,
+        FaultKind::MisdirectedRead,
+        FaultKind::BitRot,
+        FaultKind::ReadError,
+        FaultKind::WriteError,
+        FaultKind::FlushError,
+        FaultKind::DeviceFailure,
+    ];
+    for (index, &kind) in kinds.iter().enumerate() {
+        let wanted = if index < 4 { silent } else { reported };
+        if wanted && chance.percent(60) {
+            let most = if kind == FaultKind::DeviceFailure { 20 } else { 200 };
+            faults = faults.with(kind, chance.spread(most) as f64 / 10_000.0);
+        }
+    }
+    faults.failure = match chance.below(3) {
+        0 => Duration::ZERO..Duration::ZERO,
+        _ => Duration::from_millis(1)..Duration::from_secs(3),
+    };
+    faults
+}
+
+fn volume(chance: &Chance, cores: usize, sectors_left: &mut u64) -> VolumePlan {
+    let total = chance.spread((*sectors_left / BLOCK_SECTORS).max(8)) * BLOCK_SECTORS;
+    *sectors_left = sectors_left.saturating_sub(total).max(8 * BLOCK_SECTORS);
+    let count = 1 + chance.below(4);
+    let large = chance.percent(30);
+    let mut zones = Vec::new();
+    let mut at = 0;
+    for _ in 0..count {
+        let length = (total / count).next_multiple_of(BLOCK_SECTORS).max(BLOCK_SECTORS);
+        zones.push(at..at + length);
+        at += length + if large { chance.spread(1 << 36) / BLOCK_SECTORS * BLOCK_SECTORS } else { 0 };
+    }
+    let last = zones.last().expect("at least one").clone();
+    // The size may end inside a block, and inside the last zone, which is all there once the volume has grown.
+    let end = last.end - chance.below((last.end - last.start).min(24));
+    VolumePlan {
+        size_bytes: end.max(1) * SECTOR_BYTES as u64,
+        zones,
+        durability: if chance.percent(25) { Durability::Always } else { Durability::Flush },
+        core: chance.below(cores as u64) as usize,
+    }
+}
