@@ -55,8 +55,17 @@ pub struct Engine {
     /// Something for the maintenance task to look at.
     pub(crate) wake: Signal,
     pub(crate) zeroes: View,
-    pub(crate) tasks: RefCell<Vec<JoinHandle<()>>>,
+    /// No host's write is admitted any more, and the tasks end.
+    pub(crate) closing: Cell<bool>,
+    pub(crate) tasks: RefCell<Option<Tasks>>,
     pub(crate) statistics: Statistics,
+}
+
+/// The engine's own tasks. They are waited for, never cancelled: a commit or a merge that is cut off in the middle would
+/// lose count of what it has taken.
+pub(crate) struct Tasks {
+    pub(crate) maintain: JoinHandle<()>,
+    pub(crate) keep_reserve: JoinHandle<()>,
 }
 
 /// Counters since the engine was opened.
@@ -175,11 +184,22 @@ impl Engine {
 
     /// Writes a checkpoint and ends the engine's tasks. Volumes fail from then on.
     pub async fn close(&self) -> Result<(), crate::EngineError> {
+        self.closing.set(true);
+        self.wake.raise();
+        self.space.changed.raise();
         let tasks = self.tasks.take();
-        drop(tasks);
+        let (maintain, keep_reserve) = tasks.map(|tasks| (tasks.maintain, tasks.keep_reserve)).unzip();
+        if let Some(maintain) = maintain {
+            maintain.await;
+        }
         self.log.quiesce().await;
         let result = if self.log.stopped().is_none() { self.checkpoint().await } else { Ok(()) };
         self.log.close();
+        // The log may have needed segments until now.
+        self.log.reserve_low.raise();
+        if let Some(keep_reserve) = keep_reserve {
+            keep_reserve.await;
+        }
         result
     }
 

@@ -281,6 +281,11 @@ impl Log {
         }
     }
 
+    /// Whether [`Log::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
     /// Takes no more records and ends the log's tasks. What was not waited for with [`Log::quiesce`] fails.
     pub fn close(&self) {
         self.closed.set(true);

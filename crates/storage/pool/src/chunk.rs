@@ -63,7 +63,7 @@ impl Chunk {
             && let Some(index) = slots.iter().position(|slot| slot.device == device)
         {
             let slot = slots.remove(index);
-            self.shared.allocator().release(slot);
+            self.shared.release(slot);
         }
     }
 
@@ -94,9 +94,8 @@ impl Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        let mut allocator = self.shared.allocator();
         for slot in self.slots.get_mut().drain(..) {
-            allocator.release(slot);
+            self.shared.release(slot);
         }
     }
 }

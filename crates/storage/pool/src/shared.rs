@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures::future::join_all;
 use quarry_device::Device;
 use quarry_env::{Env, View};
+use quarry_format::anchor::Slot;
 use quarry_types::limits::SECTOR_BYTES;
 use quarry_types::{DeviceId, PoolId};
 
@@ -77,6 +78,7 @@ pub struct PoolShared {
     pub geometry: Geometry,
     allocator: Mutex<Allocator>,
     devices: Vec<DeviceShared>,
+    closing: AtomicBool,
 }
 
 /// Space of a pool in chunks.
@@ -106,7 +108,7 @@ impl PoolShared {
                 read_errors: AtomicU32::new(0),
             })
             .collect();
-        Self { id, name, copies, geometry, allocator, devices }
+        Self { id, name, copies, geometry, allocator, devices, closing: AtomicBool::new(false) }
     }
 
     pub(crate) fn allocator(&self) -> MutexGuard<'_, Allocator> {
@@ -125,6 +127,19 @@ impl PoolShared {
     /// Copies that a new chunk gets: those asked for, or as many as there are usable devices.
     pub fn copies_now(&self) -> usize {
         self.copies.min(self.allocator().usable_devices())
+    }
+
+    /// The pool is being closed, log by log: from now on a chunk whose owner goes away keeps its slots, because the
+    /// owner's durable image still names it and another log may be about to allocate.
+    pub fn begin_closing(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Gives a slot back.
+    pub(crate) fn release(&self, slot: Slot) {
+        if !self.closing.load(Ordering::Acquire) {
+            self.allocator().release(slot);
+        }
     }
 
     /// Slots of a device that are taken.
