@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use quarry_pool::PoolError;
 
+use crate::engine::Tasks;
 use crate::space::CLEANER_CHUNKS;
 use crate::{Engine, EngineError};
 
@@ -22,11 +23,11 @@ impl Engine {
     /// Starts the tasks; they end when the engine is closed.
     pub(crate) fn start_tasks(self: &Rc<Self>) {
         let spawner = &self.env.spawner;
-        let tasks = vec![
-            spawner.spawn(maintain(Rc::downgrade(self))),
-            spawner.spawn(keep_reserve(Rc::downgrade(self))),
-        ];
-        *self.tasks.borrow_mut() = tasks;
+        let tasks = Tasks {
+            maintain: spawner.spawn(maintain(Rc::downgrade(self))),
+            keep_reserve: spawner.spawn(keep_reserve(Rc::downgrade(self))),
+        };
+        *self.tasks.borrow_mut() = Some(tasks);
     }
 
     /// One look at what there is to do.
@@ -38,7 +39,7 @@ impl Engine {
             self.checkpoint().await?;
         }
         let mut rounds_in_vain = 0;
-        while self.free_chunks() < self.space.low_chunks(self) {
+        while !self.closing.get() && self.free_chunks() < self.space.low_chunks(self) {
             let freed = self.volumes.freed.version();
             rounds_in_vain = if self.clean_round().await? { 0 } else { rounds_in_vain + 1 };
             if rounds_in_vain == ROUNDS_IN_VAIN_MAX {
@@ -118,7 +119,7 @@ impl Engine {
 
 async fn maintain(engine: Weak<Engine>) {
     loop {
-        let Some(this) = engine.upgrade() else { return };
+        let Some(this) = engine.upgrade().filter(|this| !this.closing.get()) else { return };
         let (woken, freed) = (this.wake.version(), this.volumes.freed.version());
         if let Err(error) = this.maintain_once().await {
             report(&this, &error, "maintenance");
@@ -138,6 +139,9 @@ async fn keep_reserve(engine: Weak<Engine>) {
         let Some(this) = engine.upgrade() else { return };
         this.log.reserve_low.after(seen).await;
         seen = this.log.reserve_low.version();
+        if this.log.is_closed() {
+            return;
+        }
         if let Err(error) = this.commit().await {
             report(&this, &error, "reserving segments");
             this.env.clock.sleep(AFTER_FAILURE).await;

@@ -91,6 +91,7 @@ impl Engine {
             committing: futures::lock::Mutex::new(()),
             maintaining: futures::lock::Mutex::new(()),
             wake: Signal::default(),
+            closing: Cell::new(false),
             tasks: RefCell::default(),
             statistics: Statistics::default(),
         });

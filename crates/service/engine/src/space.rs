@@ -101,6 +101,9 @@ impl Engine {
             if !self.space.is_held() && self.tail_bytes() < 2 * self.space.tail_bytes_max() {
                 return Ok(());
             }
+            if self.closing.get() {
+                return Err(VolumeError::new(ErrorKind::Unavailable, operation, "the pool is being closed"));
+            }
             if let Some(error) = self.log.stopped() {
                 return Err(crate::flush::log_error(operation, error));
             }

@@ -301,10 +301,13 @@ impl Walk<'_> {
                         _ = devices.insert(slot.device)
                     }
                 }
-            } else if id > from.address.segment() {
-                recovered.discarded.extend(table.remove(id).map(|segment| segment.run.chunk));
             }
         }
+        // Also those that the image knows and whose header did not come through.
+        let counts = |id: SegmentId| id <= from.address.segment() || ends.iter().any(|(end, _)| *end == id);
+        let rest: Vec<SegmentId> = table.iter().map(|(id, _)| id).filter(|id| !counts(*id)).collect();
+        let discarded = rest.into_iter().filter_map(|id| table.remove(id));
+        recovered.discarded.extend(discarded.map(|segment| segment.run.chunk));
         drop(table);
         let failed = pool.flush(&devices).await;
         for candidate in &candidates {
