@@ -182,7 +182,8 @@ impl Engine {
         self.log.appended_bytes.get() - self.space.appended_at_checkpoint.get()
     }
 
-    /// Writes a checkpoint and ends the engine's tasks. Volumes fail from then on.
+    /// Writes a checkpoint and ends the engine's tasks. Volumes fail from then on, and what the log owns in the pool stays
+    /// taken: a pool is closed as a whole, it does not go on with fewer logs.
     pub async fn close(&self) -> Result<(), crate::EngineError> {
         self.closing.set(true);
         self.wake.raise();
@@ -194,6 +195,7 @@ impl Engine {
         }
         self.log.quiesce().await;
         let result = if self.log.stopped().is_none() { self.checkpoint().await } else { Ok(()) };
+        self.store.pool.shared.begin_closing();
         self.log.close();
         // The log may have needed segments until now.
         self.log.reserve_low.raise();
