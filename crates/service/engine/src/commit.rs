@@ -32,7 +32,10 @@ impl Engine {
         match &result {
             Ok(()) => self.log.add_reserve(fresh),
             // The image may have become durable all the same.
-            Err(_) => fresh.into_iter().for_each(|chunk| self.store.retire(chunk)),
+            Err(_) => {
+                fresh.into_iter().for_each(|chunk| self.store.retire(chunk));
+                self.log.check_devices();
+            }
         }
         self.space.update(self);
         Ok(result?)

@@ -6,6 +6,9 @@
 
 use std::rc::Rc;
 
+use quarry_types::SegmentId;
+
+use crate::log::Unflushed;
 use crate::submit::{InFlight, Waiting};
 use crate::{Log, LogError};
 
@@ -13,28 +16,51 @@ impl Log {
     /// After a failed append, once nothing is on its way any more: goes on in another segment.
     pub(crate) fn settle_failure(self: &Rc<Self>) {
         {
-            let mut state = self.state.borrow_mut();
+            let state = self.state.borrow();
             if state.failing.is_empty() || state.in_flight.iter().any(|batch| !batch.written) {
                 return;
             }
+        }
+        let lost = self.lost_by_failure();
+        {
+            let mut state = self.state.borrow_mut();
             let state = &mut *state;
             let unpublished: Vec<InFlight> = state.in_flight.drain(..).collect();
             for batch in unpublished.into_iter().rev() {
                 state.waiting.push_front(Waiting::Again(batch.batch));
             }
             self.seal_at_published(state);
-            for (_, chunk) in &state.unflushed {
+            for unflushed in &state.unflushed {
                 // What a failed device was sent since its last flush cannot be relied on.
-                state.failing.iter().for_each(|&device| chunk.drop_copy(device));
+                state.failing.iter().for_each(|&device| unflushed.chunk.drop_copy(device));
             }
             state.dirty.retain(|device| !state.failing.contains(device));
             state.failing.clear();
         }
-        if self.store.pool.healthy_devices().next().is_none() {
-            self.halt("no device of the pool takes writes");
+        if let Err(LogError::Stopped { reason }) = lost {
+            self.halt(&reason);
         }
+        self.check_devices();
         // The image that names fewer copies, and perhaps chunks on healthy devices, is wanted soon.
         self.reserve_low.raise();
+    }
+
+    /// An error when the devices that failed had the only copy of something that counts and that no flush has covered.
+    fn lost_by_failure(&self) -> Result<(), LogError> {
+        let (failing, segments, published) = {
+            let state = self.state.borrow();
+            let segments: Vec<SegmentId> =
+                state.unflushed.iter().map(|unflushed| unflushed.segment).collect();
+            (state.failing.clone(), segments, state.published.batch)
+        };
+        self.lost(&failing, &segments, published)
+    }
+
+    /// Ends all appending when no device is left that could take it: nobody should wait for what cannot come.
+    pub fn check_devices(&self) {
+        if self.stopped().is_none() && self.store.pool.healthy_devices().next().is_none() {
+            self.halt("no device of the pool takes writes");
+        }
     }
 
     /// Seals the segment of the last batch that counts there, and forgets segments that hold none.
@@ -47,7 +73,7 @@ impl Log {
         {
             table.seal(end.segment(), end.sector(), end.segment().sequence());
         }
-        state.unflushed.retain(|(segment, _)| {
+        state.unflushed.retain(|Unflushed { segment, .. }| {
             let counts = *segment <= end.segment();
             if !counts && let Some(empty) = table.remove(*segment) {
                 self.store.retire(empty.run.chunk);

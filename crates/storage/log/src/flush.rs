@@ -6,6 +6,7 @@ use std::rc::Rc;
 use quarry_env::completion;
 use quarry_types::{BatchNumber, SegmentId};
 
+use crate::log::Unflushed;
 use crate::{Log, LogError};
 
 impl Log {
@@ -44,7 +45,8 @@ impl Log {
         let (waiters, covers, devices, segments) = {
             let mut state = self.state.borrow_mut();
             let waiters = std::mem::take(&mut state.flush_waiters);
-            let segments: Vec<SegmentId> = state.unflushed.iter().map(|(segment, _)| *segment).collect();
+            let segments: Vec<SegmentId> =
+                state.unflushed.iter().map(|unflushed| unflushed.segment).collect();
             (waiters, state.published.batch, std::mem::take(&mut state.dirty), segments)
         };
         let failed: BTreeSet<u16> = self.store.pool.flush(&devices).await.into_iter().collect();
@@ -67,34 +69,47 @@ impl Log {
         failed: &BTreeSet<u16>,
         segments: &[SegmentId],
     ) -> Result<(), LogError> {
+        self.lost(failed, segments, covers)?;
         let mut state = self.state.borrow_mut();
-        let lost: Vec<SegmentId> = state
-            .unflushed
-            .iter()
-            .filter(|(segment, _)| segments.contains(segment))
-            .filter(|(_, chunk)| chunk.slots().iter().all(|slot| failed.contains(&slot.device)))
-            .map(|(segment, _)| *segment)
-            .collect();
-        if !lost.is_empty() {
-            let reason = format!(
-                "the flush of {} devices failed and segments {lost:?} have no other copy: writes since the last \
-                 flush, batches {} to {covers}, may be lost",
-                failed.len(),
-                state.flushed_through.next()
-            );
-            return Err(LogError::Stopped { reason });
-        }
-        for (_, chunk) in &state.unflushed {
-            failed.iter().for_each(|&device| chunk.drop_copy(device));
+        for unflushed in &state.unflushed {
+            failed.iter().for_each(|&device| unflushed.chunk.drop_copy(device));
         }
         let open = state.tail.open.as_ref().map(|(segment, _)| *segment);
         let oldest_unpublished = state.in_flight.front().map(|batch| batch.start.segment());
-        state.unflushed.retain(|(segment, _)| {
+        state.unflushed.retain(|Unflushed { segment, .. }| {
             !segments.contains(segment)
                 || Some(*segment) == open
                 || oldest_unpublished.is_some_and(|oldest| oldest <= *segment)
         });
         state.flushed_through = state.flushed_through.max(covers);
         Ok(())
+    }
+
+    /// An error when batches among those up to `covers` that no flush has covered lie, in one of `segments`, on devices
+    /// in `failed` alone.
+    pub(crate) fn lost(
+        &self,
+        failed: &BTreeSet<u16>,
+        segments: &[SegmentId],
+        covers: BatchNumber,
+    ) -> Result<(), LogError> {
+        let state = self.state.borrow();
+        let lost: Vec<SegmentId> = state
+            .unflushed
+            .iter()
+            .filter(|unflushed| segments.contains(&unflushed.segment) && unflushed.last > state.flushed_through)
+            .filter(|unflushed| unflushed.chunk.slots().iter().all(|slot| failed.contains(&slot.device)))
+            .map(|unflushed| unflushed.segment)
+            .collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let reason = format!(
+            "{} devices failed and segments {lost:?} have no other copy: writes since the last flush, batches {} to \
+             {covers}, may be lost",
+            failed.len(),
+            state.flushed_through.next()
+        );
+        Err(LogError::Stopped { reason })
     }
 }

@@ -31,6 +31,14 @@ pub(crate) struct Tail {
     pub(crate) next_segment: SegmentId,
 }
 
+/// A segment with appends that no flush has covered.
+pub(crate) struct Unflushed {
+    pub(crate) segment: SegmentId,
+    pub(crate) chunk: Rc<Chunk>,
+    /// The last batch in it that counts; 0 before there is one.
+    pub(crate) last: BatchNumber,
+}
+
 pub(crate) struct State {
     pub(crate) building: Option<Builder>,
     /// Full batches, and those to be written again after a failure, in order.
@@ -45,8 +53,8 @@ pub(crate) struct State {
     pub(crate) reserve: VecDeque<Rc<Chunk>>,
     /// Devices with appends that no flush has covered.
     pub(crate) dirty: BTreeSet<u16>,
-    /// Segments with appends that no flush has covered, with their chunks, in order.
-    pub(crate) unflushed: Vec<(SegmentId, Rc<Chunk>)>,
+    /// Segments with appends that no flush has covered, in order.
+    pub(crate) unflushed: Vec<Unflushed>,
     /// Devices that failed an append; while there are any, nothing new is submitted.
     pub(crate) failing: BTreeSet<u16>,
     pub(crate) stopped: Option<LogError>,

@@ -59,6 +59,10 @@ impl Log {
         }
         let batch = state.in_flight.pop_front()?;
         state.published = batch.end;
+        let segment = batch.start.segment();
+        if let Some(unflushed) = state.unflushed.iter_mut().rfind(|unflushed| unflushed.segment == segment) {
+            unflushed.last = batch.end.batch;
+        }
         state.dirty.extend(batch.chunk.slots().iter().map(|slot| slot.device));
         Some(batch)
     }

@@ -8,11 +8,11 @@ use quarry_format::chunk::{CHUNK_HEADER_BYTES, ChunkContent, ChunkHeader, Segmen
 use quarry_format::image::Position;
 use quarry_pool::{Chunk, Segment};
 use quarry_types::limits::{BATCHES_IN_FLIGHT_MAX, SECTOR_BYTES};
-use quarry_types::{LogAddress, SegmentId};
+use quarry_types::{BatchNumber, LogAddress, SegmentId};
 
 use crate::Log;
 use crate::builder::{Builder, Entries};
-use crate::log::State;
+use crate::log::{State, Unflushed};
 use crate::payload::PayloadViews;
 
 /// While batches are on their way, another follows only when it has gathered so much; a smaller one waits for company.
@@ -134,7 +134,7 @@ impl Log {
             state.tail.next_segment = segment.next();
             self.store.table_mut().insert(segment, Segment::open(chunk.clone(), geometry));
             state.tail.open = Some((segment, chunk.clone()));
-            state.unflushed.push((segment, chunk.clone()));
+            state.unflushed.push(Unflushed { segment, chunk: chunk.clone(), last: BatchNumber(0) });
             if state.reserve.len() <= RESERVE_LOW {
                 self.reserve_low.raise();
             }

@@ -242,11 +242,16 @@ impl Pool {
         self.shared.geometry
     }
 
-    /// Writes `data` at `offset` bytes of every copy. Devices that fail are out of use afterwards and are returned; the
-    /// write counts as done on the others.
+    /// The device, unless it is out of use.
+    fn usable(&self, index: u16) -> Option<&Rc<Device>> {
+        self.device(index).filter(|_| !self.shared.is_failed(index))
+    }
+
+    /// Writes `data` at `offset` bytes of every copy. Devices that fail are out of use afterwards and are returned, as
+    /// are those that were out of use before; the write counts as done on the others.
     pub async fn write_copies(&self, chunk: &Chunk, offset: u64, data: &[View]) -> Vec<u16> {
         let writes = chunk.slots().into_iter().map(async |slot| {
-            let result = match self.device(slot.device) {
+            let result = match self.usable(slot.device) {
                 Some(device) => device.write(device.slot_offset(slot.index) + offset, data.to_vec()).await,
                 None => return Some(slot.device),
             };
@@ -257,16 +262,19 @@ impl Pool {
         join_all(writes).await.into_iter().flatten().collect()
     }
 
-    /// Flushes the devices in `devices`. Those that fail are out of use afterwards and are returned.
+    /// Flushes the devices in `devices`. Those that fail are out of use afterwards and are returned, as are those that
+    /// were out of use before or have become so meanwhile: an error that another log's flush was told of is not told
+    /// again, and a flush that succeeds after it covers nothing that was written before it.
     pub async fn flush(&self, devices: &BTreeSet<u16>) -> Vec<u16> {
         let flushes = devices.iter().map(async |&index| {
-            let result = match self.device(index) {
+            let result = match self.usable(index) {
                 Some(device) => device.flush().await,
                 None => return Some(index),
             };
-            let error = result.err()?;
-            self.shared.fail_device(index, format!("flush failed: {error}"));
-            Some(index)
+            if let Err(error) = result {
+                self.shared.fail_device(index, format!("flush failed: {error}"));
+            }
+            self.shared.is_failed(index).then_some(index)
         });
         join_all(flushes).await.into_iter().flatten().collect()
     }
