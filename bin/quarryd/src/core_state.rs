@@ -156,11 +156,9 @@ impl CoreState {
 
     /// An engine of this core.
     pub fn engine(&self, pool: PoolId, log: LogId) -> Result<Rc<Engine>, NodeError> {
-        self.engines
-            .borrow()
-            .get(&(pool, log))
-            .cloned()
-            .ok_or_else(|| NodeError::new(ErrorKind::Unavailable, format!("log {log} of the pool is not open")))
+        self.engines.borrow().get(&(pool, log)).cloned().ok_or_else(|| {
+            NodeError::new(ErrorKind::Unavailable, format!("log {log} of the pool is not open"))
+        })
     }
 
     /// Every engine of this core with its pool.
@@ -170,8 +168,13 @@ impl CoreState {
 
     /// Closes what this core has of a pool, or of all pools.
     pub async fn close(&self, pool: Option<PoolId>) -> Result<(), NodeError> {
-        let closing: Vec<(PoolId, LogId)> =
-            self.engines.borrow().keys().filter(|(id, _)| pool.is_none_or(|pool| pool == *id)).copied().collect();
+        let closing: Vec<(PoolId, LogId)> = self
+            .engines
+            .borrow()
+            .keys()
+            .filter(|(id, _)| pool.is_none_or(|pool| pool == *id))
+            .copied()
+            .collect();
         let mut failure = None;
         for key in closing {
             let engine = self.engines.borrow_mut().remove(&key);

@@ -39,7 +39,9 @@ impl Cores {
                 core_state::clear();
             });
             handles.push(core.with_context(|| {
-                format!("core {index} cannot be started: io_uring is needed (Linux 5.19 or later, not disabled)")
+                format!(
+                    "core {index} cannot be started: io_uring is needed (Linux 5.19 or later, not disabled)"
+                )
             })?);
         }
         let remotes: Arc<[CoreRemote]> = handles.iter().map(CoreHandle::remote).collect();

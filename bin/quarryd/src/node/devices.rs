@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use quarry_api_types::{
-    Cause, Device, DeviceClass, DeviceKind, DeviceState, Health, HealthLevel, PoolDevice, PoolDeviceState,
+    Cause, Device, DeviceKind, DeviceState, Health, HealthLevel, PoolDevice, PoolDeviceState,
 };
 use quarry_device::{Content, ScannedDevice};
 use quarry_node_api::{ErrorKind, NodeError, Result};
@@ -13,10 +13,14 @@ use crate::core_state::CoreState;
 
 impl DataNode {
     pub(super) async fn devices(&self) -> Result<Vec<Device>> {
+        let sectors = self.sector_sizes().await?;
         let mut all = Vec::new();
         for pool in self.describe_pools().await? {
             let names = (pool.name.clone(), pool.id);
-            all.extend(pool.devices.into_iter().map(|device| member(device, &names)));
+            all.extend(pool.devices.into_iter().map(|device| {
+                let sector_bytes = sectors.get(&device.id).copied().unwrap_or(0);
+                member(device, sector_bytes, &names)
+            }));
         }
         let scanned = self.scanned.read().expect("nobody panics with this lock").clone();
         for device in scanned {
@@ -83,7 +87,11 @@ fn seen(device: ScannedDevice) -> Device {
     shown
 }
 
-fn member(device: PoolDevice, pool: &(quarry_api_types::Name, quarry_types::PoolId)) -> Device {
+fn member(
+    device: PoolDevice,
+    sector_bytes: u32,
+    pool: &(quarry_api_types::Name, quarry_types::PoolId),
+) -> Device {
     let cause = |level, message: &str, next_step: &str| {
         vec![Cause { level, message: message.to_owned(), next_step: next_step.to_owned() }]
     };
@@ -107,11 +115,8 @@ fn member(device: PoolDevice, pool: &(quarry_api_types::Name, quarry_types::Pool
         path: device.path,
         kind: device.kind,
         size_bytes: device.size_bytes,
-        class: match device.class {
-            DeviceClass::Unknown => DeviceClass::Unknown,
-            known => known,
-        },
-        sector_bytes: 0,
+        class: device.class,
+        sector_bytes,
         state: DeviceState::InPool,
         found: None,
         pool: Some(pool.0.clone()),

@@ -53,7 +53,9 @@ impl DataNode {
         for record in records {
             match volumes.iter().find(|volume| volume.status.id == record.volume_id) {
                 Some(found) => self.offer(found).await?,
-                None => tracing::warn!(export = %record.id, volume = %record.volume, "the volume of an export is not there"),
+                None => {
+                    tracing::warn!(export = %record.id, volume = %record.volume, "the volume of an export is not there")
+                }
             }
         }
         Ok(())

@@ -9,14 +9,20 @@ use super::DataNode;
 /// One family of figures: name, type, help.
 type Family = (&'static str, &'static str, &'static str);
 
-const POOL_TOTAL: Family = ("quarry_pool_total_bytes", "gauge", "Bytes of a pool's devices, every copy counted.");
+const POOL_TOTAL: Family =
+    ("quarry_pool_total_bytes", "gauge", "Bytes of a pool's devices, every copy counted.");
 const POOL_USED: Family = ("quarry_pool_used_bytes", "gauge", "Bytes that live, every copy counted.");
-const POOL_FREE: Family = ("quarry_pool_free_bytes", "gauge", "Bytes that hosts can still take, every copy counted.");
+const POOL_FREE: Family =
+    ("quarry_pool_free_bytes", "gauge", "Bytes that hosts can still take, every copy counted.");
 const POOL_ONLINE: Family = ("quarry_pool_online", "gauge", "1 when every device of the pool is in use.");
-const LOG_WRITTEN: Family = ("quarry_log_host_written_bytes_total", "counter", "Bytes that hosts have written.");
+const LOG_WRITTEN: Family =
+    ("quarry_log_host_written_bytes_total", "counter", "Bytes that hosts have written.");
 const LOG_READ: Family = ("quarry_log_host_read_bytes_total", "counter", "Bytes that hosts have read.");
-const LOG_APPENDED: Family =
-    ("quarry_log_appended_bytes_total", "counter", "Bytes appended, headers and map nodes included, once for all copies.");
+const LOG_APPENDED: Family = (
+    "quarry_log_appended_bytes_total",
+    "counter",
+    "Bytes appended, headers and map nodes included, once for all copies.",
+);
 const LOG_MOVED: Family = ("quarry_cleaner_moved_bytes_total", "counter", "Bytes moved by the cleaner.");
 const LOG_CLEANED: Family = ("quarry_cleaner_chunks_total", "counter", "Chunks cleaned.");
 const LOG_CHECKPOINTS: Family = ("quarry_checkpoints_total", "counter", "Checkpoints written.");

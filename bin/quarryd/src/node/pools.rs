@@ -15,7 +15,7 @@ use quarry_env::{DiskKind, Env};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_pool::{DeviceStatus, LogState, PoolShared};
 use quarry_types::limits::LOGS_MAX;
-use quarry_types::{LogId, PoolId};
+use quarry_types::{DeviceId, LogId, PoolId};
 
 use super::{DataNode, OpenPool, PoolEntry, now};
 use crate::core_state::CoreState;
@@ -30,6 +30,7 @@ struct MemberFacts {
     class: DeviceClass,
     suspect: bool,
     size_bytes: u64,
+    sector_bytes: u32,
 }
 
 impl DataNode {
@@ -53,7 +54,9 @@ impl DataNode {
         for index in 0..logs {
             let (log, core) = (LogId(index), (home + usize::from(index)) % self.cores.count());
             let pool = shared.clone();
-            self.cores.call(core, move |state| async move { state.create_log(&pool, log, logs).await }).await??;
+            self.cores
+                .call(core, move |state| async move { state.create_log(&pool, log, logs).await })
+                .await??;
             placed.push((log, core));
         }
         let devices = shared
@@ -124,9 +127,12 @@ impl DataNode {
     pub(super) async fn end_pool(&self, name: &Name) -> Result<()> {
         let entry = self.pool_entry(name)?;
         let OpenPool { shared, .. } = entry.opened.map_err(|reason| {
-            NodeError::new(ErrorKind::Unavailable, format!("pool '{name}' is offline: nobody can tell what is in it"))
-                .with_cause(reason)
-                .with_next_step("Bring its devices back and restart quarryd, then delete it.")
+            NodeError::new(
+                ErrorKind::Unavailable,
+                format!("pool '{name}' is offline: nobody can tell what is in it"),
+            )
+            .with_cause(reason)
+            .with_next_step("Bring its devices back and restart quarryd, then delete it.")
         })?;
         let id = shared.id;
         let volumes: Vec<String> =
@@ -179,17 +185,32 @@ impl DataNode {
         Ok(pool)
     }
 
+    async fn facts(&self, open: &OpenPool) -> Result<BTreeMap<u16, MemberFacts>> {
+        let core = open.logs.first().map_or(0, |(_, core)| *core);
+        let shared = open.shared.clone();
+        self.cores.call(core, move |state| async move { member_facts(&state, &shared).await }).await?
+    }
+
+    /// Units of I/O of the devices of all open pools.
+    pub(super) async fn sector_sizes(&self) -> Result<BTreeMap<DeviceId, u32>> {
+        let open: Vec<OpenPool> =
+            self.pools().values().filter_map(|entry| entry.opened.as_ref().ok().cloned()).collect();
+        let mut sizes = BTreeMap::new();
+        for pool in &open {
+            let facts = self.facts(pool).await?;
+            for device in pool.shared.devices() {
+                sizes.extend(facts.get(&device.index).map(|facts| (device.id, facts.sector_bytes)));
+            }
+        }
+        Ok(sizes)
+    }
+
     async fn describe_open_pool(&self, open: &OpenPool, pool: &mut Pool) -> Result<()> {
         let shared = &open.shared;
         let engines = self.engine_statuses(Some(shared.id)).await?;
-        let core = open.logs.first().map_or(0, |(_, core)| *core);
-        let facts = {
-            let shared = shared.clone();
-            self.cores.call(core, move |state| async move { member_facts(&state, &shared).await }).await??
-        };
+        let facts = self.facts(open).await?;
         for device in shared.devices() {
-            let used_bytes =
-                shared.used_slots(device.index) * shared.geometry.segment_bytes;
+            let used_bytes = shared.used_slots(device.index) * shared.geometry.segment_bytes;
             pool.reasons.extend(
                 device.failure.as_ref().map(|reason| format!("device {}: {reason}", device.path.display())),
             );
@@ -267,10 +288,7 @@ pub(super) fn kind(kind: DiskKind) -> DeviceKind {
     }
 }
 
-async fn member_facts(
-    state: &Rc<CoreState>,
-    shared: &Arc<PoolShared>,
-) -> Result<BTreeMap<u16, MemberFacts>> {
+async fn member_facts(state: &Rc<CoreState>, shared: &Arc<PoolShared>) -> Result<BTreeMap<u16, MemberFacts>> {
     let pool = state.pool(shared).await?;
     Ok(shared
         .devices()
@@ -282,6 +300,7 @@ async fn member_facts(
                 class: class(device.class()),
                 suspect: matches!(device.state(), quarry_device::DeviceState::Suspect(_)),
                 size_bytes: device.size_bytes(),
+                sector_bytes: device.sector_bytes(),
             };
             Some((status.index, facts))
         })
@@ -292,7 +311,7 @@ async fn member_facts(
 async fn format_pool(
     state: Rc<CoreState>,
     request: CreatePool,
-    in_use: BTreeMap<quarry_types::DeviceId, PathBuf>,
+    in_use: BTreeMap<DeviceId, PathBuf>,
 ) -> Result<Arc<PoolShared>> {
     let env: &Env = &state.env;
     let format = FormatRequest {
@@ -345,8 +364,9 @@ async fn find_pool(
     })?;
     if opened.logs.is_empty() {
         let what = format!("pool '{name}' has no log: its creation was interrupted");
-        return Err(NodeError::new(ErrorKind::Unavailable, what)
-            .with_next_step("Create it again over the same devices with --force; nothing was ever stored in it."));
+        return Err(NodeError::new(ErrorKind::Unavailable, what).with_next_step(
+            "Create it again over the same devices with --force; nothing was ever stored in it.",
+        ));
     }
     state.add_pool(opened.pool.clone());
     Ok((opened.pool.shared.clone(), opened.logs))
@@ -362,7 +382,7 @@ async fn release_devices(state: Rc<CoreState>, id: PoolId, paths: Vec<PathBuf>) 
     let members = quarry_device::open_members(&state.env, id, &paths)
         .await
         .map_err(|error| failed(error.to_string()))?;
-    quarry_device::end_pool(&state.env, members.devices).await.map_err(|errors| {
-        failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-    })
+    quarry_device::end_pool(&state.env, members.devices)
+        .await
+        .map_err(|errors| failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
 }

@@ -29,8 +29,8 @@ impl DataNode {
         let volumes = self.volumes_of(None).await?;
         let engines = self.engine_statuses(None).await?;
         let buffers = self.buffer_bytes().await?;
-        let used_bytes =
-            engines.iter().map(|engine| engine.memory_bytes as u64).sum::<u64>() + buffers.iter().sum::<u64>();
+        let used_bytes = engines.iter().map(|engine| engine.memory_bytes as u64).sum::<u64>()
+            + buffers.iter().sum::<u64>();
         let in_state = |state: PoolState| pools.iter().filter(|pool| pool.state == state).count() as u64;
         Ok(Status {
             node_id: self.id,
@@ -58,18 +58,14 @@ impl DataNode {
 
     /// Bytes of I/O memory that each core has taken.
     pub(super) async fn buffer_bytes(&self) -> Result<Vec<u64>> {
-        let asked = (0..self.cores.count()).map(|core| {
-            self.cores.call(core, |state| async move { state.env.buffers.slab_bytes() as u64 })
-        });
+        let asked = (0..self.cores.count())
+            .map(|core| self.cores.call(core, |state| async move { state.env.buffers.slab_bytes() as u64 }));
         futures::future::join_all(asked).await.into_iter().collect()
     }
 
     fn listeners(&self) -> Vec<ListenerStatus> {
-        let api = ListenerStatus {
-            protocol: ListenerProtocol::Api,
-            address: self.api.to_string(),
-            connections: 0,
-        };
+        let api =
+            ListenerStatus { protocol: ListenerProtocol::Api, address: self.api.to_string(), connections: 0 };
         let sessions = self.exports.sessions().len() as u32;
         let nbd = self.settings.nbd.iter().map(|address| ListenerStatus {
             protocol: ListenerProtocol::Nbd,
@@ -83,9 +79,10 @@ impl DataNode {
 fn causes(pool: &Pool) -> Vec<Cause> {
     let (level, next_step) = match pool.state {
         PoolState::Online => return Vec::new(),
-        PoolState::Degraded => {
-            (HealthLevel::Warning, "Bring the device back and restart quarryd, or move the data to a whole pool.")
-        }
+        PoolState::Degraded => (
+            HealthLevel::Warning,
+            "Bring the device back and restart quarryd, or move the data to a whole pool.",
+        ),
         PoolState::Offline => (HealthLevel::Critical, "Bring its devices back and restart quarryd."),
     };
     let cause = |reason: &String| Cause {

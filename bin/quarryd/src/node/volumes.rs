@@ -22,11 +22,17 @@ impl DataNode {
     pub(super) async fn volumes_of(&self, pool: Option<PoolId>) -> Result<Vec<FoundVolume>> {
         let listing = (0..self.cores.count()).map(|core| {
             self.cores.call(core, move |state| async move {
-                let engines = state.engines().into_iter().filter(|(id, _)| pool.is_none_or(|pool| pool == *id));
+                let engines =
+                    state.engines().into_iter().filter(|(id, _)| pool.is_none_or(|pool| pool == *id));
                 engines
                     .flat_map(|(id, engine)| {
                         let log = engine.log_id();
-                        engine.volumes().into_iter().map(move |status| FoundVolume { pool: id, log, core, status })
+                        engine.volumes().into_iter().map(move |status| FoundVolume {
+                            pool: id,
+                            log,
+                            core,
+                            status,
+                        })
                     })
                     .collect::<Vec<_>>()
             })
@@ -43,7 +49,8 @@ impl DataNode {
     pub(super) async fn engine_statuses(&self, pool: Option<PoolId>) -> Result<Vec<EngineStatus>> {
         let listing = (0..self.cores.count()).map(|core| {
             self.cores.call(core, move |state| async move {
-                let engines = state.engines().into_iter().filter(|(id, _)| pool.is_none_or(|pool| pool == *id));
+                let engines =
+                    state.engines().into_iter().filter(|(id, _)| pool.is_none_or(|pool| pool == *id));
                 engines.map(|(_, engine)| engine.status()).collect::<Vec<_>>()
             })
         });
@@ -82,9 +89,8 @@ impl DataNode {
             let what = format!("the node has {VOLUMES_MAX} volumes, which is the most");
             return Err(NodeError::new(ErrorKind::NoSpace, what));
         }
-        let volumes_in = |log: LogId| {
-            all.iter().filter(|volume| volume.pool == shared.id && volume.log == log).count()
-        };
+        let volumes_in =
+            |log: LogId| all.iter().filter(|volume| volume.pool == shared.id && volume.log == log).count();
         let (log, core) = logs
             .into_iter()
             .min_by_key(|(log, _)| (volumes_in(*log), *log))
@@ -118,11 +124,10 @@ impl DataNode {
                     .caused_by(&error)
             })
         };
-        let pool = self
-            .pools()
-            .get(&pool)
-            .map(|entry| entry.record.name.clone())
-            .ok_or_else(|| NodeError::new(ErrorKind::Unavailable, "the volume's pool is being deleted"))?;
+        let pool =
+            self.pools().get(&pool).map(|entry| entry.record.name.clone()).ok_or_else(|| {
+                NodeError::new(ErrorKind::Unavailable, "the volume's pool is being deleted")
+            })?;
         Ok(Volume {
             id: status.id,
             pool,
