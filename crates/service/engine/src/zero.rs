@@ -29,7 +29,7 @@ impl EngineVolume {
             self.write_part(offset, &self.engine.zeroes((head_end - offset) as usize)).await?;
         }
         match mode {
-            ZeroMode::MayUnmap => self.make_hole("write zeroes", head_end, tail_start).await?,
+            ZeroMode::MayUnmap => self.make_hole("write zeroes", head_end, || tail_start).await?,
             ZeroMode::KeepAllocated => self.write_zero_blocks(head_end, tail_start).await?,
         }
         if end > tail_start {
@@ -41,22 +41,30 @@ impl EngineVolume {
     pub(crate) async fn discard_range(&self, offset: u64, length: u64, flags: WriteFlags) -> Result<()> {
         self.check("discard", offset, length)?;
         let start = offset.next_multiple_of(BLOCK);
-        // The last block of a volume whose size is no multiple of a block is whole when all of it is meant.
-        let size_bytes = self.state.head.borrow().size_bytes;
-        let end = offset + length;
-        let end = if end == size_bytes { end.next_multiple_of(BLOCK) } else { end / BLOCK * BLOCK };
+        let asked_end = offset + length;
+        // The last block of a volume whose size is no multiple of a block is whole when all of it is meant. The volume may
+        // grow meanwhile, and then it is not.
+        let end = || match asked_end == self.state.head.borrow().size_bytes {
+            true => asked_end.next_multiple_of(BLOCK),
+            false => asked_end / BLOCK * BLOCK,
+        };
         self.make_hole("discard", start, end).await?;
         self.settle("discard", flags).await
     }
 
-    /// Unmaps `[start, end)`, both multiples of a block. Takes no space but that of a record.
-    async fn make_hole(&self, operation: &'static str, start: u64, end: u64) -> Result<()> {
+    /// Unmaps `[start, end())`, both multiples of a block; the end is the one at the moment of the append. Takes no space but
+    /// that of a record.
+    async fn make_hole(&self, operation: &'static str, start: u64, end: impl Fn() -> u64) -> Result<()> {
+        if start >= end() {
+            return Ok(());
+        }
+        self.engine.log.room().await;
+        self.state.locks.wait_free(&(start / BLOCK..end() / BLOCK)).await;
+        let end = end();
         if start >= end {
             return Ok(());
         }
         let blocks = start / BLOCK..end / BLOCK;
-        self.engine.log.room().await;
-        self.state.locks.wait_free(&blocks).await;
         let record = Record::Zero {
             volume: self.state.number,
             first_block: blocks.start,
