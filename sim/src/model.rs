@@ -131,6 +131,11 @@ impl Model {
         self.volumes[volume].size_bytes
     }
 
+    /// The acknowledged size of a volume, and the one that it is about to have.
+    pub fn sizes(&self, volume: usize) -> (u64, Option<u64>) {
+        (self.volumes[volume].size_bytes, self.volumes[volume].pending_size_bytes)
+    }
+
     /// The zones of a volume in sectors, as far as its size reaches.
     pub fn zones(&self, volume: usize) -> Vec<Range<u64>> {
         let volume = &self.volumes[volume];
@@ -228,9 +233,10 @@ impl Model {
         let op = self.op(id);
         let ended = op.ended.map_or("never ended".to_owned(), |ended| format!("ended at {ended}"));
         format!(
-            "operation {} (volume {}, submitted at {}, {ended}{}{})",
+            "operation {} (volume {}, leaves {}, submitted at {}, {ended}{}{})",
             id.version(),
             op.volume,
+            op.value,
             op.submitted,
             if op.acknowledged { ", acknowledged" } else { "" },
             if op.flushed { ", flushed" } else { "" },

@@ -175,13 +175,23 @@ async fn discard(shared: &Shared, target: &Target, volume: usize, sectors: Range
     // Now and then from here to the end of the volume.
     let to_end = shared.chance.percent(10) && matches!(target, Target::Direct(..));
     let sectors = if to_end { sectors.start..target.size_bytes() / SECTOR } else { sectors };
-    let op = {
-        let mut model = shared.model.borrow_mut();
-        let freed = model.discarded(volume, sectors.clone());
-        model.begin_zero(volume, freed)
+    let (freed, sizes) = {
+        let model = shared.model.borrow();
+        (model.discarded(volume, sectors.clone()), model.sizes(volume))
     };
+    // Whether the last block of a volume that grows meanwhile is a whole one is not promised.
+    let whole = freed.start..(freed.end / 8 * 8).max(freed.start);
+    let op = shared.model.borrow_mut().begin_zero(volume, whole.clone());
+    let rest = shared.model.borrow_mut().begin_zero(volume, whole.end..freed.end);
     let (offset, length) = (sectors.start * SECTOR, (sectors.end - sectors.start) * SECTOR);
     let result = target.discard(offset, length, fua).await;
+    let grown = sizes.1.is_some() || shared.model.borrow().sizes(volume) != sizes;
+    match &result {
+        Ok(()) if grown => shared.model.borrow_mut().fail(rest),
+        Ok(()) => shared.model.borrow_mut().acknowledge(rest, flushes(shared, volume, fua)),
+        Err(Failed::Closed) => {}
+        Err(_) => shared.model.borrow_mut().fail(rest),
+    }
     end(shared, "discard", op, flushes(shared, volume, fua), result);
 }
 
