@@ -14,7 +14,10 @@ pub mod limits;
 mod size;
 
 pub use address::{LogAddress, SegmentId};
-pub use ids::{BatchNumber, ChunkId, DeviceId, Incarnation, KeyId, LogId, PoolId, SnapshotCounter, VolumeId, VolumeNumber};
+pub use ids::{
+    BatchNumber, ChunkId, DeviceId, Incarnation, KeyId, LogId, PoolId, SnapshotCounter, VolumeId,
+    VolumeNumber,
+};
 pub use limits::{BLOCK_BYTES, SECTOR_BYTES};
 pub use size::{ByteSize, ParseByteSizeError};
 

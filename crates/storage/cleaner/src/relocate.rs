@@ -61,11 +61,7 @@ pub async fn relocate(store: &LogStore, victims: &[Victim]) -> Result<Relocated,
 }
 
 /// Copies what lives in one chunk, segment by segment; says how many bytes.
-async fn move_victim(
-    store: &LogStore,
-    victim: &Victim,
-    outputs: &mut Vec<Output>,
-) -> Result<u64, PoolError> {
+async fn move_victim(store: &LogStore, victim: &Victim, outputs: &mut Vec<Output>) -> Result<u64, PoolError> {
     // All segments first: a victim that cannot be understood is left alone as a whole.
     let mut segments = Vec::new();
     for &segment in &victim.segments {

@@ -30,11 +30,7 @@ pub(crate) async fn survivors(
 }
 
 /// Every piece of a segment as it was written, by its batch headers.
-async fn written(
-    store: &LogStore,
-    chunk: &Chunk,
-    segment: SegmentId,
-) -> Result<Vec<Survivor>, PoolError> {
+async fn written(store: &LogStore, chunk: &Chunk, segment: SegmentId) -> Result<Vec<Survivor>, PoolError> {
     let geometry = store.pool.geometry();
     let end = store.table().get(segment).map_or(0, |entry| entry.end_sector);
     let mut at = geometry.granule_sectors();

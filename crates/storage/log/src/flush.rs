@@ -97,7 +97,9 @@ impl Log {
         let lost: Vec<SegmentId> = state
             .unflushed
             .iter()
-            .filter(|unflushed| segments.contains(&unflushed.segment) && unflushed.last > state.flushed_through)
+            .filter(|unflushed| {
+                segments.contains(&unflushed.segment) && unflushed.last > state.flushed_through
+            })
             .filter(|unflushed| unflushed.chunk.slots().iter().all(|slot| failed.contains(&slot.device)))
             .map(|unflushed| unflushed.segment)
             .collect();

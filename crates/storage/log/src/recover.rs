@@ -73,7 +73,8 @@ pub async fn recover(
     (flushed_through, next_segment): (BatchNumber, SegmentId),
     apply: &dyn Apply,
 ) -> Result<Recovered, RecoverError> {
-    let candidates = find_candidates(pool, &table.borrow(), reserve, from.address.segment()).await;
+    let chunks = chunks_of_tail(&table.borrow(), reserve, from.address.segment());
+    let candidates = find_candidates(pool, chunks).await;
     let newest = candidates.iter().map(|candidate| candidate.start.segment.next()).max();
     let flushed_through = candidates
         .iter()
@@ -100,19 +101,23 @@ pub async fn recover(
     walk.finish(table, from).await
 }
 
-/// Reads the headers of all chunks that may hold a segment of the tail.
-async fn find_candidates(
-    pool: &Pool,
+/// The chunks that may hold a segment of the tail, and which one if the table knows.
+fn chunks_of_tail(
     table: &SegmentTable,
     reserve: &[Rc<Chunk>],
     first: SegmentId,
-) -> Vec<Candidate> {
+) -> Vec<(Option<SegmentId>, Rc<Chunk>)> {
     let mut chunks: Vec<(Option<SegmentId>, Rc<Chunk>)> = table
         .iter()
         .filter(|(id, segment)| *id >= first && segment.run.kept.is_none())
         .map(|(id, segment)| (Some(id), segment.run.chunk.clone()))
         .collect();
     chunks.extend(reserve.iter().map(|chunk| (None, chunk.clone())));
+    chunks
+}
+
+/// Reads the headers of these chunks; those of segments are candidates.
+async fn find_candidates(pool: &Pool, chunks: Vec<(Option<SegmentId>, Rc<Chunk>)>) -> Vec<Candidate> {
     let headers = chunks.into_iter().map(async |(known, chunk)| {
         let start = segment_start(pool, &chunk).await?;
         (known.is_none_or(|known| known == start.segment)).then_some(Candidate { chunk, start })
@@ -287,28 +292,9 @@ impl Walk<'_> {
                 flushed: flushed_through,
             });
         }
-        let mut devices = BTreeSet::new();
-        let mut table = table.borrow_mut();
-        for candidate in &candidates {
-            let id = candidate.start.segment;
-            if let Some((_, end)) = ends.iter().find(|(segment, _)| *segment == id) {
-                table.seal(id, *end, id.sequence());
-                for slot in candidate.chunk.slots() {
-                    let gone = pool.device(slot.device).is_none() || pool.shared.is_failed(slot.device);
-                    if gone {
-                        candidate.chunk.drop_copy(slot.device)
-                    } else {
-                        _ = devices.insert(slot.device)
-                    }
-                }
-            }
-        }
-        // Also those that the image knows and whose header did not come through.
-        let counts = |id: SegmentId| id <= from.address.segment() || ends.iter().any(|(end, _)| *end == id);
-        let rest: Vec<SegmentId> = table.iter().map(|(id, _)| id).filter(|id| !counts(*id)).collect();
-        let discarded = rest.into_iter().filter_map(|id| table.remove(id));
-        recovered.discarded.extend(discarded.map(|segment| segment.run.chunk));
-        drop(table);
+        let (devices, discarded) =
+            seal_tail(pool, &mut table.borrow_mut(), &candidates, &ends, from.address.segment());
+        recovered.discarded.extend(discarded);
         let failed = pool.flush(&devices).await;
         for candidate in &candidates {
             failed.iter().for_each(|&device| candidate.chunk.drop_copy(device));
@@ -319,6 +305,36 @@ impl Walk<'_> {
         recovered.position = position;
         Ok(recovered)
     }
+}
+
+/// Seals the segments that count at their ends and gives up copies on devices that are gone. Returns the devices that hold
+/// the tail, and the chunks of segments that do not count.
+fn seal_tail(
+    pool: &Pool,
+    table: &mut SegmentTable,
+    candidates: &[Candidate],
+    ends: &[(SegmentId, u32)],
+    first: SegmentId,
+) -> (BTreeSet<u16>, Vec<Rc<Chunk>>) {
+    let mut devices = BTreeSet::new();
+    for candidate in candidates {
+        let id = candidate.start.segment;
+        let Some((_, end)) = ends.iter().find(|(segment, _)| *segment == id) else { continue };
+        table.seal(id, *end, id.sequence());
+        for slot in candidate.chunk.slots() {
+            if pool.device(slot.device).is_none() || pool.shared.is_failed(slot.device) {
+                candidate.chunk.drop_copy(slot.device);
+            } else {
+                devices.insert(slot.device);
+            }
+        }
+    }
+    // Also those that the image knows and whose header did not come through.
+    let counts = |id: SegmentId| id <= first || ends.iter().any(|(end, _)| *end == id);
+    let rest: Vec<SegmentId> = table.iter().map(|(id, _)| id).filter(|id| !counts(*id)).collect();
+    let discarded = rest.into_iter().filter_map(|id| table.remove(id));
+    let discarded = discarded.map(|segment| segment.run.chunk).collect();
+    (devices, discarded)
 }
 
 /// Where a segment ends, if the image has sealed it.
