@@ -12,7 +12,7 @@ use std::rc::Rc;
 use futures::future::join_all;
 use quarry_format::chunk::{CHUNK_HEADER_BYTES, ChunkContent, ChunkHeader, SegmentStart};
 use quarry_format::image::Position;
-use quarry_pool::{Chunk, Pool, Segment, SegmentTable};
+use quarry_pool::{Chunk, Pool, PoolError, Segment, SegmentTable};
 use quarry_types::limits::BLOCK_SECTORS;
 use quarry_types::{BatchNumber, Incarnation, LogAddress, SegmentId};
 
@@ -74,7 +74,7 @@ pub async fn recover(
     apply: &dyn Apply,
 ) -> Result<Recovered, RecoverError> {
     let chunks = chunks_of_tail(&table.borrow(), reserve, from.address.segment());
-    let candidates = find_candidates(pool, chunks).await;
+    let candidates = find_candidates(pool, chunks).await?;
     let newest = candidates.iter().map(|candidate| candidate.start.segment.next()).max();
     let flushed_through = candidates
         .iter()
@@ -117,28 +117,47 @@ fn chunks_of_tail(
 }
 
 /// Reads the headers of these chunks; those of segments are candidates.
-async fn find_candidates(pool: &Pool, chunks: Vec<(Option<SegmentId>, Rc<Chunk>)>) -> Vec<Candidate> {
+async fn find_candidates(
+    pool: &Pool,
+    chunks: Vec<(Option<SegmentId>, Rc<Chunk>)>,
+) -> Result<Vec<Candidate>, PoolError> {
     let headers = chunks.into_iter().map(async |(known, chunk)| {
         let start = segment_start(pool, &chunk).await?;
-        (known.is_none_or(|known| known == start.segment)).then_some(Candidate { chunk, start })
+        let start = start.filter(|start| known.is_none_or(|known| known == start.segment));
+        Ok(start.map(|start| Candidate { chunk, start }))
     });
-    let mut candidates: Vec<Candidate> = join_all(headers).await.into_iter().flatten().collect();
+    let found: Result<Vec<Option<Candidate>>, PoolError> = join_all(headers).await.into_iter().collect();
+    let mut candidates: Vec<Candidate> = found?.into_iter().flatten().collect();
     candidates.sort_by_key(|candidate| candidate.start.segment);
-    candidates
+    Ok(candidates)
 }
 
-/// The header of a segment, from the first copy that has a valid one.
-async fn segment_start(pool: &Pool, chunk: &Rc<Chunk>) -> Option<SegmentStart> {
+/// The header of a segment, from the first copy that has a valid one; `None` when a copy says that there is none.
+async fn segment_start(pool: &Pool, chunk: &Rc<Chunk>) -> Result<Option<SegmentStart>, PoolError> {
     let granule = pool.geometry().granule_bytes as usize;
+    let (mut failure, mut read) = (None, false);
     for slot in chunk.slots() {
-        let Ok(bytes) = pool.read_copy(slot, 0, granule).await else { continue };
+        let bytes = match pool.read_copy(slot, 0, granule).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                failure = Some(error);
+                continue;
+            }
+        };
+        read = true;
         let Ok(header) = ChunkHeader::decode(&bytes[..CHUNK_HEADER_BYTES]) else { continue };
         let ours = header.pool == pool.shared.id && header.chunk == chunk.id();
         if let (true, ChunkContent::Segment(start)) = (ours, header.content) {
-            return Some(start);
+            return Ok(Some(start));
         }
     }
-    None
+    match failure {
+        // What cannot be read may have been acknowledged.
+        Some(error) if !read => {
+            Err(PoolError::Unreadable { chunk: chunk.id(), offset: 0, source: Some(error) })
+        }
+        _ => Ok(None),
+    }
 }
 
 impl Walk<'_> {
@@ -189,11 +208,7 @@ impl Walk<'_> {
         let chunk = self.candidates[index].chunk.clone();
         let incarnation = self.candidates[index].start.incarnation;
         let mut reader = SegmentReader::load(self.pool, &chunk, start, end).await.map_err(|source| {
-            quarry_pool::PoolError::Unreadable {
-                chunk: chunk.id(),
-                offset: start.offset_bytes(),
-                source: Some(source),
-            }
+            PoolError::Unreadable { chunk: chunk.id(), offset: start.offset_bytes(), source: Some(source) }
         })?;
         let mut batches: Vec<(Found, Position)> = Vec::new();
         let mut at = Position { address: start, ..self.position };
@@ -207,7 +222,11 @@ impl Walk<'_> {
                 flushed_through: self.flushed_through,
             };
             let compare = expected.number > self.flushed_through;
-            let Some(found) = reader.batch(&expected, compare).await else { break };
+            let found = reader.batch(&expected, compare).await.map_err(|source| {
+                let offset = at.address.offset_bytes();
+                PoolError::Unreadable { chunk: chunk.id(), offset, source: Some(source) }
+            })?;
+            let Some(found) = found else { break };
             let header = &found.batch.header;
             at = Position {
                 address: at.address.plus(header.sectors),
@@ -299,7 +318,7 @@ impl Walk<'_> {
         for candidate in &candidates {
             failed.iter().for_each(|&device| candidate.chunk.drop_copy(device));
             if candidate.chunk.healthy_copies() == 0 && position.batch > from.batch {
-                return Err(quarry_pool::PoolError::NoDevice { log: candidate.start.segment.log() }.into());
+                return Err(PoolError::NoDevice { log: candidate.start.segment.log() }.into());
             }
         }
         recovered.position = position;

@@ -29,6 +29,8 @@ pub(crate) struct SegmentReader<'a> {
     slots: Vec<Slot>,
     first_byte: usize,
     bytes: Vec<u8>,
+    /// Whether one copy could be read through: then what is not there is nowhere, as far as copies can be believed.
+    read_through: bool,
 }
 
 impl<'a> SegmentReader<'a> {
@@ -46,16 +48,16 @@ impl<'a> SegmentReader<'a> {
         let mut failure = None;
         for &slot in &slots {
             match read_range(pool, slot, first_byte, end).await {
-                Ok(bytes) => return Ok(Self { pool, chunk, slots, first_byte, bytes }),
+                Ok(bytes) => return Ok(Self { pool, chunk, slots, first_byte, bytes, read_through: true }),
                 Err(error) => failure = Some(error),
             }
         }
         // Copies that cannot be read through are tried again batch by batch.
         match failure {
-            Some(_) if slots.len() > 1 => {
-                Ok(Self { pool, chunk, slots, first_byte, bytes: vec![0; end - first_byte] })
+            Some(_) => {
+                let bytes = vec![0; end - first_byte];
+                Ok(Self { pool, chunk, slots, first_byte, bytes, read_through: false })
             }
-            Some(error) => Err(error),
             None => Err(CopyError::Gone { device: u16::MAX }),
         }
     }
@@ -66,20 +68,33 @@ impl<'a> SegmentReader<'a> {
     }
 
     /// The batch that `expected` describes, from whichever copy holds it whole. With `compare`, says which copies don't.
-    pub(crate) async fn batch(&mut self, expected: &Expectation, compare: bool) -> Option<Found> {
+    /// An error when no copy could be read there.
+    pub(crate) async fn batch(
+        &mut self,
+        expected: &Expectation,
+        compare: bool,
+    ) -> Result<Option<Found>, CopyError> {
         let sector = expected.address.sector();
         let mut found = valid_batch(self.at(sector), self.pool, self.log(expected), expected);
         if found.is_none() {
+            let (mut failure, mut read) = (None, self.read_through);
             for slot in self.slots.clone() {
-                if self.patch(slot, expected).await {
-                    found = valid_batch(self.at(sector), self.pool, self.log(expected), expected);
-                    break;
+                match self.patch(slot, expected).await {
+                    Ok(false) => read = true,
+                    Ok(true) => {
+                        found = valid_batch(self.at(sector), self.pool, self.log(expected), expected);
+                        break;
+                    }
+                    Err(error) => failure = Some(error),
                 }
             }
+            if let (None, false, Some(error)) = (&found, read, failure) {
+                return Err(error);
+            }
         }
-        let batch = found?;
+        let Some(batch) = found else { return Ok(None) };
         let missing_on = if compare { self.copies_without(sector, &batch).await } else { Vec::new() };
-        Some(Found { start: expected.address, batch, missing_on })
+        Ok(Some(Found { start: expected.address, batch, missing_on }))
     }
 
     fn log(&self, expected: &Expectation) -> LogId {
@@ -87,16 +102,16 @@ impl<'a> SegmentReader<'a> {
     }
 
     /// Takes the batch's bytes from `slot` if they are valid there.
-    async fn patch(&mut self, slot: Slot, expected: &Expectation) -> bool {
+    async fn patch(&mut self, slot: Slot, expected: &Expectation) -> Result<bool, CopyError> {
         let start = expected.address.offset_bytes() as usize;
         let end = (start + PIECE_BYTES).min(self.first_byte + self.bytes.len());
-        let Ok(bytes) = read_range(self.pool, slot, start, end).await else { return false };
+        let bytes = read_range(self.pool, slot, start, end).await?;
         if valid_batch(&bytes, self.pool, self.log(expected), expected).is_none() {
-            return false;
+            return Ok(false);
         }
         let offset = start - self.first_byte;
         self.bytes[offset..offset + bytes.len()].copy_from_slice(&bytes);
-        true
+        Ok(true)
     }
 
     async fn copies_without(&self, sector: u32, batch: &Batch) -> Vec<Slot> {

@@ -1,6 +1,6 @@
 //! Opening a pool: its devices, the newest anchor and image of each of its logs, and who owns which slot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -64,17 +64,28 @@ pub fn from_devices(env: &Env, devices: Vec<Device>) -> Rc<Pool> {
     Rc::new(assemble(env, OpenedMembers { devices, missing: Vec::new(), failures: Vec::new() }))
 }
 
-/// The same pool on another core.
+/// The same pool on another core. A device that cannot be opened is out of use on all cores; that none can is an error.
 pub async fn attach(env: &Env, shared: &Arc<PoolShared>) -> Result<Rc<Pool>, OpenError> {
-    let mut devices = Vec::new();
+    let (mut devices, mut failure) = (Vec::new(), None);
     for status in shared.devices() {
         let expected = ExpectedDevice { pool: Some(shared.id), device: Some(status.id) };
-        devices.push(match shared.is_failed(status.index) {
+        let device = match shared.is_failed(status.index) {
             true => None,
-            false => Some(Rc::new(open_device(env, &status.path, expected).await?)),
-        });
+            false => open_device(env, &status.path, expected).await.map_or_else(
+                |error| {
+                    shared.fail_device(status.index, format!("it could not be opened again: {error}"));
+                    failure = Some(error);
+                    None
+                },
+                |device| Some(Rc::new(device)),
+            ),
+        };
+        devices.push(device);
     }
-    Ok(Rc::new(Pool::new(env.clone(), shared.clone(), devices)))
+    match failure {
+        Some(error) if devices.iter().all(Option::is_none) => Err(error.into()),
+        _ => Ok(Rc::new(Pool::new(env.clone(), shared.clone(), devices))),
+    }
 }
 
 fn assemble(env: &Env, members: OpenedMembers) -> Pool {
@@ -134,22 +145,19 @@ fn claim_slots(pool: &Pool, state: &LogState) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Refuses a pool in which data that counts has no copy left.
+/// Refuses a pool in which data that counts has no copy left, or may have none: the tail may go on in what is reserved.
 fn check_complete(pool: &Pool, state: &LogState) -> Result<(), OpenError> {
     let tail = state.image.replay_from.address.segment();
     let counts =
         |segment: &&ImageSegment| segment.segment >= tail || segment.live.iter().any(|&word| word != 0);
-    let lost: std::collections::BTreeSet<ChunkId> = state
-        .image
-        .segments
-        .iter()
-        .filter(counts)
-        .filter_map(|segment| {
-            let chunk = state.image.chunks.iter().find(|chunk| chunk.placement.chunk == segment.chunk)?;
-            let there = chunk.placement.slots.iter().any(|slot| pool.device(slot.device).is_some());
-            (!there).then_some(segment.chunk)
-        })
-        .collect();
+    let segments = state.image.segments.iter().filter(counts).map(|segment| segment.chunk);
+    let needed: BTreeSet<ChunkId> = segments.chain(state.image.reserve.iter().copied()).collect();
+    let is_lost = |placement: &&Placement| {
+        needed.contains(&placement.chunk)
+            && !placement.slots.iter().any(|slot| pool.device(slot.device).is_some())
+    };
+    let lost: Vec<&Placement> =
+        state.image.chunks.iter().map(|chunk| &chunk.placement).filter(is_lost).collect();
     if lost.is_empty() {
         return Ok(());
     }
