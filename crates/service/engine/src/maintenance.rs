@@ -12,6 +12,8 @@ use crate::{Engine, EngineError};
 
 /// Without a reason to look the tasks look this often.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Freed space is credited after so long, with all that is freed meanwhile.
+const CREDIT_AFTER: Duration = Duration::from_millis(400);
 /// After a failure they wait before they try again.
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
 /// So many rounds of cleaning in vain, one after the other, show that there is nothing to gain.
@@ -127,9 +129,23 @@ async fn maintain(engine: Weak<Engine>) {
         }
         futures::select_biased! {
             () = this.wake.after(woken).fuse() => {}
-            () = this.volumes.freed.after(freed).fuse() => {}
+            () = this.volumes.freed.after(freed).fuse() => credit_soon(&this, woken).await,
             () = this.env.clock.sleep(LOOK_AGAIN).fuse() => {}
         }
+    }
+}
+
+/// Makes a checkpoint for what hosts have freed: several discards at once, but soon enough for people who look.
+async fn credit_soon(engine: &Engine, woken: u64) {
+    futures::select_biased! {
+        () = engine.wake.after(woken).fuse() => {}
+        () = engine.env.clock.sleep(CREDIT_AFTER).fuse() => {}
+    }
+    if engine.closing.get() {
+        return;
+    }
+    if let Err(error) = engine.checkpoint().await {
+        report(engine, &error, "crediting freed space");
     }
 }
 
