@@ -370,7 +370,7 @@ impl Machine {
             Ok::<_, String>(())
         })?;
         match closed {
-            Err(error) if !self.scenario.beyond && !(self.scenario.tight && error.contains("full")) => {
+            Err(error) if !(self.scenario.beyond || self.scenario.tight && error.contains("full")) => {
                 Err(Finding(format!("close failed: {error}")).into())
             }
             _ => Ok(()),

@@ -199,6 +199,6 @@ impl Model {
 
 /// An operation of which a block shows one part and not another.
 fn torn(visible: &[(OpId, bool)]) -> Option<OpId> {
-    let differs = |&(op, seen): &(OpId, bool)| visible.iter().any(|&other| other == (op, !seen));
+    let differs = |&(op, seen): &(OpId, bool)| visible.contains(&(op, !seen));
     visible.iter().copied().find(differs).map(|(op, _)| op)
 }
