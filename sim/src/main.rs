@@ -81,6 +81,7 @@ struct Tally {
     lives: AtomicU64,
     cleaned: AtomicU64,
     failures: Mutex<Vec<Failure>>,
+    running: Mutex<Vec<u64>>,
 }
 
 impl Tally {
@@ -141,7 +142,9 @@ fn run_all(arguments: &Arguments) -> ExitCode {
             while tally.failed() < FAILURES_MAX {
                 let index = next.fetch_add(1, Ordering::Relaxed) as usize;
                 let Some(&seed) = seeds.get(index) else { return };
+                tally.running.lock().expect("nothing panics under it").push(seed);
                 tally.add(play(seed, TRACE_LINES));
+                tally.running.lock().expect("nothing panics under it").retain(|&other| other != seed);
             }
         };
         let workers: Vec<_> = (0..arguments.jobs.max(1)).map(|_| scope.spawn(work)).collect();
@@ -150,7 +153,8 @@ fn run_all(arguments: &Arguments) -> ExitCode {
             std::thread::sleep(Duration::from_millis(50));
             if begun.elapsed() - printed > PROGRESS_EVERY {
                 printed = begun.elapsed();
-                println!("{:>5} s: {}", printed.as_secs(), tally.line());
+                let running = tally.running.lock().expect("nothing panics under it").clone();
+                println!("{:>5} s: {}; at seeds {running:?}", printed.as_secs(), tally.line());
             }
         }
     });

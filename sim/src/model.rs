@@ -158,9 +158,11 @@ impl Model {
     /// The sectors that a discard of `sectors` frees: whole blocks, the last of the volume also when it is cut off.
     pub fn discarded(&self, volume: usize, sectors: Range<u64>) -> Range<u64> {
         let block = u64::from(BLOCK_SECTORS);
-        let end_of_volume = self.volumes[volume].size_bytes / SECTOR_BYTES as u64;
+        let ends = |size_bytes: u64| size_bytes / SECTOR_BYTES as u64 == sectors.end;
+        let (size_bytes, pending) = self.sizes(volume);
         let start = sectors.start.next_multiple_of(block);
-        let end = if sectors.end == end_of_volume { sectors.end } else { sectors.end / block * block };
+        let at_end = ends(size_bytes) || pending.is_some_and(ends);
+        let end = if at_end { sectors.end } else { sectors.end / block * block };
         start..end.max(start)
     }
 

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use quarry_device::{FormatRequest, format_devices};
 use quarry_engine::Engine;
@@ -103,7 +103,7 @@ type Servers = Rc<RefCell<Vec<Rc<Server>>>>;
 
 struct Cores {
     core: usize,
-    servers: Servers,
+    servers: Weak<RefCell<Vec<Rc<Server>>>>,
 }
 
 impl HandOver<Connection> for Cores {
@@ -112,8 +112,10 @@ impl HandOver<Connection> for Cores {
     }
 
     fn hand_over(&self, core: usize, item: Connection) {
-        let server = self.servers.borrow()[core].clone();
-        server.take_over(item);
+        let server = self.servers.upgrade().map(|servers| servers.borrow()[core].clone());
+        if let Some(server) = server {
+            server.take_over(item);
+        }
     }
 }
 
@@ -123,7 +125,7 @@ pub async fn serve(envs: &[Env], engines: &Engines, scenario: &Scenario) -> Resu
     let servers = Servers::default();
     for (core, engine) in engines.iter().enumerate() {
         let volumes = Rc::new(CoreVolumes(engine.clone()));
-        let cores = Rc::new(Cores { core, servers: servers.clone() });
+        let cores = Rc::new(Cores { core, servers: Rc::downgrade(&servers) });
         let server = Server::new(envs[core].clone(), exports.clone(), volumes, cores, BUDGET_BYTES_MIN);
         servers.borrow_mut().push(server);
     }
@@ -132,7 +134,10 @@ pub async fn serve(envs: &[Env], engines: &Engines, scenario: &Scenario) -> Resu
         exports.insert(Export { name: volume_name(index), volume, core: plan.core }).map_err(text)?;
     }
     let listener = envs[0].network.listen(&address()).await.map_err(text)?;
-    let server = servers.borrow()[0].clone();
-    envs[0].spawner.spawn(server.serve(listener)).detach();
+    let serving = async move {
+        let server = servers.borrow()[0].clone();
+        server.serve(listener).await;
+    };
+    envs[0].spawner.spawn(serving).detach();
     Ok(())
 }

@@ -91,15 +91,18 @@ impl Scenario {
             (false, 1) => Vec::new(),
             _ => chance.choose(chance.below(copies as u64) as usize, count),
         };
+        // Much is overwritten in little space: the cleaner has to work.
+        let heavy = seed % 8 == 7;
         let least_mib = (CHUNKS_OF_A_LOG * cores as u64 + 20) * copies as u64 / count as u64;
         let disks: Vec<DiskSpec> =
-            (0..count).map(|index| disk(&chance, least_mib, bad.contains(&index), beyond)).collect();
-        let tight = chance.percent(15);
+            (0..count).map(|index| disk(&chance, least_mib, heavy, bad.contains(&index), beyond)).collect();
+        let tight = chance.percent(if heavy { 40 } else { 15 });
         let chunks = usable_chunks(&disks, copies) - CHUNKS_OF_A_LOG * cores as u64;
         let share = if tight { chance.within(60..140) } else { chance.within(15..50) };
         let mut sectors_left = chunks * MIB / SECTOR_BYTES as u64 * share / 100;
-        let volumes =
-            (0..1 + chance.below(3) as usize).map(|_| volume(&chance, cores, &mut sectors_left)).collect();
+        let volumes = (0..1 + chance.below(3) as usize)
+            .map(|_| volume(&chance, cores, heavy, &mut sectors_left))
+            .collect();
         let access = if chance.percent(35) { Access::Nbd } else { Access::Direct };
         Self {
             seed,
@@ -115,9 +118,9 @@ impl Scenario {
             tight,
             lives: chance.within(2..5) as usize,
             lanes: chance.within(1..6) as usize,
-            ops: chance.within(15..90) as usize,
-            sectors_max: *chance.pick(&[16, 64, 256, 2048]),
-            crash_events_max: *chance.pick(&[256, 1024, 4096, 16384]),
+            ops: if heavy { chance.within(150..400) } else { chance.within(15..90) } as usize,
+            sectors_max: if heavy { 512 } else { *chance.pick(&[16, 64, 256, 2048]) },
+            crash_events_max: if heavy { 32768 } else { *chance.pick(&[256, 1024, 4096, 16384]) },
             limits: Limits {
                 node_cache_bytes: 1 << chance.within(13..20),
                 overlay_bytes: 1 << chance.within(13..20),
@@ -170,7 +173,7 @@ fn usable_chunks(disks: &[DiskSpec], copies: usize) -> u64 {
     (0..=slots.iter().sum::<u64>()).take_while(|&chunks| fits(chunks)).last().unwrap_or(0)
 }
 
-fn disk(chance: &Chance, least_mib: u64, bad: bool, beyond: bool) -> DiskSpec {
+fn disk(chance: &Chance, least_mib: u64, heavy: bool, bad: bool, beyond: bool) -> DiskSpec {
     let least = least_mib.max(33);
     let latency = match chance.below(10) {
         0 => Latency::rotating(),
@@ -186,7 +189,8 @@ fn disk(chance: &Chance, least_mib: u64, bad: bool, beyond: bool) -> DiskSpec {
         faults = break_it(chance, faults, beyond);
     }
     DiskSpec {
-        size_bytes: chance.within(least..2 * least) * MIB + chance.below(16) * 65_536,
+        size_bytes: if heavy { least } else { chance.within(least..2 * least) } * MIB
+            + chance.below(16) * 65_536,
         sector_bytes: *chance.pick(&[512, 512, 4096]),
         kind: *chance.pick(&[DiskKind::Block, DiskKind::File]),
         latency,
@@ -224,8 +228,9 @@ fn break_it(chance: &Chance, mut faults: FaultRates, beyond: bool) -> FaultRates
     faults
 }
 
-fn volume(chance: &Chance, cores: usize, sectors_left: &mut u64) -> VolumePlan {
-    let total = chance.spread((*sectors_left / BLOCK_SECTORS).max(8)) * BLOCK_SECTORS;
+fn volume(chance: &Chance, cores: usize, heavy: bool, sectors_left: &mut u64) -> VolumePlan {
+    let most = (*sectors_left / BLOCK_SECTORS).max(8);
+    let total = if heavy { most / 2 } else { chance.spread(most) } * BLOCK_SECTORS;
     *sectors_left = sectors_left.saturating_sub(total).max(8 * BLOCK_SECTORS);
     let count = 1 + chance.below(4);
     let large = chance.percent(30);
