@@ -10,7 +10,7 @@ const SEED: u64 = 9;
 /// A model of one volume of two blocks.
 fn model() -> Model {
     let mut model = Model::new(SEED);
-    model.add_volume(0, 8192, &[0..16]);
+    model.add_volume(0, 8192, std::slice::from_ref(&(0..16)));
     model
 }
 
@@ -113,7 +113,7 @@ fn what_was_seen_after_a_crash_stays() {
 #[test]
 fn a_discard_leaves_parts_of_blocks_alone() {
     let mut model = Model::new(SEED);
-    model.add_volume(0, 20 * SECTOR_BYTES as u64, &[0..24]);
+    model.add_volume(0, 20 * SECTOR_BYTES as u64, std::slice::from_ref(&(0..24)));
     assert_eq!(model.discarded(0, 1..17), 8..16);
     assert_eq!(model.discarded(0, 9..20), 16..20);
     assert_eq!(model.discarded(0, 1..7), 8..8);
