@@ -84,8 +84,14 @@ impl Log {
         state.tail.position = state.published;
     }
 
-    /// Ends all appending: everything that waits fails, reads go on.
+    /// Ends all appending after a fault, and says so.
     pub(crate) fn halt(&self, reason: &str) {
+        tracing::error!(log = %self.store.log, reason, "the log takes no more writes");
+        self.end(reason);
+    }
+
+    /// Ends all appending: everything that waits fails, reads go on.
+    pub(crate) fn end(&self, reason: &str) {
         let error = LogError::Stopped { reason: reason.to_owned() };
         let (building, waiting, flushes) = {
             let mut state = self.state.borrow_mut();
@@ -93,7 +99,6 @@ impl Log {
             let waiting: Vec<_> = state.waiting.drain(..).collect();
             (state.building.take(), waiting, std::mem::take(&mut state.flush_waiters))
         };
-        tracing::error!(log = %self.store.log, reason, "the log takes no more writes");
         for batch in waiting {
             match batch {
                 Waiting::New(builder) => builder.entries.fail(&error),

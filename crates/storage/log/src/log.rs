@@ -298,7 +298,7 @@ impl Log {
     pub fn close(&self) {
         self.closed.set(true);
         if self.stopped().is_none() {
-            self.halt("it was closed");
+            self.end("it was closed");
         }
         self.work.raise();
         self.flush_work.raise();
