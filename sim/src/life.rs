@@ -180,7 +180,9 @@ impl Machine {
         let worked = self.work_on(plan, process, clients, envs, &engines);
         worked.map_err(|stop| match stop {
             Stop::Found(Finding(text)) => {
-                let status = engines.iter().map(|engine| format!("{:#?}", engine.status()));
+                let status = engines
+                    .iter()
+                    .map(|engine| format!("{:?} {:#?}", engine.pool().shared.capacity(), engine.status()));
                 Stop::Found(Finding(format!("{text}\n{}", status.collect::<Vec<_>>().join("\n"))))
             }
             stop => stop,

@@ -159,7 +159,11 @@ fn run_all(arguments: &Arguments) -> ExitCode {
         }
     });
     let seconds = begun.elapsed().as_secs_f64();
-    println!("{} in {seconds:.1} s: {:.1} seeds/s", tally.line(), seeds.len() as f64 / seconds);
+    println!(
+        "{} in {seconds:.1} s: {:.1} seeds/s",
+        tally.line(),
+        tally.done.load(Ordering::Relaxed) as f64 / seconds
+    );
     let failures = tally.failures.into_inner().expect("nothing panics under it");
     for failure in &failures {
         println!("\n{failure}replay: quarry-sim --seed {} --trace", failure.seed);

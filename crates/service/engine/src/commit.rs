@@ -2,6 +2,7 @@
 
 use quarry_pool::ImageParts;
 
+use crate::space::CLEANER_CHUNKS;
 use crate::{Engine, EngineError};
 
 /// Chunks that are kept reserved for the segments to come, at most.
@@ -41,14 +42,17 @@ impl Engine {
         Ok(result?)
     }
 
+    /// Chunks to be held ready for the log. They come after what the cleaner and the images need, unless the log has
+    /// none left.
     fn fresh_reserve(&self) -> Vec<std::rc::Rc<quarry_pool::Chunk>> {
         let capacity = self.store.pool.shared.capacity();
         let wanted = (capacity.total_chunks as usize / 32).clamp(RESERVE_MIN, RESERVE_MAX);
-        let copies = self.store.pool.shared.copies_now();
-        let usable = self.log.reserve().iter().filter(|chunk| chunk.healthy_copies() >= copies).count();
-        // The image itself needs chunks; they come before the reserve.
-        let spare = (capacity.free_chunks as usize).saturating_sub(self.store.image_chunks().max(1) + 1);
-        let count = wanted.saturating_sub(usable).min(spare);
+        let ready = self.log.reserve_chunks();
+        let free = capacity.free_chunks as usize;
+        let image = self.store.image_chunks().max(1);
+        let spare = free.saturating_sub(2 * image + CLEANER_CHUNKS as usize);
+        let least = usize::from(ready == 0).min(free.saturating_sub(image + 1));
+        let count = wanted.saturating_sub(ready).min(spare.max(least));
         (0..count).map_while(|_| self.store.allocate_chunk(self.store.pool.shared.copies).ok()).collect()
     }
 }

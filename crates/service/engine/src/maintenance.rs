@@ -41,7 +41,7 @@ impl Engine {
             self.checkpoint().await?;
         }
         let mut rounds_in_vain = 0;
-        while !self.closing.get() && self.free_chunks() < self.space.low_chunks(self) {
+        while !self.closing.get() && self.spare_chunks() < self.space.low_chunks(self) {
             let freed = self.volumes.freed.version();
             rounds_in_vain = if self.clean_round().await? { 0 } else { rounds_in_vain + 1 };
             if rounds_in_vain == ROUNDS_IN_VAIN_MAX {
@@ -57,16 +57,12 @@ impl Engine {
     /// Gains space once. False when that was in vain: nothing was gained, or, while nobody but this engine took space, a
     /// checkpoint took as much as was gained.
     async fn clean_round(&self) -> Result<bool, EngineError> {
-        let (before, held) = (self.free_chunks(), self.space.is_held());
+        let (before, held) = (self.spare_chunks(), self.space.is_held());
         let detached = self.durable.borrow().detached.len();
         let gained = self.gain_space().await?;
         let credited = self.durable.borrow().detached.len() < detached;
-        let kept = !held || !self.space.is_held() || self.free_chunks() > before;
+        let kept = !held || !self.space.is_held() || self.spare_chunks() > before;
         Ok(credited || (gained > 0 && kept))
-    }
-
-    fn free_chunks(&self) -> u64 {
-        self.store.pool.shared.capacity().free_chunks
     }
 
     /// One round of cleaning, after a checkpoint if need be. Says how many chunks it has freed, those not counted that
@@ -89,27 +85,18 @@ impl Engine {
         let now = self.log.next_segment().sequence();
         let mut victims =
             quarry_cleaner::choose(&self.store.table(), geometry.segment_granules(), first_kept, now);
-        // What survives must fit into the space that is kept for it.
-        let room =
-            CLEANER_CHUNKS.min(self.free_chunks().saturating_sub(1)) * u64::from(geometry.segment_granules());
-        let mut survivors = 0;
-        let fitting = victims
-            .iter()
-            .take(VICTIMS_MAX)
-            .take_while(|victim| {
-                survivors += victim.live_granules + u64::from(geometry.segment_granules()) / 16;
-                survivors <= room
-            })
-            .count();
-        victims.truncate(fitting);
-        if victims.is_empty() {
+        victims.truncate(VICTIMS_MAX);
+        // What is written must leave room for the image that frees the victims.
+        let image = self.store.image_chunks().max(1) as u64;
+        let outputs_max = CLEANER_CHUNKS.min(self.free_chunks().saturating_sub(image)) as usize;
+        if victims.is_empty() || outputs_max == 0 {
             let retired = self.store.retired_chunks();
             if retired > 0 {
                 self.commit().await?;
             }
             return Ok(retired);
         }
-        let relocated = quarry_cleaner::relocate(&self.store, &victims).await?;
+        let relocated = quarry_cleaner::relocate(&self.store, &victims, outputs_max).await?;
         drop(victims);
         let statistics = &self.statistics;
         statistics.cleaned_chunks.set(statistics.cleaned_chunks.get() + relocated.victims as u64);
@@ -162,6 +149,9 @@ async fn keep_reserve(engine: Weak<Engine>) {
             report(&this, &error, "reserving segments");
             this.env.clock.sleep(AFTER_FAILURE).await;
             this.log.reserve_low.raise();
+        } else if this.log.reserve_chunks() == 0 {
+            // There is nothing to be had before something is freed.
+            this.env.clock.sleep(AFTER_FAILURE).await;
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Space for hosts: how much must stay free for a checkpoint and the cleaner, and who waits when it is short.
 //!
-//! A checkpoint may write one node for each block of the tail in the worst case, so as much as the tail may grow is kept
-//! free, besides what the cleaner writes before it frees anything, and two images. Hosts wait below that; when cleaning
-//! finds nothing more to gain they are told that the pool is full, until something is freed.
+//! A checkpoint may write one node for each block of the tail, so as much as the tail may grow is kept free, besides what
+//! the cleaner writes before it frees anything, and two images. A host's write is charged before it is appended, with
+//! everything that waits for a place in the log; below the reserve hosts wait. When cleaning finds nothing more to gain
+//! they are told that the pool is full, until something is freed.
 
 use std::cell::Cell;
 
+use futures::FutureExt;
 use quarry_env::Signal;
+use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES};
 use quarry_volume::{ErrorKind, Result, VolumeError};
 
 use crate::Engine;
@@ -15,21 +18,41 @@ use crate::Engine;
 pub(crate) const CLEANER_CHUNKS: u64 = 4;
 /// Longest tail: what a recovery reads.
 const TAIL_BYTES_MAX: u64 = 768 << 20;
+/// A write is charged and appended in pieces of this size, or smaller where segments are small.
+const PIECE_BYTES_MAX: u64 = 1 << 20;
+/// What may be lost at the end of a segment, because the next batch does not fit, and to its header.
+const SEGMENT_WASTE_BYTES: u64 = (BATCH_PAYLOAD_BYTES_MAX + BATCH_HEADER_BYTES_MAX + 2 * BLOCK_BYTES) as u64;
 
 /// What hosts may still take.
 pub(crate) struct Space {
-    /// Space is short: hosts' writes wait.
-    held: Cell<bool>,
+    /// Bytes that hosts may still append before somebody has to look again.
+    credit_bytes: Cell<i64>,
+    /// Charged, but not yet in a batch.
+    outstanding_bytes: Cell<u64>,
     /// The last attempt to gain space found nothing, and nothing had been freed since this version of
     /// [`crate::apply::Volumes::freed`].
     full: Cell<Option<u64>>,
-    /// Raised when either changes.
+    /// Raised when hosts may have more than before, or will get no more.
     pub(crate) changed: Signal,
     /// [`quarry_log::Log::appended_bytes`] when the last checkpoint began.
     pub(crate) appended_at_checkpoint: Cell<u64>,
     tail_bytes_max: u64,
+    usable_bytes: u64,
     total_chunks: u64,
     logs: u64,
+}
+
+/// What a write has been charged until it is in a batch.
+pub(crate) struct Charge<'a> {
+    space: &'a Space,
+    bytes: u64,
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        let outstanding = &self.space.outstanding_bytes;
+        outstanding.set(outstanding.get() - self.bytes);
+    }
 }
 
 impl Space {
@@ -37,11 +60,13 @@ impl Space {
         let logs = u64::from(logs.max(1));
         let share = total_chunks * segment_bytes / logs;
         Self {
-            held: Cell::new(false),
+            credit_bytes: Cell::new(0),
+            outstanding_bytes: Cell::new(0),
             full: Cell::new(None),
             changed: Signal::default(),
             appended_at_checkpoint: Cell::new(0),
-            tail_bytes_max: (share / 16).clamp(2 * segment_bytes, TAIL_BYTES_MAX.max(2 * segment_bytes)),
+            tail_bytes_max: (share / 32).clamp(segment_bytes, TAIL_BYTES_MAX.max(segment_bytes)),
+            usable_bytes: segment_bytes - SEGMENT_WASTE_BYTES,
             total_chunks,
             logs,
         }
@@ -52,11 +77,18 @@ impl Space {
         self.tail_bytes_max
     }
 
+    /// Bytes, in whole blocks, that are charged and appended at once.
+    pub(crate) fn piece_bytes(&self) -> u64 {
+        PIECE_BYTES_MAX.min(self.usable_bytes / 2) / BLOCK_BYTES as u64 * BLOCK_BYTES as u64
+    }
+
     /// Chunks that hosts of this pool cannot have.
     pub(crate) fn reserved_chunks(&self, engine: &Engine) -> u64 {
-        let tail = self.tail_bytes_max.div_ceil(engine.store.pool.geometry().segment_bytes);
+        let checkpoint = (2 * self.tail_bytes_max).div_ceil(self.usable_bytes);
         let images = 2 * engine.store.image_chunks().max(1) as u64;
-        (tail + images + CLEANER_CHUNKS) * self.logs
+        // What other logs have charged is not known here.
+        let others = if self.logs > 1 { 2 } else { 0 };
+        (checkpoint + images + CLEANER_CHUNKS + others) * self.logs
     }
 
     /// From so few free chunks on the cleaner works.
@@ -69,9 +101,9 @@ impl Space {
         self.full.get() == Some(engine.volumes.freed.version())
     }
 
-    /// Whether hosts wait for space.
+    /// Whether hosts wait for space, as far as was known when somebody looked.
     pub(crate) fn is_held(&self) -> bool {
-        self.held.get()
+        self.credit_bytes.get() < self.cost(self.piece_bytes()) as i64
     }
 
     /// An attempt to gain space has found nothing; `freed` is the version of the signal of the same name before it.
@@ -80,43 +112,84 @@ impl Space {
         self.changed.raise();
     }
 
+    /// What a write of so many bytes takes at most, with the header of a batch.
+    fn cost(&self, bytes: u64) -> u64 {
+        bytes.next_multiple_of(BLOCK_BYTES as u64) + BLOCK_BYTES as u64
+    }
+
     /// Looks at the free space again.
     pub(crate) fn update(&self, engine: &Engine) {
-        let free = engine.store.pool.shared.capacity().free_chunks;
-        let held = free < self.reserved_chunks(engine);
-        if !held {
+        let chunks = engine.spare_chunks() as i64 - self.reserved_chunks(engine) as i64;
+        let open = engine.log.open_bytes().saturating_sub(SEGMENT_WASTE_BYTES);
+        let taken = engine.log.backlog_bytes() + self.outstanding_bytes.get();
+        let credit = chunks * self.usable_bytes as i64 + open as i64 - taken as i64;
+        let before = self.credit_bytes.replace(credit);
+        if !self.is_held() {
             self.full.set(None);
         }
-        if self.held.replace(held) != held {
+        if credit > before {
             self.changed.raise();
         }
+    }
+
+    fn charge(&self, bytes: u64) -> Option<Charge<'_>> {
+        let credit = self.credit_bytes.get() - bytes as i64;
+        if credit < 0 {
+            return None;
+        }
+        self.credit_bytes.set(credit);
+        self.outstanding_bytes.set(self.outstanding_bytes.get() + bytes);
+        Some(Charge { space: self, bytes })
     }
 }
 
 impl Engine {
-    /// Lets a host's write pass, holds it while space or the tail is being dealt with, or says that the pool is full.
-    pub(crate) async fn admit(&self, operation: &'static str) -> Result<()> {
+    /// Chunks that nothing lives in: free ones, and those that the log holds ready.
+    pub(crate) fn spare_chunks(&self) -> u64 {
+        self.free_chunks() + self.log.reserve_chunks() as u64
+    }
+
+    pub(crate) fn free_chunks(&self) -> u64 {
+        self.store.pool.shared.capacity().free_chunks
+    }
+
+    /// Charges a host's write of at most [`Space::piece_bytes`], holds it while space or the tail is being dealt with, or
+    /// says that the pool is full.
+    pub(crate) async fn admit(&self, operation: &'static str, bytes: u64) -> Result<Charge<'_>> {
+        let cost = self.space.cost(bytes);
+        self.log.room().await;
         loop {
-            let version = self.space.changed.version();
-            if !self.space.is_held() && self.tail_bytes() < 2 * self.space.tail_bytes_max() {
-                return Ok(());
-            }
+            let (version, progress) = (self.space.changed.version(), self.log.progress.version());
             if self.closing.get() {
                 return Err(VolumeError::new(ErrorKind::Unavailable, operation, "the pool is being closed"));
+            }
+            if self.tail_bytes() < 2 * self.space.tail_bytes_max() {
+                if let Some(charge) = self.space.charge(cost) {
+                    return Ok(charge);
+                }
+                self.space.update(self);
+                if let Some(charge) = self.space.charge(cost) {
+                    return Ok(charge);
+                }
+                if self.space.is_full(self) {
+                    return Err(self.no_space(operation));
+                }
             }
             if let Some(error) = self.log.stopped() {
                 return Err(crate::flush::log_error(operation, error));
             }
-            if self.space.is_held() && self.space.is_full(self) {
-                let what = format!(
-                    "pool {} is full; free space by discards or by deleting volumes",
-                    self.store.pool.shared.name
-                );
-                return Err(VolumeError::new(ErrorKind::NoSpace, operation, what));
-            }
             self.wake.raise();
-            self.space.changed.after(version).await;
+            futures::select_biased! {
+                () = self.space.changed.after(version).fuse() => {}
+                () = self.log.progress.after(progress).fuse() => {}
+            }
         }
+    }
+
+    fn no_space(&self, operation: &'static str) -> VolumeError {
+        let name = &self.store.pool.shared.name;
+        let what = format!("pool {name} is full; free space by discards or by deleting volumes");
+        VolumeError::new(ErrorKind::NoSpace, operation, what)
     }
 
     /// After an append: a long tail is for the maintenance task.

@@ -1,6 +1,7 @@
 //! Write: whole blocks go to the log as they are, parts of blocks are merged with what is there first.
 
 use quarry_env::View;
+use quarry_log::Appended;
 use quarry_types::KeyId;
 use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX};
 use quarry_volume::{ErrorKind, Result, VolumeError, WriteFlags};
@@ -17,7 +18,6 @@ impl EngineVolume {
             let what = format!("{} bytes at once; at most {REQUEST_BYTES_MAX}", data.len());
             return Err(VolumeError::new(ErrorKind::Invalid, "write", what));
         }
-        self.admit("write").await?;
         let bytes = data.len() as u64;
         if (offset | bytes).is_multiple_of(BLOCK) {
             self.write_blocks(offset / BLOCK, &data).await?;
@@ -29,28 +29,50 @@ impl EngineVolume {
         self.settle("write", flags).await
     }
 
-    /// Waits until the pool has space for a host's write and the log has room for it.
-    pub(crate) async fn admit(&self, operation: &'static str) -> Result<()> {
-        self.engine.admit(operation).await?;
-        self.engine.log.room().await;
-        Ok(())
-    }
-
     /// Appends whole blocks and waits until they count.
     pub(crate) async fn write_blocks(&self, first_block: u64, data: &View) -> Result<()> {
+        let piece = self.engine.space.piece_bytes() as usize;
+        if data.len() <= piece {
+            return self
+                .append_piece(first_block, data)
+                .await?
+                .await
+                .map_err(|error| log_error("write", error));
+        }
+        let (mut last, mut refused) = (None, Ok(()));
+        for start in (0..data.len()).step_by(piece) {
+            let data = data.slice(start..(start + piece).min(data.len()));
+            match self.append_piece(first_block + (start / BLOCK_BYTES) as u64, &data).await {
+                Ok(appended) => last = Some(appended),
+                Err(error) => {
+                    refused = Err(error);
+                    break;
+                }
+            }
+        }
+        // Later records count later, and after one that failed no other succeeds: the last tells of all.
+        if let Some(last) = last {
+            last.await.map_err(|error| log_error("write", error))?;
+        }
+        refused
+    }
+
+    /// Appends a piece once there is space for it and nobody merges a part of its blocks.
+    async fn append_piece(&self, first_block: u64, data: &View) -> Result<Appended> {
+        let _charge = self.engine.admit("write", data.len() as u64).await?;
         let blocks = first_block..first_block + data.len() as u64 / BLOCK;
         if !self.state.locks.are_free(&blocks) {
             self.state.locks.wait_free(&blocks).await;
         }
-        self.append_blocks(first_block, data).await
+        Ok(self.append_blocks(first_block, data))
     }
 
-    async fn append_blocks(&self, first_block: u64, data: &View) -> Result<()> {
+    fn append_blocks(&self, first_block: u64, data: &View) -> Appended {
         let engine = &self.engine;
         let appended =
             engine.log.append_write(self.state.number, first_block, engine.birth.get(), KeyId(0), data);
         engine.note_append();
-        appended.await.map_err(|error| log_error("write", error))
+        appended
     }
 
     /// Writes a range that does not begin or end with a block.
@@ -75,6 +97,7 @@ impl EngineVolume {
     /// is the newest.
     pub(crate) async fn write_part(&self, offset: u64, part: &[u8]) -> Result<()> {
         let block = offset / BLOCK;
+        let charge = self.engine.admit("write", BLOCK).await?;
         let _locked = self.state.locks.lock(block).await;
         self.engine.log.barrier().await.map_err(|error| log_error("write", error))?;
         let old = self.read_block(block).await?;
@@ -82,6 +105,8 @@ impl EngineVolume {
         merged.copy_from_slice(&old);
         let start = (offset % BLOCK) as usize;
         merged[start..start + part.len()].copy_from_slice(part);
-        self.append_blocks(block, &merged.freeze()).await
+        let appended = self.append_blocks(block, &merged.freeze());
+        drop(charge);
+        appended.await.map_err(|error| log_error("write", error))
     }
 }

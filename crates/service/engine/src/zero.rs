@@ -22,9 +22,6 @@ impl EngineVolume {
         let end = offset + length;
         let head_end = offset.next_multiple_of(BLOCK).min(end);
         let tail_start = (end / BLOCK * BLOCK).max(head_end);
-        if mode == ZeroMode::KeepAllocated || head_end > offset || tail_start < end {
-            self.admit("write zeroes").await?;
-        }
         if head_end > offset {
             self.write_part(offset, &self.engine.zeroes((head_end - offset) as usize)).await?;
         }
@@ -80,7 +77,6 @@ impl EngineVolume {
         let mut at = start;
         while at < end {
             let bytes = (end - at).min(ZERO_BYTES as u64);
-            self.admit("write zeroes").await?;
             self.write_blocks(at / BLOCK, &self.engine.zeroes(bytes as usize)).await?;
             at += bytes;
         }

@@ -23,6 +23,13 @@ pub(crate) struct Output {
     pub(crate) runs: Vec<(SegmentId, Run)>,
 }
 
+/// Whether a chunk holds so many bytes, its header among them, and a table of `items`.
+fn fits(store: &LogStore, items: usize, bytes: u64) -> bool {
+    let geometry = store.pool.geometry();
+    let table = packed::encoded_bytes(items) as u64;
+    bytes + table.next_multiple_of(u64::from(geometry.granule_bytes)) <= geometry.segment_bytes
+}
+
 impl Output {
     pub(crate) fn new(store: &LogStore) -> Result<Self, PoolError> {
         let chunk = store.allocate_chunk(store.pool.shared.copies)?;
@@ -40,12 +47,14 @@ impl Output {
         self.pending_offset + self.pending.len() as u64
     }
 
-    /// Whether a run of `items` with so many bytes fits in, with its share of the table.
+    /// Whether runs of `items` with so many bytes fit in, with their share of the table.
     pub(crate) fn has_room(&self, store: &LogStore, items: usize, bytes: u64) -> bool {
-        let geometry = store.pool.geometry();
-        let table = packed::encoded_bytes(self.items.len() + items) as u64;
-        let table = table.next_multiple_of(u64::from(geometry.granule_bytes));
-        self.written_bytes() + bytes + table <= geometry.segment_bytes
+        fits(store, self.items.len() + items, self.written_bytes() + bytes)
+    }
+
+    /// The same of a chunk in which there is nothing yet.
+    pub(crate) fn empty_has_room(store: &LogStore, items: usize, bytes: u64) -> bool {
+        fits(store, items, u64::from(store.pool.geometry().granule_bytes) + bytes)
     }
 
     /// Begins the run of a segment that will keep `kept`.

@@ -22,20 +22,25 @@ pub struct Relocated {
     pub outputs: usize,
     /// Bytes that were moved, counted once whatever the copies.
     pub moved_bytes: u64,
-    /// Victims that could not be read and were left alone.
+    /// Victims that could not be read, or for which no room was left, and that were left alone.
     pub skipped: usize,
 }
 
-/// Moves everything that lives in `victims` elsewhere. Free space must suffice for the survivors.
-pub async fn relocate(store: &LogStore, victims: &[Victim]) -> Result<Relocated, PoolError> {
+/// Moves what lives in `victims` elsewhere, as far as it fits into `outputs_max` new chunks.
+pub async fn relocate(
+    store: &LogStore,
+    victims: &[Victim],
+    outputs_max: usize,
+) -> Result<Relocated, PoolError> {
     let mut relocated = Relocated::default();
     let mut outputs: Vec<Output> = Vec::new();
     for victim in victims {
-        match move_victim(store, victim, &mut outputs).await {
-            Ok(bytes) => {
+        match move_victim(store, victim, outputs_max, &mut outputs).await {
+            Ok(Some(bytes)) => {
                 relocated.victims += 1;
                 relocated.moved_bytes += bytes;
             }
+            Ok(None) => relocated.skipped += 1,
             Err(error @ (PoolError::Corrupt { .. } | PoolError::Unreadable { .. })) => {
                 tracing::error!(chunk = %victim.chunk.id(), %error, "a chunk cannot be cleaned");
                 relocated.skipped += 1;
@@ -60,18 +65,56 @@ pub async fn relocate(store: &LogStore, victims: &[Victim]) -> Result<Relocated,
     Ok(relocated)
 }
 
-/// Copies what lives in one chunk, segment by segment; says how many bytes.
-async fn move_victim(store: &LogStore, victim: &Victim, outputs: &mut Vec<Output>) -> Result<u64, PoolError> {
-    // All segments first: a victim that cannot be understood is left alone as a whole.
+/// Copies what lives in one chunk, segment by segment; says how many bytes, or `None` when there is no room for all of it.
+async fn move_victim(
+    store: &LogStore,
+    victim: &Victim,
+    outputs_max: usize,
+    outputs: &mut Vec<Output>,
+) -> Result<Option<u64>, PoolError> {
+    // All segments first: a victim that cannot be understood or does not fit is left alone as a whole.
     let mut segments = Vec::new();
     for &segment in &victim.segments {
         segments.push((segment, survivors(store, &victim.chunk, segment).await?));
     }
+    let Some(places) = places(store, &segments, outputs_max, outputs) else { return Ok(None) };
     let mut moved = 0;
-    for (segment, survivors) in segments {
-        moved += move_segment(store, &victim.chunk, segment, &survivors, outputs).await?;
+    for ((segment, survivors), place) in segments.into_iter().zip(places) {
+        while outputs.len() <= place {
+            outputs.push(Output::new(store)?);
+        }
+        moved += move_segment(store, &victim.chunk, segment, &survivors, &mut outputs[place]).await?;
     }
-    Ok(moved)
+    Ok(Some(moved))
+}
+
+fn bytes_of(survivors: &[Survivor]) -> u64 {
+    survivors.iter().map(|survivor| u64::from(survivor.item.sectors) * SECTOR_BYTES as u64).sum()
+}
+
+/// In which output each segment's run goes, the first that has room; `None` when they do not all fit.
+fn places(
+    store: &LogStore,
+    segments: &[(SegmentId, Vec<Survivor>)],
+    outputs_max: usize,
+    outputs: &[Output],
+) -> Option<Vec<usize>> {
+    // What each output would hold besides what it holds: items and bytes.
+    let mut added = vec![(0, 0); outputs_max.max(outputs.len())];
+    let place = |(_, survivors): &(SegmentId, Vec<Survivor>)| {
+        let (items, bytes) = (survivors.len(), bytes_of(survivors));
+        let fits = |(index, added): (usize, &(usize, u64))| {
+            let (items, bytes) = (added.0 + items, added.1 + bytes);
+            match outputs.get(index) {
+                Some(output) => output.has_room(store, items, bytes),
+                None => Output::empty_has_room(store, items, bytes),
+            }
+        };
+        let index = added.iter().enumerate().position(fits)?;
+        added[index] = (added[index].0 + items, added[index].1 + bytes);
+        Some(index)
+    };
+    segments.iter().map(place).collect()
 }
 
 async fn move_segment(
@@ -79,27 +122,21 @@ async fn move_segment(
     chunk: &Chunk,
     segment: SegmentId,
     survivors: &[Survivor],
-    outputs: &mut Vec<Output>,
+    output: &mut Output,
 ) -> Result<u64, PoolError> {
     let geometry = store.pool.geometry();
     let granule = geometry.granule_sectors();
-    let sectors: u32 = survivors.iter().map(|survivor| survivor.item.sectors).sum();
-    let bytes = u64::from(sectors) * SECTOR_BYTES as u64;
     let mut kept = Bitmap::new(geometry.segment_granules());
     for Survivor { item, .. } in survivors {
         kept.set(item.address.sector() / granule, item.sectors / granule);
     }
-    if !outputs.last().is_some_and(|output| output.has_room(store, survivors.len(), bytes)) {
-        outputs.push(Output::new(store)?);
-    }
-    let output = outputs.last_mut().expect("pushed if there was none");
     output.begin_run(segment, kept);
     let copied = copy(store, chunk, survivors, output).await;
     if copied.is_err() {
         // Half a run is no run: the segment stays where it is.
         output.runs.pop();
     }
-    copied.map(|()| bytes)
+    copied.map(|()| bytes_of(survivors))
 }
 
 async fn copy(

@@ -9,11 +9,11 @@ use quarry_format::batch::Record;
 use quarry_format::crc32c;
 use quarry_format::image::Position;
 use quarry_pool::{Chunk, LogStore};
-use quarry_types::limits::BLOCK_BYTES;
+use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BatchNumber, KeyId, LogAddress, SegmentId, SnapshotCounter, VolumeId, VolumeNumber};
 
 use crate::builder::Builder;
-use crate::submit::InFlight;
+use crate::submit::{InFlight, Waiting};
 use crate::{Apply, LogError};
 
 /// Batches that may wait for their turn before writers are held back.
@@ -42,7 +42,7 @@ pub(crate) struct Unflushed {
 pub(crate) struct State {
     pub(crate) building: Option<Builder>,
     /// Full batches, and those to be written again after a failure, in order.
-    pub(crate) waiting: VecDeque<crate::submit::Waiting>,
+    pub(crate) waiting: VecDeque<Waiting>,
     /// Handed to the devices, in order.
     pub(crate) in_flight: VecDeque<InFlight>,
     pub(crate) tail: Tail,
@@ -133,7 +133,10 @@ impl Log {
             let version = self.progress.version();
             {
                 let state = self.state.borrow();
-                if state.waiting.len() < WAITING_BATCHES_MAX || state.stopped.is_some() {
+                let waiting_bytes = u64::from(self.waiting_sectors(&state)) * SECTOR_BYTES as u64;
+                let few = state.waiting.len() < WAITING_BATCHES_MAX
+                    && waiting_bytes < self.store.pool.geometry().segment_bytes;
+                if few || state.stopped.is_some() {
                     return;
                 }
             }
@@ -204,8 +207,8 @@ impl Log {
             builder.entries.wait(waiter);
         } else if let Some(waiting) = state.waiting.back_mut() {
             match waiting {
-                crate::submit::Waiting::New(builder) => builder.entries.wait(waiter),
-                crate::submit::Waiting::Again(batch) => batch.entries.wait(waiter),
+                Waiting::New(builder) => builder.entries.wait(waiter),
+                Waiting::Again(batch) => batch.entries.wait(waiter),
             }
         } else if let Some(batch) = state.in_flight.back_mut() {
             batch.batch.entries.wait(waiter);
@@ -232,7 +235,7 @@ impl Log {
     fn builder<'a>(&self, state: &'a mut State, has_room: impl Fn(&Builder) -> bool) -> &'a mut Builder {
         if state.building.as_ref().is_some_and(|builder| !has_room(builder)) {
             let full = state.building.take().expect("checked just now");
-            state.waiting.push_back(crate::submit::Waiting::New(full));
+            state.waiting.push_back(Waiting::New(full));
         }
         let granule = self.granule();
         state.building.get_or_insert_with(|| Builder::new(granule))
@@ -261,6 +264,36 @@ impl Log {
     /// The chunks reserved for the segments to come.
     pub fn reserve(&self) -> Vec<Rc<Chunk>> {
         self.state.borrow().reserve.iter().cloned().collect()
+    }
+
+    /// How many of them have all the copies that a new chunk would get.
+    pub fn reserve_chunks(&self) -> usize {
+        let copies = self.store.pool.shared.copies_now();
+        self.state.borrow().reserve.iter().filter(|chunk| chunk.healthy_copies() >= copies).count()
+    }
+
+    /// Bytes that are left in the open segment.
+    pub fn open_bytes(&self) -> u64 {
+        let state = self.state.borrow();
+        match &state.tail.open {
+            Some(_) => self.store.pool.geometry().segment_bytes - state.tail.position.address.offset_bytes(),
+            None => 0,
+        }
+    }
+
+    /// Bytes of batches that have no place yet.
+    pub fn backlog_bytes(&self) -> u64 {
+        let state = self.state.borrow();
+        let building = state.building.as_ref().map_or(0, |builder| builder.sectors(self.granule()));
+        u64::from(self.waiting_sectors(&state) + building) * SECTOR_BYTES as u64
+    }
+
+    fn waiting_sectors(&self, state: &State) -> u32 {
+        let sectors = |waiting: &Waiting| match waiting {
+            Waiting::New(builder) => builder.sectors(self.granule()),
+            Waiting::Again(batch) => batch.sectors,
+        };
+        state.waiting.iter().map(sectors).sum()
     }
 
     /// Adds chunks that a durable image now names.
