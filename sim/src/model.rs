@@ -121,6 +121,11 @@ impl Model {
         self.time
     }
 
+    /// How many submissions and completions there were.
+    pub fn time(&self) -> u64 {
+        self.time
+    }
+
     /// The seed that is part of every sector.
     pub fn seed(&self) -> u64 {
         self.seed
