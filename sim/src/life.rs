@@ -253,7 +253,9 @@ impl Machine {
         for (volume, size_bytes) in sizes.into_iter().enumerate() {
             model.recovered_size(volume, size_bytes)?;
         }
-        model.recovered(&observed, self.crash)?;
+        // A failed flush may have dropped what was acknowledged and not flushed; the log has said so.
+        let crash = if self.scenario.beyond { Crash::PowerLoss } else { self.crash };
+        model.recovered(&observed, crash)?;
         self.crash = Crash::Death;
         Ok(())
     }
@@ -356,7 +358,7 @@ impl Machine {
                 if findings.is_empty() {
                     return Ok(None);
                 }
-                clock.sleep(Duration::from_millis(20)).await;
+                clock.sleep(Duration::from_millis(500)).await;
             }
             Ok::<_, String>(Some(list(&findings)))
         })?;

@@ -18,6 +18,9 @@ const CREDIT_AFTER: Duration = Duration::from_millis(400);
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
 /// So many rounds of cleaning in vain, one after the other, show that there is nothing to gain.
 const ROUNDS_IN_VAIN_MAX: usize = 4;
+/// Where other logs share the pool, they get the time to look and to clean before this one calls it full.
+const ROUNDS_FOR_OTHERS: usize = 32;
+const PAUSE_FOR_OTHERS: Duration = Duration::from_millis(250);
 /// Most chunks that one round of cleaning takes.
 const VICTIMS_MAX: usize = 16;
 
@@ -43,12 +46,21 @@ impl Engine {
         let mut rounds_in_vain = 0;
         while !self.closing.get() && self.spare_chunks() < self.space.low_chunks(self) {
             let freed = self.volumes.freed.version();
-            rounds_in_vain = if self.clean_round().await? { 0 } else { rounds_in_vain + 1 };
-            if rounds_in_vain == ROUNDS_IN_VAIN_MAX {
+            if self.clean_round().await? {
+                rounds_in_vain = 0;
+                continue;
+            }
+            rounds_in_vain += 1;
+            let others = self.limits.get().logs > 1;
+            if rounds_in_vain == if others { ROUNDS_FOR_OTHERS } else { ROUNDS_IN_VAIN_MAX } {
                 if self.space.is_held() {
                     self.space.set_full(freed);
                 }
                 return Ok(());
+            }
+            if others {
+                self.env.clock.sleep(PAUSE_FOR_OTHERS).await;
+                self.space.update(self);
             }
         }
         Ok(())
