@@ -122,7 +122,9 @@ async fn maintain(engine: Weak<Engine>) {
     loop {
         let Some(this) = engine.upgrade().filter(|this| !this.closing.get()) else { return };
         let (woken, freed) = (this.wake.version(), this.volumes.freed.version());
-        if let Err(error) = this.maintain_once().await {
+        let maintained = this.maintain_once().await;
+        this.space.note_maintenance(maintained.is_ok());
+        if let Err(error) = maintained {
             report(&this, &error, "maintenance");
             this.env.clock.sleep(AFTER_FAILURE).await;
         }
