@@ -122,9 +122,7 @@ async fn maintain(engine: Weak<Engine>) {
     loop {
         let Some(this) = engine.upgrade().filter(|this| !this.closing.get()) else { return };
         let (woken, freed) = (this.wake.version(), this.volumes.freed.version());
-        let maintained = this.maintain_once().await;
-        this.space.note_maintenance(maintained.is_ok());
-        if let Err(error) = maintained {
+        if let Err(error) = this.maintain_once().await {
             report(&this, &error, "maintenance");
             this.env.clock.sleep(AFTER_FAILURE).await;
         }

@@ -18,8 +18,6 @@ use crate::Engine;
 pub(crate) const CLEANER_CHUNKS: u64 = 4;
 /// Longest tail: what a recovery reads.
 const TAIL_BYTES_MAX: u64 = 768 << 20;
-/// After so many failures of maintenance in a row hosts that wait for it are told.
-const FAILURES_MAX: u32 = 10;
 /// A write is charged and appended in pieces of this size, or smaller where segments are small.
 const PIECE_BYTES_MAX: u64 = 1 << 20;
 /// What may be lost at the end of a segment, because the next batch does not fit, and to its header.
@@ -34,8 +32,6 @@ pub(crate) struct Space {
     /// The last attempt to gain space found nothing, and nothing had been freed since this version of
     /// [`crate::apply::Volumes::freed`].
     full: Cell<Option<u64>>,
-    /// Attempts to maintain that failed one after the other.
-    failures: Cell<u32>,
     /// Raised when hosts may have more than before, or will get no more.
     pub(crate) changed: Signal,
     /// [`quarry_log::Log::appended_bytes`] when the last checkpoint began.
@@ -67,7 +63,6 @@ impl Space {
             credit_bytes: Cell::new(0),
             outstanding_bytes: Cell::new(0),
             full: Cell::new(None),
-            failures: Cell::new(0),
             changed: Signal::default(),
             appended_at_checkpoint: Cell::new(0),
             tail_bytes_max: (share / 32).clamp(segment_bytes, TAIL_BYTES_MAX.max(segment_bytes)),
@@ -114,12 +109,6 @@ impl Space {
     /// An attempt to gain space has found nothing; `freed` is the version of the signal of the same name before it.
     pub(crate) fn set_full(&self, freed: u64) {
         self.full.set(Some(freed));
-        self.changed.raise();
-    }
-
-    /// Checkpoint or cleaning have gone well or failed. Hosts that wait for them must not wait for ever.
-    pub(crate) fn note_maintenance(&self, done: bool) {
-        self.failures.set(if done { 0 } else { self.failures.get().saturating_add(1) });
         self.changed.raise();
     }
 
@@ -188,10 +177,6 @@ impl Engine {
             }
             if let Some(error) = self.log.stopped() {
                 return Err(crate::flush::log_error(operation, error));
-            }
-            if self.space.failures.get() >= FAILURES_MAX {
-                let what = "checkpoint or cleaning keep failing, and there is no space without them";
-                return Err(VolumeError::new(ErrorKind::Unavailable, operation, what));
             }
             self.wake.raise();
             futures::select_biased! {
