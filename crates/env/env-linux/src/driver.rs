@@ -137,10 +137,18 @@ fn registered_buffers(ring: &Rc<Ring>) -> BufferPool {
     let pool = BufferPool::default();
     let ring = ring.clone();
     pool.set_register(Box::new(move |start, bytes| {
+        advise_huge_page(start, bytes);
         // SAFETY: the pool keeps its slabs until its last buffer is gone. An operation names registered memory only
         // through a buffer, so the ring never uses a slab that is gone, and the kernel's own hold on the pages of a
         // dead one ends with the ring.
         unsafe { ring.register_slab(start, bytes) }
     }));
     pool
+}
+
+/// Asks for a huge page behind a slab: fewer misses of the address cache while data is copied through it, and one range
+/// instead of hundreds for the kernel to keep. A kernel that has none to give is no error.
+fn advise_huge_page(start: *mut u8, bytes: usize) {
+    // SAFETY: the range is a live allocation of the pool, and the advice does not change its content.
+    let _ = unsafe { libc::madvise(start.cast(), bytes, libc::MADV_HUGEPAGE) };
 }

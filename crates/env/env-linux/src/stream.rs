@@ -41,8 +41,14 @@ impl SystemStream {
     }
 }
 
-impl Stream for SystemStream {
-    fn receive(&self, buffer: Buffer, filled: usize) -> Completion<(Buffer, io::Result<usize>)> {
+impl SystemStream {
+    /// Receives with `flags` of recv(2).
+    fn start_receive(
+        &self,
+        buffer: Buffer,
+        filled: usize,
+        flags: i32,
+    ) -> Completion<(Buffer, io::Result<usize>)> {
         assert!(filled < buffer.len(), "a receive has room for at least one byte");
         let connection = match self.connection() {
             Ok(connection) => connection,
@@ -50,8 +56,18 @@ impl Stream for SystemStream {
         };
         let (completer, completion) = completion();
         let ring = connection.socket.ring.clone();
-        ring.start(Op::Receive(Receive { connection, buffer, filled, completer }));
+        ring.start(Op::Receive(Receive { connection, buffer, filled, flags, completer }));
         completion
+    }
+}
+
+impl Stream for SystemStream {
+    fn receive(&self, buffer: Buffer, filled: usize) -> Completion<(Buffer, io::Result<usize>)> {
+        self.start_receive(buffer, filled, 0)
+    }
+
+    fn receive_whole(&self, buffer: Buffer, filled: usize) -> Completion<(Buffer, io::Result<usize>)> {
+        self.start_receive(buffer, filled, libc::MSG_WAITALL)
     }
 
     fn send(&self, data: Vec<View>) -> Completion<io::Result<()>> {
@@ -101,6 +117,7 @@ pub(crate) struct Receive {
     connection: Rc<Connection>,
     buffer: Buffer,
     filled: usize,
+    flags: i32,
     completer: Completer<(Buffer, io::Result<usize>)>,
 }
 
@@ -110,7 +127,8 @@ impl Receive {
         let room = &mut self.buffer[self.filled..];
         let length = gather::request_bytes(room.len());
         let hint = if self.connection.more_waits.get() { 0 } else { POLL_FIRST };
-        target.mark(opcode::Recv::new(target.fd(), room.as_mut_ptr(), length).ioprio(hint).build())
+        let receive = opcode::Recv::new(target.fd(), room.as_mut_ptr(), length);
+        target.mark(receive.flags(self.flags).ioprio(hint).build())
     }
 
     pub(crate) fn complete(self, result: io::Result<u32>, flags: u32) {

@@ -68,11 +68,11 @@ fn class_of(bytes: usize) -> Option<usize> {
     (rounded <= CLASS_BYTES_MAX).then(|| (rounded / CLASS_BYTES_MIN).ilog2() as usize)
 }
 
-/// A slab's memory is aligned by hand: the heap has fresh zero pages for small alignments, and clears the memory, with a
-/// page fault for each page of it, for large ones.
+/// A slab's memory is aligned by hand, to its own size so that one huge page can hold it: the heap has fresh zero pages
+/// for small alignments, and clears the memory, with a page fault for each page of it, for large ones. What is skipped
+/// in front of and behind the slab is never touched and costs no memory.
 fn slab_layout() -> Layout {
-    Layout::from_size_align(SLAB_BYTES + CLASS_BYTES_MIN, 16)
-        .expect("a slab is far smaller than the address space")
+    Layout::from_size_align(2 * SLAB_BYTES, 16).expect("a slab is far smaller than the address space")
 }
 
 /// Memory for a slab: what the heap gave, and the first aligned address in it.
@@ -80,9 +80,9 @@ fn slab_memory() -> (NonNull<u8>, NonNull<u8>) {
     // SAFETY: the layout's size is not zero.
     let base = NonNull::new(unsafe { alloc_zeroed(slab_layout()) })
         .unwrap_or_else(|| handle_alloc_error(slab_layout()));
-    let skipped = base.align_offset(CLASS_BYTES_MIN);
-    assert!(skipped <= CLASS_BYTES_MIN, "the heap aligns to 16 at least");
-    // SAFETY: the layout has CLASS_BYTES_MIN bytes more than the slab needs, so SLAB_BYTES follow.
+    let skipped = base.align_offset(SLAB_BYTES);
+    assert!(skipped <= SLAB_BYTES, "an address is less than a slab away from the next aligned one");
+    // SAFETY: the layout has SLAB_BYTES more than the slab needs, so SLAB_BYTES follow.
     (base, unsafe { base.add(skipped) })
 }
 

@@ -44,6 +44,11 @@ pub trait Stream {
     /// Receives at least one byte behind the first `filled` bytes of `buffer`, at most to its end; 0 means that the
     /// peer has closed. Returns the buffer and the number of bytes received.
     fn receive(&self, buffer: Buffer, filled: usize) -> Completion<(Buffer, io::Result<usize>)>;
+    /// Like [`Self::receive`], where everything up to the end of `buffer` is awaited: a world that can wait until it is
+    /// all there wakes its caller less often. It may still bring less.
+    fn receive_whole(&self, buffer: Buffer, filled: usize) -> Completion<(Buffer, io::Result<usize>)> {
+        self.receive(buffer, filled)
+    }
     /// Sends all of `data`, one view behind the other.
     fn send(&self, data: Vec<View>) -> Completion<io::Result<()>>;
     /// Ends both directions; a waiting receive or send of this stream fails or sees the end.

@@ -139,12 +139,12 @@ impl Receiver {
     }
 
     fn start(&mut self, wanted: usize) -> UnderWay {
-        let (buffer, filled) = match &mut self.payload {
-            Some(payload) => {
-                (payload.buffer.take().expect("no receive into it is under way"), payload.filled)
-            }
-            None => self.next_buffer(wanted),
-        };
+        if let Some(payload) = &mut self.payload {
+            let buffer = payload.buffer.take().expect("no receive into it is under way");
+            let filled = payload.filled;
+            return UnderWay { completion: self.stream.receive_whole(buffer, filled), filled };
+        }
+        let (buffer, filled) = self.next_buffer(wanted);
         UnderWay { completion: self.stream.receive(buffer, filled), filled }
     }
 
