@@ -364,7 +364,7 @@ impl Machine {
         })?;
         match result {
             Err(_) if self.scenario.beyond => Ok(()),
-            Err(error) if self.scenario.tight && error.contains("full") => Ok(()),
+            Err(error) if self.scenario.may_be_full() && error.contains("full") => Ok(()),
             Err(error) => Err(Finding(format!("at rest: {error}")).into()),
             Ok(Some(findings)) => Err(Finding(format!("at rest: {findings}")).into()),
             Ok(None) => Ok(()),
@@ -380,7 +380,9 @@ impl Machine {
             Ok::<_, String>(())
         })?;
         match closed {
-            Err(error) if !(self.scenario.beyond || self.scenario.tight && error.contains("full")) => {
+            Err(error)
+                if !(self.scenario.beyond || self.scenario.may_be_full() && error.contains("full")) =>
+            {
                 Err(Finding(format!("close failed: {error}")).into())
             }
             _ => Ok(()),

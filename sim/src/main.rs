@@ -38,6 +38,9 @@ struct Arguments {
     /// Prints the end of the trace when a replayed seed fails.
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Prints what the product logs while this seed runs, debug messages included.
+    #[arg(long, requires = "seed")]
+    log: bool,
     /// Ends the short history of this seed at each of its events in turn.
     #[arg(long, conflicts_with = "seed")]
     enumerate: Option<u64>,
@@ -203,6 +206,12 @@ fn main() -> ExitCode {
         PANIC.set(Some(format!("{info}\n{trace}")));
     }));
     let arguments = Arguments::parse();
+    if arguments.log {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+            .without_time()
+            .init();
+    }
     match (arguments.seed, arguments.enumerate) {
         (Some(seed), _) => replay(seed, arguments.trace),
         (_, Some(seed)) => run_enumeration(seed, arguments.stride),

@@ -159,6 +159,11 @@ impl Scenario {
         VolumeId::from_random(u128::from(self.seed) << 64 | volume as u128)
     }
 
+    /// Whether hosts may be told that the pool is full: they write much, or a device may be out of use.
+    pub fn may_be_full(&self) -> bool {
+        self.tight || !self.bad.is_empty()
+    }
+
     /// The world.
     pub fn config(&self, trace_lines_max: usize) -> Config {
         Config { trace_lines_max, ..Config::default() }

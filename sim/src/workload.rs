@@ -51,7 +51,7 @@ impl Shared {
         self.errors.set(self.errors.get() + 1);
         match failed {
             Failed::Closed => {}
-            Failed::NoSpace if self.scenario.tight => {}
+            Failed::NoSpace if self.scenario.may_be_full() => {}
             _ if self.scenario.beyond => {}
             failed => self.find(Finding(format!("{verb} failed: {failed:?}"))),
         }
@@ -289,7 +289,7 @@ pub async fn administrator(shared: Rc<Shared>, door: Door) {
 
 fn report(shared: &Shared, verb: &str, error: String) {
     shared.errors.set(shared.errors.get() + 1);
-    let no_space = error.contains("full") && shared.scenario.tight;
+    let no_space = error.contains("full") && shared.scenario.may_be_full();
     if !shared.scenario.beyond && !no_space {
         shared.find(Finding(format!("{verb} failed: {error}")));
     }

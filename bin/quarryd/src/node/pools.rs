@@ -233,7 +233,7 @@ fn capacity(shared: &PoolShared, engines: &[EngineStatus]) -> Capacity {
     let chunks = shared.capacity();
     let copies = shared.copies_now().max(1) as u64;
     let total_bytes = chunks.total_chunks * shared.geometry.segment_bytes * copies;
-    let reserved: u64 = engines.iter().map(|engine| engine.reserved_bytes).max().unwrap_or(0);
+    let reserved: u64 = engines.iter().map(|engine| engine.reserved_bytes).sum();
     let reserved_bytes = (reserved * copies).min(total_bytes);
     let live: u64 = engines.iter().map(|engine| engine.live_bytes).sum();
     let used_bytes = (live * copies).min(total_bytes - reserved_bytes);

@@ -75,18 +75,27 @@ pub struct ImageChunk {
 pub struct ImageSegment {
     /// The segment.
     pub segment: SegmentId,
-    /// Where its run lies.
-    pub chunk: ChunkId,
-    /// First sector of its run in the chunk.
-    pub start_sector: u32,
+    /// Where its bytes lie, in order of their granules; each run begins behind the granules of the one before.
+    pub runs: Vec<ImageRun>,
     /// Sectors written, header included; 0 while it is open.
     pub end_sector: u32,
     /// The log's count of segments when it was sealed: its age.
     pub sealed_at: u64,
-    /// One bit a granule: which granules of the segment are in the run. Empty: all of them, as they were written.
+    /// One bit a granule: which granules of the segment are in the runs. Empty: all of them, as they were written.
     pub kept: Vec<u64>,
     /// One bit a granule: which granules live.
     pub live: Vec<u64>,
+}
+
+/// A part of a segment that lies in one chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ImageRun {
+    /// First granule of the segment that may be in it.
+    pub first_granule: u32,
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// First sector of the run in the chunk.
+    pub start_sector: u32,
 }
 
 /// A volume and the root of its map.
@@ -97,6 +106,11 @@ pub struct ImageVolume {
     /// The root, absent when nothing is mapped.
     pub root: Option<NodeRef>,
 }
+
+/// Bytes of a run.
+const RUN_BYTES: usize = 4 + 8 + 4;
+/// Bytes of a segment without runs and with bitmaps of one kind.
+const SEGMENT_BYTES_MIN: usize = 8 + 4 + 8 + 4 + 2 * (4 + 1);
 
 const EMPTY: u8 = 0;
 const FULL: u8 = 1;
@@ -203,7 +217,7 @@ impl Image {
             let placement = Placement::decode(reader)?;
             image.chunks.push(ImageChunk { placement, packed_table: (reader.u32()?, reader.u32()?) });
         }
-        for _ in 0..reader.count(42)? {
+        for _ in 0..reader.count(SEGMENT_BYTES_MIN)? {
             image.segments.push(ImageSegment::decode(reader)?);
         }
         for _ in 0..reader.count(8)? {
@@ -226,21 +240,25 @@ impl Image {
 
 impl ImageSegment {
     fn encode(&self, writer: &mut Writer) {
-        writer.u64(self.segment.0).u64(self.chunk.0).u32(self.start_sector).u32(self.end_sector);
-        writer.u64(self.sealed_at);
+        writer.u64(self.segment.0).u32(self.end_sector).u64(self.sealed_at).u32(self.runs.len() as u32);
+        for run in &self.runs {
+            writer.u32(run.first_granule).u64(run.chunk.0).u32(run.start_sector);
+        }
         encode_bits(writer, &self.kept);
         encode_bits(writer, &self.live);
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
-        Ok(Self {
-            segment: SegmentId(reader.u64()?),
-            chunk: ChunkId(reader.u64()?),
-            start_sector: reader.u32()?,
-            end_sector: reader.u32()?,
-            sealed_at: reader.u64()?,
-            kept: decode_bits(reader)?,
-            live: decode_bits(reader)?,
-        })
+        let (segment, end_sector, sealed_at) = (SegmentId(reader.u64()?), reader.u32()?, reader.u64()?);
+        let mut runs = Vec::new();
+        for _ in 0..reader.count(RUN_BYTES)? {
+            runs.push(ImageRun {
+                first_granule: reader.u32()?,
+                chunk: ChunkId(reader.u64()?),
+                start_sector: reader.u32()?,
+            });
+        }
+        let (kept, live) = (decode_bits(reader)?, decode_bits(reader)?);
+        Ok(Self { segment, runs, end_sector, sealed_at, kept, live })
     }
 }

@@ -22,6 +22,18 @@ pub struct PackedItem {
     pub checksum: u32,
 }
 
+impl PackedItem {
+    /// Sectors that hold nothing, between survivors that were moved here at different times.
+    pub fn filler(sectors: u32) -> Self {
+        Self { address: LogAddress(0), sectors, bytes: 0, checksum: 0 }
+    }
+
+    /// Whether it is no survivor.
+    pub fn is_filler(&self) -> bool {
+        self.bytes == 0
+    }
+}
+
 /// The bytes of a table of `items`, which are in the order in which they lie in the chunk.
 pub fn encode(items: &[PackedItem]) -> Vec<u8> {
     let mut writer = Writer::new(MAGIC, VERSION);
@@ -63,6 +75,8 @@ mod tests {
         let items: Vec<_> = (1..50)
             .map(|n| PackedItem { address: LogAddress(n * 8), sectors: 8, bytes: 4096, checksum: n as u32 })
             .collect();
+        let mut items = items;
+        items.insert(7, PackedItem::filler(16));
         let bytes = encode(&items);
         assert_eq!(bytes.len(), encoded_bytes(items.len()));
         assert_eq!(decode(&bytes), Ok(items));

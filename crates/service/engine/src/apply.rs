@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use quarry_env::Signal;
 use quarry_format::batch::VolumeHead;
-use quarry_format::node::Entry;
+use quarry_format::node::{Entry, NODE_SLOTS};
 use quarry_log::{Applied, Apply};
 use quarry_map::VolumeMap;
 use quarry_types::limits::{BLOCK_BYTES, BLOCK_SECTORS, SECTOR_BYTES};
@@ -26,6 +26,8 @@ pub(crate) struct Volumes {
     tail_live_sectors: Cell<u64>,
     /// Records that died in an overlay; still live in the segment table.
     dead: RefCell<Vec<(LogAddress, u32)>>,
+    /// What the nodes of all maps take at most.
+    map_bytes_max: Cell<u64>,
     pub(crate) next_number: Cell<u32>,
     /// Raised when something died or a volume went, so that space may be gained.
     pub(crate) freed: Signal,
@@ -49,6 +51,7 @@ impl Volumes {
 
     pub(crate) fn insert(&self, head: VolumeHead, map: VolumeMap) {
         self.next_number.set(self.next_number.get().max(head.number.0 + 1));
+        self.map_bytes_max.set(self.map_bytes_max.get() + map_bytes_max(head.size_bytes));
         let volume = Rc::new(VolumeState::new(head, map));
         self.by_number.borrow_mut().insert(volume.number, volume);
     }
@@ -57,6 +60,11 @@ impl Volumes {
         let overlays: usize = self.by_number.borrow().values().map(|volume| volume.map.overlay_bytes()).sum();
         let lists = self.tail_live.borrow().len() + self.dead.borrow().len();
         overlays + lists * size_of::<(LogAddress, u32)>()
+    }
+
+    /// Bytes that the nodes of all maps take at most, with the headers of their batches: what one checkpoint can write.
+    pub(crate) fn map_bytes_max(&self) -> u64 {
+        self.map_bytes_max.get()
     }
 
     pub(crate) fn tail_live_bytes(&self) -> u64 {
@@ -114,6 +122,18 @@ impl Volumes {
     }
 }
 
+/// Bytes that the nodes of a map over so many bytes take at most: a leaf for each group of blocks, a node for each group
+/// of nodes, and a sixteenth for the headers of the batches.
+fn map_bytes_max(size_bytes: u64) -> u64 {
+    let mut nodes = 0;
+    let mut below = size_bytes.div_ceil(BLOCK_BYTES as u64);
+    while below > 1 || nodes == 0 {
+        below = below.div_ceil(NODE_SLOTS as u64).max(1);
+        nodes += below;
+    }
+    nodes * BLOCK_BYTES as u64 / 16 * 17
+}
+
 /// What the tail has done since the checkpoint before.
 pub(crate) struct Tail {
     pub(crate) live: Vec<(LogAddress, u32)>,
@@ -143,12 +163,16 @@ impl Apply for Volumes {
             }
             Applied::VolumeResize { volume, size_bytes } => {
                 if let Some(volume) = self.get(volume) {
-                    volume.head.borrow_mut().size_bytes = size_bytes;
+                    let before = std::mem::replace(&mut volume.head.borrow_mut().size_bytes, size_bytes);
+                    let others = self.map_bytes_max.get() - map_bytes_max(before);
+                    self.map_bytes_max.set(others + map_bytes_max(size_bytes));
                 }
             }
             Applied::VolumeDelete { volume } => {
                 let removed = self.by_number.borrow_mut().remove(&volume);
                 if let Some(volume) = removed {
+                    let bytes = map_bytes_max(volume.head.borrow().size_bytes);
+                    self.map_bytes_max.set(self.map_bytes_max.get() - bytes);
                     volume.deleted.set(true);
                     self.deleted.borrow_mut().push(volume);
                     self.freed.raise();

@@ -180,14 +180,21 @@ impl Engine {
             table.iter().filter(|(id, segment)| is_dead(*id, segment)).map(|(id, _)| id).collect();
         let mut chunks = BTreeSet::new();
         for segment in dead.into_iter().filter_map(|id| table.remove(id)) {
-            chunks.insert(segment.run.chunk.id());
-            self.store.retire(segment.run.chunk);
+            for chunk in segment.chunks() {
+                chunks.insert(chunk.id());
+                self.store.retire(chunk.clone());
+            }
         }
         if chunks.is_empty() {
             return 0;
         }
         // A packed chunk may hold other segments.
-        table.iter().for_each(|(_, segment)| _ = chunks.remove(&segment.run.chunk.id()));
+        let rest = table.iter().flat_map(|(_, segment)| segment.chunks());
+        rest.for_each(|chunk| _ = chunks.remove(&chunk.id()));
+        let mut cleaner = self.cleaner.borrow_mut();
+        if cleaner.open_chunk().is_some_and(|open| chunks.contains(&open)) {
+            cleaner.close();
+        }
         chunks.len()
     }
 }

@@ -2,7 +2,6 @@
 
 use quarry_pool::ImageParts;
 
-use crate::space::CLEANER_CHUNKS;
 use crate::{Engine, EngineError};
 
 /// Chunks that are kept reserved for the segments to come, at most.
@@ -42,17 +41,15 @@ impl Engine {
         Ok(result?)
     }
 
-    /// Chunks to be held ready for the log. They come after what the cleaner and the images need, unless the log has
-    /// none left.
+    /// Chunks to be held ready for the log. They come after what the cleaner, the images and other logs need, unless the
+    /// log has none left.
     fn fresh_reserve(&self) -> Vec<std::rc::Rc<quarry_pool::Chunk>> {
-        let capacity = self.store.pool.shared.capacity();
-        let wanted = (capacity.total_chunks as usize / 32).clamp(RESERVE_MIN, RESERVE_MAX);
+        let shared = &self.store.pool.shared;
+        let wanted = (shared.capacity().total_chunks as usize / 32).clamp(RESERVE_MIN, RESERVE_MAX);
         let ready = self.log.reserve_chunks();
-        let free = capacity.free_chunks as usize;
-        let image = self.store.image_chunks().max(1);
-        let spare = free.saturating_sub(2 * image + CLEANER_CHUNKS as usize);
-        let least = usize::from(ready == 0).min(free.saturating_sub(image + 1));
-        let count = wanted.saturating_sub(ready).min(spare.max(least));
+        let least = if ready == 0 { self.spare_chunks_in_need().min(1) } else { 0 };
+        let spare = shared.spare_chunks(self.store.log).max(least) as usize;
+        let count = wanted.saturating_sub(ready).min(spare);
         (0..count).map_while(|_| self.store.allocate_chunk(self.store.pool.shared.copies).ok()).collect()
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use quarry_cleaner::Cleaner;
 use quarry_env::{Env, JoinHandle, Signal, View};
 use quarry_format::image::{ImageVolume, Position};
 use quarry_format::node::NodeRef;
@@ -46,6 +47,8 @@ pub struct Engine {
     pub(crate) nodes: EngineNodeStore,
     pub(crate) limits: Cell<Limits>,
     pub(crate) space: Space,
+    /// Used under [`Self::maintaining`].
+    pub(crate) cleaner: RefCell<Cleaner>,
     pub(crate) durable: RefCell<Durable>,
     pub(crate) birth: Cell<SnapshotCounter>,
     /// Held while an image is written.
@@ -162,7 +165,7 @@ impl Engine {
             log: self.store.log,
             live_bytes: table.live_granules() * u64::from(geometry.granule_bytes)
                 + self.volumes.tail_live_bytes(),
-            reserved_bytes: self.space.reserved_chunks(self) * geometry.segment_bytes,
+            reserved_bytes: self.space.need(self).total() * geometry.segment_bytes,
             segments: table.len(),
             checkpoints: self.statistics.checkpoints.get(),
             cleaned_chunks: self.statistics.cleaned_chunks.get(),

@@ -66,55 +66,43 @@ impl Engine {
         Ok(())
     }
 
-    /// Gains space once. False when that was in vain: nothing was gained, or, while nobody but this engine took space, a
-    /// checkpoint took as much as was gained.
+    /// Gains space once. False when there was nothing to gain.
     async fn clean_round(&self) -> Result<bool, EngineError> {
-        let (before, held) = (self.spare_chunks(), self.space.is_held());
-        let detached = self.durable.borrow().detached.len();
-        let gained = self.gain_space().await?;
-        let credited = self.durable.borrow().detached.len() < detached;
-        let kept = !held || !self.space.is_held() || self.spare_chunks() > before;
-        Ok(credited || (gained > 0 && kept))
-    }
-
-    /// One round of cleaning, after a checkpoint if need be. Says how many chunks it has freed, those not counted that
-    /// were taken meanwhile.
-    async fn gain_space(&self) -> Result<usize, EngineError> {
         let _maintaining = self.maintaining.lock().await;
-        let cleaned = self.clean().await?;
-        if cleaned > 0 {
-            return Ok(cleaned);
+        if self.clean().await? {
+            return Ok(true);
         }
         // What died since the last checkpoint does not count before the next.
+        let detached = self.durable.borrow().detached.len();
         let forgotten = self.checkpoint_locked().await?;
-        Ok(forgotten + self.clean().await?)
+        let credited = self.durable.borrow().detached.len() < detached;
+        Ok(forgotten > 0 || credited || self.clean().await?)
     }
 
-    /// Moves the survivors of the best victims and commits. Says how many chunks more it has freed than taken.
-    async fn clean(&self) -> Result<usize, EngineError> {
+    /// Moves the survivors of the best victims and commits. Whether that has freed more than it has taken.
+    async fn clean(&self) -> Result<bool, EngineError> {
         let geometry = self.store.pool.geometry();
         let first_kept = self.durable.borrow().replay_from.address.segment();
         let now = self.log.next_segment().sequence();
+        let mut cleaner = self.cleaner.take();
+        let open = cleaner.open_chunk();
         let mut victims =
-            quarry_cleaner::choose(&self.store.table(), geometry.segment_granules(), first_kept, now);
+            quarry_cleaner::choose(&self.store.table(), geometry.segment_granules(), first_kept, open, now);
         victims.truncate(VICTIMS_MAX);
-        // What is written must leave room for the image that frees the victims.
-        let image = self.store.image_chunks().max(1) as u64;
-        let outputs_max = CLEANER_CHUNKS.min(self.free_chunks().saturating_sub(image)) as usize;
-        if victims.is_empty() || outputs_max == 0 {
-            let retired = self.store.retired_chunks();
-            if retired > 0 {
-                self.commit().await?;
-            }
-            return Ok(retired);
-        }
-        let relocated = quarry_cleaner::relocate(&self.store, &victims, outputs_max).await?;
+        // What is written leaves room for the image that frees the victims.
+        let chunks_max = CLEANER_CHUNKS.min(self.spare_chunks_in_need()) as usize;
+        let relocated = cleaner.relocate(&self.store, &victims, chunks_max).await?;
+        self.cleaner.replace(cleaner);
         drop(victims);
         let statistics = &self.statistics;
         statistics.cleaned_chunks.set(statistics.cleaned_chunks.get() + relocated.victims as u64);
         statistics.moved_bytes.set(statistics.moved_bytes.get() + relocated.moved_bytes);
-        self.commit().await?;
-        Ok(relocated.victims.saturating_sub(relocated.outputs))
+        tracing::debug!(log = %self.store.log, ?relocated, spare = self.spare_chunks(), "cleaned");
+        let retired = self.store.retired_chunks();
+        if retired > 0 {
+            self.commit().await?;
+        }
+        Ok(if relocated.victims > 0 { relocated.gained_bytes > 0 } else { retired > 0 })
     }
 }
 
@@ -122,7 +110,9 @@ async fn maintain(engine: Weak<Engine>) {
     loop {
         let Some(this) = engine.upgrade().filter(|this| !this.closing.get()) else { return };
         let (woken, freed) = (this.wake.version(), this.volumes.freed.version());
-        if let Err(error) = this.maintain_once().await {
+        let maintained = this.maintain_once().await;
+        this.space.note_maintenance(maintained.is_ok());
+        if let Err(error) = maintained {
             report(&this, &error, "maintenance");
             this.env.clock.sleep(AFTER_FAILURE).await;
         }

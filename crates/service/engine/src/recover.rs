@@ -86,6 +86,7 @@ impl Engine {
             volumes,
             limits: Cell::new(limits),
             space,
+            cleaner: RefCell::default(),
             durable: RefCell::new(durable),
             birth: Cell::default(),
             committing: futures::lock::Mutex::new(()),
@@ -95,6 +96,7 @@ impl Engine {
             tasks: RefCell::default(),
             statistics: Statistics::default(),
         });
+        engine.space.update(&engine);
         engine.commit().await?;
         engine.start_tasks();
         Ok(engine)

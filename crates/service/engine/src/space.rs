@@ -1,7 +1,7 @@
 //! Space for hosts: how much must stay free for a checkpoint and the cleaner, and who waits when it is short.
 //!
-//! A checkpoint may write one node for each block of the tail, so as much as the tail may grow is kept free, besides what
-//! the cleaner writes before it frees anything, and two images. A host's write is charged before it is appended, with
+//! A checkpoint may write one node for each block of the tail, but no node twice. So as much as the tail may grow, or as all
+//! maps take, is kept free, besides what the cleaner writes before it frees anything, and two images. A host's write is charged before it is appended, with
 //! everything that waits for a place in the log; below the reserve hosts wait. When cleaning finds nothing more to gain
 //! they are told that the pool is full, until something is freed.
 
@@ -9,6 +9,7 @@ use std::cell::Cell;
 
 use futures::FutureExt;
 use quarry_env::Signal;
+use quarry_pool::Need;
 use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES};
 use quarry_volume::{ErrorKind, Result, VolumeError};
 
@@ -18,6 +19,8 @@ use crate::Engine;
 pub(crate) const CLEANER_CHUNKS: u64 = 4;
 /// Longest tail: what a recovery reads.
 const TAIL_BYTES_MAX: u64 = 768 << 20;
+/// After so many failures of maintenance in a row hosts that wait for it are told.
+const FAILURES_MAX: u32 = 10;
 /// A write is charged and appended in pieces of this size, or smaller where segments are small.
 const PIECE_BYTES_MAX: u64 = 1 << 20;
 /// What may be lost at the end of a segment, because the next batch does not fit, and to its header.
@@ -32,6 +35,8 @@ pub(crate) struct Space {
     /// The last attempt to gain space found nothing, and nothing had been freed since this version of
     /// [`crate::apply::Volumes::freed`].
     full: Cell<Option<u64>>,
+    /// Attempts to maintain that failed one after the other.
+    failures: Cell<u32>,
     /// Raised when hosts may have more than before, or will get no more.
     pub(crate) changed: Signal,
     /// [`quarry_log::Log::appended_bytes`] when the last checkpoint began.
@@ -39,7 +44,6 @@ pub(crate) struct Space {
     tail_bytes_max: u64,
     usable_bytes: u64,
     total_chunks: u64,
-    logs: u64,
 }
 
 /// What a write has been charged until it is in a batch.
@@ -57,18 +61,17 @@ impl Drop for Charge<'_> {
 
 impl Space {
     pub(crate) fn new(total_chunks: u64, segment_bytes: u64, logs: u16) -> Self {
-        let logs = u64::from(logs.max(1));
-        let share = total_chunks * segment_bytes / logs;
+        let share = total_chunks * segment_bytes / u64::from(logs.max(1));
         Self {
             credit_bytes: Cell::new(0),
             outstanding_bytes: Cell::new(0),
             full: Cell::new(None),
+            failures: Cell::new(0),
             changed: Signal::default(),
             appended_at_checkpoint: Cell::new(0),
             tail_bytes_max: (share / 32).clamp(segment_bytes, TAIL_BYTES_MAX.max(segment_bytes)),
             usable_bytes: segment_bytes - SEGMENT_WASTE_BYTES,
             total_chunks,
-            logs,
         }
     }
 
@@ -82,18 +85,16 @@ impl Space {
         PIECE_BYTES_MAX.min(self.usable_bytes / 2) / BLOCK_BYTES as u64 * BLOCK_BYTES as u64
     }
 
-    /// Chunks that hosts of this pool cannot have.
-    pub(crate) fn reserved_chunks(&self, engine: &Engine) -> u64 {
-        let checkpoint = (2 * self.tail_bytes_max).div_ceil(self.usable_bytes);
-        let images = 2 * engine.store.image_chunks().max(1) as u64;
-        // What other logs have charged is not known here.
-        let others = if self.logs > 1 { 2 } else { 0 };
-        (checkpoint + images + CLEANER_CHUNKS + others) * self.logs
+    /// What this log needs besides what hosts write.
+    pub(crate) fn need(&self, engine: &Engine) -> Need {
+        let nodes = engine.volumes.map_bytes_max().min(2 * self.tail_bytes_max);
+        let (segments, image) = (nodes.div_ceil(self.usable_bytes), engine.image_chunks());
+        Need { segments, packed: CLEANER_CHUNKS, image }
     }
 
     /// From so few free chunks on the cleaner works.
     pub(crate) fn low_chunks(&self, engine: &Engine) -> u64 {
-        self.reserved_chunks(engine) + (self.total_chunks / 16).max(2)
+        engine.store.pool.shared.needed_chunks() + (self.total_chunks / 16).max(2)
     }
 
     /// Whether the last attempt to gain space found nothing, and nothing has been freed since.
@@ -112,6 +113,14 @@ impl Space {
         self.changed.raise();
     }
 
+    /// Checkpoint and cleaning have gone well or failed. Hosts that wait for them must not wait for ever.
+    pub(crate) fn note_maintenance(&self, done: bool) {
+        self.failures.set(if done { 0 } else { self.failures.get().saturating_add(1) });
+        if self.failures.get() >= FAILURES_MAX {
+            self.changed.raise();
+        }
+    }
+
     /// What a write of so many bytes takes at most, with the header of a batch.
     fn cost(&self, bytes: u64) -> u64 {
         bytes.next_multiple_of(BLOCK_BYTES as u64) + BLOCK_BYTES as u64
@@ -119,7 +128,8 @@ impl Space {
 
     /// Looks at the free space again.
     pub(crate) fn update(&self, engine: &Engine) {
-        let chunks = engine.spare_chunks() as i64 - self.reserved_chunks(engine) as i64;
+        let (need, ready) = (self.need(engine), engine.log.reserve_chunks() as u64);
+        let chunks = engine.store.pool.shared.renew_stake(engine.store.log, need, ready);
         let open = engine.log.open_bytes().saturating_sub(SEGMENT_WASTE_BYTES);
         let taken = engine.log.backlog_bytes() + self.outstanding_bytes.get();
         let credit = chunks * self.usable_bytes as i64 + open as i64 - taken as i64;
@@ -149,8 +159,18 @@ impl Engine {
         self.free_chunks() + self.log.reserve_chunks() as u64
     }
 
-    pub(crate) fn free_chunks(&self) -> u64 {
+    fn free_chunks(&self) -> u64 {
         self.store.pool.shared.capacity().free_chunks
+    }
+
+    /// Chunks that the next image takes, as far as the last one tells.
+    pub(crate) fn image_chunks(&self) -> u64 {
+        self.store.image_chunks().max(1) as u64
+    }
+
+    /// Chunks that may be taken when there is nothing else to go on with.
+    pub(crate) fn spare_chunks_in_need(&self) -> u64 {
+        self.store.pool.shared.spare_chunks_in_need(self.store.log, self.image_chunks())
     }
 
     /// Charges a host's write of at most [`Space::piece_bytes`], holds it while space or the tail is being dealt with, or
@@ -177,6 +197,10 @@ impl Engine {
             }
             if let Some(error) = self.log.stopped() {
                 return Err(crate::flush::log_error(operation, error));
+            }
+            if self.space.failures.get() >= FAILURES_MAX {
+                let what = "checkpoint or cleaning keep failing, and there is no space without them";
+                return Err(VolumeError::new(ErrorKind::Unavailable, operation, what));
             }
             self.wake.raise();
             futures::select_biased! {

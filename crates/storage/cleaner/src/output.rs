@@ -1,108 +1,151 @@
-//! A packed chunk while it is being written: header, survivors, table.
+//! A packed chunk while it is being written: header, survivors, table; more survivors, a table of all of them, and so on.
 
 use std::rc::Rc;
 
-use quarry_env::View;
+use quarry_env::{Buffer, View};
 use quarry_format::chunk::{ChunkContent, ChunkHeader};
 use quarry_format::packed::{self, PackedItem};
-use quarry_pool::{Bitmap, Chunk, LogStore, PoolError, Run};
+use quarry_pool::{Chunk, LogStore, PoolError};
+use quarry_types::ChunkId;
 use quarry_types::limits::SECTOR_BYTES;
-use quarry_types::{LogId, SegmentId};
 
 /// Bytes that are written at once.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 512 << 10;
+/// A chunk with less room than this part of it is closed.
+const ROOM_SHARE_MIN: u64 = 32;
 
-/// A packed chunk that takes more runs.
+/// A packed chunk that takes more survivors.
 pub(crate) struct Output {
     pub(crate) chunk: Rc<Chunk>,
+    /// Everything in it, in order.
     items: Vec<PackedItem>,
-    /// Bytes that are not written yet, and where they go.
-    pending: Vec<u8>,
-    pending_offset: u64,
-    /// The runs that it holds, for the segment table.
-    pub(crate) runs: Vec<(SegmentId, Run)>,
-}
-
-/// Whether a chunk holds so many bytes, its header among them, and a table of `items`.
-fn fits(store: &LogStore, items: usize, bytes: u64) -> bool {
-    let geometry = store.pool.geometry();
-    let table = packed::encoded_bytes(items) as u64;
-    bytes + table.next_multiple_of(u64::from(geometry.granule_bytes)) <= geometry.segment_bytes
+    /// Bytes that have been written; behind them come those that have not.
+    written_bytes: u64,
+    pending: Option<(Buffer, usize)>,
+    /// Where the table lies that covers all items, once the chunk was finished: sector and bytes.
+    table: Option<(u32, u32)>,
 }
 
 impl Output {
     pub(crate) fn new(store: &LogStore) -> Result<Self, PoolError> {
         let chunk = store.allocate_chunk(store.pool.shared.copies)?;
-        let granule = store.pool.geometry().granule_bytes as usize;
-        let log: LogId = store.log;
         let content = ChunkContent::Packed;
-        let header = ChunkHeader { pool: store.pool.shared.id, log, chunk: chunk.id(), content }.encode();
-        let mut pending = Vec::with_capacity(PIECE_BYTES);
-        pending.extend_from_slice(&header);
-        pending.resize(granule, 0);
-        Ok(Self { chunk, items: Vec::new(), pending, pending_offset: 0, runs: Vec::new() })
+        let header =
+            ChunkHeader { pool: store.pool.shared.id, log: store.log, chunk: chunk.id(), content }.encode();
+        let granule = store.pool.geometry().granule_bytes as usize;
+        let mut buffer = store.pool.env.buffers.allocate(PIECE_BYTES);
+        buffer[..header.len()].copy_from_slice(&header);
+        buffer[header.len()..granule].fill(0);
+        let pending = Some((buffer, granule));
+        Ok(Self { chunk, items: Vec::new(), written_bytes: 0, pending, table: None })
     }
 
-    fn written_bytes(&self) -> u64 {
-        self.pending_offset + self.pending.len() as u64
+    pub(crate) fn id(&self) -> ChunkId {
+        self.chunk.id()
     }
 
-    /// Whether runs of `items` with so many bytes fit in, with their share of the table.
-    pub(crate) fn has_room(&self, store: &LogStore, items: usize, bytes: u64) -> bool {
-        fits(store, self.items.len() + items, self.written_bytes() + bytes)
+    /// Where the next survivor goes: bytes from the start of the chunk.
+    pub(crate) fn end_bytes(&self) -> u64 {
+        self.written_bytes + self.pending.as_ref().map_or(0, |(_, filled)| *filled as u64)
+    }
+
+    /// The same in sectors.
+    pub(crate) fn end_sector(&self) -> u32 {
+        (self.end_bytes() / SECTOR_BYTES as u64) as u32
+    }
+
+    /// Bytes that more survivors may take, with their share of the table.
+    pub(crate) fn room_bytes(&self, store: &LogStore) -> u64 {
+        room_bytes(store, self.end_bytes(), self.items.len() + 1)
     }
 
     /// The same of a chunk in which there is nothing yet.
-    pub(crate) fn empty_has_room(store: &LogStore, items: usize, bytes: u64) -> bool {
-        fits(store, items, u64::from(store.pool.geometry().granule_bytes) + bytes)
+    pub(crate) fn room_bytes_empty(store: &LogStore) -> u64 {
+        room_bytes(store, u64::from(store.pool.geometry().granule_bytes), 0)
     }
 
-    /// Begins the run of a segment that will keep `kept`.
-    pub(crate) fn begin_run(&mut self, segment: SegmentId, kept: Bitmap) {
-        let start_sector = (self.written_bytes() / SECTOR_BYTES as u64) as u32;
-        let run = Run { chunk: self.chunk.clone(), start_sector, kept: Some(Rc::new(kept)) };
-        self.runs.push((segment, run));
+    /// Whether the chunk is worth writing to once more: it has room, and all its copies are in use.
+    pub(crate) fn is_usable(&self, store: &LogStore) -> bool {
+        self.room_bytes(store) >= room_bytes_min(store)
+            && self.chunk.healthy_copies() >= store.pool.shared.copies_now()
     }
 
-    /// Appends pieces that lie one behind the other in `data`.
+    /// Appends a survivor.
     pub(crate) async fn push(
         &mut self,
         store: &LogStore,
-        items: impl Iterator<Item = PackedItem>,
-        data: &[u8],
+        item: PackedItem,
+        bytes: &[u8],
     ) -> Result<(), PoolError> {
-        self.items.extend(items);
-        self.pending.extend_from_slice(data);
-        while self.pending.len() >= PIECE_BYTES {
-            self.write_pending(store, PIECE_BYTES).await?;
+        if let Some((_, table)) = self.table.take() {
+            let granule = store.pool.geometry().granule_bytes;
+            self.items.push(PackedItem::filler(table.next_multiple_of(granule) / SECTOR_BYTES as u32));
+        }
+        self.items.push(item);
+        self.append(store, bytes).await
+    }
+
+    async fn append(&mut self, store: &LogStore, mut bytes: &[u8]) -> Result<(), PoolError> {
+        while !bytes.is_empty() {
+            let (buffer, filled) =
+                self.pending.get_or_insert_with(|| (store.pool.env.buffers.allocate(PIECE_BYTES), 0));
+            let taken = bytes.len().min(PIECE_BYTES - *filled);
+            buffer[*filled..*filled + taken].copy_from_slice(&bytes[..taken]);
+            *filled += taken;
+            bytes = &bytes[taken..];
+            if *filled == PIECE_BYTES {
+                self.write_pending(store).await?;
+            }
         }
         Ok(())
     }
 
-    /// Writes the table. The chunk is whole afterwards, but not flushed.
+    /// Writes the table, if anything came since the last one. The chunk is whole afterwards, but not flushed.
     pub(crate) async fn finish(&mut self, store: &LogStore) -> Result<(), PoolError> {
-        let granule = store.pool.geometry().granule_bytes as usize;
-        let table = packed::encode(&self.items);
-        let sector = (self.written_bytes() / SECTOR_BYTES as u64) as u32;
-        self.chunk.packed_table.set((sector, table.len() as u32));
-        self.pending.extend_from_slice(&table);
-        self.pending.resize(self.pending.len().next_multiple_of(granule), 0);
-        while !self.pending.is_empty() {
-            self.write_pending(store, self.pending.len().min(PIECE_BYTES)).await?;
+        if self.table.is_some() {
+            return Ok(());
         }
+        let mut table = packed::encode(&self.items);
+        let (sector, bytes) = (self.end_sector(), table.len() as u32);
+        table.resize(table.len().next_multiple_of(store.pool.geometry().granule_bytes as usize), 0);
+        self.append(store, &table).await?;
+        self.write_pending(store).await?;
+        self.table = Some((sector, bytes));
         Ok(())
     }
 
-    async fn write_pending(&mut self, store: &LogStore, bytes: usize) -> Result<(), PoolError> {
-        let view: View = store.pool.env.buffers.copy_of(&self.pending[..bytes]);
-        self.pending.drain(..bytes);
-        for device in store.pool.write_copies(&self.chunk, self.pending_offset, &[view]).await {
+    /// The chunk's newest table counts: it and what it tells of have been flushed.
+    pub(crate) fn publish(&self) {
+        self.chunk.packed_table.set(self.table.expect("the chunk was finished"));
+    }
+
+    async fn write_pending(&mut self, store: &LogStore) -> Result<(), PoolError> {
+        let Some((buffer, filled)) = self.pending.take() else { return Ok(()) };
+        let view: View = buffer.freeze().slice(0..filled);
+        for device in store.pool.write_copies(&self.chunk, self.written_bytes, &[view]).await {
             self.chunk.drop_copy(device);
         }
-        self.pending_offset += bytes as u64;
+        self.written_bytes += filled as u64;
         match self.chunk.healthy_copies() {
             0 => Err(PoolError::NoDevice { log: store.log }),
             _ => Ok(()),
         }
     }
+}
+
+/// Bytes of survivors, with their share of a table that has `items` items already, that fit behind `end_bytes`.
+fn room_bytes(store: &LogStore, end_bytes: u64, items: usize) -> u64 {
+    let geometry = store.pool.geometry();
+    let table = packed::encoded_bytes(items) as u64 + u64::from(geometry.granule_bytes);
+    geometry.segment_bytes.saturating_sub(end_bytes + table)
+}
+
+/// With less room than this no further run begins in a chunk.
+pub(crate) fn room_bytes_min(store: &LogStore) -> u64 {
+    store.pool.geometry().segment_bytes / ROOM_SHARE_MIN
+}
+
+/// What survivors take, with their share of the table.
+pub(crate) fn cost_bytes(items: usize, bytes: u64) -> u64 {
+    bytes + (packed::encoded_bytes(items) - packed::encoded_bytes(0)) as u64
 }

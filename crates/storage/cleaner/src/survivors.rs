@@ -3,30 +3,62 @@
 use quarry_format::batch::{self, Batch};
 use quarry_format::packed::{self, PackedItem};
 use quarry_pool::{Chunk, LogStore, PoolError};
-use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, SECTOR_BYTES};
+use quarry_types::limits::SECTOR_BYTES;
 use quarry_types::{LogAddress, SegmentId};
 
-/// A live piece and where it lies in the victim.
+use crate::Victim;
+use crate::window::Window;
+
+/// A piece and where it lies in the victim.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Survivor {
     pub(crate) item: PackedItem,
     pub(crate) sector: u32,
 }
 
-/// The pieces of `segment` that live, in order, and where they lie in `chunk`.
-pub(crate) async fn survivors(
-    store: &LogStore,
-    chunk: &Chunk,
-    segment: SegmentId,
-) -> Result<Vec<Survivor>, PoolError> {
-    let all = match chunk.packed_table.get() {
-        (_, 0) => written(store, chunk, segment).await?,
-        table => packed_items(store, chunk, segment, table).await?,
+/// What lives of one run.
+pub(crate) struct LiveRun {
+    pub(crate) segment: SegmentId,
+    pub(crate) first_granule: u32,
+    /// In order.
+    pub(crate) survivors: Vec<Survivor>,
+}
+
+/// What lives in a victim, run by run.
+pub(crate) async fn survivors(store: &LogStore, victim: &Victim) -> Result<Vec<LiveRun>, PoolError> {
+    let chunk = &victim.chunk;
+    let pieces = match (chunk.packed_table.get(), &victim.segments[..]) {
+        ((_, 0), [segment]) => written(store, chunk, *segment).await?,
+        (table, _) => packed(store, chunk, table).await?,
     };
     let granule = store.pool.geometry().granule_sectors();
     let table = store.table();
-    let Some(entry) = table.get(segment) else { return Ok(Vec::new()) };
-    Ok(all.into_iter().filter(|survivor| entry.live.get(survivor.item.address.sector() / granule)).collect())
+    let mut runs = Vec::new();
+    for &id in &victim.segments {
+        let Some(segment) = table.get(id) else { continue };
+        let here = segment.live_by_run().filter(|(run, _)| run.chunk.id() == chunk.id());
+        runs.extend(here.map(|(run, _)| LiveRun {
+            segment: id,
+            first_granule: run.first_granule,
+            survivors: Vec::new(),
+        }));
+    }
+    for piece in pieces {
+        let address = piece.item.address;
+        // What was copied in vain, or lies here no more, resolves to another place.
+        let Some((run, sector)) = table.resolve_run(address) else { continue };
+        let is_live =
+            table.get(address.segment()).is_some_and(|segment| segment.live.get(address.sector() / granule));
+        if !is_live || sector != piece.sector || run.chunk.id() != chunk.id() {
+            continue;
+        }
+        let key = (address.segment(), run.first_granule);
+        if let Ok(index) = runs.binary_search_by_key(&key, |run| (run.segment, run.first_granule)) {
+            runs[index].survivors.push(piece);
+        }
+    }
+    runs.iter_mut().for_each(|run| run.survivors.sort_unstable_by_key(|survivor| survivor.item.address));
+    Ok(runs)
 }
 
 /// Every piece of a segment as it was written, by its batch headers.
@@ -35,9 +67,13 @@ async fn written(store: &LogStore, chunk: &Chunk, segment: SegmentId) -> Result<
     let end = store.table().get(segment).map_or(0, |entry| entry.end_sector);
     let mut at = geometry.granule_sectors();
     let mut all = Vec::new();
+    let mut window = Window::new(store, chunk);
     while at < end {
         let address = LogAddress::new(segment, at);
-        let batch = read_header(store, chunk, address).await?;
+        let batch = match header_in(&mut window, store, address).await {
+            Some(batch) => batch,
+            None => read_header(store, chunk, address).await?,
+        };
         for item in batch.items(geometry.granule_bytes as usize) {
             let sector = at + item.sector;
             let address = LogAddress::new(segment, sector);
@@ -50,44 +86,49 @@ async fn written(store: &LogStore, chunk: &Chunk, segment: SegmentId) -> Result<
     Ok(all)
 }
 
+/// The batch header at `address`, if the copy that is read in passing has it whole.
+async fn header_in(window: &mut Window<'_>, store: &LogStore, address: LogAddress) -> Option<Batch> {
+    let granule = store.pool.geometry().granule_bytes as usize;
+    let offset = address.offset_bytes() as usize;
+    let left = store.pool.geometry().segment_bytes as usize - offset;
+    let first = window.bytes(offset, granule).await.ok()?;
+    let length = batch::header_length(first)?.next_multiple_of(granule).min(left);
+    let decoded = batch::decode(window.bytes(offset, length).await.ok()?);
+    decoded.ok().filter(|batch| is_at(batch, address))
+}
+
+fn is_at(batch: &Batch, address: LogAddress) -> bool {
+    batch.header.address == address && batch.header.sectors > 0
+}
+
 /// The batch header at `address`, from the first copy that has it whole.
 async fn read_header(store: &LogStore, chunk: &Chunk, address: LogAddress) -> Result<Batch, PoolError> {
     let granule = store.pool.geometry().granule_bytes as usize;
-    let left = store.pool.geometry().segment_bytes as usize - address.offset_bytes() as usize;
+    let offset = address.offset_bytes();
+    let left = store.pool.geometry().segment_bytes as usize - offset as usize;
     let slots = chunk.slots();
     for &slot in &slots {
-        let offset = address.offset_bytes();
         let Ok(first) = store.pool.read_copy(slot, offset, granule).await else { continue };
-        let length = batch::header_length(&first).unwrap_or(0);
-        let decoded = if length > granule {
-            let whole = length.min(BATCH_HEADER_BYTES_MAX).next_multiple_of(granule).min(left);
-            match store.pool.read_copy(slot, offset, whole).await {
-                Ok(bytes) => batch::decode(&bytes),
-                Err(_) => continue,
-            }
+        let length = batch::header_length(&first).unwrap_or(0).next_multiple_of(granule).min(left);
+        let whole = if length > granule {
+            let Ok(whole) = store.pool.read_copy(slot, offset, length).await else { continue };
+            whole
         } else {
-            batch::decode(&first)
+            first
         };
-        if let Ok(batch) = decoded
-            && batch.header.address == address
-            && batch.header.sectors > 0
+        if let Ok(batch) = batch::decode(&whole)
+            && is_at(&batch, address)
         {
             return Ok(batch);
         }
     }
-    Err(PoolError::Corrupt {
-        chunk: chunk.id(),
-        offset: address.offset_bytes(),
-        bytes: granule,
-        copies: slots.len(),
-    })
+    Err(PoolError::Corrupt { chunk: chunk.id(), offset, bytes: granule, copies: slots.len() })
 }
 
-/// Every piece of `segment` in a packed chunk, by the chunk's table.
-async fn packed_items(
+/// Every piece of a packed chunk, by the chunk's table.
+async fn packed(
     store: &LogStore,
     chunk: &Chunk,
-    segment: SegmentId,
     (sector, bytes): (u32, u32),
 ) -> Result<Vec<Survivor>, PoolError> {
     let geometry = store.pool.geometry();
@@ -100,7 +141,7 @@ async fn packed_items(
         let mut at = geometry.granule_sectors();
         let mut all = Vec::new();
         for item in items {
-            if item.address.segment() == segment {
+            if !item.is_filler() {
                 all.push(Survivor { item, sector: at });
             }
             at += item.sectors;

@@ -16,41 +16,55 @@ const LIVE_SHARE_MAX: f64 = 0.97;
 pub struct Victim {
     /// The chunk.
     pub chunk: Rc<Chunk>,
-    /// The segments whose runs lie in it.
+    /// The segments of which runs lie in it.
     pub segments: Vec<SegmentId>,
     /// Granules that live in it.
-    pub live_granules: u64,
+    pub live_granules: u32,
     /// What cleaning it is worth.
     pub score: f64,
 }
 
-/// The chunks worth cleaning, best first. Segments from `first_kept` on, and open ones, are left alone; `now` is the log's
-/// count of segments.
-pub fn choose(table: &SegmentTable, granules_per_chunk: u32, first_kept: SegmentId, now: u64) -> Vec<Victim> {
-    struct Candidate {
-        victim: Victim,
-        ages: u64,
-        kept: bool,
-    }
+struct Candidate {
+    victim: Victim,
+    ages: u64,
+    runs: u64,
+    kept: bool,
+}
+
+/// The chunks worth cleaning, best first. Segments from `first_kept` on, open ones, and the chunk `open` to which survivors
+/// are being moved are left alone; `now` is the log's count of segments.
+pub fn choose(
+    table: &SegmentTable,
+    granules_per_chunk: u32,
+    first_kept: SegmentId,
+    open: Option<ChunkId>,
+    now: u64,
+) -> Vec<Victim> {
     let mut candidates: BTreeMap<ChunkId, Candidate> = BTreeMap::new();
     for (id, segment) in table.iter() {
-        let chunk = &segment.run.chunk;
-        let candidate = candidates.entry(chunk.id()).or_insert_with(|| {
-            let victim = Victim { chunk: chunk.clone(), segments: Vec::new(), live_granules: 0, score: 0.0 };
-            Candidate { victim, ages: 0, kept: false }
-        });
-        candidate.victim.segments.push(id);
-        candidate.victim.live_granules += u64::from(segment.live.ones());
-        candidate.ages += now.saturating_sub(segment.sealed_at) + 1;
-        candidate.kept |= segment.end_sector == 0 || id >= first_kept;
+        for (run, live) in segment.live_by_run() {
+            let candidate = candidates.entry(run.chunk.id()).or_insert_with(|| {
+                let chunk = run.chunk.clone();
+                let victim = Victim { chunk, segments: Vec::new(), live_granules: 0, score: 0.0 };
+                Candidate { victim, ages: 0, runs: 0, kept: Some(run.chunk.id()) == open }
+            });
+            let victim = &mut candidate.victim;
+            if victim.segments.last() != Some(&id) {
+                victim.segments.push(id);
+            }
+            victim.live_granules += live;
+            candidate.ages += now.saturating_sub(segment.sealed_at) + 1;
+            candidate.runs += 1;
+            candidate.kept |= segment.end_sector == 0 || id >= first_kept;
+        }
     }
     let mut victims: Vec<Victim> = candidates
         .into_values()
         .filter(|candidate| !candidate.kept)
         .map(|candidate| {
             let mut victim = candidate.victim;
-            let live = victim.live_granules as f64 / f64::from(granules_per_chunk);
-            let age = candidate.ages as f64 / victim.segments.len() as f64;
+            let live = f64::from(victim.live_granules) / f64::from(granules_per_chunk);
+            let age = candidate.ages as f64 / candidate.runs as f64;
             victim.score =
                 if live <= LIVE_SHARE_MAX { (1.0 - live).powi(2) * age / live.max(1e-6) } else { 0.0 };
             victim

@@ -76,7 +76,7 @@ impl Log {
         state.unflushed.retain(|Unflushed { segment, .. }| {
             let counts = *segment <= end.segment();
             if !counts && let Some(empty) = table.remove(*segment) {
-                self.store.retire(empty.run.chunk);
+                empty.chunks().for_each(|chunk| self.store.retire(chunk.clone()));
             }
             counts
         });

@@ -109,8 +109,8 @@ fn chunks_of_tail(
 ) -> Vec<(Option<SegmentId>, Rc<Chunk>)> {
     let mut chunks: Vec<(Option<SegmentId>, Rc<Chunk>)> = table
         .iter()
-        .filter(|(id, segment)| *id >= first && segment.run.kept.is_none())
-        .map(|(id, segment)| (Some(id), segment.run.chunk.clone()))
+        .filter(|(id, _)| *id >= first)
+        .filter_map(|(id, segment)| Some((Some(id), segment.written_chunk()?.clone())))
         .collect();
     chunks.extend(reserve.iter().map(|chunk| (None, chunk.clone())));
     chunks
@@ -352,7 +352,7 @@ fn seal_tail(
     let counts = |id: SegmentId| id <= first || ends.iter().any(|(end, _)| *end == id);
     let rest: Vec<SegmentId> = table.iter().map(|(id, _)| id).filter(|id| !counts(*id)).collect();
     let discarded = rest.into_iter().filter_map(|id| table.remove(id));
-    let discarded = discarded.map(|segment| segment.run.chunk).collect();
+    let discarded = discarded.flat_map(|segment| segment.chunks().cloned().collect::<Vec<_>>()).collect();
     (devices, discarded)
 }
 

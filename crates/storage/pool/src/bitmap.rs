@@ -1,4 +1,6 @@
-//! A fixed-size bitmap with counting and rank: which granules of a segment live, which of them a run kept.
+//! A fixed-size bitmap with counting: which granules of a segment live, which of them its runs kept.
+
+use std::ops::Range;
 
 /// Bits, one a granule.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +25,11 @@ impl Bitmap {
     /// Its words, lowest bits first.
     pub fn words(&self) -> &[u64] {
         &self.words
+    }
+
+    /// How many bits there are.
+    pub fn bits(&self) -> u32 {
+        self.words.len() as u32 * 64
     }
 
     /// How many bits are one.
@@ -65,13 +72,23 @@ impl Bitmap {
         self.ones = ones as u32;
     }
 
-    /// How many of the bits before `index` are one.
-    pub fn rank(&self, index: u32) -> u32 {
-        let whole = index as usize / 64;
-        let before: u32 = self.words[..whole].iter().map(|word| word.count_ones()).sum();
-        match index % 64 {
-            0 => before,
-            rest => before + (self.words[whole] & ((1 << rest) - 1)).count_ones(),
+    /// How many of the bits in `range` are one.
+    pub fn count(&self, range: Range<u32>) -> u32 {
+        let (mut at, mut ones) = (range.start, 0);
+        while at < range.end {
+            let bits = (64 - at % 64).min(range.end - at);
+            let word = self.words[at as usize / 64] >> (at % 64);
+            ones += if bits == 64 { word } else { word & ((1 << bits) - 1) }.count_ones();
+            at += bits;
+        }
+        ones
+    }
+
+    /// Sets every bit that is one in `other`, which is as long.
+    pub fn unite(&mut self, other: &Self) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            self.ones += (other & !*word).count_ones();
+            *word |= other;
         }
     }
 }
@@ -94,9 +111,18 @@ mod tests {
             }
             for index in 0..512 {
                 prop_assert_eq!(bitmap.get(index), model[index as usize]);
-                let rank = model[..index as usize].iter().filter(|&&bit| bit).count();
-                prop_assert_eq!(bitmap.rank(index) as usize, rank);
+                let end = (index * 7 + 13) % 513;
+                let range = index.min(end)..index.max(end);
+                let count = model[range.start as usize..range.end as usize].iter().filter(|&&bit| bit).count();
+                prop_assert_eq!(bitmap.count(range) as usize, count);
             }
+            let mut united = Bitmap::new(512);
+            united.set(100, 50);
+            united.unite(&bitmap);
+            for index in 0..512 {
+                prop_assert_eq!(united.get(index), model[index as usize] || (100..150).contains(&index));
+            }
+            prop_assert_eq!(united.ones(), united.count(0..512));
             prop_assert_eq!(Bitmap::from_words(bitmap.words().to_vec()), bitmap);
         }
     }

@@ -57,7 +57,8 @@ impl LogStore {
 
     fn encode_image(&self, parts: &ImageParts) -> Vec<u8> {
         let table = self.table();
-        let mut chunks: Vec<Rc<Chunk>> = table.iter().map(|(_, segment)| segment.run.chunk.clone()).collect();
+        let mut chunks: Vec<Rc<Chunk>> =
+            table.iter().flat_map(|(_, segment)| segment.chunks().cloned()).collect();
         chunks.extend(parts.reserve.iter().cloned());
         chunks.sort_by_key(|chunk| chunk.id());
         chunks.dedup_by_key(|chunk| chunk.id());

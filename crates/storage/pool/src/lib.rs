@@ -21,6 +21,7 @@ mod image;
 mod open;
 mod read;
 mod shared;
+mod stakes;
 mod store;
 mod table;
 
@@ -32,5 +33,6 @@ pub use image::ImageParts;
 pub use open::{LogState, OpenedLog, OpenedPool, attach, from_devices, open};
 pub use read::Expected;
 pub use shared::{Capacity, DeviceStatus, Geometry, Pool, PoolShared};
+pub use stakes::Need;
 pub use store::LogStore;
-pub use table::{Run, Segment, SegmentTable};
+pub use table::{Relocation, Run, Segment, SegmentTable};

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use quarry_device::{Device, Expected as ExpectedDevice, Member, OpenedMembers, open_device, open_members};
 use quarry_env::Env;
 use quarry_format::anchor::Placement;
-use quarry_format::image::{Image, ImageSegment};
+use quarry_format::image::{Image, ImageRun, ImageSegment};
 use quarry_format::label::GRANULE_BYTES;
 use quarry_types::{ChunkId, Incarnation, LogId, PoolId};
+use smallvec::SmallVec;
 
 use crate::image::read_image;
 use crate::{
@@ -150,7 +151,8 @@ fn check_complete(pool: &Pool, state: &LogState) -> Result<(), OpenError> {
     let tail = state.image.replay_from.address.segment();
     let counts =
         |segment: &&ImageSegment| segment.segment >= tail || segment.live.iter().any(|&word| word != 0);
-    let segments = state.image.segments.iter().filter(counts).map(|segment| segment.chunk);
+    let segments =
+        state.image.segments.iter().filter(counts).flat_map(|segment| &segment.runs).map(|run| run.chunk);
     let needed: BTreeSet<ChunkId> = segments.chain(state.image.reserve.iter().copied()).collect();
     let is_lost = |placement: &&Placement| {
         needed.contains(&placement.chunk)
@@ -203,23 +205,9 @@ impl LogStore {
             chunks.get(&id).cloned().ok_or_else(|| contradiction(&pool, state.log, what))
         };
         let mut table = SegmentTable::new(pool.geometry());
-        for segment in &state.image.segments {
-            let words = pool.geometry().segment_granules() as usize / 64;
-            if segment.live.len() != words || !(segment.kept.is_empty() || segment.kept.len() == words) {
-                let what = format!("segment {} has bitmaps of another size", segment.segment);
-                return Err(contradiction(&pool, state.log, what));
-            }
-            let kept = (!segment.kept.is_empty()).then(|| Rc::new(Bitmap::from_words(segment.kept.clone())));
-            let run = Run { chunk: named(segment.chunk)?, start_sector: segment.start_sector, kept };
-            table.insert(
-                segment.segment,
-                Segment {
-                    run,
-                    end_sector: segment.end_sector,
-                    sealed_at: segment.sealed_at,
-                    live: Bitmap::from_words(segment.live.clone()),
-                },
-            );
+        for image in &state.image.segments {
+            let segment = open_segment(&pool, state.log, image, &named)?;
+            table.insert(image.segment, segment);
         }
         let reserve = state.image.reserve.iter().map(|&id| named(id)).collect::<Result<_, _>>()?;
         let image_chunks = state
@@ -231,4 +219,44 @@ impl LogStore {
         let store = Self::new(pool, state.log, incarnation, table, state.sequence, image_chunks);
         Ok(OpenedLog { store: Rc::new(store), reserve })
     }
+}
+
+/// A segment as an image describes it, if that can be.
+fn open_segment(
+    pool: &Pool,
+    log: LogId,
+    image: &ImageSegment,
+    chunk: &impl Fn(ChunkId) -> Result<Rc<Chunk>, OpenError>,
+) -> Result<Segment, OpenError> {
+    let geometry = pool.geometry();
+    let wrong = |what: &str| contradiction(pool, log, format!("segment {} {what}", image.segment));
+    let words = geometry.segment_granules() as usize / 64;
+    if image.live.len() != words || !(image.kept.is_empty() || image.kept.len() == words) {
+        return Err(wrong("has bitmaps of another size"));
+    }
+    let kept = (!image.kept.is_empty()).then(|| Bitmap::from_words(image.kept.clone()));
+    if kept.is_none() && !matches!(&image.runs[..], [run] if run.first_granule == 0 && run.start_sector == 0)
+    {
+        return Err(wrong("was written to several places"));
+    }
+    let mut runs = SmallVec::new();
+    for (index, &ImageRun { first_granule, chunk: id, start_sector }) in image.runs.iter().enumerate() {
+        let end = image.runs.get(index + 1).map_or(geometry.segment_granules(), |next| next.first_granule);
+        if first_granule >= end || end > geometry.segment_granules() {
+            return Err(wrong("has runs out of order"));
+        }
+        let granules = kept.as_ref().map_or(end, |kept| kept.count(first_granule..end));
+        let sectors = u64::from(granules) * u64::from(geometry.granule_sectors());
+        if u64::from(start_sector) + sectors > u64::from(geometry.segment_sectors()) {
+            return Err(wrong("has a run beyond the end of its chunk"));
+        }
+        runs.push(Run { first_granule, chunk: chunk(id)?, start_sector });
+    }
+    Ok(Segment {
+        runs,
+        kept,
+        end_sector: image.end_sector,
+        sealed_at: image.sealed_at,
+        live: Bitmap::from_words(image.live.clone()),
+    })
 }

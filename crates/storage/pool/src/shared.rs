@@ -12,8 +12,9 @@ use quarry_device::Device;
 use quarry_env::{Env, View};
 use quarry_format::anchor::Slot;
 use quarry_types::limits::SECTOR_BYTES;
-use quarry_types::{DeviceId, PoolId};
+use quarry_types::{DeviceId, LogId, PoolId};
 
+use crate::stakes::{Need, Stakes};
 use crate::{Allocator, Chunk};
 
 /// A device that fails this many reads in a row, without a good one between them, is taken out of use.
@@ -78,6 +79,7 @@ pub struct PoolShared {
     pub geometry: Geometry,
     allocator: Mutex<Allocator>,
     devices: Vec<DeviceShared>,
+    stakes: Mutex<Stakes>,
     closing: AtomicBool,
 }
 
@@ -108,7 +110,16 @@ impl PoolShared {
                 read_errors: AtomicU32::new(0),
             })
             .collect();
-        Self { id, name, copies, geometry, allocator, devices, closing: AtomicBool::new(false) }
+        Self {
+            id,
+            name,
+            copies,
+            geometry,
+            allocator,
+            devices,
+            stakes: Mutex::default(),
+            closing: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn allocator(&self) -> MutexGuard<'_, Allocator> {
@@ -122,6 +133,31 @@ impl PoolShared {
             total_chunks: allocator.total_chunks(self.copies),
             free_chunks: allocator.free_chunks(self.copies),
         }
+    }
+
+    fn stakes(&self) -> MutexGuard<'_, Stakes> {
+        self.stakes.lock().expect("no panic under it")
+    }
+
+    /// How many chunks the hosts of `log` may take, which needs `need` itself and holds `ready` chunks; other logs count
+    /// on the rest. 0 or less when they may take none.
+    pub fn renew_stake(&self, log: LogId, need: Need, ready: u64) -> i64 {
+        self.stakes().renew(log, need, self.capacity().free_chunks, ready)
+    }
+
+    /// Chunks that `log` may make ready for its next segments.
+    pub fn spare_chunks(&self, log: LogId) -> u64 {
+        self.stakes().spare(log, self.capacity().free_chunks)
+    }
+
+    /// Chunks that `log`, whose next image takes `image`, may take when it has nothing else to go on with.
+    pub fn spare_chunks_in_need(&self, log: LogId, image: u64) -> u64 {
+        self.stakes().spare_in_need(log, image, self.capacity().free_chunks)
+    }
+
+    /// Chunks that the checkpoints and the cleaners of all logs need at most.
+    pub fn needed_chunks(&self) -> u64 {
+        self.stakes().need()
     }
 
     /// Copies that a new chunk gets: those asked for, or as many as there are usable devices.

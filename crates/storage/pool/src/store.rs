@@ -109,7 +109,7 @@ impl LogStore {
     /// the next commit to be free. What the log holds in reserve is not among them.
     pub fn slots(&self) -> Vec<Slot> {
         let (table, retired, image) = (self.table(), self.retired.borrow(), self.image.borrow());
-        let segments = table.iter().map(|(_, segment)| segment.run.chunk.clone());
+        let segments = table.iter().flat_map(|(_, segment)| segment.chunks().cloned());
         let mut chunks: Vec<Rc<Chunk>> = segments.collect();
         chunks.extend(retired.iter().chain(&image.chunks).cloned());
         chunks.sort_by_key(|chunk| chunk.id());

@@ -4,30 +4,45 @@
 //! when a record is published or replayed, and cleared only together with the map roots that stop referring to it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 
-use quarry_format::image::ImageSegment;
+use quarry_format::image::{ImageRun, ImageSegment};
 use quarry_types::{LogAddress, SegmentId};
 use rustc_hash::FxBuildHasher;
+use smallvec::SmallVec;
 
 use crate::{Bitmap, Chunk, Geometry};
 
-/// Where the bytes of a segment lie: a run of one chunk.
+/// Some granules of a segment, in order and one behind the other in one chunk.
 #[derive(Clone)]
 pub struct Run {
+    /// First granule of the segment that may be in it; the next run's is the first that is not.
+    pub first_granule: u32,
     /// The chunk.
     pub chunk: Rc<Chunk>,
     /// First sector of the run in the chunk.
     pub start_sector: u32,
-    /// The granules of the segment that are in the run, in order; `None` for all of them, as they were written.
-    pub kept: Option<Rc<Bitmap>>,
+}
+
+impl Run {
+    /// What an image says of it.
+    fn image(&self) -> ImageRun {
+        ImageRun {
+            first_granule: self.first_granule,
+            chunk: self.chunk.id(),
+            start_sector: self.start_sector,
+        }
+    }
 }
 
 /// A segment.
 #[derive(Clone)]
 pub struct Segment {
-    /// Where its bytes lie.
-    pub run: Run,
+    /// Where its bytes lie: runs in order of their granules.
+    pub(crate) runs: SmallVec<[Run; 1]>,
+    /// The granules that are in the runs; `None` for all of them, in one run, as they were written.
+    pub(crate) kept: Option<Bitmap>,
     /// Sectors written, header included; 0 while it is open.
     pub end_sector: u32,
     /// The log's count of segments when it was sealed.
@@ -39,9 +54,58 @@ pub struct Segment {
 impl Segment {
     /// A segment that begins in `chunk`.
     pub fn open(chunk: Rc<Chunk>, geometry: Geometry) -> Self {
-        let run = Run { chunk, start_sector: 0, kept: None };
-        Self { run, end_sector: 0, sealed_at: 0, live: Bitmap::new(geometry.segment_granules()) }
+        let runs = SmallVec::from_buf([Run { first_granule: 0, chunk, start_sector: 0 }]);
+        Self { runs, kept: None, end_sector: 0, sealed_at: 0, live: Bitmap::new(geometry.segment_granules()) }
     }
+
+    /// The chunks in which it lies; one of them may come twice.
+    pub fn chunks(&self) -> impl Iterator<Item = &Rc<Chunk>> {
+        self.runs.iter().map(|run| &run.chunk)
+    }
+
+    /// The chunk in which it was written, if it still lies there.
+    pub fn written_chunk(&self) -> Option<&Rc<Chunk>> {
+        if self.kept.is_none() { self.chunks().next() } else { None }
+    }
+
+    /// Each run and how many of its granules live.
+    pub fn live_by_run(&self) -> impl Iterator<Item = (&Run, u32)> {
+        self.runs.iter().enumerate().map(|(index, run)| {
+            let live =
+                if self.runs.len() == 1 { self.live.ones() } else { self.live.count(self.range(index)) };
+            (run, live)
+        })
+    }
+
+    /// The granules that may be in run `index`.
+    fn range(&self, index: usize) -> Range<u32> {
+        let end = self.runs.get(index + 1).map_or(self.live.bits(), |next| next.first_granule);
+        self.runs[index].first_granule..end
+    }
+
+    /// Joins runs that lie one behind the other in one chunk.
+    fn join_runs(&mut self, granule_sectors: u32) {
+        let Some(kept) = &self.kept else { return };
+        self.runs.dedup_by(|next, run| {
+            let granules = kept.count(run.first_granule..next.first_granule);
+            Rc::ptr_eq(&run.chunk, &next.chunk)
+                && run.start_sector + granules * granule_sectors == next.start_sector
+        });
+    }
+}
+
+/// A run that was copied elsewhere, perhaps in parts.
+pub struct Relocation {
+    /// The segment.
+    pub segment: SegmentId,
+    /// First granule of the run.
+    pub first_granule: u32,
+    /// The chunk in which it lay.
+    pub from: Rc<Chunk>,
+    /// The granules that were copied.
+    pub kept: Bitmap,
+    /// Where they are now, in order.
+    pub runs: Vec<Run>,
 }
 
 /// The segments of one log.
@@ -85,9 +149,21 @@ impl SegmentTable {
         }
     }
 
-    /// Moves a segment to another run.
-    pub fn relocate(&mut self, id: SegmentId, run: Run) {
-        self.segments.get_mut(&id).expect("only segments of the table are moved").run = run;
+    /// Points a segment at where a run of it was copied. False when it has no such run any more.
+    pub fn relocate(&mut self, relocation: Relocation) -> bool {
+        let Relocation { segment, first_granule, from, kept, runs } = relocation;
+        let Some(segment) = self.segments.get_mut(&segment) else { return false };
+        let is_it = |run: &Run| run.first_granule == first_granule && Rc::ptr_eq(&run.chunk, &from);
+        let Some(index) = segment.runs.iter().position(is_it) else { return false };
+        let range = segment.range(index);
+        let mut all = segment.kept.take().unwrap_or_else(|| Bitmap::new(kept.bits()));
+        all.clear(range.start, range.len() as u32);
+        all.unite(&kept);
+        segment.kept = Some(all);
+        segment.runs.remove(index);
+        segment.runs.insert_many(index, runs);
+        segment.join_runs(self.geometry.granule_sectors());
+        true
     }
 
     /// Segments in order of their ids.
@@ -145,24 +221,35 @@ impl SegmentTable {
 
     /// The chunk and the sector in it where the record at `address` lies; `None` when it is not in the table.
     pub fn resolve(&self, address: LogAddress) -> Option<(&Rc<Chunk>, u32)> {
-        let run = &self.segments.get(&address.segment())?.run;
-        let Some(kept) = &run.kept else {
-            return Some((&run.chunk, run.start_sector + address.sector()));
+        let (run, sector) = self.resolve_run(address)?;
+        Some((&run.chunk, sector))
+    }
+
+    /// The run in which the record at `address` lies, and its sector in the run's chunk.
+    pub fn resolve_run(&self, address: LogAddress) -> Option<(&Run, u32)> {
+        let segment = self.segments.get(&address.segment())?;
+        let Some(kept) = &segment.kept else {
+            let run = segment.runs.first()?;
+            return Some((run, run.start_sector + address.sector()));
         };
         let granule = self.geometry.granule_sectors();
         let index = address.sector() / granule;
-        kept.get(index).then(|| (&run.chunk, run.start_sector + kept.rank(index) * granule))
+        if !kept.get(index) {
+            return None;
+        }
+        let runs = &segment.runs;
+        let run = &runs[runs.partition_point(|run| run.first_granule <= index).checked_sub(1)?];
+        Some((run, run.start_sector + kept.count(run.first_granule..index) * granule))
     }
 
     /// What an image says of a segment.
     pub(crate) fn image_of(id: SegmentId, segment: &Segment) -> ImageSegment {
         ImageSegment {
             segment: id,
-            chunk: segment.run.chunk.id(),
-            start_sector: segment.run.start_sector,
+            runs: segment.runs.iter().map(Run::image).collect(),
             end_sector: segment.end_sector,
             sealed_at: segment.sealed_at,
-            kept: segment.run.kept.as_ref().map_or_else(Vec::new, |kept| kept.words().to_vec()),
+            kept: segment.kept.as_ref().map_or_else(Vec::new, |kept| kept.words().to_vec()),
             live: segment.live.words().to_vec(),
         }
     }
