@@ -1,13 +1,12 @@
-//! Read: look the blocks up, read runs that lie one behind the other at once, verify every block.
+//! Read: look the blocks up, read their records in few device reads, verify every block.
 
 use std::ops::Range;
 
-use futures::future::try_join_all;
 use quarry_env::View;
 use quarry_format::node::Entry;
 use quarry_map::{Lookup, NodeReadError, Run, Runs};
-use quarry_pool::{Expected, PoolError};
-use quarry_types::limits::{BLOCK_BYTES, BLOCK_SECTORS, REQUEST_BYTES_MAX};
+use quarry_pool::{Expected, PoolError, Wanted};
+use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX};
 use quarry_volume::{ErrorKind, Result, Views, VolumeError};
 use smallvec::SmallVec;
 
@@ -16,14 +15,6 @@ use crate::engine::ZERO_BYTES;
 
 /// A read that finds its record moved away under it looks it up again; more than once cannot happen in a row.
 const LOOKUPS_MAX: usize = 3;
-
-/// Blocks of a read that are served together.
-enum Piece {
-    /// Blocks that are stored nowhere.
-    Zeroes(u64),
-    /// Blocks whose records lie one behind the other.
-    Stored(SmallVec<[Entry; 1]>),
-}
 
 impl EngineVolume {
     pub(crate) async fn read_range(&self, offset: u64, length: u32) -> Result<Views> {
@@ -73,16 +64,13 @@ impl EngineVolume {
             Ok(runs) => runs,
             Err(error) => return Ok(Err(error)),
         };
-        let mut pieces = pieces(&runs);
-        if let [Piece::Stored(entries)] = &pieces[..] {
-            return Ok(Ok(SmallVec::from_buf([self.read_piece(entries).await?])));
-        }
-        let reads = pieces.iter_mut().map(async |piece| match piece {
-            Piece::Zeroes(blocks) => Ok(self.zero_views(*blocks)),
-            Piece::Stored(entries) => Ok(SmallVec::from_buf([self.read_piece(entries).await?])),
-        });
-        let views: Vec<Views> = try_join_all(reads).await?;
-        Ok(Ok(views.into_iter().flatten().collect()))
+        let records = records(&runs);
+        let views = match records.is_empty() {
+            true => Views::new(),
+            false => self.engine.store.read_records(&records).await?,
+        };
+        let whole = !runs.iter().any(|run| matches!(run, Run::Hole { .. }));
+        Ok(Ok(if whole { views } else { self.with_holes(&runs, views) }))
     }
 
     /// What each of `blocks` is mapped to: at once when the nodes are in memory.
@@ -102,16 +90,28 @@ impl EngineVolume {
         VolumeError::new(kind, operation, what).with_source(error.clone())
     }
 
-    async fn read_piece(&self, entries: &[Entry]) -> std::result::Result<View, PoolError> {
-        let expected: SmallVec<[Expected; 1]> = entries
-            .iter()
-            .map(|entry| Expected {
-                bytes: BLOCK_BYTES as u32,
-                sectors: u32::from(entry.stored_sectors),
-                checksum: entry.checksum,
-            })
-            .collect();
-        self.engine.store.read(entries[0].address, &expected).await
+    /// Puts zeroes between the `views` of the data of `runs`.
+    fn with_holes(&self, runs: &[Run], views: Views) -> Views {
+        let mut data = views.into_iter();
+        let mut rest = None;
+        let mut all = Views::new();
+        for group in runs.chunk_by(|one, next| matches!((one, next), (Run::Data(_), Run::Data(_)))) {
+            if let [Run::Hole { blocks }] = group {
+                all.extend(self.zero_views(*blocks));
+                continue;
+            }
+            let mut left = group.len() * BLOCK_BYTES;
+            while left > 0 {
+                let view = rest.take().or_else(|| data.next()).expect("each block of data was read");
+                let taken = left.min(view.len());
+                left -= taken;
+                if taken < view.len() {
+                    rest = Some(view.slice(taken..view.len()));
+                }
+                all.push(if taken < view.len() { view.slice(0..taken) } else { view });
+            }
+        }
+        all
     }
 
     fn zero_views(&self, blocks: u64) -> Views {
@@ -126,29 +126,23 @@ impl EngineVolume {
     }
 }
 
-/// Groups blocks that can be served together.
-fn pieces(runs: &[Run]) -> SmallVec<[Piece; 1]> {
-    let mut pieces: SmallVec<[Piece; 1]> = SmallVec::new();
-    for run in runs {
-        match run {
-            Run::Hole { blocks } => match pieces.last_mut() {
-                Some(Piece::Zeroes(count)) => *count += blocks,
-                _ => pieces.push(Piece::Zeroes(*blocks)),
-            },
-            Run::Data(entry) => match pieces.last_mut() {
-                Some(Piece::Stored(entries)) if follows(entries, entry) => entries.push(*entry),
-                _ => pieces.push(Piece::Stored(SmallVec::from_buf([*entry]))),
-            },
-        }
-    }
-    pieces
+/// The records that hold the data of `runs`.
+fn records(runs: &[Run]) -> SmallVec<[Wanted; 1]> {
+    let mut records = SmallVec::with_capacity(runs.len());
+    records.extend(runs.iter().filter_map(|run| match run {
+        Run::Data(entry) => Some(wanted(entry)),
+        Run::Hole { .. } => None,
+    }));
+    records
 }
 
-/// Whether a record lies right behind the last of `entries`.
-fn follows(entries: &[Entry], next: &Entry) -> bool {
-    let last = entries.last().expect("a piece is never empty");
-    last.address.segment() == next.address.segment()
-        && last.address.sector() + BLOCK_SECTORS == next.address.sector()
+fn wanted(entry: &Entry) -> Wanted {
+    let expected = Expected {
+        bytes: BLOCK_BYTES as u32,
+        sectors: u32::from(entry.stored_sectors),
+        checksum: entry.checksum,
+    };
+    Wanted { address: entry.address, expected }
 }
 
 /// Cuts `skipped` bytes off the front of `views` and everything beyond `length` off their end.

@@ -5,7 +5,7 @@ use quarry_env::View;
 use quarry_format::anchor::Slot;
 use quarry_format::batch::{Batch, decode, header_length};
 use quarry_format::crc32c;
-use quarry_pool::{Chunk, CopyError, Pool};
+use quarry_pool::{Chunk, CopyError, Pool, Slots};
 use quarry_types::limits::SECTOR_BYTES;
 use quarry_types::{LogAddress, LogId};
 
@@ -26,7 +26,7 @@ pub(crate) struct Found {
 pub(crate) struct SegmentReader<'a> {
     pool: &'a Pool,
     chunk: &'a Chunk,
-    slots: Vec<Slot>,
+    slots: Slots,
     first_byte: usize,
     bytes: Vec<u8>,
     /// Whether one copy could be read through: then what is not there is nowhere, as far as copies can be believed.
@@ -147,7 +147,7 @@ impl<'a> SegmentReader<'a> {
 }
 
 /// The copies of a chunk on devices that are there.
-fn readable(pool: &Pool, chunk: &Chunk) -> Vec<Slot> {
+fn readable(pool: &Pool, chunk: &Chunk) -> Slots {
     let mut slots = chunk.slots();
     slots.retain(|slot| pool.device(slot.device).is_some() && !pool.shared.is_failed(slot.device));
     slots

@@ -17,6 +17,9 @@ use crate::{NodeReadError, NodeStore, VolumeMap};
 /// Nodes that one lookup reads at once.
 const READS_MAX: usize = 64;
 
+/// Runs for which a lookup has room from the start: as many as the blocks of most requests.
+const RUNS_RESERVED_MAX: usize = 64;
+
 /// A part of a range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Run {
@@ -91,7 +94,8 @@ impl VolumeMap {
                 Err(needed) => Lookup::NeedNode(needed),
             };
         }
-        let mut found = Found { missing_max: 1, ..Found::default() };
+        let blocks = (range.end - range.start).min(RUNS_RESERVED_MAX as u64) as usize;
+        let mut found = Found { runs: Runs::with_capacity(blocks), missing_max: 1, ..Found::default() };
         let _ = walk(&state, range, &nodes, &mut found);
         match found.missing.first() {
             Some(&needed) => Lookup::NeedNode(needed),

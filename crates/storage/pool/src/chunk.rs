@@ -11,10 +11,13 @@ use smallvec::SmallVec;
 
 use crate::{Pool, PoolShared};
 
+/// The places of a chunk's copies.
+pub type Slots = SmallVec<[Slot; COPIES_MAX]>;
+
 /// A chunk of a pool. Dropping the last reference gives its slots back.
 pub struct Chunk {
     id: ChunkId,
-    slots: RefCell<Vec<Slot>>,
+    slots: RefCell<Slots>,
     /// Sector and bytes of the table of a packed chunk; zeroes for a segment as it was written.
     pub packed_table: Cell<(u32, u32)>,
     shared: Arc<PoolShared>,
@@ -24,16 +27,21 @@ impl Chunk {
     /// A new chunk of `copies` copies, or `None` when the pool is full.
     pub(crate) fn allocate(shared: &Arc<PoolShared>, id: ChunkId, copies: usize) -> Option<Self> {
         let slots = shared.allocator().allocate(copies);
-        (!slots.is_empty()).then(|| Self::with_slots(shared, id, slots))
+        (!slots.is_empty()).then(|| Self::with_slots(shared, id, &slots))
     }
 
     /// The chunk that an image names and whose slots were claimed when the pool was opened.
     pub(crate) fn adopt(shared: &Arc<PoolShared>, placement: &Placement) -> Self {
-        Self::with_slots(shared, placement.chunk, placement.slots.clone())
+        Self::with_slots(shared, placement.chunk, &placement.slots)
     }
 
-    fn with_slots(shared: &Arc<PoolShared>, id: ChunkId, slots: Vec<Slot>) -> Self {
-        Self { id, slots: RefCell::new(slots), packed_table: Cell::default(), shared: shared.clone() }
+    fn with_slots(shared: &Arc<PoolShared>, id: ChunkId, slots: &[Slot]) -> Self {
+        Self {
+            id,
+            slots: RefCell::new(Slots::from_slice(slots)),
+            packed_table: Cell::default(),
+            shared: shared.clone(),
+        }
     }
 
     /// Its id, never used again.
@@ -42,7 +50,7 @@ impl Chunk {
     }
 
     /// Where its copies are.
-    pub fn slots(&self) -> Vec<Slot> {
+    pub fn slots(&self) -> Slots {
         self.slots.borrow().clone()
     }
 
@@ -69,7 +77,7 @@ impl Chunk {
 
     /// What an image or an anchor says of it.
     pub fn placement(&self) -> Placement {
-        Placement { chunk: self.id, slots: self.slots() }
+        Placement { chunk: self.id, slots: self.slots().into_vec() }
     }
 
     pub(crate) fn image(&self) -> ImageChunk {
@@ -77,9 +85,9 @@ impl Chunk {
     }
 
     /// The slot to read first: on a device in use, and for many chunks spread over all of them.
-    pub(crate) fn read_order(&self, pool: &Pool) -> SmallVec<[Slot; COPIES_MAX]> {
+    pub(crate) fn read_order(&self, pool: &Pool) -> Slots {
         let slots = self.slots.borrow();
-        let mut order: SmallVec<[Slot; COPIES_MAX]> = slots.iter().copied().collect();
+        let mut order = slots.clone();
         if order.len() == 1 {
             return order;
         }

@@ -28,18 +28,47 @@ impl Expected {
         self.sectors as usize * SECTOR_BYTES
     }
 
+    pub(crate) fn is_unpadded(&self) -> bool {
+        self.bytes as usize == self.padded_bytes()
+    }
+
     fn holds(&self, piece: &[u8]) -> bool {
         crc32c(&piece[..self.bytes as usize]) == self.checksum
     }
 }
 
-/// The ranges of the pieces in a read that holds them one behind the other.
-fn ranges(pieces: &[Expected]) -> impl Iterator<Item = (&Expected, Range<usize>)> {
-    pieces.iter().scan(0, |start, piece| {
+/// A piece and where it lies in its read, in bytes. Between pieces there may be bytes that nobody wants.
+pub(crate) type Placed = (Expected, Range<usize>);
+
+/// The pieces of a read that holds them one behind the other from byte `start` on.
+pub(crate) fn placed<'p>(
+    pieces: impl Iterator<Item = &'p Expected> + Clone,
+    start: usize,
+) -> impl Iterator<Item = Placed> + Clone {
+    pieces.scan(start, |start, piece| {
         let range = *start..*start + piece.padded_bytes();
         *start = range.end;
-        Some((piece, range))
+        Some((*piece, range))
     })
+}
+
+/// A read that counts as under way on its device until it is dropped.
+struct UnderWay<'p> {
+    pool: &'p Pool,
+    device: u16,
+}
+
+impl<'p> UnderWay<'p> {
+    fn begin(pool: &'p Pool, device: u16) -> Self {
+        pool.count_read(device, true);
+        Self { pool, device }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.pool.count_read(self.device, false);
+    }
 }
 
 impl Pool {
@@ -50,42 +79,66 @@ impl Pool {
         sector: u32,
         pieces: &[Expected],
     ) -> Result<View, PoolError> {
+        let bytes = pieces.iter().map(Expected::padded_bytes).sum();
+        self.read_placed(chunk, sector, bytes, placed(pieces.iter(), 0)).await
+    }
+
+    /// Reads `bytes` bytes from sector `sector` of a chunk, and verifies the pieces in them. Starts when it is called.
+    pub(crate) fn read_placed<'a>(
+        &'a self,
+        chunk: &'a Chunk,
+        sector: u32,
+        bytes: usize,
+        pieces: impl Iterator<Item = Placed> + Clone + 'a,
+    ) -> impl Future<Output = Result<View, PoolError>> + 'a {
         let offset = u64::from(sector) * SECTOR_BYTES as u64;
-        let bytes: usize = pieces.iter().map(Expected::padded_bytes).sum();
         let order = chunk.read_order(self);
-        let Some((&first, others)) = order.split_first() else {
-            return Err(PoolError::Unreadable { chunk: chunk.id(), offset, source: None });
-        };
-        match self.read_copy(first, offset, bytes).await {
-            Ok(buffer) => {
-                if ranges(pieces).all(|(piece, range)| piece.holds(&buffer[range])) {
-                    return Ok(buffer.freeze());
+        let reading = order.first().map(|&first| self.read_copy(first, offset, bytes));
+        async move {
+            let Some(reading) = reading else {
+                return Err(PoolError::Unreadable { chunk: chunk.id(), offset, source: None });
+            };
+            let (first, others) = (order[0], &order[1..]);
+            match reading.await {
+                Ok(buffer) => {
+                    if pieces.clone().all(|(piece, range)| piece.holds(&buffer[range])) {
+                        return Ok(buffer.freeze());
+                    }
+                    Box::pin(self.mend(chunk, first, others, offset, pieces.collect(), buffer)).await
                 }
-                self.mend(chunk, first, others, offset, pieces, buffer).await
-            }
-            Err(error) => {
-                tracing::warn!(device = first.device, chunk = %chunk.id(), offset, %error, "read failed, trying another copy");
-                if others.is_empty() {
-                    return Err(PoolError::Unreadable { chunk: chunk.id(), offset, source: Some(error) });
+                Err(error) => {
+                    tracing::warn!(device = first.device, chunk = %chunk.id(), offset, %error, "read failed, trying another copy");
+                    if others.is_empty() {
+                        return Err(PoolError::Unreadable { chunk: chunk.id(), offset, source: Some(error) });
+                    }
+                    // All pieces count as bad: each comes from another copy and is written back.
+                    let buffer = self.env.buffers.allocate(bytes);
+                    Box::pin(self.mend(chunk, first, others, offset, pieces.collect(), buffer)).await
                 }
-                // All pieces count as bad: each comes from another copy and is written back.
-                let buffer = self.env.buffers.allocate(bytes);
-                self.mend(chunk, first, others, offset, pieces, buffer).await
             }
         }
     }
 
-    /// Reads bytes of one copy as they are.
-    pub async fn read_copy(&self, slot: Slot, offset: u64, bytes: usize) -> Result<Buffer, CopyError> {
-        let Some(device) = self.device(slot.device) else {
-            return Err(CopyError::Gone { device: slot.device });
-        };
-        self.count_read(slot.device, true);
-        let result =
-            device.read(device.slot_offset(slot.index) + offset, self.env.buffers.allocate(bytes)).await;
-        self.count_read(slot.device, false);
-        self.shared.note_read(slot.device, result.as_ref().err().map(|error| error as _));
-        Ok(result?)
+    /// Reads bytes of one copy as they are. Starts when it is called.
+    pub fn read_copy(
+        &self,
+        slot: Slot,
+        offset: u64,
+        bytes: usize,
+    ) -> impl Future<Output = Result<Buffer, CopyError>> + use<'_> {
+        let started = self.device(slot.device).map(|device| {
+            let buffer = self.env.buffers.allocate(bytes);
+            (UnderWay::begin(self, slot.device), device.read(device.slot_offset(slot.index) + offset, buffer))
+        });
+        async move {
+            let Some((under_way, reading)) = started else {
+                return Err(CopyError::Gone { device: slot.device });
+            };
+            let result = reading.await;
+            drop(under_way);
+            self.shared.note_read(slot.device, result.as_ref().err().map(|error| error as _));
+            Ok(result?)
+        }
     }
 
     /// Replaces the pieces of `buffer` that do not hold by those of other copies, and writes them over the bad ones.
@@ -95,16 +148,16 @@ impl Pool {
         bad: Slot,
         others: &[Slot],
         offset: u64,
-        pieces: &[Expected],
+        pieces: Vec<Placed>,
         mut buffer: Buffer,
     ) -> Result<View, PoolError> {
         let mut mended = Vec::new();
-        for (piece, range) in ranges(pieces) {
+        for (piece, range) in pieces {
             if piece.holds(&buffer[range.clone()]) {
                 continue;
             }
             let at = offset + range.start as u64;
-            let good = self.find_good_copy(chunk, others, at, piece).await?;
+            let good = self.find_good_copy(chunk, others, at, &piece).await?;
             buffer[range.clone()].copy_from_slice(&good);
             mended.push(range);
         }
