@@ -119,7 +119,7 @@ async fn maintain(engine: Weak<Engine>) {
         futures::select_biased! {
             () = this.wake.after(woken).fuse() => {}
             () = this.volumes.freed.after(freed).fuse() => credit_soon(&this, woken).await,
-            () = this.env.clock.sleep(LOOK_AGAIN).fuse() => {}
+            () = this.env.clock.sleep(LOOK_AGAIN).fuse() => this.space.look_for_idleness(),
         }
     }
 }

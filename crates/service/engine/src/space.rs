@@ -17,6 +17,8 @@ use crate::Engine;
 
 /// Chunks that the cleaner may write before it frees any.
 pub(crate) const CLEANER_CHUNKS: u64 = 4;
+/// Chunks that the hosts of one of several logs are granted at once.
+const SHARE_CHUNKS_MAX: u64 = 8;
 /// Longest tail: what a recovery reads.
 const TAIL_BYTES_MAX: u64 = 768 << 20;
 /// After so many failures of maintenance in a row hosts that wait for it are told.
@@ -35,6 +37,8 @@ pub(crate) struct Space {
     /// The last attempt to gain space found nothing, and nothing had been freed since this version of
     /// [`crate::apply::Volumes::freed`].
     full: Cell<Option<u64>>,
+    /// Whether hosts have written since somebody asked.
+    wanted: Cell<bool>,
     /// Attempts to maintain that failed one after the other.
     failures: Cell<u32>,
     /// Raised when hosts may have more than before, or will get no more.
@@ -66,6 +70,7 @@ impl Space {
             credit_bytes: Cell::new(0),
             outstanding_bytes: Cell::new(0),
             full: Cell::new(None),
+            wanted: Cell::new(false),
             failures: Cell::new(0),
             changed: Signal::default(),
             appended_at_checkpoint: Cell::new(0),
@@ -126,10 +131,21 @@ impl Space {
         bytes.next_multiple_of(BLOCK_BYTES as u64) + BLOCK_BYTES as u64
     }
 
+    /// Chunks that hosts may be granted at once, where other logs have hosts too.
+    fn share_max(&self, logs: u16) -> Option<u64> {
+        (logs > 1).then_some(if self.wanted.get() { SHARE_CHUNKS_MAX } else { 0 })
+    }
+
+    /// From now on hosts count as wanting nothing until they write.
+    pub(crate) fn look_for_idleness(&self) {
+        self.wanted.set(false);
+    }
+
     /// Looks at the free space again.
     pub(crate) fn update(&self, engine: &Engine) {
         let (need, ready) = (self.need(engine), engine.log.reserve_chunks() as u64);
-        let chunks = engine.store.pool.shared.renew_stake(engine.store.log, need, ready);
+        let share_max = self.share_max(engine.limits.get().logs);
+        let chunks = engine.store.pool.shared.renew_stake(engine.store.log, need, ready, share_max);
         let open = engine.log.open_bytes().saturating_sub(SEGMENT_WASTE_BYTES);
         let taken = engine.log.backlog_bytes() + self.outstanding_bytes.get();
         let credit = chunks * self.usable_bytes as i64 + open as i64 - taken as i64;
@@ -143,6 +159,7 @@ impl Space {
     }
 
     fn charge(&self, bytes: u64) -> Option<Charge<'_>> {
+        self.wanted.set(true);
         let credit = self.credit_bytes.get() - bytes as i64;
         if credit < 0 {
             return None;

@@ -140,9 +140,10 @@ impl PoolShared {
     }
 
     /// How many chunks the hosts of `log` may take, which needs `need` itself and holds `ready` chunks; other logs count
-    /// on the rest. 0 or less when they may take none.
-    pub fn renew_stake(&self, log: LogId, need: Need, ready: u64) -> i64 {
-        self.stakes().renew(log, need, self.capacity().free_chunks, ready)
+    /// on the rest. 0 or less when they may take none. A log that is not alone gets `share_max` at most.
+    pub fn renew_stake(&self, log: LogId, need: Need, ready: u64, share_max: Option<u64>) -> i64 {
+        let mut stakes = self.stakes();
+        stakes.renew(log, need, (self.capacity().free_chunks, ready), share_max)
     }
 
     /// Chunks that `log` may make ready for its next segments.

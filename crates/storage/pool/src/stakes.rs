@@ -45,14 +45,21 @@ impl Stakes {
     }
 
     /// Renews the stake of `log`, which holds `ready` chunks for its next segments. Says how many chunks its hosts may
-    /// take, of `free` ones and those that are ready; 0 or less when they may take none.
-    ///
-    /// While other logs look for space too, nobody gets more than half of what nobody counts on.
-    pub(crate) fn renew(&mut self, log: LogId, need: Need, free: u64, ready: u64) -> i64 {
+    /// take, of `free` ones and those that are ready; 0 or less when they may take none. At most `share_max` of them; with
+    /// such a bound, which is for a log that is not alone, at most half of what nobody counts on.
+    pub(crate) fn renew(
+        &mut self,
+        log: LogId,
+        need: Need,
+        (free, ready): (u64, u64),
+        share_max: Option<u64>,
+    ) -> i64 {
         let claimed: u64 = self.others(log).map(|stake| stake.claim).sum();
         let unclaimed = (free + ready) as i64 - (need.total() + claimed) as i64;
-        let shares = self.others(log).next().is_some() && unclaimed > 1;
-        let granted = if shares { unclaimed / 2 } else { unclaimed };
+        let granted = match share_max {
+            Some(share_max) if unclaimed > 0 => (unclaimed - unclaimed / 2).min(share_max as i64),
+            _ => unclaimed,
+        };
         let segments = need.segments + granted.max(0) as u64;
         let claim = need.aside() + segments.saturating_sub(ready);
         self.0.insert(log, Stake { need, claim });
@@ -90,8 +97,8 @@ mod tests {
     #[test]
     fn a_log_alone_gets_everything_that_it_does_not_need_itself() {
         let mut stakes = Stakes::default();
-        assert_eq!(stakes.renew(LogId(0), NEED, 100, 5), 95);
-        assert_eq!(stakes.renew(LogId(0), NEED, 3, 5), -2);
+        assert_eq!(stakes.renew(LogId(0), NEED, (100, 5), None), 95);
+        assert_eq!(stakes.renew(LogId(0), NEED, (3, 5), None), -2);
         assert_eq!(
             (stakes.need(), stakes.spare(LogId(0), 9), stakes.spare_in_need(LogId(0), 2, 9)),
             (10, 1, 7)
@@ -99,11 +106,15 @@ mod tests {
     }
 
     #[test]
-    fn the_last_chunk_is_not_halved() {
+    fn logs_that_are_not_alone_share() {
         let mut stakes = Stakes::default();
-        stakes.renew(LogId(1), Need::default(), 0, 0);
-        assert_eq!(stakes.renew(LogId(0), Need::default(), 1, 0), 1);
-        assert_eq!(stakes.renew(LogId(1), Need::default(), 1, 0), 0);
+        let mut renew = |log, free, max| stakes.renew(LogId(log), Need::default(), (free, 0), Some(max));
+        assert_eq!(renew(1, 100, 8), 8, "a share is small, however much there is");
+        assert_eq!(renew(0, 15, 8), 4, "half of what is left");
+        assert_eq!(renew(2, 13, 8), 1, "the last chunk is not halved");
+        assert_eq!(renew(0, 12, 8), 2);
+        assert_eq!(renew(1, 12, 0), 0, "who wants nothing hinders nobody");
+        assert_eq!(renew(0, 12, 8), 6);
     }
 
     proptest! {
@@ -111,11 +122,11 @@ mod tests {
         #[test]
         fn no_log_takes_what_another_needs(turns in prop::collection::vec((0u16..3, any::<bool>(), 0u64..40), 1..200)) {
             let (mut stakes, mut free, mut granted) = (Stakes::default(), 200u64, [0u64; 3]);
-            (0..3).for_each(|log| _ = stakes.renew(LogId(log), NEED, free, 0));
+            (0..3).for_each(|log| _ = stakes.renew(LogId(log), NEED, (free, 0), Some(40)));
             for (log, looks, takes) in turns {
                 let granted = &mut granted[usize::from(log)];
                 if looks {
-                    *granted = stakes.renew(LogId(log), NEED, free, 0).max(0) as u64;
+                    *granted = stakes.renew(LogId(log), NEED, (free, 0), Some(40)).max(0) as u64;
                 } else {
                     let takes = takes.min(*granted);
                     *granted -= takes;
