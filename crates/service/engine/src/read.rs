@@ -79,7 +79,7 @@ impl EngineVolume {
         if let Lookup::Ready(runs) = map.lookup(blocks.clone(), &engine.cache) {
             return Ok(runs);
         }
-        map.resolve(blocks, &engine.cache, &engine.nodes)
+        Box::pin(map.resolve(blocks, &engine.cache, &engine.nodes))
             .await
             .map_err(|error| self.map_error("read", &error))
     }

@@ -18,6 +18,10 @@ use crate::Engine;
 use crate::block_lock::BlockLocks;
 use crate::engine::VolumeStatus;
 
+/// A read on its way. It is allocated for each read, and above this the C library's allocator has no quick way. What is
+/// seldom needed (a node that is not in memory, many device reads, a repair) is boxed apart.
+const READ_FUTURE_BYTES_MAX: usize = 1024;
+
 /// A volume of one log.
 pub(crate) struct VolumeState {
     pub(crate) number: VolumeNumber,
@@ -98,7 +102,9 @@ impl Volume for EngineVolume {
     }
 
     fn read(&self, offset: u64, length: u32) -> LocalBoxFuture<'_, Result<Views>> {
-        Box::pin(self.read_range(offset, length))
+        let reading = self.read_range(offset, length);
+        debug_assert!(size_of_val(&reading) <= READ_FUTURE_BYTES_MAX, "{} bytes", size_of_val(&reading));
+        Box::pin(reading)
     }
 
     fn write(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {

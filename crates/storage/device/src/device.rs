@@ -11,6 +11,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use futures::FutureExt;
+use futures::future::{Either, ready};
 use quarry_env::{Buffer, BufferPool, Disk, DiskGeometry, Env, View};
 use quarry_format::label::{DeviceClass, LABEL_COPY_OFFSETS, Label, Member, slot_offset};
 use quarry_types::DeviceId;
@@ -205,11 +207,12 @@ impl Device {
         buffer: Buffer,
     ) -> impl Future<Output = Result<Buffer, DeviceError>> + use<'_> {
         let length = buffer.len() as u64;
-        let started = self.admit(Operation::Read, offset, length).map(|()| self.disk.read(offset, buffer));
-        async move {
-            let (buffer, result) = started?.await;
-            self.finish(Operation::Read, offset, length, result)?;
-            Ok(buffer)
+        match self.admit(Operation::Read, offset, length) {
+            Err(error) => Either::Left(ready(Err(error))),
+            Ok(()) => Either::Right(self.disk.read(offset, buffer).map(move |(buffer, result)| {
+                self.finish(Operation::Read, offset, length, result)?;
+                Ok(buffer)
+            })),
         }
     }
 

@@ -128,7 +128,10 @@ impl NodeCache {
 impl Nodes {
     fn place(&self, address: LogAddress) -> Option<&Place> {
         let place = self.table.get(&address)?;
-        place.cached.credit.set(place.cached.credit_when_hit());
+        let (credit, when_hit) = (&place.cached.credit, place.cached.credit_when_hit());
+        if credit.get() != when_hit {
+            credit.set(when_hit);
+        }
         Some(place)
     }
 

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use futures::FutureExt;
+use futures::future::OptionFuture;
 use quarry_env::{Buffer, View};
 use quarry_format::anchor::Slot;
 use quarry_format::crc32c;
@@ -128,17 +130,15 @@ impl Pool {
     ) -> impl Future<Output = Result<Buffer, CopyError>> + use<'_> {
         let started = self.device(slot.device).map(|device| {
             let buffer = self.env.buffers.allocate(bytes);
-            (UnderWay::begin(self, slot.device), device.read(device.slot_offset(slot.index) + offset, buffer))
+            let under_way = UnderWay::begin(self, slot.device);
+            let reading = device.read(device.slot_offset(slot.index) + offset, buffer);
+            reading.inspect(move |_| drop(under_way))
         });
-        async move {
-            let Some((under_way, reading)) = started else {
-                return Err(CopyError::Gone { device: slot.device });
-            };
-            let result = reading.await;
-            drop(under_way);
+        OptionFuture::from(started).map(move |result| {
+            let result = result.ok_or(CopyError::Gone { device: slot.device })?;
             self.shared.note_read(slot.device, result.as_ref().err().map(|error| error as _));
             Ok(result?)
-        }
+        })
     }
 
     /// Replaces the pieces of `buffer` that do not hold by those of other copies, and writes them over the bad ones.
