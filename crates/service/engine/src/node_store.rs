@@ -29,7 +29,7 @@ impl NodeStore for EngineNodeStore {
             let bytes = node.length_bytes();
             let sectors = (bytes.next_multiple_of(granule) / SECTOR_BYTES) as u32;
             let expected = Expected { bytes: bytes as u32, sectors, checksum: node.checksum };
-            self.store.read(node.address, &[expected]).await.map_err(|error| {
+            self.store.read(node.address, expected).await.map_err(|error| {
                 let address = node.address;
                 let lost = matches!(error, PoolError::Corrupt { .. } | PoolError::Dangling { .. });
                 let source = Rc::new(error);

@@ -128,12 +128,12 @@ impl LogStore {
         self.image.borrow().chunks.len()
     }
 
-    /// Reads and verifies records that lie one behind the other from `address` on in one segment.
-    pub async fn read(&self, address: LogAddress, pieces: &[Expected]) -> Result<View, PoolError> {
+    /// Reads and verifies one record.
+    pub async fn read(&self, address: LogAddress, expected: Expected) -> Result<View, PoolError> {
         let place = self.table.borrow().resolve(address).map(|(chunk, sector)| (chunk.clone(), sector));
         let Some((chunk, sector)) = place else {
             return Err(PoolError::Dangling { address });
         };
-        self.pool.read_verified(&chunk, sector, pieces).await
+        self.pool.read_verified(&chunk, sector, &[expected]).await
     }
 }

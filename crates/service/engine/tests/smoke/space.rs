@@ -28,6 +28,36 @@ fn overwrites_go_on_for_many_times_the_capacity() {
 }
 
 #[test]
+fn chunks_that_are_more_than_half_alive_are_cleaned_too() {
+    // Two thirds of the pool live, evenly spread: no two victims' survivors fit into one chunk whole.
+    let mib = 96;
+    let blocks = 66 * 256;
+    let mut node = Node::new(4, 1, &[mib], (blocks * BLOCK) as u64);
+    let step = 256 << 10;
+    for offset in (0..blocks * BLOCK).step_by(step) {
+        node.write(offset as u64, content(1, offset as u64, step)).expect("fill");
+    }
+    let chance = Chance::new(5);
+    let mut versions = vec![1; blocks];
+    for version in 2..20_000u64 {
+        let block = chance.below(blocks as u64);
+        let offset = block * BLOCK as u64;
+        node.write(offset, content(version, offset, BLOCK)).expect("there is garbage to be had");
+        versions[block as usize] = version;
+    }
+    let status = node.engine().status();
+    assert!(status.cleaned_chunks > 20 && !status.full, "{status:?}");
+    node.verify();
+    node.kill();
+    node.reopen();
+    node.verify();
+    for (block, &version) in versions.iter().enumerate() {
+        let offset = (block * BLOCK) as u64;
+        assert!(node.read(offset, BLOCK) == content(version, offset, BLOCK), "block {block}");
+    }
+}
+
+#[test]
 fn a_full_pool_says_so_until_something_is_discarded() {
     let mut node = Node::new(2, 2, &[40, 40], 1 << 30);
     let mut full_at = None;
