@@ -23,18 +23,20 @@ pub struct Case {
     pub is_sequential: bool,
 }
 
-/// All cases.
-pub const CASES: [Case; 7] = [
+/// All cases, in the order in which they run: the volume has been written in order when the first begins, and is scattered
+/// by random writes when the last one does.
+pub const CASES: [Case; 8] = [
     case("randread-qd1", "4k random read, QD1", "randread", 1),
     case("randread-qd32", "4k random read, QD32", "randread", 32),
-    case("randwrite-qd1", "4k random write, QD1", "randwrite", 1),
-    case("randwrite-qd32", "4k random write, QD32", "randwrite", 32),
     sequential("seqread-qd8", "128k sequential read, QD8", "read"),
     sequential("seqwrite-qd8", "128k sequential write, QD8", "write"),
+    case("randwrite-qd1", "4k random write, QD1", "randwrite", 1),
+    case("randwrite-qd32", "4k random write, QD32", "randwrite", 32),
     Case {
         has_fsync: true,
         ..case("fsync-qd1", "4k random write + flush, QD1 (latency of the flush)", "randwrite", 1)
     },
+    sequential("scattered-seqread-qd8", "128k sequential read, QD8, after the random writes", "read"),
 ];
 
 const fn case(name: &'static str, title: &'static str, rw: &'static str, depth: u32) -> Case {
