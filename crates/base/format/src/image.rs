@@ -14,7 +14,7 @@ use crate::node::NodeRef;
 use crate::{FormatError, Reader, Writer};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"QRYIMAGE");
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const NAME: &str = "checkpoint image";
 
 /// A position between two batches.

@@ -1,6 +1,6 @@
 //! Writing an image of the present state.
 
-use quarry_pool::ImageParts;
+use quarry_pool::{ImageParts, Purpose};
 
 use crate::{Engine, EngineError};
 
@@ -8,6 +8,8 @@ use crate::{Engine, EngineError};
 const RESERVE_MAX: usize = 16;
 /// And at least, where the pool has them.
 const RESERVE_MIN: usize = 6;
+/// And as long as not all logs of the pool are open.
+const RESERVE_AT_OPENING: usize = 2;
 
 impl Engine {
     /// Makes the present tables durable, with fresh chunks in reserve. Roots and replay position stay those of the last
@@ -46,10 +48,15 @@ impl Engine {
     fn fresh_reserve(&self) -> Vec<std::rc::Rc<quarry_pool::Chunk>> {
         let shared = &self.store.pool.shared;
         let wanted = (shared.capacity().total_chunks as usize / 32).clamp(RESERVE_MIN, RESERVE_MAX);
+        // Logs that have not been opened yet have not told what they need.
+        let all_known = shared.staked_logs() >= usize::from(self.limits.get().logs);
+        let wanted = if all_known { wanted } else { RESERVE_AT_OPENING };
         let ready = self.log.reserve_chunks();
-        let least = if ready == 0 { self.spare_chunks_in_need().min(1) } else { 0 };
-        let spare = shared.spare_chunks(self.store.log).max(least) as usize;
-        let count = wanted.saturating_sub(ready).min(spare);
-        (0..count).map_while(|_| self.store.allocate_chunk(self.store.pool.shared.copies).ok()).collect()
+        let allocate = |purpose| self.store.allocate_chunk(shared.copies, purpose).ok();
+        let mut fresh: Vec<_> = (ready..wanted).map_while(|_| allocate(Purpose::ReadySegment)).collect();
+        if ready == 0 && fresh.is_empty() {
+            fresh.extend(allocate(Purpose::NextSegment));
+        }
+        fresh
     }
 }

@@ -4,7 +4,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
-use quarry_pool::PoolError;
+use quarry_pool::{PoolError, Purpose};
 
 use crate::engine::Tasks;
 use crate::space::CLEANER_CHUNKS;
@@ -14,8 +14,9 @@ use crate::{Engine, EngineError};
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Freed space is credited after so long, with all that is freed meanwhile.
 const CREDIT_AFTER: Duration = Duration::from_millis(400);
-/// After a failure they wait before they try again.
-const AFTER_FAILURE: Duration = Duration::from_millis(200);
+/// After a failure they wait before they try again, longer after each up to so many.
+const AFTER_FAILURE: Duration = Duration::from_millis(100);
+const FAILURES_COUNTED: u32 = 5;
 /// So many rounds of cleaning in vain, one after the other, show that there is nothing to gain.
 const ROUNDS_IN_VAIN_MAX: usize = 4;
 /// Where other logs share the pool, they get the time to look and to clean before this one calls it full.
@@ -38,24 +39,29 @@ impl Engine {
     /// One look at what there is to do.
     async fn maintain_once(&self) -> Result<(), EngineError> {
         self.space.update(self);
-        if self.tail_bytes() >= self.space.tail_bytes_max()
-            || self.volumes.overlay_bytes() >= self.limits.get().overlay_bytes
-        {
-            self.checkpoint().await?;
-        }
         let mut rounds_in_vain = 0;
-        while !self.closing.get() && self.spare_chunks() < self.space.low_chunks(self) {
+        loop {
+            if self.tail_bytes() >= self.space.tail_bytes_max()
+                || self.volumes.overlay_bytes() >= self.limits.get().overlay_bytes
+            {
+                self.checkpoint().await?;
+            }
+            if self.closing.get() || self.spare_chunks() >= self.space.low_chunks(self) {
+                return Ok(());
+            }
             let freed = self.volumes.freed.version();
             if self.clean_round().await? {
                 rounds_in_vain = 0;
                 continue;
             }
+            // Nobody waits for space, so nobody needs to know that there is none.
+            if !(self.space.has_waiting() && self.space.is_held()) {
+                return Ok(());
+            }
             rounds_in_vain += 1;
             let others = self.limits.get().logs > 1;
             if rounds_in_vain == if others { ROUNDS_FOR_OTHERS } else { ROUNDS_IN_VAIN_MAX } {
-                if self.space.is_held() {
-                    self.space.set_full(freed);
-                }
+                self.space.set_full(freed);
                 return Ok(());
             }
             if others {
@@ -63,7 +69,6 @@ impl Engine {
                 self.space.update(self);
             }
         }
-        Ok(())
     }
 
     /// Gains space once. False when there was nothing to gain.
@@ -73,6 +78,9 @@ impl Engine {
             return Ok(true);
         }
         // What died since the last checkpoint does not count before the next.
+        if self.tail_bytes() == 0 && self.durable.borrow().detached.is_empty() {
+            return Ok(false);
+        }
         let detached = self.durable.borrow().detached.len();
         let forgotten = self.checkpoint_locked().await?;
         let credited = self.durable.borrow().detached.len() < detached;
@@ -85,12 +93,12 @@ impl Engine {
         let first_kept = self.durable.borrow().replay_from.address.segment();
         let now = self.log.next_segment().sequence();
         let mut cleaner = self.cleaner.take();
-        let open = cleaner.open_chunk();
-        let mut victims =
-            quarry_cleaner::choose(&self.store.table(), geometry.segment_granules(), first_kept, open, now);
+        let granules = geometry.segment_granules();
+        let mut victims = quarry_cleaner::choose(&self.store.table(), granules, first_kept, &cleaner, now);
         victims.truncate(VICTIMS_MAX);
         // What is written leaves room for the image that frees the victims.
-        let chunks_max = CLEANER_CHUNKS.min(self.spare_chunks_in_need()) as usize;
+        let spare = self.store.pool.shared.spare_chunks(self.store.log, Purpose::Packed);
+        let chunks_max = CLEANER_CHUNKS.min(spare) as usize;
         let relocated = cleaner.relocate(&self.store, &victims, chunks_max).await?;
         self.cleaner.replace(cleaner);
         drop(victims);
@@ -114,7 +122,8 @@ async fn maintain(engine: Weak<Engine>) {
         this.space.note_maintenance(maintained.is_ok());
         if let Err(error) = maintained {
             report(&this, &error, "maintenance");
-            this.env.clock.sleep(AFTER_FAILURE).await;
+            this.env.clock.sleep(AFTER_FAILURE * (1 << this.space.failures().min(FAILURES_COUNTED))).await;
+            continue;
         }
         futures::select_biased! {
             () = this.wake.after(woken).fuse() => {}

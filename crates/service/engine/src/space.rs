@@ -22,7 +22,7 @@ const SHARE_CHUNKS_MAX: u64 = 8;
 /// Longest tail: what a recovery reads.
 const TAIL_BYTES_MAX: u64 = 768 << 20;
 /// After so many failures of maintenance in a row hosts that wait for it are told.
-const FAILURES_MAX: u32 = 10;
+const FAILURES_MAX: u32 = 6;
 /// A write is charged and appended in pieces of this size, or smaller where segments are small.
 const PIECE_BYTES_MAX: u64 = 1 << 20;
 /// What may be lost at the end of a segment, because the next batch does not fit, and to its header.
@@ -39,6 +39,8 @@ pub(crate) struct Space {
     full: Cell<Option<u64>>,
     /// Whether hosts have written since somebody asked.
     wanted: Cell<bool>,
+    /// Hosts' writes that wait for space or for the tail.
+    waiting: Cell<usize>,
     /// Attempts to maintain that failed one after the other.
     failures: Cell<u32>,
     /// Raised when hosts may have more than before, or will get no more.
@@ -63,6 +65,22 @@ impl Drop for Charge<'_> {
     }
 }
 
+/// A host's write that waits.
+struct Waiting<'a>(&'a Space);
+
+impl<'a> Waiting<'a> {
+    fn begin(space: &'a Space) -> Self {
+        space.waiting.set(space.waiting.get() + 1);
+        Self(space)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get() - 1);
+    }
+}
+
 impl Space {
     pub(crate) fn new(total_chunks: u64, segment_bytes: u64, logs: u16) -> Self {
         let share = total_chunks * segment_bytes / u64::from(logs.max(1));
@@ -71,6 +89,7 @@ impl Space {
             outstanding_bytes: Cell::new(0),
             full: Cell::new(None),
             wanted: Cell::new(false),
+            waiting: Cell::new(0),
             failures: Cell::new(0),
             changed: Signal::default(),
             appended_at_checkpoint: Cell::new(0),
@@ -93,7 +112,7 @@ impl Space {
     /// What this log needs besides what hosts write.
     pub(crate) fn need(&self, engine: &Engine) -> Need {
         let nodes = engine.volumes.map_bytes_max().min(2 * self.tail_bytes_max);
-        let (segments, image) = (nodes.div_ceil(self.usable_bytes), engine.image_chunks());
+        let (segments, image) = (nodes.div_ceil(self.usable_bytes), engine.store.image_need_chunks());
         Need { segments, packed: CLEANER_CHUNKS, image }
     }
 
@@ -118,6 +137,11 @@ impl Space {
         self.changed.raise();
     }
 
+    /// How often maintenance has failed in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures.get()
+    }
+
     /// Checkpoint and cleaning have gone well or failed. Hosts that wait for them must not wait for ever.
     pub(crate) fn note_maintenance(&self, done: bool) {
         self.failures.set(if done { 0 } else { self.failures.get().saturating_add(1) });
@@ -133,10 +157,15 @@ impl Space {
 
     /// Chunks that hosts may be granted at once, where other logs have hosts too.
     fn share_max(&self, logs: u16) -> Option<u64> {
-        (logs > 1).then_some(if self.wanted.get() { SHARE_CHUNKS_MAX } else { 0 })
+        (logs > 1).then_some(if self.wanted.get() || self.has_waiting() { SHARE_CHUNKS_MAX } else { 0 })
     }
 
-    /// From now on hosts count as wanting nothing until they write.
+    /// Whether hosts wait for space or for the tail.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waiting.get() > 0
+    }
+
+    /// From now on hosts count as wanting nothing until they write, but for those that wait.
     pub(crate) fn look_for_idleness(&self) {
         self.wanted.set(false);
     }
@@ -180,16 +209,6 @@ impl Engine {
         self.store.pool.shared.capacity().free_chunks
     }
 
-    /// Chunks that the next image takes, as far as the last one tells.
-    pub(crate) fn image_chunks(&self) -> u64 {
-        self.store.image_chunks().max(1) as u64
-    }
-
-    /// Chunks that may be taken when there is nothing else to go on with.
-    pub(crate) fn spare_chunks_in_need(&self) -> u64 {
-        self.store.pool.shared.spare_chunks_in_need(self.store.log, self.image_chunks())
-    }
-
     /// Charges a host's write of at most [`Space::piece_bytes`], holds it while space or the tail is being dealt with, or
     /// says that the pool is full.
     pub(crate) async fn admit(&self, operation: &'static str, bytes: u64) -> Result<Charge<'_>> {
@@ -220,6 +239,7 @@ impl Engine {
                 return Err(VolumeError::new(ErrorKind::Unavailable, operation, what));
             }
             self.wake.raise();
+            let _waiting = Waiting::begin(&self.space);
             futures::select_biased! {
                 () = self.space.changed.after(version).fuse() => {}
                 () = self.log.progress.after(progress).fuse() => {}

@@ -118,6 +118,8 @@ impl Engine {
     /// Compares the segment table with the maps, as of the last checkpoint.
     pub async fn verify(&self) -> Result<Verified, EngineError> {
         let _maintaining = self.maintaining.lock().await;
+        // It may hold nothing but copies that were made in vain, and so be in no table.
+        self.cleaner.borrow_mut().close();
         let durable = self.durable.borrow().clone();
         let mut referenced = Referenced::default();
         for volume in &durable.volumes {

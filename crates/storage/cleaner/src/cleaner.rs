@@ -32,10 +32,17 @@ pub struct Relocated {
 #[derive(Default)]
 pub struct Cleaner {
     open: Option<Output>,
+    /// Chunks that could not be read. They are not tried again before the log is opened again.
+    unreadable: BTreeSet<ChunkId>,
 }
 
 impl Cleaner {
-    /// The chunk that is not full yet. It is no victim.
+    /// Whether a chunk may be cleaned: it is not being written to, and it could be read so far.
+    pub fn may_clean(&self, chunk: ChunkId) -> bool {
+        self.open_chunk() != Some(chunk) && !self.unreadable.contains(&chunk)
+    }
+
+    /// The chunk that is not full yet.
     pub fn open_chunk(&self) -> Option<ChunkId> {
         self.open.as_ref().map(Output::id)
     }
@@ -52,6 +59,9 @@ impl Cleaner {
         victims: &[Victim],
         chunks_max: usize,
     ) -> Result<Relocated, PoolError> {
+        if victims.is_empty() {
+            return Ok(Relocated::default());
+        }
         let open = self.open.take().filter(|open| open.is_usable(store));
         let mut round = Round::new(store, open, chunks_max);
         for victim in victims {
@@ -60,6 +70,12 @@ impl Cleaner {
                 Err(error @ (PoolError::Corrupt { .. } | PoolError::Unreadable { .. })) => {
                     tracing::error!(chunk = %victim.chunk.id(), %error, "a chunk cannot be cleaned");
                     round.relocated.skipped += 1;
+                    self.unreadable.insert(victim.chunk.id());
+                }
+                // Other logs were quicker. What was moved so far counts.
+                Err(PoolError::NoSpace) => {
+                    round.relocated.skipped += 1;
+                    break;
                 }
                 Err(error) => return Err(error),
             }
@@ -183,8 +199,10 @@ impl<'a> Round<'a> {
         let failed = self.store.pool.flush(&devices).await;
         for output in &self.outputs {
             failed.iter().for_each(|&device| output.chunk.drop_copy(device));
-            if output.chunk.healthy_copies() == 0 {
-                return Err(PoolError::NoDevice { log: self.store.log });
+            if output.chunk.healthy_copies() < self.store.pool.shared.copies_now() {
+                // The old chunks may have more copies than this one: they stay.
+                tracing::warn!(log = %self.store.log, "a device failed during cleaning; what was copied does not count");
+                return Ok((Relocated { skipped: self.emptied.len(), ..Relocated::default() }, None));
             }
         }
         self.outputs.iter().for_each(Output::publish);
@@ -193,10 +211,7 @@ impl<'a> Round<'a> {
         let full = segment_bytes * self.outputs.len() as i64;
         let taken = full + open.as_ref().map_or(0, |open| open.end_bytes() as i64) - self.taken_before;
         self.relocated.gained_bytes = segment_bytes * self.relocated.victims as i64 - taken;
-        for relocation in self.moved {
-            // A segment that died meanwhile stays dead.
-            self.store.table_mut().relocate(relocation);
-        }
+        self.store.table_mut().relocate(self.moved);
         self.emptied.into_iter().for_each(|chunk| self.store.retire(chunk));
         Ok((self.relocated, open))
     }

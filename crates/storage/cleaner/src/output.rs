@@ -5,7 +5,7 @@ use std::rc::Rc;
 use quarry_env::{Buffer, View};
 use quarry_format::chunk::{ChunkContent, ChunkHeader};
 use quarry_format::packed::{self, PackedItem};
-use quarry_pool::{Chunk, LogStore, PoolError};
+use quarry_pool::{Chunk, LogStore, PoolError, Purpose};
 use quarry_types::ChunkId;
 use quarry_types::limits::SECTOR_BYTES;
 
@@ -28,7 +28,7 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(store: &LogStore) -> Result<Self, PoolError> {
-        let chunk = store.allocate_chunk(store.pool.shared.copies)?;
+        let chunk = store.allocate_chunk(store.pool.shared.copies, Purpose::Packed)?;
         let content = ChunkContent::Packed;
         let header =
             ChunkHeader { pool: store.pool.shared.id, log: store.log, chunk: chunk.id(), content }.encode();

@@ -20,6 +20,8 @@ pub(crate) struct Survivor {
 pub(crate) struct LiveRun {
     pub(crate) segment: SegmentId,
     pub(crate) first_granule: u32,
+    /// How many granules of it live.
+    live_granules: u32,
     /// In order.
     pub(crate) survivors: Vec<Survivor>,
 }
@@ -37,9 +39,10 @@ pub(crate) async fn survivors(store: &LogStore, victim: &Victim) -> Result<Vec<L
     for &id in &victim.segments {
         let Some(segment) = table.get(id) else { continue };
         let here = segment.live_by_run().filter(|(run, _)| run.chunk.id() == chunk.id());
-        runs.extend(here.map(|(run, _)| LiveRun {
+        runs.extend(here.map(|(run, live_granules)| LiveRun {
             segment: id,
             first_granule: run.first_granule,
+            live_granules,
             survivors: Vec::new(),
         }));
     }
@@ -57,7 +60,23 @@ pub(crate) async fn survivors(store: &LogStore, victim: &Victim) -> Result<Vec<L
             runs[index].survivors.push(piece);
         }
     }
-    runs.iter_mut().for_each(|run| run.survivors.sort_unstable_by_key(|survivor| survivor.item.address));
+    for run in &mut runs {
+        run.survivors.sort_unstable_by_key(|survivor| survivor.item.address);
+        let found: u32 = run.survivors.iter().map(|survivor| survivor.item.sectors / granule).sum();
+        if found != run.live_granules {
+            tracing::error!(
+                chunk = %chunk.id(), segment = %run.segment, found, live = run.live_granules,
+                "a chunk does not tell of everything that lives in it"
+            );
+            let bytes = store.pool.geometry().segment_bytes as usize;
+            return Err(PoolError::Corrupt {
+                chunk: chunk.id(),
+                offset: 0,
+                bytes,
+                copies: chunk.slots().len(),
+            });
+        }
+    }
     Ok(runs)
 }
 

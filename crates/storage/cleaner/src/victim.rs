@@ -9,6 +9,8 @@ use std::rc::Rc;
 use quarry_pool::{Chunk, SegmentTable};
 use quarry_types::{ChunkId, SegmentId};
 
+use crate::Cleaner;
+
 /// From this live share on, cleaning gains too little for what it costs.
 const LIVE_SHARE_MAX: f64 = 0.97;
 
@@ -31,13 +33,13 @@ struct Candidate {
     kept: bool,
 }
 
-/// The chunks worth cleaning, best first. Segments from `first_kept` on, open ones, and the chunk `open` to which survivors
-/// are being moved are left alone; `now` is the log's count of segments.
+/// The chunks worth cleaning, best first. Segments from `first_kept` on, open ones, and what `cleaner` may not clean are left
+/// alone; `now` is the log's count of segments.
 pub fn choose(
     table: &SegmentTable,
     granules_per_chunk: u32,
     first_kept: SegmentId,
-    open: Option<ChunkId>,
+    cleaner: &Cleaner,
     now: u64,
 ) -> Vec<Victim> {
     let mut candidates: BTreeMap<ChunkId, Candidate> = BTreeMap::new();
@@ -46,7 +48,7 @@ pub fn choose(
             let candidate = candidates.entry(run.chunk.id()).or_insert_with(|| {
                 let chunk = run.chunk.clone();
                 let victim = Victim { chunk, segments: Vec::new(), live_granules: 0, score: 0.0 };
-                Candidate { victim, ages: 0, runs: 0, kept: Some(run.chunk.id()) == open }
+                Candidate { victim, ages: 0, runs: 0, kept: !cleaner.may_clean(run.chunk.id()) }
             });
             let victim = &mut candidate.victim;
             if victim.segments.last() != Some(&id) {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use quarry_format::anchor::{Placement, Slot};
 use quarry_format::image::ImageChunk;
-use quarry_types::ChunkId;
 use quarry_types::limits::COPIES_MAX;
+use quarry_types::{ChunkId, LogId};
 use smallvec::SmallVec;
 
-use crate::{Pool, PoolShared};
+use crate::{Pool, PoolShared, Purpose};
 
 /// The places of a chunk's copies.
 pub type Slots = SmallVec<[Slot; COPIES_MAX]>;
@@ -25,8 +25,13 @@ pub struct Chunk {
 
 impl Chunk {
     /// A new chunk of `copies` copies, or `None` when the pool is full.
-    pub(crate) fn allocate(shared: &Arc<PoolShared>, id: ChunkId, copies: usize) -> Option<Self> {
-        let slots = shared.allocator().allocate(copies);
+    pub(crate) fn allocate(
+        shared: &Arc<PoolShared>,
+        log: LogId,
+        id: ChunkId,
+        (copies, purpose): (usize, Purpose),
+    ) -> Option<Self> {
+        let slots = shared.allocate(log, purpose, copies);
         (!slots.is_empty()).then(|| Self::with_slots(shared, id, &slots))
     }
 
@@ -35,7 +40,7 @@ impl Chunk {
         Self::with_slots(shared, placement.chunk, &placement.slots)
     }
 
-    fn with_slots(shared: &Arc<PoolShared>, id: ChunkId, slots: &[Slot]) -> Self {
+    pub(crate) fn with_slots(shared: &Arc<PoolShared>, id: ChunkId, slots: &[Slot]) -> Self {
         Self {
             id,
             slots: RefCell::new(Slots::from_slice(slots)),

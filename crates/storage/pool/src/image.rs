@@ -14,7 +14,7 @@ use quarry_format::image::{Image, ImageVolume, Position};
 use quarry_format::node::NodeRef;
 use quarry_types::{BatchNumber, ChunkId, SegmentId, SnapshotCounter};
 
-use crate::{Chunk, Geometry, LogStore, OpenError, Pool, PoolError};
+use crate::{Chunk, Geometry, LogStore, OpenError, Pool, PoolError, Purpose};
 
 /// Bytes that one write of an image takes.
 const PIECE_BYTES: usize = 1 << 20;
@@ -55,6 +55,12 @@ impl LogStore {
         result
     }
 
+    /// What the next image takes, in chunks of the pool, as far as the last one tells.
+    pub fn image_need_chunks(&self) -> u64 {
+        let copies = self.pool.shared.copies;
+        (self.image_chunks().max(1) * IMAGE_COPIES.max(copies)).div_ceil(copies) as u64
+    }
+
     fn encode_image(&self, parts: &ImageParts) -> Vec<u8> {
         let table = self.table();
         let mut chunks: Vec<Rc<Chunk>> =
@@ -88,7 +94,7 @@ impl LogStore {
         let guess = self.encode_image(parts).len() + 64;
         let copies = IMAGE_COPIES.max(self.pool.shared.copies);
         let chunks = (0..guess.div_ceil(payload_bytes))
-            .map(|_| self.allocate_chunk(copies))
+            .map(|_| self.allocate_chunk(copies, Purpose::Image))
             .collect::<Result<Vec<_>, _>>()?;
         let bytes = self.encode_image(parts);
         assert!(chunks.len() <= IMAGE_CHUNKS_MAX && bytes.len() <= chunks.len() * payload_bytes);

@@ -37,6 +37,6 @@ pub use open::{LogState, OpenedLog, OpenedPool, attach, from_devices, open};
 pub use read::Expected;
 pub use records::Wanted;
 pub use shared::{Capacity, DeviceStatus, Geometry, Pool, PoolShared};
-pub use stakes::Need;
+pub use stakes::{Need, Purpose};
 pub use store::LogStore;
 pub use table::{Relocation, Run, Segment, SegmentTable};

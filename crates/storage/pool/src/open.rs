@@ -149,10 +149,17 @@ fn claim_slots(pool: &Pool, state: &LogState) -> Result<(), OpenError> {
 /// Refuses a pool in which data that counts has no copy left, or may have none: the tail may go on in what is reserved.
 fn check_complete(pool: &Pool, state: &LogState) -> Result<(), OpenError> {
     let tail = state.image.replay_from.address.segment();
-    let counts =
-        |segment: &&ImageSegment| segment.segment >= tail || segment.live.iter().any(|&word| word != 0);
-    let segments =
-        state.image.segments.iter().filter(counts).flat_map(|segment| &segment.runs).map(|run| run.chunk);
+    let granules = pool.geometry().segment_granules();
+    let needed_runs = |segment: &ImageSegment| -> Vec<ChunkId> {
+        let live = Bitmap::from_words(segment.live.clone());
+        let ends = segment.runs.iter().skip(1).map(|next| next.first_granule).chain([granules]);
+        let lives = |(run, end): &(&ImageRun, u32)| {
+            let range = run.first_granule.min(*end)..(*end).min(live.bits());
+            segment.segment >= tail || live.count(range) > 0
+        };
+        segment.runs.iter().zip(ends).filter(lives).map(|(run, _)| run.chunk).collect()
+    };
+    let segments = state.image.segments.iter().flat_map(needed_runs);
     let needed: BTreeSet<ChunkId> = segments.chain(state.image.reserve.iter().copied()).collect();
     let is_lost = |placement: &&Placement| {
         needed.contains(&placement.chunk)

@@ -110,7 +110,9 @@ impl Pool {
                 }
                 Err(error) => {
                     tracing::warn!(device = first.device, chunk = %chunk.id(), offset, %error, "read failed, trying another copy");
-                    if others.is_empty() {
+                    // What cannot be read may lie in a gap, where nobody needs it: the caller reads without the gaps.
+                    let wanted: usize = pieces.clone().map(|(_, range)| range.len()).sum();
+                    if others.is_empty() || wanted < bytes {
                         return Err(PoolError::Unreadable { chunk: chunk.id(), offset, source: Some(error) });
                     }
                     // All pieces count as bad: each comes from another copy and is written back.

@@ -14,7 +14,7 @@ use quarry_format::anchor::Slot;
 use quarry_types::limits::SECTOR_BYTES;
 use quarry_types::{DeviceId, LogId, PoolId};
 
-use crate::stakes::{Need, Stakes};
+use crate::stakes::{Need, Purpose, Stakes};
 use crate::{Allocator, Chunk};
 
 /// A device that fails this many reads in a row, without a good one between them, is taken out of use.
@@ -146,14 +146,24 @@ impl PoolShared {
         stakes.renew(log, need, (self.capacity().free_chunks, ready), share_max)
     }
 
-    /// Chunks that `log` may make ready for its next segments.
-    pub fn spare_chunks(&self, log: LogId) -> u64 {
-        self.stakes().spare(log, self.capacity().free_chunks)
+    /// Chunks that `log` may take for `purpose` now.
+    pub fn spare_chunks(&self, log: LogId, purpose: Purpose) -> u64 {
+        self.stakes().spare(log, purpose, self.capacity().free_chunks)
     }
 
-    /// Chunks that `log`, whose next image takes `image`, may take when it has nothing else to go on with.
-    pub fn spare_chunks_in_need(&self, log: LogId, image: u64) -> u64 {
-        self.stakes().spare_in_need(log, image, self.capacity().free_chunks)
+    /// Slots for a chunk, if `log` may have one for `purpose`; none otherwise. Logs that ask at the same time do not both
+    /// get what is there for one of them.
+    pub(crate) fn allocate(&self, log: LogId, purpose: Purpose, copies: usize) -> Vec<Slot> {
+        let stakes = self.stakes();
+        match stakes.spare(log, purpose, self.capacity().free_chunks) {
+            0 => Vec::new(),
+            _ => self.allocator().allocate(copies),
+        }
+    }
+
+    /// How many logs have told what they count on.
+    pub fn staked_logs(&self) -> usize {
+        self.stakes().logs()
     }
 
     /// Chunks that the checkpoints and the cleaners of all logs need at most.

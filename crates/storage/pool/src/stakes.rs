@@ -27,6 +27,19 @@ impl Need {
     }
 }
 
+/// What a chunk is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// An image: without it nothing becomes free, so it gets what is there.
+    Image,
+    /// A segment to be held ready, if it is to spare.
+    ReadySegment,
+    /// The only segment that is ready: a checkpoint may wait for it.
+    NextSegment,
+    /// Survivors.
+    Packed,
+}
+
 /// What one log counts on.
 #[derive(Clone, Copy, Default)]
 struct Stake {
@@ -66,19 +79,23 @@ impl Stakes {
         granted
     }
 
-    /// How many of `free` chunks `log` may make ready for segments without taking what it needs otherwise, or what others
-    /// count on.
-    pub(crate) fn spare(&self, log: LogId, free: u64) -> u64 {
-        let own = self.0.get(&log).map_or(0, |stake| stake.need.aside());
-        let claimed: u64 = self.others(log).map(|stake| stake.claim).sum();
-        free.saturating_sub(own + claimed)
+    /// How many of `free` chunks `log` may take for `purpose`. What is to spare is what neither the log needs otherwise nor
+    /// others count on; in need a log takes more, but leaves every log its next image.
+    pub(crate) fn spare(&self, log: LogId, purpose: Purpose, free: u64) -> u64 {
+        let kept: u64 = match purpose {
+            Purpose::Image => 0,
+            Purpose::ReadySegment => {
+                let own = self.0.get(&log).map_or(0, |stake| stake.need.aside());
+                own + self.others(log).map(|stake| stake.claim).sum::<u64>()
+            }
+            Purpose::NextSegment | Purpose::Packed => self.0.values().map(|stake| stake.need.image).sum(),
+        };
+        free.saturating_sub(kept)
     }
 
-    /// How many of `free` chunks `log` may take and still leave every log its next image, without which nothing becomes
-    /// free.
-    pub(crate) fn spare_in_need(&self, log: LogId, image: u64, free: u64) -> u64 {
-        let images: u64 = self.others(log).map(|stake| stake.need.image).sum();
-        free.saturating_sub(images + image)
+    /// How many logs have a stake.
+    pub(crate) fn logs(&self) -> usize {
+        self.0.len()
     }
 
     /// What all logs need at most.
@@ -99,10 +116,10 @@ mod tests {
         let mut stakes = Stakes::default();
         assert_eq!(stakes.renew(LogId(0), NEED, (100, 5), None), 95);
         assert_eq!(stakes.renew(LogId(0), NEED, (3, 5), None), -2);
-        assert_eq!(
-            (stakes.need(), stakes.spare(LogId(0), 9), stakes.spare_in_need(LogId(0), 2, 9)),
-            (10, 1, 7)
-        );
+        let spare = |purpose| stakes.spare(LogId(0), purpose, 9);
+        let purposes = [Purpose::Image, Purpose::ReadySegment, Purpose::NextSegment, Purpose::Packed];
+        assert_eq!(purposes.map(spare), [9, 1, 7, 7]);
+        assert_eq!(stakes.need(), 10);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use quarry_env::View;
 use quarry_format::anchor::Slot;
 use quarry_types::{ChunkId, Incarnation, LogAddress, LogId};
 
-use crate::{Chunk, Expected, Pool, PoolError, SegmentTable};
+use crate::{Chunk, Expected, Pool, PoolError, Purpose, SegmentTable};
 
 /// The chunks, the segment table and the images of one log.
 pub struct LogStore {
@@ -69,11 +69,12 @@ impl LogStore {
         self.table.borrow_mut()
     }
 
-    /// A fresh chunk of `copies` copies, or of as many as there are devices in use.
-    pub fn allocate_chunk(&self, copies: usize) -> Result<Rc<Chunk>, PoolError> {
+    /// A fresh chunk of `copies` copies, or of as many as there are devices in use, if `purpose` may have one.
+    pub fn allocate_chunk(&self, copies: usize, purpose: Purpose) -> Result<Rc<Chunk>, PoolError> {
         let count = self.chunks_allocated.get();
         let id = ChunkId::new(self.log, self.incarnation, count);
-        let chunk = Chunk::allocate(&self.pool.shared, id, copies).ok_or(PoolError::NoSpace)?;
+        let chunk =
+            Chunk::allocate(&self.pool.shared, self.log, id, (copies, purpose)).ok_or(PoolError::NoSpace)?;
         self.chunks_allocated.set(count + 1);
         Ok(Rc::new(chunk))
     }

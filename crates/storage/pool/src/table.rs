@@ -3,7 +3,7 @@
 //! Liveness here is that of the last mutation of the log's durable state (see [`LogStore`](crate::LogStore)): a bit is set
 //! when a record is published or replayed, and cleared only together with the map roots that stop referring to it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -149,12 +149,27 @@ impl SegmentTable {
         }
     }
 
-    /// Points a segment at where a run of it was copied. False when it has no such run any more.
-    pub fn relocate(&mut self, relocation: Relocation) -> bool {
+    /// Points segments at where runs of them were copied. Segments that are gone stay gone.
+    ///
+    /// # Panics
+    /// When a segment has no such run: its bytes would be lost together with the chunk that was copied.
+    pub fn relocate(&mut self, relocations: Vec<Relocation>) {
+        let moved: BTreeSet<SegmentId> = relocations.iter().map(|relocation| relocation.segment).collect();
+        relocations.into_iter().for_each(|relocation| self.relocate_run(relocation));
+        // Only now: a run that is still to be relocated must be found as it was.
+        for segment in moved {
+            if let Some(segment) = self.segments.get_mut(&segment) {
+                segment.join_runs(self.geometry.granule_sectors());
+            }
+        }
+    }
+
+    fn relocate_run(&mut self, relocation: Relocation) {
         let Relocation { segment, first_granule, from, kept, runs } = relocation;
-        let Some(segment) = self.segments.get_mut(&segment) else { return false };
+        let Some(segment) = self.segments.get_mut(&segment) else { return };
         let is_it = |run: &Run| run.first_granule == first_granule && Rc::ptr_eq(&run.chunk, &from);
-        let Some(index) = segment.runs.iter().position(is_it) else { return false };
+        let index =
+            segment.runs.iter().position(is_it).expect("only the cleaner moves runs, one round at a time");
         let range = segment.range(index);
         let mut all = segment.kept.take().unwrap_or_else(|| Bitmap::new(kept.bits()));
         all.clear(range.start, range.len() as u32);
@@ -162,8 +177,6 @@ impl SegmentTable {
         segment.kept = Some(all);
         segment.runs.remove(index);
         segment.runs.insert_many(index, runs);
-        segment.join_runs(self.geometry.granule_sectors());
-        true
     }
 
     /// Segments in order of their ids.
@@ -254,3 +267,6 @@ impl SegmentTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use quarry_types::{ChunkId, DeviceId, LogAddress, PoolId};
+use quarry_types::{ChunkId, DeviceId, LogAddress, LogId, PoolId};
 
 use super::*;
-use crate::{DeviceStatus, Expected, Geometry, PoolShared};
+
+use crate::{DeviceStatus, Expected, Geometry, PoolShared, Purpose};
 
 fn chunks(count: u64) -> Vec<Rc<Chunk>> {
     let geometry = Geometry { granule_bytes: 512, segment_bytes: 32 << 20 };
@@ -18,7 +19,9 @@ fn chunks(count: u64) -> Vec<Rc<Chunk>> {
         failure: None,
     };
     let shared = Arc::new(PoolShared::new(PoolId::from_random(2), "tank".into(), 1, geometry, vec![device]));
-    let chunk = |id| Rc::new(Chunk::allocate(&shared, ChunkId(id), 1).expect("there is room"));
+    let chunk = |id| {
+        Rc::new(Chunk::allocate(&shared, LogId(0), ChunkId(id), (1, Purpose::Image)).expect("there is room"))
+    };
     (0..count).map(chunk).collect()
 }
 
