@@ -102,14 +102,14 @@ impl Volumes {
     fn write(&self, volume: VolumeNumber, first_block: u64, entry: Entry, checksums: &[u32]) {
         let Some(volume) = self.get(volume) else { return };
         self.record_live(entry.address, BLOCK_SECTORS * checksums.len() as u32);
+        let entries = checksums.iter().zip(0..).map(|(&checksum, index)| Entry {
+            address: entry.address.plus(BLOCK_SECTORS * index),
+            checksum,
+            ..entry
+        });
         let mut dead = self.dead.borrow_mut();
-        for (index, &checksum) in checksums.iter().enumerate() {
-            let address = entry.address.plus(BLOCK_SECTORS * index as u32);
-            let entry = Entry { address, checksum, ..entry };
-            if let Some(old) = volume.map.insert(first_block + index as u64, entry) {
-                dead.push((old.address, u32::from(old.stored_sectors)));
-            }
-        }
+        let died = |old: Entry| dead.push((old.address, u32::from(old.stored_sectors)));
+        volume.map.insert_run(first_block, entries, died);
     }
 
     fn zero(&self, volume: VolumeNumber, first_block: u64, blocks: u64) {

@@ -15,7 +15,8 @@ use crate::builder::{Builder, Entries};
 use crate::log::{State, Unflushed};
 use crate::payload::PayloadViews;
 
-/// While batches are on their way, another follows only when it has gathered so much; a smaller one waits for company.
+/// While batches are on their way, another follows only when it has gathered so much for each of them; a smaller one waits
+/// for company. So few large writes go out at once, and many share the cost of a device write.
 const EAGER_BYTES: usize = 96 << 10;
 /// From so few reserved chunks on, more are asked for.
 const RESERVE_LOW: usize = 4;
@@ -104,7 +105,7 @@ impl Log {
             (Some(Waiting::New(builder)), _) => Some(builder.sectors(granule)),
             (Some(Waiting::Again(batch)), _) => Some(batch.sectors),
             (None, Some(builder)) => {
-                let go = state.in_flight.is_empty() || builder.payload.bytes() >= EAGER_BYTES;
+                let go = builder.payload.bytes() >= EAGER_BYTES * state.in_flight.len();
                 go.then(|| builder.sectors(granule))
             }
             (None, None) => None,
