@@ -1,6 +1,5 @@
 //! A quarryd of our own: started, watched, killed and started again on the same data.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -18,8 +17,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Of one look at the health page.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
-/// The name of the field by which quarryd logs how long it waited for the locks of its devices.
-const LOCK_WAIT_FIELD: &str = "lock_wait_ms=";
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -41,14 +38,12 @@ pub struct Node {
     api: SocketAddr,
     nbd: SocketAddr,
     server: Option<Server>,
-    log_start: u64,
 }
 
 impl Node {
     /// Starts a node and waits until it serves.
     pub fn start(options: NodeOptions) -> Result<Self> {
-        let mut node =
-            Self { options, api: free_address()?, nbd: free_address()?, server: None, log_start: 0 };
+        let mut node = Self { options, api: free_address()?, nbd: free_address()?, server: None };
         node.restart()?;
         Ok(node)
     }
@@ -65,7 +60,6 @@ impl Node {
     pub fn spawn(&mut self) -> Result<()> {
         ensure!(self.server.is_none(), "the node runs already");
         let options = &self.options;
-        self.log_start = fs::metadata(self.log_path()).map_or(0, |metadata| metadata.len());
         let mut command = Command::new(options.bin_dir.join("quarryd"));
         command.env("NO_COLOR", "1").arg("--data-dir").arg(options.dir.join("data"));
         command.args(["--api", &self.api.to_string(), "--nbd", &self.nbd.to_string()]);
@@ -139,19 +133,6 @@ impl Node {
     pub fn log_path(&self) -> PathBuf {
         self.options.dir.join("quarryd.log")
     }
-
-    /// How long the latest start waited for the old process's locks, if quarryd said so.
-    pub fn lock_wait(&self) -> Option<Duration> {
-        let log = fs::read(self.log_path()).ok()?;
-        let text = String::from_utf8_lossy(log.get(self.log_start as usize..)?);
-        lock_wait_in(&text)
-    }
-}
-
-fn lock_wait_in(log: &str) -> Option<Duration> {
-    let (_, behind) = log.split_once(LOCK_WAIT_FIELD)?;
-    let digits: String = behind.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
-    digits.parse::<f64>().ok().map(|ms| Duration::from_secs_f64(ms / 1000.0))
 }
 
 /// A loopback address with a port that was free a moment ago.
@@ -201,14 +182,6 @@ pub fn options(bin_dir: &Path, dir: &Path) -> NodeOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_wait_for_locks_is_read_from_the_log() {
-        let log = "INFO serving pool=a lock_wait_ms=120 api=127.0.0.1:1\n";
-        assert_eq!(lock_wait_in(log), Some(Duration::from_millis(120)));
-        assert_eq!(lock_wait_in("lock_wait_ms=1.5"), Some(Duration::from_micros(1500)));
-        assert_eq!(lock_wait_in("INFO serving"), None);
-    }
 
     #[test]
     fn health_is_the_status_line_and_nothing_else() {

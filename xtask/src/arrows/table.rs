@@ -31,18 +31,14 @@ pub enum Floor {
 const BOTH_SIDES: [&str; 1] = ["quarryd"];
 
 /// Arrows inside one floor.
-pub const SIDEWAYS: [(&str, &str); 20] = [
+pub const SIDEWAYS: [(&str, &str); 15] = [
     ("quarry-format", "quarry-types"),
     ("quarry-env-linux", "quarry-env"),
     ("quarry-env-sim", "quarry-env"),
     ("quarry-pool", "quarry-device"),
     ("quarry-log", "quarry-pool"),
-    ("quarry-log", "quarry-device"),
     ("quarry-cleaner", "quarry-pool"),
-    ("quarry-cleaner", "quarry-log"),
-    ("quarry-cleaner", "quarry-map"),
     ("quarry-engine", "quarry-volume"),
-    ("quarry-filter", "quarry-volume"),
     ("quarry-nbd", "quarry-target"),
     ("quarry-node-api", "quarry-api-types"),
     ("quarry-api", "quarry-api-types"),
@@ -50,7 +46,6 @@ pub const SIDEWAYS: [(&str, &str); 20] = [
     ("quarry-client", "quarry-api-types"),
     ("quarry-client", "quarry-node-api"),
     ("quarry-catalog", "quarry-api-types"),
-    ("quarry-catalog", "quarry-node-api"),
     ("quarry-e2e", "xtask"),
 ];
 

@@ -121,31 +121,17 @@ impl Subject {
         }
     }
 
-    /// Starts it again and waits until it serves a read; returns how long both took.
-    fn restart(&mut self) -> Result<Restart> {
+    /// Starts it again and waits until it serves a read; returns how long both took, with the wait for the old process's
+    /// I/O.
+    fn restart(&mut self) -> Result<Duration> {
         let start = Instant::now();
-        let lock_wait = match self {
-            Self::Quarryd(node) => {
-                node.restart()?;
-                node.lock_wait()
-            }
-            Self::QemuNbd { peer, scratch } => {
-                *peer = Peer::stand_in(scratch, &scratch.join("image"))?;
-                None
-            }
-        };
+        match self {
+            Self::Quarryd(node) => _ = node.restart()?,
+            Self::QemuNbd { peer, scratch } => *peer = Peer::stand_in(scratch, &scratch.join("image"))?,
+        }
         first_read(&self.socket(), self.export())?;
-        Ok(Restart { total: start.elapsed(), lock_wait })
+        Ok(start.elapsed())
     }
-}
-
-/// How long a restart took.
-#[derive(Clone, Copy, Debug)]
-pub struct Restart {
-    /// From exec until the first read was served.
-    pub total: Duration,
-    /// What of it was spent waiting for the old process's I/O, as far as quarryd says.
-    pub lock_wait: Option<Duration>,
 }
 
 /// Reads one block of the export.
@@ -158,7 +144,7 @@ pub fn first_read(socket: &Path, export: &str) -> Result<()> {
 struct Round {
     life_ms: u64,
     load: LoadReport,
-    restart: Restart,
+    restart: Duration,
     verified: oracle::VerifyReport,
 }
 
@@ -229,7 +215,7 @@ fn rounds(
                 round.life_ms,
                 round.load.acknowledged,
                 round.load.in_flight,
-                seconds(round.restart.total),
+                seconds(round.restart),
                 seconds(round.verified.elapsed),
             )
         })?;
@@ -272,7 +258,7 @@ fn round(subject: &mut Subject, oracle: &Oracle, random: &mut ChaCha8Rng) -> Res
 fn summarize(rounds: &[Round]) {
     let mut load = LoadReport::default();
     rounds.iter().for_each(|round| load.add(&round.load));
-    let restarts = || rounds.iter().map(|round| round.restart.total);
+    let restarts = || rounds.iter().map(|round| round.restart);
     let verified: u64 = rounds.iter().map(|round| round.verified.bytes).sum();
     let mean = restarts().sum::<Duration>() / (rounds.len().max(1) as u32);
     let row = |name: &str, value: String| vec![name.to_owned(), value];

@@ -1,6 +1,6 @@
 //! Exports: volumes served over a protocol.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use quarry_types::VolumeId;
@@ -63,8 +63,14 @@ pub struct CreateExport {
 const QUERY_VALUE: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// The NBD URI of `volume` on a TCP listener: `nbd://HOST:PORT/VOLUME`.
-pub fn nbd_tcp_uri(address: SocketAddr, volume: &Name) -> String {
+/// The NBD URI of `volume` on a TCP listener: `nbd://HOST:PORT/VOLUME`. A listener on all addresses is named by that of
+/// loopback: no client can connect to `0.0.0.0`.
+pub fn nbd_tcp_uri(mut address: SocketAddr, volume: &Name) -> String {
+    match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
     format!("nbd://{address}/{volume}")
 }
 
@@ -82,6 +88,8 @@ mod tests {
         let name: Name = "vm-17".parse().unwrap();
         assert_eq!(nbd_tcp_uri("127.0.0.1:10809".parse().unwrap(), &name), "nbd://127.0.0.1:10809/vm-17");
         assert_eq!(nbd_tcp_uri("[::1]:10809".parse().unwrap(), &name), "nbd://[::1]:10809/vm-17");
+        assert_eq!(nbd_tcp_uri("0.0.0.0:10809".parse().unwrap(), &name), "nbd://127.0.0.1:10809/vm-17");
+        assert_eq!(nbd_tcp_uri("[::]:10809".parse().unwrap(), &name), "nbd://[::1]:10809/vm-17");
         assert_eq!(nbd_unix_uri("/run/q.sock", &name), "nbd+unix:///vm-17?socket=/run/q.sock");
         assert_eq!(nbd_unix_uri("/a b/é&", &name), "nbd+unix:///vm-17?socket=/a%20b/%C3%A9%26");
     }
