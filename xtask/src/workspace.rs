@@ -2,12 +2,28 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail};
 
-/// Root of the checkout.
+/// The root of the checkout at work. Found when it runs, not when it is built: several checkouts may share a target folder,
+/// and then this program too.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace's root")
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let starts = manifest.into_iter().chain(std::env::current_dir());
+        starts
+            .find_map(|start| start.ancestors().find(|folder| is_root(folder)).map(Path::to_owned))
+            .unwrap_or_else(|| {
+                Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the root").to_owned()
+            })
+    })
+}
+
+fn is_root(folder: &Path) -> bool {
+    std::fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|manifest| manifest.contains("[workspace]"))
+        && folder.join("xtask").is_dir()
 }
 
 /// Where cargo puts what it builds, and where the tools put what they measure.
