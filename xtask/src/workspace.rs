@@ -12,7 +12,7 @@ pub fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-        let starts = manifest.into_iter().chain(std::env::current_dir());
+        let mut starts = manifest.into_iter().chain(std::env::current_dir());
         starts
             .find_map(|start| start.ancestors().find(|folder| is_root(folder)).map(Path::to_owned))
             .unwrap_or_else(|| {
