@@ -328,7 +328,7 @@ async fn churn(shared: &Shared, door: &Door, id: VolumeId) {
         }
     }
     if shared.chance.percent(80)
-        && let Err(error) = engine.delete_volume(id).await
+        && let Err(error) = engine.delete_volume(id, true).await
     {
         report(shared, "delete", text(error));
     }

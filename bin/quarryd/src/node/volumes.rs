@@ -165,7 +165,7 @@ impl DataNode {
         }
         let (pool, log, id, text) = (found.pool, found.log, found.status.id, name.as_str().to_owned());
         let deleted = self.cores.call(found.core, move |state| async move {
-            let deleted = state.engine(pool, log)?.delete_volume(id).await;
+            let deleted = state.engine(pool, log)?.delete_volume(id, false).await;
             deleted.map_err(|error| volume_error("deleted", &text, &error))
         });
         deleted.await?

@@ -7,15 +7,15 @@
 
 use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BLOCK_SECTORS, SECTOR_BYTES};
 use quarry_types::{
-    BatchNumber, Durability, Incarnation, KeyId, LogAddress, LogId, PoolId, SegmentId, SnapshotCounter,
-    VolumeId, VolumeNumber,
+    BatchNumber, Incarnation, KeyId, LogAddress, LogId, PoolId, SegmentId, SnapshotCounter, VolumeNumber,
 };
 
 use crate::bytes::PREFIX_BYTES;
+use crate::record::{Record, encode_write};
 use crate::{FormatError, Reader, Writer};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"QRYBATCH");
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const NAME: &str = "batch header";
 /// Bytes of a header in front of its records.
 pub const FIXED_BYTES: usize = PREFIX_BYTES + 4 + 16 + 2 + 8 + 8 + 8 + 4 + 4 + 4 + 8 + 4;
@@ -40,110 +40,6 @@ pub struct BatchHeader {
     /// Every batch up to and including this number survives power loss.
     pub flushed_through: BatchNumber,
 }
-
-/// What happened to a volume, in the order in which it happened.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Record {
-    /// Blocks were written; their bytes are the payload.
-    Write {
-        /// The volume.
-        volume: VolumeNumber,
-        /// The first block.
-        first_block: u64,
-        /// Snapshots taken before.
-        birth: SnapshotCounter,
-        /// The data key, 0 for clear text.
-        key: KeyId,
-        /// CRC-32C of each block.
-        checksums: Vec<u32>,
-    },
-    /// Blocks read as zeroes from here on.
-    Zero {
-        /// The volume.
-        volume: VolumeNumber,
-        /// The first block.
-        first_block: u64,
-        /// How many.
-        blocks: u64,
-    },
-    /// A node of a map; its bytes are the payload. Recovery passes over it: only a checkpoint makes it count.
-    Node {
-        /// The volume.
-        volume: VolumeId,
-        /// Level in the tree, 0 for a leaf.
-        level: u8,
-        /// The first block that it maps.
-        first_block: u64,
-        /// Bytes of the node without padding.
-        bytes: u32,
-        /// CRC-32C of these bytes.
-        checksum: u32,
-    },
-    /// A volume came to be.
-    VolumeCreate(VolumeHead),
-    /// A volume changed its size.
-    VolumeResize {
-        /// The volume.
-        volume: VolumeNumber,
-        /// Its new size.
-        size_bytes: u64,
-    },
-    /// A volume is gone.
-    VolumeDelete {
-        /// The volume.
-        volume: VolumeNumber,
-    },
-}
-
-/// What identifies and describes a volume, but not its map.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct VolumeHead {
-    /// Number in its log.
-    pub number: VolumeNumber,
-    /// Id for ever.
-    pub id: VolumeId,
-    /// Name.
-    pub name: String,
-    /// Size.
-    pub size_bytes: u64,
-    /// When its writes are safe.
-    pub durability: Durability,
-    /// Seconds since 1970 at which it was created.
-    pub created_s: u64,
-}
-
-impl VolumeHead {
-    pub(crate) fn encode(&self, writer: &mut Writer) {
-        writer.u32(self.number.0).raw(&self.id.to_bytes()).u64(self.size_bytes);
-        writer.u8(match self.durability {
-            Durability::Flush => 0,
-            Durability::Always => 1,
-        });
-        writer.u64(self.created_s).text(&self.name);
-    }
-
-    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
-        Ok(Self {
-            number: VolumeNumber(reader.u32()?),
-            id: VolumeId::from_bytes(reader.id()?),
-            size_bytes: reader.u64()?,
-            durability: match reader.u8()? {
-                0 => Durability::Flush,
-                1 => Durability::Always,
-                other => return Err(reader.field("durability", u64::from(other))),
-            },
-            created_s: reader.u64()?,
-            name: reader.text()?,
-        })
-    }
-}
-
-const WRITE: u8 = 1;
-const ZERO: u8 = 2;
-const NODE: u8 = 3;
-const VOLUME_CREATE: u8 = 4;
-const VOLUME_RESIZE: u8 = 5;
-const VOLUME_DELETE: u8 = 6;
 
 /// The record table of a batch while it is being filled; independent of where the batch will lie.
 pub struct RecordTable {
@@ -175,38 +71,12 @@ impl RecordTable {
         checksums: &[u32],
     ) {
         self.count += 1;
-        let count = u16::try_from(checksums.len()).expect("a batch holds fewer than 65536 blocks");
-        self.writer.u8(WRITE).u32(volume.0).u64(first_block).u32(birth.0).u16(key.0).u16(count);
-        for checksum in checksums {
-            self.writer.u32(*checksum);
-        }
+        encode_write(&mut self.writer, volume, first_block, (birth, key), checksums);
     }
 
     /// Appends any record.
     pub fn push(&mut self, record: &Record) {
-        match record {
-            Record::Write { volume, first_block, birth, key, checksums } => {
-                self.push_write(*volume, *first_block, *birth, *key, checksums);
-                return;
-            }
-            Record::Zero { volume, first_block, blocks } => {
-                self.writer.u8(ZERO).u32(volume.0).u64(*first_block).u64(*blocks);
-            }
-            Record::Node { volume, level, first_block, bytes, checksum } => {
-                self.writer.u8(NODE).raw(&volume.to_bytes()).u8(*level).u64(*first_block);
-                self.writer.u32(*bytes).u32(*checksum);
-            }
-            Record::VolumeCreate(head) => {
-                self.writer.u8(VOLUME_CREATE);
-                head.encode(&mut self.writer);
-            }
-            Record::VolumeResize { volume, size_bytes } => {
-                self.writer.u8(VOLUME_RESIZE).u32(volume.0).u64(*size_bytes);
-            }
-            Record::VolumeDelete { volume } => {
-                self.writer.u8(VOLUME_DELETE).u32(volume.0);
-            }
-        }
+        record.encode(&mut self.writer);
         self.count += 1;
     }
 
@@ -294,44 +164,10 @@ pub fn decode(bytes: &[u8]) -> Result<Batch, FormatError> {
     let count = reader.count(1)?;
     let mut records = Vec::with_capacity(count);
     for _ in 0..count {
-        records.push(decode_record(&mut reader)?);
+        records.push(Record::decode(&mut reader)?);
     }
     reader.finish()?;
     Ok(Batch { header, checksum: checksum_field(bytes), header_bytes: length, records })
-}
-
-fn decode_record(reader: &mut Reader<'_>) -> Result<Record, FormatError> {
-    Ok(match reader.u8()? {
-        WRITE => {
-            let (volume, first_block) = (VolumeNumber(reader.u32()?), reader.u64()?);
-            let (birth, key) = (SnapshotCounter(reader.u32()?), KeyId(reader.u16()?));
-            let count = usize::from(reader.u16()?);
-            let raw = reader.raw(4 * count)?;
-            let checksums = raw
-                .chunks_exact(4)
-                .map(|bytes| u32::from_le_bytes(bytes.try_into().expect("four bytes")))
-                .collect();
-            Record::Write { volume, first_block, birth, key, checksums }
-        }
-        ZERO => Record::Zero {
-            volume: VolumeNumber(reader.u32()?),
-            first_block: reader.u64()?,
-            blocks: reader.u64()?,
-        },
-        NODE => Record::Node {
-            volume: VolumeId::from_bytes(reader.id()?),
-            level: reader.u8()?,
-            first_block: reader.u64()?,
-            bytes: reader.u32()?,
-            checksum: reader.u32()?,
-        },
-        VOLUME_CREATE => Record::VolumeCreate(VolumeHead::decode(reader)?),
-        VOLUME_RESIZE => {
-            Record::VolumeResize { volume: VolumeNumber(reader.u32()?), size_bytes: reader.u64()? }
-        }
-        VOLUME_DELETE => Record::VolumeDelete { volume: VolumeNumber(reader.u32()?) },
-        other => return Err(reader.field("record kind", u64::from(other))),
-    })
 }
 
 /// One piece of payload: where it lies in the batch and what its bytes must add up to.
@@ -383,33 +219,7 @@ mod tests {
     use super::*;
 
     fn sample() -> (RecordTable, BatchHeader, Vec<Record>) {
-        let records = vec![
-            Record::Write {
-                volume: VolumeNumber(3),
-                first_block: 77,
-                birth: SnapshotCounter(2),
-                key: KeyId(0),
-                checksums: vec![1, 2, 3],
-            },
-            Record::Zero { volume: VolumeNumber(3), first_block: 0, blocks: 1 << 30 },
-            Record::Node {
-                volume: VolumeId::from_random(9),
-                level: 1,
-                first_block: 128,
-                bytes: 700,
-                checksum: 5,
-            },
-            Record::VolumeCreate(VolumeHead {
-                number: VolumeNumber(4),
-                id: VolumeId::from_random(7),
-                name: "disk-1".into(),
-                size_bytes: 1 << 40,
-                durability: Durability::Always,
-                created_s: 12,
-            }),
-            Record::VolumeResize { volume: VolumeNumber(4), size_bytes: 1 << 41 },
-            Record::VolumeDelete { volume: VolumeNumber(4) },
-        ];
+        let records = crate::record::samples();
         let mut table = RecordTable::default();
         records.iter().for_each(|record| table.push(record));
         let header = BatchHeader {

@@ -9,12 +9,13 @@ use quarry_types::{
 };
 
 use crate::anchor::Placement;
-use crate::batch::VolumeHead;
+use crate::detached::{Detached, Floor};
 use crate::node::NodeRef;
+use crate::record::{SnapshotHead, VolumeHead};
 use crate::{FormatError, Reader, Writer};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"QRYIMAGE");
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const NAME: &str = "checkpoint image";
 
 /// A position between two batches.
@@ -57,8 +58,13 @@ pub struct Image {
     pub reserve: Vec<ChunkId>,
     /// The volumes.
     pub volumes: Vec<ImageVolume>,
+    /// The snapshots, in order of their numbers.
+    pub snapshots: Vec<ImageSnapshot>,
+    /// The hidden snapshot that is being dissolved, and the first block that is not done: what it alone held before that is
+    /// credited.
+    pub dissolving: Option<(SnapshotCounter, u64)>,
     /// Subtrees of maps that nothing refers to any more and whose space is still to be credited.
-    pub detached: Vec<NodeRef>,
+    pub detached: Vec<Detached>,
 }
 
 /// A chunk and, if it is packed, where its table lies.
@@ -105,6 +111,19 @@ pub struct ImageVolume {
     pub head: VolumeHead,
     /// The root, absent when nothing is mapped.
     pub root: Option<NodeRef>,
+    /// The snapshot on which it stands; 0 for none.
+    pub parent: SnapshotCounter,
+}
+
+/// A snapshot and the root of its map.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImageSnapshot {
+    /// What describes it.
+    pub head: SnapshotHead,
+    /// The root, absent when nothing is mapped.
+    pub root: Option<NodeRef>,
+    /// The snapshot on which it stands; 0 for none.
+    pub parent: SnapshotCounter,
 }
 
 /// Bytes of a run.
@@ -187,9 +206,21 @@ impl Image {
         for volume in &self.volumes {
             volume.head.encode(&mut writer);
             encode_node(&mut writer, &volume.root.unwrap_or_default());
+            writer.u32(volume.parent.0);
         }
+        writer.u32(self.snapshots.len() as u32);
+        for snapshot in &self.snapshots {
+            snapshot.head.encode(&mut writer);
+            encode_node(&mut writer, &snapshot.root.unwrap_or_default());
+            writer.u32(snapshot.parent.0);
+        }
+        let (dissolving, cursor) = self.dissolving.unwrap_or_default();
+        writer.u32(dissolving.0).u64(cursor);
         writer.u32(self.detached.len() as u32);
-        self.detached.iter().for_each(|node| encode_node(&mut writer, node));
+        for Detached { node, first_block, floor } in &self.detached {
+            encode_node(&mut writer, node);
+            writer.u64(*first_block).u32(floor.before.0).u64(floor.cursor).u32(floor.from.0);
+        }
         writer.finish()
     }
 
@@ -211,6 +242,8 @@ impl Image {
             segments: Vec::new(),
             reserve: Vec::new(),
             volumes: Vec::new(),
+            snapshots: Vec::new(),
+            dissolving: None,
             detached: Vec::new(),
         };
         for _ in 0..reader.count(17)? {
@@ -223,13 +256,24 @@ impl Image {
         for _ in 0..reader.count(8)? {
             image.reserve.push(ChunkId(reader.u64()?));
         }
-        for _ in 0..reader.count(39 + NodeRef::BYTES)? {
+        for _ in 0..reader.count(VolumeHead::BYTES_MIN + NodeRef::BYTES + 4)? {
             let head = VolumeHead::decode(reader)?;
-            image.volumes.push(ImageVolume { head, root: decode_node(reader)? });
+            let (root, parent) = (decode_node(reader)?, SnapshotCounter(reader.u32()?));
+            image.volumes.push(ImageVolume { head, root, parent });
         }
-        for _ in 0..reader.count(NodeRef::BYTES)? {
+        for _ in 0..reader.count(SnapshotHead::BYTES_MIN + NodeRef::BYTES + 4)? {
+            let head = SnapshotHead::decode(reader)?;
+            let (root, parent) = (decode_node(reader)?, SnapshotCounter(reader.u32()?));
+            image.snapshots.push(ImageSnapshot { head, root, parent });
+        }
+        let (dissolving, cursor) = (SnapshotCounter(reader.u32()?), reader.u64()?);
+        image.dissolving = (dissolving.0 > 0).then_some((dissolving, cursor));
+        for _ in 0..reader.count(NodeRef::BYTES + 24)? {
             let node = decode_node(reader)?.ok_or_else(|| reader.field("detached node", 0))?;
-            image.detached.push(node);
+            let first_block = reader.u64()?;
+            let (before, cursor) = (SnapshotCounter(reader.u32()?), reader.u64()?);
+            let floor = Floor { before, cursor, from: SnapshotCounter(reader.u32()?) };
+            image.detached.push(Detached { node, first_block, floor });
         }
         match reader.remaining() {
             0 => Ok(image),

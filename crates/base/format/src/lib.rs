@@ -12,11 +12,13 @@ pub mod batch;
 mod bytes;
 mod checksum;
 pub mod chunk;
+pub mod detached;
 mod error;
 pub mod image;
 pub mod label;
 pub mod node;
 pub mod packed;
+pub mod record;
 
 pub use bytes::{Reader, Writer};
 pub use checksum::crc32c;

@@ -83,6 +83,14 @@ random_id!(
     /// One volume.
     VolumeId
 );
+random_id!(
+    /// One snapshot of one volume.
+    SnapshotId
+);
+random_id!(
+    /// Snapshots of several volumes that were taken at one point in time.
+    SnapshotSetId
+);
 
 counter_id!(
     /// A log of a pool: one ordered stream of records with one owner. At most [`crate::limits::LOGS_MAX`] a pool.
@@ -119,7 +127,9 @@ counter_id!(
     BatchNumber(u64)
 );
 counter_id!(
-    /// A log's count of snapshots taken; a block's *birth* is its value at the time of writing.
+    /// A log's count of snapshots, from 1. A snapshot's *number* is the count when it was taken, which it raises; the *birth* of
+    /// a block or node is the count when it was written. So what a snapshot holds has a birth of at most its number, and what
+    /// came later a higher one. 0 stands for no snapshot.
     SnapshotCounter(u32)
 );
 counter_id!(

@@ -15,8 +15,8 @@ mod size;
 
 pub use address::{LogAddress, SegmentId};
 pub use ids::{
-    BatchNumber, ChunkId, DeviceId, Incarnation, KeyId, LogId, PoolId, SnapshotCounter, VolumeId,
-    VolumeNumber,
+    BatchNumber, ChunkId, DeviceId, Incarnation, KeyId, LogId, PoolId, SnapshotCounter, SnapshotId,
+    SnapshotSetId, VolumeId, VolumeNumber,
 };
 pub use limits::{BLOCK_BYTES, SECTOR_BYTES};
 pub use size::{ByteSize, ParseByteSizeError};

@@ -2,7 +2,8 @@
 //!
 //! 1. At once: note the position behind the last record that counts, freeze every overlay, take over the tail's lists of
 //!    what lives and what died. All of this is the effect of exactly the records before that position.
-//! 2. Merge each frozen overlay into new nodes, appended to the log like everything else; walk a part of what was detached.
+//! 2. Merge each frozen overlay into new nodes, appended to the log like everything else; walk a part of what was detached,
+//!    and of what only a deleted snapshot holds.
 //! 3. Flush the log: nodes and records are durable.
 //! 4. At once: install the roots, move the replay position, change the liveness in the segment table.
 //! 5. Write an image of that state. If this fails, the state stands and the next image will hold it.
@@ -10,36 +11,32 @@
 //! When 2 or 3 fails, everything is put back as it was; nodes that were appended are dead, which they were from the start.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
-use quarry_format::image::{ImageVolume, Position};
-use quarry_format::node::MAP_BLOCKS_MAX;
+use quarry_format::detached::Detached;
+use quarry_format::image::{ImageSnapshot, ImageVolume};
 use quarry_format::node::{Entry, NodeRef};
-use quarry_map::{MergeOutcome, Retired};
+use quarry_map::{Dissolved, MergeOutcome, Retired, Version};
 use quarry_pool::Segment;
-use quarry_types::{LogAddress, SegmentId};
+use quarry_types::{BlockIndex, SegmentId, SnapshotCounter};
 
-use crate::apply::Tail;
-use crate::volume::VolumeState;
+use crate::engine::Durable;
+use crate::frozen::Frozen;
+use crate::lineage::{Dissolvable, Lineage};
+use crate::volumes::extent_of;
 use crate::{Engine, EngineError};
 
-/// Nodes of detached subtrees that one checkpoint walks.
+/// Nodes of detached subtrees, and of snapshots that are dissolved, that one checkpoint walks.
 const DETACHED_NODES_MAX: usize = 16 << 10;
-
-struct Frozen {
-    position: Position,
-    appended_bytes: u64,
-    next_volume: u32,
-    volumes: Vec<Rc<VolumeState>>,
-    heads: Vec<quarry_format::batch::VolumeHead>,
-    tail: Tail,
-}
+/// Snapshots that one checkpoint dissolves.
+const DISSOLVED_MAX: usize = 256;
 
 struct Merged {
     outcomes: Vec<MergeOutcome>,
-    detached: Vec<NodeRef>,
+    detached: Vec<Detached>,
     dead_entries: Vec<Entry>,
     dead_nodes: Vec<NodeRef>,
+    /// In order; all but the last as a whole.
+    dissolved: Vec<(SnapshotCounter, Dissolved)>,
 }
 
 impl Engine {
@@ -51,8 +48,8 @@ impl Engine {
 
     /// The same for who holds the lock. Says how many chunks it has freed.
     pub(crate) async fn checkpoint_locked(&self) -> Result<usize, EngineError> {
-        let frozen = self.freeze();
-        let merged = match self.merge(&frozen).await {
+        let mut frozen = self.freeze();
+        let merged = match self.merge(&mut frozen).await {
             Ok(merged) => merged,
             Err(error) => {
                 self.thaw(frozen);
@@ -73,99 +70,145 @@ impl Engine {
         Ok(forgotten)
     }
 
-    fn freeze(&self) -> Frozen {
-        let volumes = self.volumes.all();
-        let heads = volumes.iter().map(|volume| volume.head.borrow().clone()).collect();
-        volumes.iter().for_each(|volume| volume.map.freeze(self.birth.get()));
-        let mut tail = self.volumes.take_tail();
-        for volume in &tail.deleted {
-            volume.map.unmap(0..MAP_BLOCKS_MAX, &mut |entry: Entry| {
-                tail.dead.push((entry.address, u32::from(entry.stored_sectors)));
-            });
-        }
-        Frozen {
-            position: self.log.published(),
-            appended_bytes: self.log.appended_bytes.get(),
-            next_volume: self.volumes.next_number.get(),
-            volumes,
-            heads,
-            tail,
-        }
-    }
-
-    fn thaw(&self, frozen: Frozen) {
-        let mut died = Vec::new();
-        for volume in &frozen.volumes {
-            volume.map.abandon(&mut |entry: Entry| {
-                died.push((entry.address, u32::from(entry.stored_sectors)));
-            });
-        }
-        let mut tail = frozen.tail;
-        tail.dead.extend(died);
-        self.volumes.put_back_tail(tail);
-    }
-
-    async fn merge(&self, frozen: &Frozen) -> Result<Merged, EngineError> {
+    async fn merge(&self, frozen: &mut Frozen) -> Result<Merged, EngineError> {
         let mut merged = Merged {
             outcomes: Vec::new(),
             detached: self.durable.borrow().detached.clone(),
             dead_entries: Vec::new(),
             dead_nodes: Vec::new(),
+            dissolved: Vec::new(),
         };
-        for volume in &frozen.volumes {
-            let mut outcome = volume.map.merge(&self.nodes, &self.cache).await?;
+        for pending in &frozen.pending {
+            let merge = pending.version.merge(pending.volume, pending.floor, &self.nodes, &self.cache);
+            let mut outcome = merge.await?;
+            pending.version.prepare(outcome.root);
             merged.detached.append(&mut outcome.detached);
             merged.outcomes.push(outcome);
         }
-        for volume in &frozen.tail.deleted {
-            merged.detached.extend(volume.map.root());
+        for (version, floor) in &frozen.dropped {
+            let detached = root(version).map(|node| Detached { node, first_block: 0, floor: *floor });
+            merged.detached.extend(detached);
         }
-        quarry_map::drop_step(
+        let dropped = quarry_map::drop_step(
             &self.nodes,
             &self.cache,
             &mut merged.detached,
             DETACHED_NODES_MAX,
             &mut merged.dead_entries,
             &mut merged.dead_nodes,
-        )
-        .await
-        .unwrap_or_else(|error| {
+        );
+        dropped.await.unwrap_or_else(|error| {
             tracing::error!(log = %self.store.log, %error, "freed space cannot be credited now");
         });
+        merged.dissolved = self.dissolve(&mut frozen.lineage).await;
         Ok(merged)
+    }
+
+    /// Finds what only deleted snapshots hold, or a part of it.
+    async fn dissolve(&self, lineage: &mut Lineage) -> Vec<(SnapshotCounter, Dissolved)> {
+        let mut all = Vec::new();
+        let mut budget_nodes = DETACHED_NODES_MAX;
+        while budget_nodes > 0
+            && all.len() < DISSOLVED_MAX
+            && let Some(Dissolvable { number, version, child, parent, cursor }) = lineage.next()
+        {
+            let roots = (root(&version), child.as_ref().and_then(|child| root(child)));
+            let step =
+                quarry_map::dissolve_step(&self.nodes, &self.cache, roots, parent, cursor, &mut budget_nodes);
+            match step.await {
+                Ok(dissolved) => {
+                    let is_done = dissolved.cursor.is_none();
+                    all.push((number, dissolved));
+                    if !is_done {
+                        break;
+                    }
+                    lineage.dissolved(number);
+                }
+                Err(error) => {
+                    tracing::error!(log = %self.store.log, %error, "a deleted snapshot cannot be given up now");
+                    break;
+                }
+            }
+        }
+        all
     }
 
     /// The one synchronous step in which the state changes.
     fn install(&self, frozen: Frozen, merged: Merged) -> Vec<Retired> {
-        let Frozen { position, appended_bytes, next_volume, volumes, heads, tail } = frozen;
-        let Merged { outcomes, detached, dead_entries, dead_nodes } = merged;
+        let Merged { outcomes, detached, dead_entries, dead_nodes, dissolved } = merged;
         let mut table = self.store.table_mut();
-        for (address, sectors) in &tail.live {
+        for (address, sectors) in &frozen.tail.live {
             table.mark_live(*address, *sectors);
         }
-        let mut dead: Vec<(LogAddress, u32)> = tail.dead;
-        dead.extend(dead_entries.iter().map(|entry| (entry.address, u32::from(entry.stored_sectors))));
-        dead.extend(dead_nodes.iter().map(|node| (node.address, u32::from(node.sectors))));
-        let (mut image_volumes, mut retired) = (Vec::new(), Vec::new());
-        for ((volume, head), outcome) in volumes.iter().zip(heads).zip(outcomes) {
+        let (mut dead, mut retired) = (frozen.tail.dead, Vec::new());
+        let mut dies = |entries: &[Entry], nodes: &[NodeRef]| {
+            dead.extend(entries.iter().map(extent_of));
+            dead.extend(nodes.iter().map(|node| (node.address, u32::from(node.sectors))));
+            nodes.iter().for_each(|node| self.cache.forget(node.address));
+        };
+        dies(&dead_entries, &dead_nodes);
+        for (pending, outcome) in frozen.pending.iter().zip(outcomes) {
             for (address, sectors) in &outcome.new_nodes {
                 table.mark_live(*address, u32::from(*sectors));
             }
-            let entries = outcome.dead_entries.iter();
-            dead.extend(entries.map(|entry| (entry.address, u32::from(entry.stored_sectors))));
-            dead.extend(outcome.dead_nodes.iter().map(|node| (node.address, u32::from(node.sectors))));
-            retired.push(volume.map.install(outcome.root));
-            image_volumes.push(ImageVolume { head, root: outcome.root });
+            dies(&outcome.dead_entries, &outcome.dead_nodes);
+            retired.push(pending.version.install());
+        }
+        for (_, dissolved) in &dissolved {
+            dies(&dissolved.dead_entries, &dissolved.dead_nodes);
         }
         for (address, sectors) in dead {
             table.mark_dead(address, sectors);
         }
         drop(table);
-        *self.durable.borrow_mut() =
-            crate::engine::Durable { replay_from: position, volumes: image_volumes, next_volume, detached };
-        self.space.appended_at_checkpoint.set(appended_bytes);
+        let mut volumes: Vec<ImageVolume> = frozen
+            .volumes
+            .into_iter()
+            .map(|volume| ImageVolume {
+                head: volume.head,
+                root: root(&volume.version),
+                parent: volume.parent,
+            })
+            .collect();
+        let mut snapshots = frozen.snapshots;
+        for (number, dissolved) in &dissolved {
+            self.volumes.dissolving.set(dissolved.cursor.map(|cursor| (*number, cursor)));
+            if dissolved.cursor.is_some() {
+                continue;
+            }
+            let Some(gone) = self.volumes.remove_snapshot(*number) else { continue };
+            snapshots.retain(|(snapshot, _)| snapshot.number != *number);
+            let standing = volumes.iter_mut().filter(|volume| volume.parent == *number);
+            standing.for_each(|volume| volume.parent = gone.parent.get());
+        }
+        let snapshots = snapshots.into_iter().map(|(snapshot, head)| ImageSnapshot {
+            head,
+            root: root(&snapshot.version),
+            parent: snapshot.parent.get(),
+        });
+        *self.durable.borrow_mut() = Durable {
+            replay_from: frozen.position,
+            volumes,
+            snapshots: snapshots.collect(),
+            next_volume: frozen.next_volume,
+            next_snapshot: frozen.next_snapshot,
+            dissolving: self.volumes.dissolving.get(),
+            detached,
+        };
+        self.space.appended_at_checkpoint.set(frozen.appended_bytes);
         self.space.changed.raise();
         retired
+    }
+
+    /// What is left to credit: changes as long as checkpoints get on with it.
+    pub(crate) fn uncredited(&self) -> (Vec<Detached>, Option<(SnapshotCounter, BlockIndex)>, usize) {
+        let detached = self.durable.borrow().detached.clone();
+        (detached, self.volumes.dissolving.get(), self.volumes.snapshots().len())
+    }
+
+    /// Whether checkpoints have freed space to credit.
+    pub(crate) fn has_uncredited(&self) -> bool {
+        !self.durable.borrow().detached.is_empty() || self.volumes.can_dissolve()
     }
 
     /// Takes segments in which nothing lives out of the table; their chunks are free after the next image. Says how many
@@ -197,4 +240,9 @@ impl Engine {
         }
         chunks.len()
     }
+}
+
+/// The root of a version of which everything below was merged.
+fn root(version: &Version) -> Option<NodeRef> {
+    version.root().expect("versions are merged in order")
 }

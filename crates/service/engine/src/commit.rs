@@ -25,9 +25,11 @@ impl Engine {
             flushed_through: self.log.flushed_through(),
             next_segment: self.log.next_segment(),
             next_volume: durable.next_volume,
-            birth: self.birth.get(),
+            birth: durable.next_snapshot,
             reserve,
             volumes: durable.volumes,
+            snapshots: durable.snapshots,
+            dissolving: durable.dissolving,
             detached: durable.detached,
         };
         let result = self.store.commit(parts).await;

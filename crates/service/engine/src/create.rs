@@ -5,10 +5,10 @@ use std::rc::Rc;
 use quarry_env::Env;
 use quarry_format::image::Position;
 use quarry_pool::{LogStore, Pool};
-use quarry_types::{LogAddress, LogId, SegmentId};
+use quarry_types::{LogAddress, LogId, SegmentId, SnapshotCounter};
 
-use crate::apply::Volumes;
 use crate::engine::Durable;
+use crate::volumes::Volumes;
 use crate::{Engine, EngineError, Limits};
 
 impl Engine {
@@ -22,10 +22,19 @@ impl Engine {
         let store = LogStore::create(pool, log);
         let start = SegmentId::new(log, 0);
         let position = Position { address: LogAddress::new(start, 0), ..Position::default() };
-        let durable =
-            Durable { replay_from: position, volumes: Vec::new(), next_volume: 1, detached: Vec::new() };
+        let first = SnapshotCounter(1);
+        let durable = Durable {
+            replay_from: position,
+            volumes: Vec::new(),
+            snapshots: Vec::new(),
+            next_volume: 1,
+            next_snapshot: first,
+            dissolving: None,
+            detached: Vec::new(),
+        };
         let volumes = Rc::new(Volumes::default());
         volumes.next_number.set(1);
+        volumes.next_snapshot.set(first);
         Self::start(env, store, volumes, durable, position, start.next(), limits).await
     }
 }

@@ -5,17 +5,17 @@ use std::rc::Rc;
 
 use quarry_cleaner::Cleaner;
 use quarry_env::{Env, JoinHandle, Signal, View};
-use quarry_format::image::{ImageVolume, Position};
-use quarry_format::node::NodeRef;
+use quarry_format::detached::Detached;
+use quarry_format::image::{ImageSnapshot, ImageVolume, Position};
 use quarry_log::Log;
 use quarry_map::NodeCache;
 use quarry_pool::{LogStore, Pool};
 use quarry_types::limits::BLOCK_BYTES;
-use quarry_types::{Durability, LogId, SnapshotCounter, VolumeId};
+use quarry_types::{BlockIndex, Durability, LogId, SnapshotCounter, VolumeId};
 
-use crate::apply::Volumes;
 use crate::node_store::EngineNodeStore;
 use crate::space::Space;
+use crate::volumes::Volumes;
 
 /// What an engine may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,8 +33,11 @@ pub struct Limits {
 pub(crate) struct Durable {
     pub(crate) replay_from: Position,
     pub(crate) volumes: Vec<ImageVolume>,
+    pub(crate) snapshots: Vec<ImageSnapshot>,
     pub(crate) next_volume: u32,
-    pub(crate) detached: Vec<NodeRef>,
+    pub(crate) next_snapshot: SnapshotCounter,
+    pub(crate) dissolving: Option<(SnapshotCounter, BlockIndex)>,
+    pub(crate) detached: Vec<Detached>,
 }
 
 /// One log of a pool and the volumes in it.
@@ -50,7 +53,12 @@ pub struct Engine {
     /// Used under [`Self::maintaining`].
     pub(crate) cleaner: RefCell<Cleaner>,
     pub(crate) durable: RefCell<Durable>,
+    /// The birth of what is appended next. Ahead of [`Volumes::next_snapshot`] while a snapshot's record is on its way.
     pub(crate) birth: Cell<SnapshotCounter>,
+    /// Held by whoever changes volumes or snapshots, from the check to the record that counts.
+    pub(crate) managing: futures::lock::Mutex<()>,
+    /// A volume has so many versions on top of its tree that a checkpoint is due.
+    pub(crate) layered: Cell<bool>,
     /// Held while an image is written.
     pub(crate) committing: futures::lock::Mutex<()>,
     /// Held while a checkpoint or a cleaning is under way.

@@ -3,7 +3,8 @@
 use quarry_log::{LogError, RecoverError};
 use quarry_map::{MergeError, NodeReadError};
 use quarry_pool::{OpenError, PoolError};
-use quarry_types::VolumeId;
+use quarry_types::{SnapshotId, VolumeId};
+use quarry_volume::{ErrorKind, VolumeError};
 
 /// An error of an operation on the engine itself; those on a volume's data are
 /// [`VolumeError`](quarry_volume::VolumeError)s.
@@ -33,6 +34,42 @@ pub enum EngineError {
         /// The volume.
         volume: VolumeId,
     },
+    /// There is no such snapshot in this log.
+    #[error("no snapshot {snapshot} in this log")]
+    NoSnapshot {
+        /// The snapshot.
+        snapshot: SnapshotId,
+    },
+    /// The volume has a snapshot of that name.
+    #[error("volume {volume} already has a snapshot named {name}")]
+    SnapshotExists {
+        /// The volume's name.
+        volume: String,
+        /// The name.
+        name: String,
+    },
+    /// Nobody deletes a locked snapshot, and nobody shortens its lock.
+    #[error("snapshot {name} is locked until {until_s} s after 1970")]
+    Locked {
+        /// The snapshot's name.
+        name: String,
+        /// When the lock ends.
+        until_s: u64,
+    },
+    /// A volume goes together with its snapshots or not at all.
+    #[error("volume {volume} has {snapshots} snapshots")]
+    HasSnapshots {
+        /// The volume's name.
+        volume: String,
+        /// How many.
+        snapshots: usize,
+    },
+    /// The volume stands on no other volume's snapshot.
+    #[error("volume {volume} is no clone, or has its snapshots already")]
+    NoClone {
+        /// The volume's name.
+        volume: String,
+    },
     /// A volume can only grow.
     #[error("a volume can only grow: it has {size_bytes} bytes, {wanted_bytes} were asked for")]
     Shrink {
@@ -50,4 +87,16 @@ pub enum EngineError {
     /// The pool is full.
     #[error("the pool is full; delete something or add devices")]
     NoSpace,
+    /// Something below cannot serve now.
+    #[error(transparent)]
+    Volume(VolumeError),
+}
+
+impl From<VolumeError> for EngineError {
+    fn from(error: VolumeError) -> Self {
+        match error.kind {
+            ErrorKind::NoSpace => EngineError::NoSpace,
+            _ => EngineError::Volume(error),
+        }
+    }
 }

@@ -19,25 +19,37 @@
 
 mod apply;
 mod block_lock;
+mod changes;
 mod checkpoint;
+mod clone;
 mod commit;
 mod create;
 mod engine;
 mod error;
 mod extents;
 mod flush;
+mod frozen;
+mod hold;
+mod lineage;
 mod maintenance;
 mod manage;
 mod node_store;
 mod read;
 mod recover;
+mod snapshot;
+mod snapshots;
 mod space;
 mod verify;
 mod volume;
+mod volumes;
 mod write;
 mod zero;
 
+pub use changes::{ChangedRange, Changes};
+pub use clone::CloneOf;
 pub use engine::{Engine, EngineStatus, Limits, VolumeStatus};
 pub use error::EngineError;
+pub use hold::Hold;
+pub use snapshots::{NewSnapshot, SnapshotStatus};
 pub use verify::{Finding, Verified, verify_slots};
 pub use volume::EngineVolume;

@@ -43,6 +43,7 @@ impl Engine {
         loop {
             if self.tail_bytes() >= self.space.tail_bytes_max()
                 || self.volumes.overlay_bytes() >= self.limits.get().overlay_bytes
+                || self.layered.replace(false)
             {
                 self.checkpoint().await?;
             }
@@ -78,12 +79,12 @@ impl Engine {
             return Ok(true);
         }
         // What died since the last checkpoint does not count before the next.
-        if self.tail_bytes() == 0 && self.durable.borrow().detached.is_empty() {
+        if self.tail_bytes() == 0 && !self.has_uncredited() {
             return Ok(false);
         }
-        let detached = self.durable.borrow().detached.len();
+        let uncredited = self.uncredited();
         let forgotten = self.checkpoint_locked().await?;
-        let credited = self.durable.borrow().detached.len() < detached;
+        let credited = self.uncredited() != uncredited;
         Ok(forgotten > 0 || credited || self.clean().await?)
     }
 
@@ -142,8 +143,15 @@ async fn credit_soon(engine: &Engine, woken: u64) {
     if engine.closing.get() {
         return;
     }
-    if let Err(error) = engine.checkpoint().await {
-        report(engine, &error, "crediting freed space");
+    loop {
+        let uncredited = engine.uncredited();
+        if let Err(error) = engine.checkpoint().await {
+            return report(engine, &error, "crediting freed space");
+        }
+        // A large volume or snapshot takes several. What cannot be read now is tried again another time.
+        if !engine.has_uncredited() || engine.uncredited() == uncredited || engine.closing.get() {
+            return;
+        }
     }
 }
 

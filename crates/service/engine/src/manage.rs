@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use quarry_format::batch::{Record, VolumeHead};
+use quarry_format::record::{Record, VolumeHead};
 use quarry_types::limits::{SECTOR_BYTES, VOLUME_BYTES_MAX};
 use quarry_types::{Durability, VolumeId, VolumeNumber};
 
@@ -26,31 +26,56 @@ impl Engine {
         durability: Durability,
     ) -> Result<(), EngineError> {
         check_size(size_bytes)?;
+        let _managing = self.managing.lock().await;
         let number = VolumeNumber(self.volumes.next_number.get());
         self.volumes.next_number.set(number.0 + 1);
         let created_s = self.env.clock.wall().as_secs();
         let head = VolumeHead { number, id, name: name.to_owned(), size_bytes, durability, created_s };
-        self.log.append_record(Record::VolumeCreate(head)).await?;
+        self.append_and_flush(Record::VolumeCreate(head)).await
+    }
+
+    pub(crate) async fn append_and_flush(&self, record: Record) -> Result<(), EngineError> {
+        self.log.room().await;
+        self.log.append_record(record).await?;
         Ok(self.log.flush().await?)
+    }
+
+    /// Gives a volume another name; durable on return. That the name is free is for the caller to know.
+    pub async fn rename_volume(&self, id: VolumeId, name: &str) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
+        let volume = self.find(id)?.number;
+        self.append_and_flush(Record::VolumeRename { volume, name: name.to_owned() }).await
     }
 
     /// Grows a volume; durable on return.
     pub async fn resize_volume(&self, id: VolumeId, size_bytes: u64) -> Result<(), EngineError> {
         check_size(size_bytes)?;
+        let _managing = self.managing.lock().await;
         let volume = self.find(id)?;
         let now = volume.head.borrow().size_bytes;
         if size_bytes < now {
             return Err(EngineError::Shrink { size_bytes: now, wanted_bytes: size_bytes });
         }
-        self.log.append_record(Record::VolumeResize { volume: volume.number, size_bytes }).await?;
-        Ok(self.log.flush().await?)
+        self.append_and_flush(Record::VolumeResize { volume: volume.number, size_bytes }).await
     }
 
-    /// Deletes a volume; durable on return. Its space is credited by the checkpoints that follow.
-    pub async fn delete_volume(&self, id: VolumeId) -> Result<(), EngineError> {
+    /// Deletes a volume, and its snapshots where that is wanted; durable on return. Its space is credited by the checkpoints
+    /// that follow. Clones of its snapshots live on.
+    pub async fn delete_volume(&self, id: VolumeId, with_snapshots: bool) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
         let volume = self.find(id)?;
-        self.log.append_record(Record::VolumeDelete { volume: volume.number }).await?;
-        self.log.flush().await?;
+        let snapshots = self.snapshots_of(&volume);
+        snapshots.iter().try_for_each(|snapshot| self.check_unlocked(snapshot))?;
+        if !snapshots.is_empty() && !with_snapshots {
+            let volume = volume.head.borrow().name.clone();
+            return Err(EngineError::HasSnapshots { volume, snapshots: snapshots.len() });
+        }
+        // The volume goes last: after a crash in between it is still there to be deleted.
+        for snapshot in snapshots {
+            self.log.room().await;
+            self.log.append_record(Record::SnapshotDelete { snapshot: snapshot.number }).await?;
+        }
+        self.append_and_flush(Record::VolumeDelete { volume: volume.number }).await?;
         self.wake.raise();
         Ok(())
     }
@@ -60,7 +85,7 @@ impl Engine {
         Ok(Rc::new(EngineVolume { engine: self.clone(), state: self.find(id)? }))
     }
 
-    fn find(&self, id: VolumeId) -> Result<Rc<VolumeState>, EngineError> {
+    pub(crate) fn find(&self, id: VolumeId) -> Result<Rc<VolumeState>, EngineError> {
         self.volumes.find(id).ok_or(EngineError::NoVolume { volume: id })
     }
 
@@ -70,7 +95,7 @@ impl Engine {
         let end = self.env.clock.now() + limit;
         loop {
             self.checkpoint().await?;
-            if self.durable.borrow().detached.is_empty() || self.env.clock.now() >= end {
+            if !self.has_uncredited() || self.env.clock.now() >= end {
                 return Ok(());
             }
         }

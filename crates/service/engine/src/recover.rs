@@ -6,14 +6,14 @@ use std::rc::Rc;
 use quarry_env::{Env, Signal};
 use quarry_format::image::Position;
 use quarry_log::{Log, LogStart};
-use quarry_map::{NodeCache, VolumeMap};
+use quarry_map::{NodeCache, Version};
 use quarry_pool::{LogState, LogStore, OpenedLog, Pool};
 use quarry_types::SegmentId;
 
-use crate::apply::Volumes;
 use crate::engine::{Durable, Statistics, ZERO_BYTES};
 use crate::node_store::EngineNodeStore;
 use crate::space::Space;
+use crate::volumes::Volumes;
 use crate::{Engine, EngineError, Limits};
 
 impl Engine {
@@ -28,9 +28,14 @@ impl Engine {
         let image = &state.image;
         let volumes = Rc::new(Volumes::default());
         for volume in &image.volumes {
-            volumes.insert(volume.head.clone(), VolumeMap::new(volume.head.id, volume.root));
+            volumes.insert(volume.head.clone(), Version::merged(volume.root), volume.parent);
+        }
+        for snapshot in &image.snapshots {
+            volumes.insert_snapshot(snapshot.head.clone(), Version::merged(snapshot.root), snapshot.parent);
         }
         volumes.next_number.set(volumes.next_number.get().max(image.next_volume));
+        volumes.next_snapshot.set(image.birth);
+        volumes.dissolving.set(image.dissolving);
         let recovered = quarry_log::recover(
             &store.pool,
             store.table_cell(),
@@ -49,7 +54,10 @@ impl Engine {
         let durable = Durable {
             replay_from: image.replay_from,
             volumes: image.volumes.clone(),
+            snapshots: image.snapshots.clone(),
             next_volume: image.next_volume,
+            next_snapshot: image.birth,
+            dissolving: image.dissolving,
             detached: image.detached.clone(),
         };
         let engine =
@@ -76,6 +84,7 @@ impl Engine {
         let log = Log::start(env.clone(), store.clone(), volumes.clone(), start);
         let total_chunks = store.pool.shared.capacity().total_chunks;
         let space = Space::new(total_chunks, store.pool.geometry().segment_bytes, limits.logs);
+        let birth = Cell::new(volumes.next_snapshot.get());
         let engine = Rc::new(Self {
             nodes: EngineNodeStore { store: store.clone(), log: log.clone() },
             zeroes: env.buffers.allocate_zeroed(ZERO_BYTES).freeze(),
@@ -88,7 +97,9 @@ impl Engine {
             space,
             cleaner: RefCell::default(),
             durable: RefCell::new(durable),
-            birth: Cell::default(),
+            birth,
+            managing: futures::lock::Mutex::new(()),
+            layered: Cell::new(false),
             committing: futures::lock::Mutex::new(()),
             maintaining: futures::lock::Mutex::new(()),
             wake: Signal::default(),

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use quarry_format::anchor::Slot;
+use quarry_format::detached::{Detached, Floor};
 use quarry_format::node::{Entry, NodeRef};
 use quarry_pool::{Bitmap, PoolShared, Segment};
-use quarry_types::{LogAddress, LogId, SegmentId, VolumeId};
+use quarry_types::{LogAddress, LogId, SegmentId, SnapshotCounter, VolumeId};
 
 use crate::{Engine, EngineError};
 
@@ -48,7 +49,7 @@ pub enum Finding {
     },
     /// A tree holds another number of blocks than its root says.
     MappedBlocks {
-        /// The volume.
+        /// The volume or snapshot.
         volume: VolumeId,
         /// What the root says.
         expected: u64,
@@ -107,6 +108,12 @@ pub struct Verified {
     pub slots: Vec<Slot>,
 }
 
+/// Whose tree is walked.
+struct Of {
+    volume: VolumeId,
+    floor: Floor,
+}
+
 /// What the maps refer to, by segment.
 #[derive(Default)]
 struct Referenced {
@@ -122,16 +129,31 @@ impl Engine {
         self.cleaner.borrow_mut().close();
         let durable = self.durable.borrow().clone();
         let mut referenced = Referenced::default();
-        for volume in &durable.volumes {
-            let found = self.walk(volume.root, &mut referenced).await?;
-            let expected = volume.root.map_or(0, |root| root.mapped);
-            if found != expected {
-                let volume = volume.head.id;
-                referenced.findings.push(Finding::MappedBlocks { volume, expected, found });
+        // Each record belongs to the oldest snapshot that holds it, or to the volume: so each is noted once.
+        let floor = |parent: SnapshotCounter| match durable.dissolving {
+            Some((number, cursor)) if number == parent => {
+                let dissolving = durable.snapshots.iter().find(|snapshot| snapshot.head.number == number);
+                let before = dissolving.map_or(SnapshotCounter(0), |snapshot| snapshot.parent);
+                Floor { before, cursor, from: parent }
             }
+            _ => Floor::at(parent),
+        };
+        for volume in &durable.volumes {
+            let of = Of { volume: volume.head.id, floor: floor(volume.parent) };
+            self.walk_root(volume.root, of, &mut referenced).await?;
         }
-        for &node in &durable.detached {
-            self.walk(Some(node), &mut referenced).await?;
+        for snapshot in &durable.snapshots {
+            let mut floor = floor(snapshot.parent);
+            if let Some((_, cursor)) =
+                durable.dissolving.filter(|(number, _)| *number == snapshot.head.number)
+            {
+                floor = Floor { before: SnapshotCounter(u32::MAX), cursor, from: snapshot.parent };
+            }
+            let of = Of { volume: VolumeId(snapshot.head.id.0), floor };
+            self.walk_root(snapshot.root, of, &mut referenced).await?;
+        }
+        for &detached in &durable.detached {
+            self.walk(detached, &mut referenced).await?;
         }
         self.compare(&mut referenced);
         let mut slots = self.store.slots();
@@ -139,9 +161,25 @@ impl Engine {
         Ok(Verified { log: self.store.log, findings: referenced.findings, slots })
     }
 
-    /// Notes everything below a node; says how many blocks it maps.
-    async fn walk(&self, root: Option<NodeRef>, referenced: &mut Referenced) -> Result<u64, EngineError> {
-        let mut pending: Vec<NodeRef> = root.into_iter().collect();
+    /// Notes what belongs to a volume or snapshot alone.
+    async fn walk_root(
+        &self,
+        root: Option<NodeRef>,
+        of: Of,
+        referenced: &mut Referenced,
+    ) -> Result<(), EngineError> {
+        let Some(node) = root else { return Ok(()) };
+        let Of { volume, floor } = of;
+        let found = self.walk(Detached { node, first_block: 0, floor }, referenced).await?;
+        if floor == Floor::default() && found != node.mapped {
+            referenced.findings.push(Finding::MappedBlocks { volume, expected: node.mapped, found });
+        }
+        Ok(())
+    }
+
+    /// Notes everything below a node that is above its floor; says how many blocks these are.
+    async fn walk(&self, root: Detached, referenced: &mut Referenced) -> Result<u64, EngineError> {
+        let mut pending = vec![root];
         let mut blocks = 0;
         while !pending.is_empty() {
             let (mut entries, mut nodes) = (Vec::<Entry>::new(), Vec::<NodeRef>::new());

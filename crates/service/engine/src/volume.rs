@@ -6,10 +6,10 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 use quarry_env::View;
-use quarry_format::batch::VolumeHead;
+use quarry_format::record::VolumeHead;
 use quarry_map::VolumeMap;
 use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX, SECTOR_BYTES};
-use quarry_types::{VolumeId, VolumeNumber};
+use quarry_types::{SnapshotCounter, VolumeId, VolumeNumber};
 use quarry_volume::{
     ErrorKind, Extent, Result, Views, Volume, VolumeError, VolumeInfo, WriteFlags, ZeroMode,
 };
@@ -17,6 +17,7 @@ use quarry_volume::{
 use crate::Engine;
 use crate::block_lock::BlockLocks;
 use crate::engine::VolumeStatus;
+use crate::hold::Holds;
 
 /// A read on its way. It is allocated for each read, and above this the C library's allocator has no quick way. What is
 /// seldom needed (a node that is not in memory, many device reads, a repair) is boxed apart.
@@ -28,20 +29,34 @@ pub(crate) struct VolumeState {
     pub(crate) id: VolumeId,
     pub(crate) head: RefCell<VolumeHead>,
     pub(crate) map: VolumeMap,
+    /// The snapshot on which it stands, 0 for none.
+    pub(crate) parent: Cell<SnapshotCounter>,
     pub(crate) locks: Rc<BlockLocks>,
     pub(crate) deleted: Cell<bool>,
+    pub(crate) read_only: bool,
+    pub(crate) holds: Holds,
+    /// How often it was rolled back: what was read before may be what it holds no more.
+    pub(crate) rollbacks: Cell<u64>,
 }
 
 impl VolumeState {
-    pub(crate) fn new(head: VolumeHead, map: VolumeMap) -> Self {
+    pub(crate) fn new(head: VolumeHead, map: VolumeMap, parent: SnapshotCounter) -> Self {
         Self {
             number: head.number,
             id: head.id,
             head: RefCell::new(head),
             map,
+            parent: Cell::new(parent),
             locks: Rc::default(),
             deleted: Cell::new(false),
+            read_only: false,
+            holds: Holds::default(),
+            rollbacks: Cell::new(0),
         }
+    }
+
+    pub(crate) fn read_only(head: VolumeHead, map: VolumeMap, parent: SnapshotCounter) -> Self {
+        Self { read_only: true, ..Self::new(head, map, parent) }
     }
 
     pub(crate) fn status(&self) -> VolumeStatus {
@@ -64,6 +79,20 @@ pub struct EngineVolume {
 }
 
 impl EngineVolume {
+    /// Checks a request that changes something and gives the blocks that it touches.
+    pub(crate) fn check_change(
+        &self,
+        operation: &'static str,
+        offset: u64,
+        length: u64,
+    ) -> Result<Range<u64>> {
+        if self.state.read_only {
+            let what = format!("{} is a snapshot", self.state.head.borrow().name);
+            return Err(VolumeError::new(ErrorKind::ReadOnly, operation, what));
+        }
+        self.check(operation, offset, length)
+    }
+
     /// Checks a request and gives the blocks that it touches.
     pub(crate) fn check(&self, operation: &'static str, offset: u64, length: u64) -> Result<Range<u64>> {
         let head = self.state.head.borrow();
@@ -96,7 +125,7 @@ impl Volume for EngineVolume {
             size_bytes: head.size_bytes,
             preferred_bytes: BLOCK_BYTES as u32,
             request_bytes_max: REQUEST_BYTES_MAX as u32,
-            read_only: false,
+            read_only: self.state.read_only,
             durability: head.durability,
         }
     }

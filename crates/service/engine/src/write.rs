@@ -1,5 +1,7 @@
 //! Write: whole blocks go to the log as they are, parts of blocks are merged with what is there first.
 
+use std::ops::Range;
+
 use quarry_env::View;
 use quarry_log::Appended;
 use quarry_types::KeyId;
@@ -13,7 +15,7 @@ const BLOCK: u64 = BLOCK_BYTES as u64;
 
 impl EngineVolume {
     pub(crate) async fn write_range(&self, offset: u64, data: View, flags: WriteFlags) -> Result<()> {
-        self.check("write", offset, data.len() as u64)?;
+        self.check_change("write", offset, data.len() as u64)?;
         if data.len() > REQUEST_BYTES_MAX {
             let what = format!("{} bytes at once; at most {REQUEST_BYTES_MAX}", data.len());
             return Err(VolumeError::new(ErrorKind::Invalid, "write", what));
@@ -61,10 +63,18 @@ impl EngineVolume {
     async fn append_piece(&self, first_block: u64, data: &View) -> Result<Appended> {
         let _charge = self.engine.admit("write", data.len() as u64).await?;
         let blocks = first_block..first_block + data.len() as u64 / BLOCK;
-        if !self.state.locks.are_free(&blocks) {
-            self.state.locks.wait_free(&blocks).await;
-        }
+        self.wait_for_turn(&blocks).await;
         Ok(self.append_blocks(first_block, data))
+    }
+
+    /// Waits until nobody merges a part of these blocks or holds the volume's writes back. The caller must append before it
+    /// waits for anything else.
+    pub(crate) async fn wait_for_turn(&self, blocks: &Range<u64>) {
+        let state = &self.state;
+        while state.holds.is_held() || !state.locks.are_free(blocks) {
+            state.holds.wait().await;
+            state.locks.wait_free(blocks).await;
+        }
     }
 
     fn append_blocks(&self, first_block: u64, data: &View) -> Appended {
@@ -99,10 +109,16 @@ impl EngineVolume {
         let block = offset / BLOCK;
         let charge = self.engine.admit("write", BLOCK).await?;
         let _locked = self.state.locks.lock(block).await;
-        self.engine.log.barrier().await.map_err(|error| log_error("write", error))?;
-        let old = self.read_block(block).await?;
         let mut merged = self.engine.env.buffers.allocate(BLOCK_BYTES);
-        merged.copy_from_slice(&old);
+        loop {
+            let rollbacks = self.state.rollbacks.get();
+            self.engine.log.barrier().await.map_err(|error| log_error("write", error))?;
+            merged.copy_from_slice(&self.read_block(block).await?);
+            self.state.holds.wait().await;
+            if self.state.rollbacks.get() == rollbacks {
+                break;
+            }
+        }
         let start = (offset % BLOCK) as usize;
         merged[start..start + part.len()].copy_from_slice(part);
         let appended = self.append_blocks(block, &merged.freeze());

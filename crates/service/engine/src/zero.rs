@@ -1,6 +1,6 @@
 //! Write zeroes and discard: whole blocks become holes by one record, parts of blocks are written.
 
-use quarry_format::batch::Record;
+use quarry_format::record::Record;
 use quarry_types::limits::BLOCK_BYTES;
 use quarry_volume::{Result, WriteFlags, ZeroMode};
 
@@ -18,7 +18,7 @@ impl EngineVolume {
         mode: ZeroMode,
         flags: WriteFlags,
     ) -> Result<()> {
-        self.check("write zeroes", offset, length)?;
+        self.check_change("write zeroes", offset, length)?;
         let end = offset + length;
         let head_end = offset.next_multiple_of(BLOCK).min(end);
         let tail_start = (end / BLOCK * BLOCK).max(head_end);
@@ -36,7 +36,7 @@ impl EngineVolume {
     }
 
     pub(crate) async fn discard_range(&self, offset: u64, length: u64, flags: WriteFlags) -> Result<()> {
-        self.check("discard", offset, length)?;
+        self.check_change("discard", offset, length)?;
         let start = offset.next_multiple_of(BLOCK);
         let asked_end = offset + length;
         // The last block of a volume whose size is no multiple of a block is whole when all of it is meant. The volume may
@@ -56,7 +56,7 @@ impl EngineVolume {
             return Ok(());
         }
         self.engine.log.room().await;
-        self.state.locks.wait_free(&(start / BLOCK..end() / BLOCK)).await;
+        self.wait_for_turn(&(start / BLOCK..end() / BLOCK)).await;
         let end = end();
         if start >= end {
             return Ok(());

@@ -1,6 +1,6 @@
 //! What the log tells its owner, in log order.
 
-use quarry_format::batch::VolumeHead;
+use quarry_format::record::Record;
 use quarry_types::{KeyId, LogAddress, SnapshotCounter, VolumeNumber};
 
 /// A record that now counts.
@@ -21,29 +21,8 @@ pub enum Applied<'a> {
         /// CRC-32C of each block.
         checksums: &'a [u32],
     },
-    /// Blocks read as zeroes.
-    Zero {
-        /// The volume.
-        volume: VolumeNumber,
-        /// The first block.
-        first_block: u64,
-        /// How many.
-        blocks: u64,
-    },
-    /// A volume came to be.
-    VolumeCreate(&'a VolumeHead),
-    /// A volume changed its size.
-    VolumeResize {
-        /// The volume.
-        volume: VolumeNumber,
-        /// Its new size.
-        size_bytes: u64,
-    },
-    /// A volume is gone.
-    VolumeDelete {
-        /// The volume.
-        volume: VolumeNumber,
-    },
+    /// Any other record that changes something. Never a write or a node.
+    Other(&'a Record),
 }
 
 /// The owner of a log's records.

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use quarry_env::{BufferPool, Completer, View};
-use quarry_format::batch::{FIXED_BYTES, Record, RecordTable};
+use quarry_format::batch::{FIXED_BYTES, RecordTable};
 use quarry_format::crc32c;
+use quarry_format::record::Record;
 use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{KeyId, LogAddress, SnapshotCounter, VolumeNumber};
 
@@ -48,7 +49,7 @@ impl Entries {
                     apply.apply(Applied::Write { volume, first_block, address, birth, key, checksums });
                 }
                 Entry::Node { payload_offset, done } => done.complete(Ok(at(payload_offset))),
-                Entry::Other(record) => apply_record(&record, apply),
+                Entry::Other(record) => apply.apply(Applied::Other(&record)),
             }
         }
         self.waiters.into_iter().for_each(|waiter| waiter.complete(Ok(())));
@@ -66,21 +67,6 @@ impl Entries {
 
     pub(crate) fn wait(&mut self, waiter: Completer<Result<(), LogError>>) {
         self.waiters.push(waiter);
-    }
-}
-
-/// Applies a record that has no payload.
-pub(crate) fn apply_record(record: &Record, apply: &dyn Apply) {
-    match record {
-        Record::Zero { volume, first_block, blocks } => {
-            apply.apply(Applied::Zero { volume: *volume, first_block: *first_block, blocks: *blocks });
-        }
-        Record::VolumeCreate(head) => apply.apply(Applied::VolumeCreate(head)),
-        Record::VolumeResize { volume, size_bytes } => {
-            apply.apply(Applied::VolumeResize { volume: *volume, size_bytes: *size_bytes });
-        }
-        Record::VolumeDelete { volume } => apply.apply(Applied::VolumeDelete { volume: *volume }),
-        Record::Write { .. } | Record::Node { .. } => {}
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use quarry_env::{Completer, Completion, Env, Signal, View, completion};
-use quarry_format::batch::Record;
 use quarry_format::crc32c;
 use quarry_format::image::Position;
+use quarry_format::record::Record;
 use quarry_pool::{Chunk, LogStore};
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BatchNumber, KeyId, LogAddress, SegmentId, SnapshotCounter, VolumeId, VolumeNumber};

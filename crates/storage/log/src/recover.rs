@@ -16,10 +16,10 @@ use quarry_pool::{Chunk, Pool, PoolError, Segment, SegmentTable};
 use quarry_types::limits::BLOCK_SECTORS;
 use quarry_types::{BatchNumber, Incarnation, LogAddress, SegmentId};
 
-use crate::builder::apply_record;
 use crate::segment_reader::{Found, SegmentReader};
 use crate::{Applied, Apply, RecoverError};
-use quarry_format::batch::{Batch, Record};
+use quarry_format::batch::Batch;
+use quarry_format::record::Record;
 
 /// The result of a recovery.
 pub struct Recovered {
@@ -292,7 +292,7 @@ impl Walk<'_> {
                     let padded = (*bytes as usize).next_multiple_of(granule);
                     sector += (padded / quarry_types::SECTOR_BYTES) as u32;
                 }
-                other => apply_record(other, self.apply),
+                other => self.apply.apply(Applied::Other(other)),
             }
         }
     }

@@ -2,21 +2,28 @@
 //!
 //! What it is: a persistent (copy-on-write) radix tree of 128 slots a node, whose nodes are records of the log like data;
 //! before it, in memory, an *overlay* of what has changed since the tree was written. What it is not: it does no I/O of
-//! its own (a [`NodeStore`] does), it counts no space and frees none (it tells what died), and it takes no snapshots; but a
-//! root is a value and nodes never change, so that keeping a root keeps what the volume was.
+//! its own (a [`NodeStore`] does), it counts no space and frees none (it tells what died), and it does not know which
+//! snapshots there are; but nodes never change, so that keeping a [`Version`] keeps what the volume was.
 //!
 //! # The life of a change
-//! [`VolumeMap::insert`] and [`VolumeMap::unmap`] change the *active* overlay. [`VolumeMap::freeze`] makes it the *frozen*
-//! one and begins another; [`VolumeMap::merge`] writes the changed part of the tree, while everybody reads and writes on;
-//! [`VolumeMap::install`] puts the new root in the place of the old one and of the frozen overlay. Reads look at the active
-//! overlay, the frozen one, the tree: the newest that knows of a block wins.
+//! [`VolumeMap::insert`] and [`VolumeMap::unmap`] change the *active* overlay. [`VolumeMap::freeze`] makes a *pending* version
+//! of it and begins another; [`Version::merge`] writes the changed part of the tree, while everybody reads and writes on;
+//! [`Version::install`] makes the version that tree. Reads look at the active overlay, then at the versions below down to
+//! the first tree: the newest that knows of a block wins.
+//!
+//! # Snapshots
+//! A snapshot is a version that somebody keeps, a clone a volume on the same version. What a snapshot holds has a birth of at
+//! most its number; so each merge and each drop is told the [`Floor`] under which nothing dies. [`dissolve_step`] finds by
+//! comparing two trees what only a snapshot held; [`changes`] finds in the same way which blocks differ.
 //!
 //! # Who dies when
 //! Every address, of a block or of a node, is reported dead exactly once: an entry that never left the active overlay when
-//! it is replaced; what the tree holds by the merge that replaces it; what a hole cuts off as a whole by [`drop_step`],
-//! which walks the *detached* subtrees later; nodes that a failed merge wrote by its error. What a merge reports counts once
-//! its root is installed; its space may be used again once a durable checkpoint has the new root and every read that
-//! began before has ended.
+//! it is replaced; what a tree holds and no snapshot by the merge that replaces it; what a hole cuts off as a whole by
+//! [`drop_step`], which walks the *detached* subtrees later; what a snapshot holds when it is dissolved; nodes that a failed
+//! merge wrote by its error. What a merge reports counts once its root is installed; its space may be used again once a
+//! durable checkpoint has the new root and every read that began before has ended.
+//!
+//! [`Floor`]: quarry_format::detached::Floor
 //!
 //! # Invariants
 //! - A node is never changed and an address never reused, so the [`NodeCache`] is never invalidated.
@@ -27,6 +34,9 @@
 
 mod arena;
 mod cache;
+mod changes;
+mod compare;
+mod dissolve;
 mod drop_tree;
 mod error;
 mod extents;
@@ -38,14 +48,18 @@ mod overlay;
 mod store;
 #[cfg(test)]
 mod tests;
+mod version;
 mod volume_map;
 mod walk;
 
 pub use cache::{Needed, NodeCache};
+pub use changes::{Change, changes};
+pub use dissolve::{Dissolved, dissolve_step, unshared_sectors};
 pub use drop_tree::drop_step;
 pub use error::{AppendError, MergeError, MergeFailure, NodeReadError};
 pub use extents::MapExtent;
 pub use lookup::{Lookup, Run, Runs};
 pub use merge::{MERGE_TASKS_MAX, MergeOutcome};
 pub use store::{EncodedNode, NodeStore};
-pub use volume_map::{Retired, VolumeMap};
+pub use version::{Retired, Version};
+pub use volume_map::VolumeMap;

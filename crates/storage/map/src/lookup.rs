@@ -4,12 +4,13 @@ use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 
 use futures::future::join_all;
-use quarry_format::node::{Entry, NodeSlots, span_blocks};
+use quarry_format::node::{Entry, NodeRef, NodeSlots, span_blocks};
 use quarry_types::{BlockIndex, LogAddress};
 use smallvec::SmallVec;
 
 use crate::cache::{Cached, Needed, NodeCache};
 use crate::overlay::Piece;
+use crate::version::{Content, Version};
 use crate::volume_map::State;
 use crate::walk::{InMemory, Sink, slot_of, walk};
 use crate::{NodeReadError, NodeStore, VolumeMap};
@@ -131,17 +132,27 @@ impl VolumeMap {
 
 /// What one block holds, or the node that would tell.
 fn find(state: &State, block: BlockIndex, nodes: &InMemory<'_>) -> Result<Run, Needed> {
-    let hole = Run::Hole { blocks: 1 };
-    for overlay in
-        [Some(&state.active), state.frozen.as_ref().map(|frozen| &frozen.overlay)].into_iter().flatten()
-    {
-        match overlay.find(block) {
-            Piece::Data(_, entry) => return Ok(Run::Data(*entry)),
-            Piece::Hole(_) => return Ok(hole),
-            Piece::Unknown(_) => (),
-        }
+    match state.active.find(block) {
+        Piece::Data(_, entry) => Ok(Run::Data(*entry)),
+        Piece::Hole(_) => Ok(Run::Hole { blocks: 1 }),
+        Piece::Unknown(_) => find_below(&state.below, block, nodes),
     }
-    let Some(mut child) = state.root else { return Ok(hole) };
+}
+
+fn find_below(version: &Version, block: BlockIndex, nodes: &InMemory<'_>) -> Result<Run, Needed> {
+    match &*version.content() {
+        Content::Merged(root) => find_in_tree(*root, block, nodes),
+        Content::Pending(pending) => match pending.overlay.find(block) {
+            Piece::Data(_, entry) => Ok(Run::Data(*entry)),
+            Piece::Hole(_) => Ok(Run::Hole { blocks: 1 }),
+            Piece::Unknown(_) => find_below(&pending.below, block, nodes),
+        },
+    }
+}
+
+fn find_in_tree(root: Option<NodeRef>, block: BlockIndex, nodes: &InMemory<'_>) -> Result<Run, Needed> {
+    let hole = Run::Hole { blocks: 1 };
+    let Some(mut child) = root else { return Ok(hole) };
     if block >= span_blocks(child.level) {
         return Ok(hole);
     }

@@ -1,4 +1,4 @@
-//! Brings a frozen overlay into the tree: writes every changed leaf and its ancestors anew, bottom up.
+//! Brings the changes of a version into a tree: writes every changed leaf and its ancestors anew, bottom up.
 //!
 //! The merge goes down from the root to the changed leaves and writes each node when all that changed below it is done.
 //! Reading a node, merging and writing a leaf, and writing an interior node are *tasks*, of which up to
@@ -8,8 +8,8 @@
 //!
 //! Invariants:
 //! - The tree and the overlay are only read; what readers see does not change before the new root is installed.
-//! - Each reference that is not in the new tree any more is reported exactly once: as dead, or as detached when what is
-//!   below it died too and was not read. A hole over a whole subtree detaches it.
+//! - Each reference that is neither in the new tree nor a snapshot's is reported exactly once: as dead, or as detached when
+//!   what is below it died too and was not read. A hole over a whole subtree detaches it.
 //! - A subtree without a change is not written; a node without a present slot is not written.
 
 mod leaf;
@@ -23,12 +23,14 @@ use futures::future::LocalBoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use quarry_env::yield_now;
 use quarry_format::crc32c;
+use quarry_format::detached::{Detached, Floor};
 use quarry_format::node::{Entry, NODE_SLOTS, Node, NodeRef, span_blocks};
 use quarry_types::{BlockIndex, LogAddress, SnapshotCounter, VolumeId};
 
 use crate::cache::{Cached, Needed, NodeCache};
 use crate::overlay::Overlay;
-use crate::{EncodedNode, MergeError, MergeFailure, NodeReadError, NodeStore, VolumeMap};
+use crate::version::{Content, Version};
+use crate::{EncodedNode, MergeError, MergeFailure, NodeReadError, NodeStore};
 use open::{Open, OpenNodes, Parent};
 
 /// Reads and appends that one merge has in flight.
@@ -45,12 +47,21 @@ pub struct MergeOutcome {
     pub root: Option<NodeRef>,
     /// Nodes that were appended (address, sectors).
     pub new_nodes: Vec<(LogAddress, u8)>,
-    /// Entries of the old tree that the new one does not hold.
+    /// Entries of the old tree that neither the new one nor a snapshot holds.
     pub dead_entries: Vec<Entry>,
-    /// Nodes of the old tree that the new one does not hold.
+    /// Nodes of the old tree that neither the new one nor a snapshot holds.
     pub dead_nodes: Vec<NodeRef>,
     /// Subtrees of the old tree that holes have cut off, with all that is below them: for [`crate::drop_step`].
-    pub detached: Vec<NodeRef>,
+    pub detached: Vec<Detached>,
+}
+
+impl MergeOutcome {
+    fn node_goes(&mut self, floor: &Floor, first_block: BlockIndex, node: NodeRef) {
+        let blocks = first_block..first_block + span_blocks(node.level);
+        if floor.is_node_above(&blocks, node.birth) {
+            self.dead_nodes.push(node);
+        }
+    }
 }
 
 /// What stands in a place of the tree before the merge.
@@ -103,6 +114,7 @@ struct Context<'a> {
     volume: VolumeId,
     overlay: &'a Overlay,
     birth: SnapshotCounter,
+    floor: Floor,
     store: &'a dyn NodeStore,
     cache: &'a NodeCache,
     outcome: RefCell<MergeOutcome>,
@@ -160,7 +172,10 @@ impl<'a> Merge<'a> {
     fn begin(&mut self, mut job: Job) {
         let range = job.range();
         if self.context.overlay.holes().covers(&range) {
-            self.context.outcome.borrow_mut().detached.extend(job.old.reference());
+            let (first_block, floor) = (job.first_block, self.context.floor);
+            let detached = job.old.reference().map(|node| Detached { node, first_block, floor });
+            let held = |detached: &Detached| floor.may_be_above(&detached.blocks(), detached.node.birth);
+            self.context.outcome.borrow_mut().detached.extend(detached.filter(held));
             job.old = Old::Absent;
         }
         let context = self.context;
@@ -215,7 +230,9 @@ impl<'a> Merge<'a> {
         if !open.changed {
             return self.merged(open.parent, open.old);
         }
-        self.context.outcome.borrow_mut().dead_nodes.extend(open.old);
+        if let Some(old) = open.old {
+            self.context.outcome.borrow_mut().node_goes(&self.context.floor, open.first_block, old);
+        }
         if open.children.is_empty() {
             return self.merged(open.parent, None);
         }
@@ -273,33 +290,42 @@ fn root_level(root: Option<NodeRef>, overlay: &Overlay) -> u8 {
     level
 }
 
-impl VolumeMap {
-    /// Writes the tree with the changes of the frozen overlay. What the map shows does not change: readers and writers
-    /// go on meanwhile. Afterwards [`VolumeMap::install`] makes the new root count, or [`VolumeMap::abandon`] takes the
-    /// changes back.
+impl Version {
+    /// Writes the tree that shows this version, for `volume`. What anybody reads does not change; readers and writers go on
+    /// meanwhile. Afterwards [`Version::prepare`] and [`Version::install`] make the new root count. Nothing dies below `floor`.
     ///
-    /// Reads through `cache` and leaves the new nodes in it. Runs once per frozen overlay at a time, and to its end:
-    /// dropping it loses count of the nodes that it has appended.
+    /// Reads through `cache` and leaves the new nodes in it. Runs once at a time, and to its end: dropping it loses count of
+    /// the nodes that it has appended.
     ///
     /// # Errors
     /// [`MergeError`] with the first failure, after everything in flight has ended.
     ///
     /// # Panics
-    /// When no overlay is frozen.
-    pub async fn merge(&self, store: &dyn NodeStore, cache: &NodeCache) -> Result<MergeOutcome, MergeError> {
-        let (root, frozen) = {
-            let state = self.state();
-            (state.root, state.frozen.clone().expect("a merge begins with a frozen overlay"))
+    /// When the version is not pending, or that below it waits for its own merge.
+    pub async fn merge(
+        &self,
+        volume: VolumeId,
+        floor: Floor,
+        store: &dyn NodeStore,
+        cache: &NodeCache,
+    ) -> Result<MergeOutcome, MergeError> {
+        let (root, overlay, birth) = match &*self.content() {
+            Content::Pending(pending) => {
+                let root = pending.below.root().expect("versions are merged from below");
+                (root, pending.overlay.clone(), pending.birth)
+            }
+            Content::Merged(_) => panic!("only a pending version is merged"),
         };
-        let overlay = &frozen.overlay;
+        let overlay = &*overlay;
         // Room for all that can die one by one, so that growing never copies; memory that is not touched costs nothing.
         let dead_entries_max = overlay.entries().min(root.map_or(0, |root| root.mapped as usize));
         let outcome =
             MergeOutcome { dead_entries: Vec::with_capacity(dead_entries_max), ..MergeOutcome::default() };
         let context = Context {
-            volume: self.volume(),
+            volume,
             overlay,
-            birth: frozen.birth,
+            birth,
+            floor,
             store,
             cache,
             outcome: RefCell::new(outcome),

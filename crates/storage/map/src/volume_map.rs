@@ -1,45 +1,29 @@
-//! The map of one volume: a tree and the changes that it does not hold yet.
+//! The map of one volume: a version and the changes on top of it.
 
 use std::cell::{Ref, RefCell};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 
-use quarry_env::yield_now;
-use quarry_format::node::{Entry, MAP_BLOCKS_MAX, NodeRef};
-use quarry_types::{BlockIndex, SnapshotCounter, VolumeId};
+use quarry_format::node::{Entry, MAP_BLOCKS_MAX};
+use quarry_types::{BlockIndex, SnapshotCounter};
 
 use crate::overlay::Overlay;
-
-/// Parts of an overlay that are freed before other tasks get their turn.
-const FREED_AT_ONCE: usize = 8;
-
-/// An overlay that takes no more changes, on its way into the tree.
-pub(crate) struct Frozen {
-    pub overlay: Overlay,
-    pub birth: SnapshotCounter,
-}
+use crate::version::Version;
 
 pub(crate) struct State {
-    pub root: Option<NodeRef>,
     pub active: Overlay,
-    pub frozen: Option<Rc<Frozen>>,
+    pub below: Rc<Version>,
 }
 
-/// The map of one volume on its core. See the crate for the life of a change.
+/// The map of one volume on its core. See the crate for the life of a change. The map of a snapshot is one that nobody changes.
 pub struct VolumeMap {
-    volume: VolumeId,
     state: RefCell<State>,
 }
 
 impl VolumeMap {
-    /// A map whose tree has this root; `None` when nothing is mapped.
-    pub fn new(volume: VolumeId, root: Option<NodeRef>) -> Self {
-        Self { volume, state: RefCell::new(State { root, active: Overlay::default(), frozen: None }) }
-    }
-
-    /// The volume.
-    pub fn volume(&self) -> VolumeId {
-        self.volume
+    /// A map that shows `version`.
+    pub fn new(version: Rc<Version>) -> Self {
+        Self { state: RefCell::new(State { active: Overlay::default(), below: version }) }
     }
 
     pub(crate) fn state(&self) -> Ref<'_, State> {
@@ -47,7 +31,7 @@ impl VolumeMap {
     }
 
     /// Maps `block`. Returns the entry of the active overlay that this replaces: its data is dead, unless it is the same
-    /// address. What the layers below hold dies with the merge.
+    /// address. What the versions below hold dies with the merge.
     ///
     /// # Panics
     /// When the block lies beyond [`MAP_BLOCKS_MAX`].
@@ -72,7 +56,7 @@ impl VolumeMap {
         });
     }
 
-    /// Makes `range` read as zeroes. `died` gets the entries of the active overlay that this removes; what the layers
+    /// Makes `range` read as zeroes. `died` gets the entries of the active overlay that this removes; what the versions
     /// below hold dies with the merge. `died` must not use this map.
     ///
     /// Takes O(log n) beside about 30 ns per entry that dies: a caller that must not stall cuts huge ranges.
@@ -82,26 +66,20 @@ impl VolumeMap {
         }
     }
 
-    /// The root of the tree, without the overlays.
-    pub fn root(&self) -> Option<NodeRef> {
-        self.state().root
+    /// The version under the active overlay.
+    pub fn below(&self) -> Rc<Version> {
+        self.state().below.clone()
     }
 
-    /// Blocks mapped by the tree: exact as of the last installed merge.
+    /// Blocks that the newest tree maps: exact as of the last installed merge.
     pub fn mapped_blocks(&self) -> u64 {
-        self.root().map_or(0, |root| root.mapped)
+        self.state().below.mapped_blocks()
     }
 
-    /// Blocks with an entry in an overlay, whether they are new or overwritten.
+    /// Blocks with an entry that is in no tree, whether they are new or overwritten.
     pub fn overlay_entries(&self) -> usize {
         let state = self.state();
-        state.active.entries() + state.frozen.as_ref().map_or(0, |frozen| frozen.overlay.entries())
-    }
-
-    /// Memory of the overlays in bytes.
-    pub fn overlay_bytes(&self) -> usize {
-        let state = self.state();
-        state.active.bytes() + state.frozen.as_ref().map_or(0, |frozen| frozen.overlay.bytes())
+        state.active.entries() + state.below.pending_entries()
     }
 
     /// Memory of the active overlay in bytes: what the next merge would free.
@@ -112,62 +90,53 @@ impl VolumeMap {
     /// Whether the tree alone tells everything.
     pub fn is_clean(&self) -> bool {
         let state = self.state();
-        state.active.is_empty() && state.frozen.is_none()
+        state.active.is_empty() && !state.below.is_pending()
     }
 
-    /// Whether a frozen overlay waits for [`Self::install`] or [`Self::abandon`].
-    pub fn is_frozen(&self) -> bool {
-        self.state().frozen.is_some()
-    }
-
-    /// Freezes the active overlay for a merge and begins another. `birth` is the log's snapshot counter now: nodes that
-    /// the merge writes carry it.
-    ///
-    /// # Panics
-    /// When an overlay is frozen already.
-    pub fn freeze(&self, birth: SnapshotCounter) {
+    /// Makes a version of what the map shows now, and says whether it is a new one. Takes no time, whatever there is.
+    /// `birth` is the log's snapshot counter now: nodes that the version's merge writes carry it.
+    pub fn freeze(&self, birth: SnapshotCounter) -> (Rc<Version>, bool) {
         let mut state = self.state.borrow_mut();
-        assert!(state.frozen.is_none(), "one merge of a volume at a time");
-        let overlay = std::mem::take(&mut state.active);
-        state.frozen = Some(Rc::new(Frozen { overlay, birth }));
-    }
-
-    /// Puts the root of a finished merge in the place of the old one and of the frozen overlay.
-    ///
-    /// # Panics
-    /// When no overlay is frozen.
-    pub fn install(&self, root: Option<NodeRef>) -> Retired {
-        let mut state = self.state.borrow_mut();
-        let frozen = state.frozen.take().expect("only a merge of a frozen overlay is installed");
-        state.root = root;
-        Retired(frozen)
-    }
-
-    /// Gives a failed merge up: the frozen overlay goes back under the active one. `died` gets its entries that the active
-    /// one replaces or unmaps. `died` must not use this map.
-    ///
-    /// # Panics
-    /// When no overlay is frozen.
-    pub fn abandon(&self, died: &mut dyn FnMut(Entry)) {
-        let mut state = self.state.borrow_mut();
-        let frozen = state.frozen.take().expect("only a frozen overlay is given up");
-        let mut overlay =
-            Rc::try_unwrap(frozen).map_or_else(|shared| shared.overlay.clone(), |frozen| frozen.overlay);
-        overlay.apply(&state.active, died);
-        state.active = overlay;
-    }
-}
-
-/// An overlay that has become part of the tree. Dropping it frees a large one in one go, which may take milliseconds.
-#[must_use = "release it, so that freeing it delays nobody"]
-pub struct Retired(Rc<Frozen>);
-
-impl Retired {
-    /// Frees it step by step.
-    pub async fn release(self) {
-        let Ok(Frozen { mut overlay, .. }) = Rc::try_unwrap(self.0) else { return };
-        while (0..FREED_AT_ONCE).all(|_| overlay.free_some()) {
-            yield_now().await;
+        let changed = !state.active.is_empty();
+        if changed {
+            let overlay = std::mem::take(&mut state.active);
+            state.below = Version::pending(state.below.clone(), overlay, birth);
         }
+        (state.below.clone(), changed)
+    }
+
+    /// Takes the newest version's changes back under the active ones, if that waits for a merge and nobody else has it. `died`
+    /// gets its entries that the active ones replace or unmap. `died` must not use this map.
+    pub fn thaw(&self, died: &mut dyn FnMut(Entry)) {
+        let mut state = self.state.borrow_mut();
+        let below = std::mem::replace(&mut state.below, Version::merged(None));
+        match below.into_pending() {
+            Ok(pending) => {
+                let mut overlay =
+                    Rc::try_unwrap(pending.overlay).unwrap_or_else(|shared| Overlay::clone(&shared));
+                overlay.apply(&state.active, died);
+                (state.active, state.below) = (overlay, pending.below);
+            }
+            Err(below) => state.below = below,
+        }
+    }
+
+    /// Ends the map's life: `died` gets the entries of the active overlay. Returns the version that is under it. Lookups under
+    /// way go on to see what was there.
+    pub fn retire(&self, died: &mut dyn FnMut(Entry)) -> Rc<Version> {
+        let state = self.state();
+        let _ = state.active.for_each_entry(&(0..BlockIndex::MAX), |_, entry| {
+            died(*entry);
+            ControlFlow::<()>::Continue(())
+        });
+        state.below.clone()
+    }
+
+    /// Shows `version` from now on. `died` gets the entries of the active overlay; returns the version that was under it.
+    pub fn replace(&self, version: Rc<Version>, died: &mut dyn FnMut(Entry)) -> Rc<Version> {
+        let mut state = self.state.borrow_mut();
+        state.active.unmap(0..MAP_BLOCKS_MAX, died);
+        state.active = Overlay::default();
+        std::mem::replace(&mut state.below, version)
     }
 }

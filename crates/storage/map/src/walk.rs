@@ -1,14 +1,15 @@
-//! Reads a range through all layers: the active overlay, the frozen one, the tree.
+//! Reads a range through all layers: the active overlay, those that wait for a merge, the tree.
 
 use std::cell::Ref;
 use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 
-use quarry_format::node::{Entry, Node, NodeSlots, Slots, span_blocks};
+use quarry_format::node::{Entry, Node, NodeRef, NodeSlots, Slots, span_blocks};
 use quarry_types::{BlockIndex, LogAddress};
 
 use crate::cache::{Cached, Needed, NodeCache, Nodes};
 use crate::overlay::{Overlay, Piece};
+use crate::version::{Content, Version};
 use crate::volume_map::State;
 
 /// Gets what a walk finds, in order of blocks and without gaps. `Break` ends the walk.
@@ -62,18 +63,28 @@ pub(crate) fn walk(
     nodes: &InMemory<'_>,
     sink: &mut impl Sink,
 ) -> ControlFlow<()> {
-    let tree = |range: Range<BlockIndex>, sink: &mut _| walk_root(state, range, nodes, sink);
-    layer(&state.active, range, sink, |range, sink| match &state.frozen {
-        Some(frozen) => layer(&frozen.overlay, range, sink, tree),
-        None => tree(range, sink),
-    })
+    layer(&state.active, range, sink, |range, sink| walk_version(&state.below, range, nodes, sink))
+}
+
+fn walk_version<S: Sink>(
+    version: &Version,
+    range: Range<BlockIndex>,
+    nodes: &InMemory<'_>,
+    sink: &mut S,
+) -> ControlFlow<()> {
+    match &*version.content() {
+        Content::Merged(root) => walk_root(*root, range, nodes, sink),
+        Content::Pending(pending) => layer(&pending.overlay, range, sink, |range, sink: &mut S| {
+            walk_version(&pending.below, range, nodes, sink)
+        }),
+    }
 }
 
 fn layer<S: Sink>(
     overlay: &Overlay,
     range: Range<BlockIndex>,
     sink: &mut S,
-    below: impl Fn(Range<BlockIndex>, &mut S) -> ControlFlow<()>,
+    mut below: impl FnMut(Range<BlockIndex>, &mut S) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
     if overlay.is_empty() {
         return below(range, sink);
@@ -86,12 +97,12 @@ fn layer<S: Sink>(
 }
 
 fn walk_root<S: Sink>(
-    state: &State,
+    root: Option<NodeRef>,
     range: Range<BlockIndex>,
     nodes: &InMemory<'_>,
     sink: &mut S,
 ) -> ControlFlow<()> {
-    let Some(root) = state.root else { return sink.hole(range) };
+    let Some(root) = root else { return sink.hole(range) };
     let end = range.end.min(span_blocks(root.level));
     if range.start < end {
         walk_node(Needed { node: root, first_block: 0 }, range.start..end, nodes, sink)?;

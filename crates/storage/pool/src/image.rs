@@ -10,9 +10,9 @@ use std::rc::Rc;
 use quarry_format::anchor::{Anchor, IMAGE_CHUNKS_MAX, Placement};
 use quarry_format::chunk::{CHUNK_HEADER_BYTES, ChunkContent, ChunkHeader};
 use quarry_format::crc32c;
-use quarry_format::image::{Image, ImageVolume, Position};
-use quarry_format::node::NodeRef;
-use quarry_types::{BatchNumber, ChunkId, SegmentId, SnapshotCounter};
+use quarry_format::detached::Detached;
+use quarry_format::image::{Image, ImageSnapshot, ImageVolume, Position};
+use quarry_types::{BatchNumber, BlockIndex, ChunkId, SegmentId, SnapshotCounter};
 
 use crate::{Chunk, Geometry, LogStore, OpenError, Pool, PoolError, Purpose};
 
@@ -38,8 +38,12 @@ pub struct ImageParts {
     pub reserve: Vec<Rc<Chunk>>,
     /// The volumes.
     pub volumes: Vec<ImageVolume>,
+    /// The snapshots, in order of their numbers.
+    pub snapshots: Vec<ImageSnapshot>,
+    /// The snapshot that is being dissolved, and the first block that is not done.
+    pub dissolving: Option<(SnapshotCounter, BlockIndex)>,
     /// Subtrees whose space is still to be credited.
-    pub detached: Vec<NodeRef>,
+    pub detached: Vec<Detached>,
 }
 
 impl LogStore {
@@ -82,6 +86,8 @@ impl LogStore {
             segments: table.iter().map(|(id, segment)| crate::SegmentTable::image_of(id, segment)).collect(),
             reserve: parts.reserve.iter().map(|chunk| chunk.id()).collect(),
             volumes: parts.volumes.clone(),
+            snapshots: parts.snapshots.clone(),
+            dissolving: parts.dissolving,
             detached: parts.detached.clone(),
         };
         image.encode()

@@ -120,7 +120,7 @@ fn deleted_volumes_stay_deleted() {
     scribble(&node, 1, 60, &mut model);
     let engine = node.engine();
     let before = engine.status().live_bytes;
-    node.run(|_| async move { engine.delete_volume(VOLUME).await }).expect("delete");
+    node.run(|_| async move { engine.delete_volume(VOLUME, false).await }).expect("delete");
     node.power_fail();
     node.reopen();
     assert!(node.engine().volumes().is_empty());

@@ -2,5 +2,6 @@
 
 mod life;
 mod node;
+mod snapshots;
 mod space;
 mod verbs;

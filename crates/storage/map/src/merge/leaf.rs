@@ -21,7 +21,9 @@ pub(super) async fn merge(context: &Context<'_>, job: Job) -> Result<Ended, Merg
     if context.failed.get() || !apply(context, &job, &mut entries) {
         return unchanged;
     }
-    context.outcome.borrow_mut().dead_nodes.extend(job.old.reference());
+    if let Some(old) = job.old.reference() {
+        context.outcome.borrow_mut().node_goes(&context.floor, job.first_block, old);
+    }
     if entries.is_empty() {
         return Ok(Ended::Merged(job.parent, None));
     }
@@ -30,19 +32,21 @@ pub(super) async fn merge(context: &Context<'_>, job: Job) -> Result<Ended, Merg
     Ok(Ended::Merged(job.parent, Some(context.append(node).await?)))
 }
 
-/// Makes the overlay's changes; returns whether there were any. Entries that go are dead.
+/// Makes the overlay's changes; returns whether there were any. Entries that go are dead, but for those of snapshots.
 fn apply(context: &Context<'_>, job: &Job, entries: &mut Slots<Entry>) -> bool {
     let mut outcome = context.outcome.borrow_mut();
     let mut changed = false;
-    let holes = context.overlay.holes();
+    let (holes, floor) = (context.overlay.holes(), &context.floor);
     // Holes first: entries of the overlay win over them. A block that gets a new entry dies only once.
     if !entries.is_empty() && !holes.is_empty() {
         let _ = holes.cut(job.range(), |part, hole| {
             if hole {
                 let slots = (part.start - job.first_block) as usize..(part.end - job.first_block) as usize;
-                entries.remove_range(slots, |dead| {
+                entries.remove_range(slots, |old| {
                     changed = true;
-                    outcome.dead_entries.push(dead);
+                    outcome
+                        .dead_entries
+                        .extend(Some(old).filter(|old| floor.is_above(part.start, old.birth)));
                 });
             }
             ControlFlow::<()>::Continue(())
@@ -52,7 +56,9 @@ fn apply(context: &Context<'_>, job: &Job, entries: &mut Slots<Entry>) -> bool {
         let old = entries.insert(slot, *entry);
         changed |= old != Some(*entry);
         // Replay may bring an entry that the tree holds already: the same data does not die.
-        outcome.dead_entries.extend(old.filter(|old| old.address != entry.address));
+        let block = job.first_block + slot as u64;
+        let dead = old.filter(|old| old.address != entry.address && floor.is_above(block, old.birth));
+        outcome.dead_entries.extend(dead);
     }
     changed
 }

@@ -22,7 +22,7 @@ pub(super) enum Parent {
 pub(super) struct Open {
     pub parent: Parent,
     level: u8,
-    first_block: BlockIndex,
+    pub first_block: BlockIndex,
     /// The node that stands in its place.
     pub old: Option<NodeRef>,
     /// Its children as they are so far.

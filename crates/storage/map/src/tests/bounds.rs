@@ -36,7 +36,7 @@ fn a_merge_lets_other_tasks_run() {
     let map = world.map.clone();
     world.begin_merge();
     let count = async move {
-        while map.is_frozen() && counter.get() < 10_000 {
+        while !map.is_clean() && counter.get() < 10_000 {
             counter.set(counter.get() + 1);
             yield_now().await;
         }
@@ -76,14 +76,14 @@ fn full_subtrees_are_not_read_for_extents() {
 #[test]
 fn the_overlay_accounts_for_its_memory() {
     let mut world = World::new(1, 0, 1 << 20);
-    assert_eq!(world.map.overlay_bytes(), 0);
+    assert_eq!(world.pending_bytes(), 0);
     world.insert_run(0, 100_000);
-    let dense = world.map.overlay_bytes();
+    let dense = world.pending_bytes();
     assert!((2_400_000..4_000_000).contains(&dense), "{dense}");
     world.unmap(0..100_000);
-    assert!(world.map.overlay_bytes() < 3_200_000);
+    assert!(world.pending_bytes() < 3_200_000);
     world.insert_run(0, 100_000);
-    assert!(world.map.overlay_bytes() < dense + dense / 4, "freed memory is used again");
+    assert!(world.pending_bytes() < dense + dense / 4, "freed memory is used again");
     (0..1000).for_each(|number| world.unmap(number << 20..(number << 20) + 5));
-    assert!(world.map.overlay_bytes() > dense + 30_000);
+    assert!(world.pending_bytes() > dense + 30_000);
 }

@@ -1,5 +1,6 @@
 //! Damaged nodes are errors with a name; nothing else is concerned.
 
+use quarry_format::detached::{Detached, Floor};
 use quarry_format::node::NodeRef;
 use quarry_types::LogAddress;
 
@@ -11,7 +12,7 @@ fn world() -> (World, NodeRef) {
     world.insert_run(0, 1000);
     world.begin_merge();
     world.end_merge(true);
-    let root = world.map.root().expect("something is mapped");
+    let root = world.root().expect("something is mapped");
     (world, root)
 }
 
@@ -52,7 +53,7 @@ fn a_node_of_another_place_is_refused() {
         quarry_format::node::NodeSlots::Leaf(_) => panic!("1000 blocks need two levels"),
     };
     let second = children.get(1).copied().expect("1000 blocks have eight leaves");
-    world.map = std::rc::Rc::new(crate::VolumeMap::new(world.map.volume(), Some(second)));
+    world.map = std::rc::Rc::new(crate::VolumeMap::new(crate::Version::merged(Some(second))));
     let error = resolve(&mut world).expect_err("it is not the first leaf");
     assert!(
         matches!(error, NodeReadError::Misplaced { first_block: 0, found_first_block: 128, .. }),
@@ -65,12 +66,14 @@ fn a_merge_over_damage_fails_and_can_be_given_up() {
     let (mut world, root) = world();
     change(&world, root.address, |bytes| bytes[0] ^= 1);
     world.insert(7);
-    world.map.freeze(quarry_types::SnapshotCounter(9));
-    let (map, cache, store) = (world.map.clone(), world.cache.clone(), world.store.clone());
-    let error = world.run(async move { map.merge(&*store, &cache).await }).expect_err("damaged");
+    let version = world.map.freeze(quarry_types::SnapshotCounter(9)).0;
+    let (cache, store) = (world.cache.clone(), world.store.clone());
+    let volume = quarry_types::VolumeId::from_random(7);
+    let merge = async move { version.merge(volume, Floor::default(), &*store, &cache).await };
+    let error = world.run(merge).expect_err("damaged");
     assert!(matches!(error.failure, MergeFailure::Read(NodeReadError::Checksum { .. })));
     assert_eq!(error.wasted, []);
-    world.map.abandon(&mut |dead| panic!("{dead:?} is still mapped"));
+    world.map.thaw(&mut |dead| panic!("{dead:?} is still mapped"));
     change(&world, root.address, |bytes| bytes[0] ^= 1);
     world.begin_merge();
     world.end_merge(true);
@@ -79,10 +82,10 @@ fn a_merge_over_damage_fails_and_can_be_given_up() {
 #[test]
 fn a_walk_over_damage_keeps_its_place() {
     let (mut world, root) = world();
-    world.map = std::rc::Rc::new(crate::VolumeMap::new(world.map.volume(), None));
+    world.map = std::rc::Rc::new(crate::VolumeMap::new(crate::Version::merged(None)));
     let victim = *world.store.nodes.borrow().keys().next().expect("there are nodes");
     change(&world, victim, |bytes| bytes[0] ^= 1);
-    let drop = |world: &mut World, mut pending: Vec<NodeRef>| {
+    let drop = |world: &mut World, mut pending: Vec<Detached>| {
         let (cache, store) = (world.cache.clone(), world.store.clone());
         world.run(async move {
             let (mut entries, mut nodes) = (Vec::new(), Vec::new());
@@ -90,11 +93,12 @@ fn a_walk_over_damage_keeps_its_place() {
             (result, pending, entries.len(), nodes.len())
         })
     };
-    let (result, pending, entries, nodes) = drop(&mut world, vec![root]);
+    let (result, pending, entries, nodes) =
+        drop(&mut world, vec![Detached { node: root, first_block: 0, floor: Floor::default() }]);
     assert!(matches!(result, Err(NodeReadError::Checksum { address, .. }) if address == victim));
-    assert_eq!((pending.len(), entries, nodes), (1, 1000 - pending[0].mapped as usize, 8));
+    assert_eq!((pending.len(), entries, nodes), (1, 1000 - pending[0].node.mapped as usize, 8));
     change(&world, victim, |bytes| bytes[0] ^= 1);
     let (result, left, entries, nodes) = drop(&mut world, pending.clone());
     assert!(result.is_ok());
-    assert_eq!((left.len(), entries, nodes), (0, pending[0].mapped as usize, 1));
+    assert_eq!((left.len(), entries, nodes), (0, pending[0].node.mapped as usize, 1));
 }

@@ -14,12 +14,12 @@ fn a_merge_without_changes_writes_nothing() {
     let mut world = World::new(1, 3, 1 << 20);
     world.insert_run(100, 5000);
     merge(&mut world);
-    let (root, nodes) = (world.map.root(), world.store.nodes.borrow().len());
+    let (root, nodes) = (world.root(), world.store.nodes.borrow().len());
     merge(&mut world);
     world.unmap(1 << 20..1 << 30);
     world.unmap(5100..6000);
     merge(&mut world);
-    assert_eq!(world.map.root(), root);
+    assert_eq!(world.root(), root);
     assert_eq!(world.store.nodes.borrow().len(), nodes);
 }
 
@@ -30,11 +30,11 @@ fn replay_of_what_the_tree_holds_kills_nothing() {
     let entries: Vec<_> = world.model.borrow().values().copied().collect();
     world.map.insert_run(0, entries.iter().copied(), |dead| panic!("{dead:?} is the same data"));
     merge(&mut world);
-    let root = world.map.root();
+    let root = world.root();
     world.map.insert_run(0, entries, |dead| panic!("{dead:?} is the same data"));
     world.begin_merge();
     world.end_merge(true);
-    assert_eq!(world.map.root(), root);
+    assert_eq!(world.root(), root);
 }
 
 #[test]
@@ -58,10 +58,10 @@ fn a_tree_grows_and_loses_what_it_stood_on() {
     let mut world = World::new(1, 2, 1 << 20);
     world.insert(3);
     merge(&mut world);
-    assert_eq!(world.map.root().map(|root| root.level), Some(0));
+    assert_eq!(world.root().map(|root| root.level), Some(0));
     world.insert(MAP_BLOCKS_MAX - 1);
     merge(&mut world);
-    assert_eq!(world.map.root().map(|root| (root.level, root.mapped)), Some((5, 2)));
+    assert_eq!(world.root().map(|root| (root.level, root.mapped)), Some((5, 2)));
     world.unmap(MAP_BLOCKS_MAX - 1..MAP_BLOCKS_MAX);
     merge(&mut world);
     // Growing while the old root is cut off: at its own level, and below a new one.
@@ -71,7 +71,7 @@ fn a_tree_grows_and_loses_what_it_stood_on() {
     world.unmap(0..span_blocks(1));
     world.insert(span_blocks(4));
     merge(&mut world);
-    assert_eq!(world.map.root().map(|root| (root.level, root.mapped)), Some((5, 1)));
+    assert_eq!(world.root().map(|root| (root.level, root.mapped)), Some((5, 1)));
 }
 
 #[test]
@@ -80,15 +80,15 @@ fn a_failed_merge_leaves_everything_as_it_was() {
         let mut world = World::new(appends as u64, 4, 1 << 16);
         (0..200).for_each(|number| world.insert(number * 1000));
         merge(&mut world);
-        let root = world.map.root();
+        let root = world.root();
         (0..100).for_each(|number| world.insert(number * 2000 + 1));
         world.begin_merge();
         world.store.appends_left.set(Some(appends));
         world.insert(2001);
         world.unmap(4000..4100);
         world.end_merge(true);
-        assert_eq!(world.map.root(), root);
-        assert!(!world.map.is_frozen());
+        assert_eq!(world.root(), root);
+        assert!(!world.is_merging());
         world.extents(0..1 << 20, 1000);
         world.store.appends_left.set(None);
         merge(&mut world);
@@ -101,8 +101,9 @@ fn nodes_and_entries_carry_their_birth() {
     let mut world = World::new(1, 0, 1 << 20);
     world.insert(1);
     merge(&mut world);
-    assert_eq!(world.map.root().map(|root| root.birth.0), Some(1));
+    assert_eq!(world.root().map(|root| root.birth.0), Some(1));
+    assert_eq!(world.snapshot(), 1);
     world.insert(2);
     merge(&mut world);
-    assert_eq!(world.map.root().map(|root| root.birth.0), Some(2));
+    assert_eq!(world.root().map(|root| root.birth.0), Some(2));
 }

@@ -21,6 +21,12 @@ enum Step {
     },
     /// The store takes so many more nodes.
     Full(usize),
+    Snapshot,
+    DeleteSnapshot(usize),
+    Clone(usize, BlockIndex, u64),
+    SwapWithClone(usize),
+    DeleteClone(usize),
+    RollBack(usize),
 }
 
 /// Blocks that meet often, with gaps of every size between.
@@ -50,6 +56,12 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0usize..40).prop_map(Step::Turns),
         4 => prop::bool::weighted(0.8).prop_map(|install| Step::EndMerge { install }),
         1 => (0usize..6).prop_map(Step::Full),
+        3 => Just(Step::Snapshot),
+        2 => any::<usize>().prop_map(Step::DeleteSnapshot),
+        1 => (any::<usize>(), block(), length()).prop_map(|(pick, block, count)| Step::Clone(pick, block, count)),
+        1 => any::<usize>().prop_map(Step::SwapWithClone),
+        1 => any::<usize>().prop_map(Step::DeleteClone),
+        1 => any::<usize>().prop_map(Step::RollBack),
     ]
 }
 
@@ -67,15 +79,21 @@ fn take(world: &mut World, step: Step) {
         Step::Unmap(block, count) => world.unmap(clipped(block, count)),
         Step::LookUp(block, count) => world.look_up(clipped(block, count)),
         Step::Extents(block, count, extents_max) => world.extents(clipped(block, count), extents_max),
-        Step::BeginMerge if world.map.is_frozen() => (),
+        Step::BeginMerge if world.is_merging() => (),
         Step::BeginMerge => world.begin_merge(),
         Step::Turns(turns) => _ = world.executor.run(turns),
         Step::EndMerge { install } => {
             world.end_merge(install);
             world.store.appends_left.set(None);
         }
-        Step::Full(appends) if world.map.is_frozen() => world.store.appends_left.set(Some(appends)),
+        Step::Full(appends) if world.is_merging() => world.store.appends_left.set(Some(appends)),
         Step::Full(_) => (),
+        Step::Snapshot => _ = world.snapshot(),
+        Step::DeleteSnapshot(pick) => world.delete_snapshot(pick),
+        Step::Clone(pick, block, count) => world.clone_snapshot(pick, clipped(block, count)),
+        Step::SwapWithClone(pick) => world.swap_with_clone(pick),
+        Step::DeleteClone(pick) => world.delete_clone(pick),
+        Step::RollBack(pick) => world.roll_back(pick),
     }
 }
 
@@ -97,14 +115,25 @@ proptest! {
         world.end_merge(true);
         world.store.appends_left.set(None);
         world.finish();
-        // Everything into the tree, then everything out of it.
-        world.begin_merge();
-        world.end_merge(true);
+        // Everything into the trees, then everything out of them.
+        checkpoint(&mut world);
         world.extents(0..MAP_BLOCKS_MAX, 10_000);
+        world.check_snapshots();
         world.unmap(0..MAP_BLOCKS_MAX);
-        world.begin_merge();
-        world.end_merge(true);
-        prop_assert_eq!(world.map.root(), None);
-        prop_assert_eq!(world.map.overlay_bytes(), 0);
+        for _ in 0..100 {
+            world.delete_snapshot(0);
+            world.delete_clone(0);
+        }
+        for _ in 0..400 {
+            checkpoint(&mut world);
+        }
+        prop_assert_eq!(world.root(), None);
+        prop_assert_eq!(world.pending_bytes(), 0);
+        world.check_empty();
     }
+}
+
+fn checkpoint(world: &mut World) {
+    world.begin_merge();
+    world.end_merge(true);
 }

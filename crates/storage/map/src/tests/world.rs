@@ -7,14 +7,42 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use quarry_env::Executor;
+use quarry_format::detached::{Detached, Floor};
 use quarry_format::node::{Entry, NodeRef, NodeSlots};
 use quarry_types::{BlockIndex, KeyId, LogAddress, SnapshotCounter, VolumeId};
 
 use super::store::TestStore;
-use crate::{Lookup, MapExtent, MergeError, MergeOutcome, NodeCache, Run, Runs, VolumeMap, drop_step};
+use crate::overlay::Overlay;
+use crate::version::Content;
+use crate::{
+    Dissolved, Lookup, MapExtent, MergeError, MergeOutcome, NodeCache, Run, Runs, Version, VolumeMap,
+    changes, dissolve_step, drop_step,
+};
 
 type Model = BTreeMap<BlockIndex, Entry>;
-type Merged = Rc<RefCell<Option<Result<MergeOutcome, MergeError>>>>;
+type Checkpointed = Rc<RefCell<Option<Result<Checkpoint, MergeError>>>>;
+
+/// What a checkpoint has found and not made count yet.
+struct Checkpoint {
+    merged: Vec<(Rc<Version>, MergeOutcome)>,
+    dropped: Vec<(Rc<Version>, Floor)>,
+    dissolved: Option<Dissolved>,
+}
+
+/// A snapshot; hidden once it was deleted.
+struct Snapshot {
+    version: Rc<Version>,
+    model: Model,
+    parent: u32,
+    hidden: bool,
+}
+
+/// A volume.
+struct Head {
+    map: Rc<VolumeMap>,
+    model: Rc<RefCell<Model>>,
+    parent: u32,
+}
 
 /// Addresses that were given out and those that were reported dead.
 #[derive(Default)]
@@ -41,8 +69,17 @@ pub struct World {
     pub store: Rc<TestStore>,
     pub model: Rc<RefCell<Model>>,
     pub books: Books,
-    detached: Vec<NodeRef>,
-    merged: Merged,
+    parent: u32,
+    clones: Vec<Head>,
+    snapshots: BTreeMap<u32, Snapshot>,
+    /// Versions of heads that are gone, and the snapshots on which they stood.
+    dropped: Vec<(Rc<Version>, u32)>,
+    /// Those that the merge under way takes.
+    dropping: Vec<(Rc<Version>, u32)>,
+    dissolving: Option<(u32, BlockIndex)>,
+    detached: Vec<Detached>,
+    merging: bool,
+    checkpoint: Checkpointed,
     birth: u32,
 }
 
@@ -55,15 +92,35 @@ impl World {
         };
         Self {
             executor: Executor::new(|| ()).with_pick_next(Box::new(pick)),
-            map: Rc::new(VolumeMap::new(VolumeId::from_random(7), None)),
+            map: Rc::new(VolumeMap::new(Version::merged(None))),
             cache: Rc::new(NodeCache::new(cache_bytes)),
             store: TestStore::new(seed, turns_max),
             model: Rc::default(),
             books: Books::default(),
+            parent: 0,
+            clones: Vec::new(),
+            snapshots: BTreeMap::new(),
+            dropped: Vec::new(),
+            dropping: Vec::new(),
+            dissolving: None,
             detached: Vec::new(),
-            merged: Rc::default(),
-            birth: 0,
+            merging: false,
+            checkpoint: Rc::default(),
+            birth: 1,
         }
+    }
+
+    pub fn is_merging(&self) -> bool {
+        self.merging
+    }
+
+    pub fn root(&self) -> Option<NodeRef> {
+        self.map.below().root().expect("the newest version is merged")
+    }
+
+    /// Bytes of everything that waits for a merge.
+    pub fn pending_bytes(&self) -> usize {
+        self.map.active_bytes() + self.map.below().pending_bytes()
     }
 
     /// Runs one future to its end, and whatever else is ready.
@@ -128,55 +185,232 @@ impl World {
         assert_eq!(extents, expected_extents(&self.model.borrow(), range, extents_max));
     }
 
+    /// What still belongs to snapshot `parent` or older ones.
+    fn floor(&self, parent: u32) -> Floor {
+        match self.dissolving {
+            Some((number, cursor)) if number == parent => {
+                let before = SnapshotCounter(self.snapshots[&number].parent);
+                Floor { before, cursor, from: SnapshotCounter(parent) }
+            }
+            _ => Floor::at(SnapshotCounter(parent)),
+        }
+    }
+
+    /// A snapshot of the main volume.
+    pub fn snapshot(&mut self) -> u32 {
+        let number = self.birth;
+        let version = self.map.freeze(SnapshotCounter(number)).0;
+        let model = self.model.borrow().clone();
+        self.snapshots.insert(number, Snapshot { version, model, parent: self.parent, hidden: false });
+        (self.parent, self.birth) = (number, number + 1);
+        number
+    }
+
+    fn visible(&self, pick: usize) -> Option<u32> {
+        let visible: Vec<u32> = self
+            .snapshots
+            .iter()
+            .filter(|(_, snapshot)| !snapshot.hidden)
+            .map(|(&number, _)| number)
+            .collect();
+        (!visible.is_empty()).then(|| visible[pick % visible.len()])
+    }
+
+    pub fn delete_snapshot(&mut self, pick: usize) {
+        if let Some(number) = self.visible(pick) {
+            self.snapshots.get_mut(&number).expect("it is there").hidden = true;
+        }
+    }
+
+    /// A clone of a snapshot, with some changes of its own.
+    pub fn clone_snapshot(&mut self, pick: usize, blocks: Range<BlockIndex>) {
+        let Some(number) = self.visible(pick) else { return };
+        let snapshot = &self.snapshots[&number];
+        let map = Rc::new(VolumeMap::new(snapshot.version.clone()));
+        let model = Rc::new(RefCell::new(snapshot.model.clone()));
+        self.clones.push(Head { map, model, parent: number });
+        self.swap_with_clone(pick);
+        let middle = blocks.start + (blocks.end - blocks.start) / 2;
+        self.insert(middle);
+        self.unmap(blocks);
+        self.insert(middle);
+    }
+
+    /// The main volume becomes a clone and a clone the main volume.
+    pub fn swap_with_clone(&mut self, pick: usize) {
+        if self.clones.is_empty() {
+            return;
+        }
+        let count = self.clones.len();
+        let clone = &mut self.clones[pick % count];
+        std::mem::swap(&mut self.map, &mut clone.map);
+        std::mem::swap(&mut self.model, &mut clone.model);
+        std::mem::swap(&mut self.parent, &mut clone.parent);
+    }
+
+    pub fn delete_clone(&mut self, pick: usize) {
+        if self.clones.is_empty() {
+            return;
+        }
+        let clone = self.clones.remove(pick % self.clones.len());
+        let below = clone.map.replace(Version::merged(None), &mut |dead| self.books.dies(dead.address));
+        clone.model.borrow_mut().clear();
+        self.dropped.push((below, clone.parent));
+    }
+
+    /// The main volume goes back to a snapshot.
+    pub fn roll_back(&mut self, pick: usize) {
+        let Some(number) = self.visible(pick) else { return };
+        let version = self.snapshots[&number].version.clone();
+        let below = self.map.replace(version, &mut |dead| self.books.dies(dead.address));
+        self.dropped.push((below, self.parent));
+        self.parent = number;
+        self.model.replace(self.snapshots[&number].model.clone());
+    }
+
     pub fn begin_merge(&mut self) {
-        self.birth += 1;
-        self.map.freeze(SnapshotCounter(self.birth));
-        let (map, cache, store, merged) =
-            (self.map.clone(), self.cache.clone(), self.store.clone(), self.merged.clone());
-        let merge = async move {
-            let result = map.merge(&*store, &cache).await;
-            *merged.borrow_mut() = Some(result);
+        self.merging = true;
+        self.dropping = std::mem::take(&mut self.dropped);
+        let dropped: Vec<_> =
+            self.dropping.iter().map(|(version, parent)| (version.clone(), self.floor(*parent))).collect();
+        let heads: Vec<_> = std::iter::once((self.map.clone(), self.parent))
+            .chain(self.clones.iter().map(|clone| (clone.map.clone(), clone.parent)))
+            .map(|(map, parent)| (map.freeze(SnapshotCounter(self.birth)).0, parent))
+            .collect();
+        let holders = self.snapshots.values().map(|snapshot| (snapshot.version.clone(), snapshot.parent));
+        let mut pending: Vec<(Rc<Version>, Floor)> = Vec::new();
+        for (version, parent) in holders.chain(heads.iter().cloned()).chain(self.dropping.iter().cloned()) {
+            let mut chain = Vec::new();
+            let mut next = Some(version);
+            while let Some(version) = next.filter(|version| version.is_pending()) {
+                if pending.iter().any(|(known, _)| Rc::ptr_eq(known, &version)) {
+                    break;
+                }
+                next = version.below();
+                chain.push((version, self.floor(parent)));
+            }
+            pending.extend(chain.into_iter().rev());
+        }
+        let children = |number: u32| {
+            let snapshots = self.snapshots.values().map(|snapshot| (&snapshot.version, snapshot.parent));
+            let all = snapshots.chain(heads.iter().map(|(version, parent)| (version, *parent)));
+            let on_it = all.filter(|(_, parent)| *parent == number).map(|(version, _)| version.clone());
+            on_it.collect::<Vec<_>>()
         };
-        self.executor.spawner().spawn(merge).detach();
+        if self.dissolving.is_none() {
+            let can_go = |(number, snapshot): (&u32, &Snapshot)| {
+                (snapshot.hidden && children(*number).len() < 2).then_some((*number, 0))
+            };
+            self.dissolving = self.snapshots.iter().find_map(can_go);
+        }
+        let dissolving = self.dissolving.map(|(number, cursor)| {
+            let snapshot = &self.snapshots[&number];
+            (snapshot.version.clone(), children(number).first().cloned(), snapshot.parent, cursor)
+        });
+        let (cache, store, checkpoint) = (self.cache.clone(), self.store.clone(), self.checkpoint.clone());
+        let work = async move {
+            let mut merged = Vec::new();
+            for (version, floor) in pending {
+                let outcome = version.merge(VolumeId::from_random(7), floor, &*store, &cache).await;
+                match outcome {
+                    Ok(outcome) => {
+                        version.prepare(outcome.root);
+                        merged.push((version, outcome));
+                    }
+                    Err(mut error) => {
+                        for (version, outcome) in merged {
+                            version.unprepare();
+                            error.wasted.extend(outcome.new_nodes);
+                        }
+                        *checkpoint.borrow_mut() = Some(Err(error));
+                        return;
+                    }
+                }
+            }
+            let mut dissolved = None;
+            if let Some((version, child, parent, cursor)) = dissolving {
+                let root = |version: Rc<Version>| version.root().expect("everything is merged");
+                let roots = (root(version), child.and_then(root));
+                let floor = SnapshotCounter(parent);
+                let step = dissolve_step(&*store, &cache, roots, floor, cursor, &mut 20).await;
+                dissolved = Some(step.expect("the store is sound"));
+            }
+            *checkpoint.borrow_mut() = Some(Ok(Checkpoint { merged, dropped, dissolved }));
+        };
+        self.executor.spawner().spawn(work).detach();
     }
 
     /// Ends the merge that runs, if one does: installs it, or gives it up when that is wanted or it failed.
     pub fn end_merge(&mut self, install: bool) {
-        if !self.map.is_frozen() {
+        if !std::mem::take(&mut self.merging) {
             return;
         }
         self.finish();
-        let before = self.map.root();
-        match self.merged.take().expect("a merge ends") {
-            Ok(outcome) if install => self.install(outcome),
-            Ok(outcome) => self.abandon(&outcome.new_nodes),
+        match self.checkpoint.take().expect("a merge ends") {
+            Ok(checkpoint) if install => self.install(checkpoint),
+            Ok(Checkpoint { merged, .. }) => {
+                merged.iter().for_each(|(version, _)| version.unprepare());
+                let wasted =
+                    merged.into_iter().flat_map(|(_, outcome)| outcome.new_nodes).collect::<Vec<_>>();
+                self.abandon(&wasted);
+            }
             Err(error) => {
                 assert!(self.store.appends_left.get().is_some(), "only a full store fails: {error}");
                 self.abandon(&error.wasted);
             }
         }
-        let living = self.reachable(before.filter(|_| !install));
-        assert!(install || living.is_subset(&self.books.living()));
         self.check_liveness();
     }
 
-    fn install(&mut self, outcome: MergeOutcome) {
-        self.books.appended.extend(outcome.new_nodes.iter().map(|(address, _)| *address));
-        outcome.dead_entries.iter().for_each(|dead| self.books.dies(dead.address));
-        for dead in &outcome.dead_nodes {
-            self.books.dies(dead.address);
-            self.cache.forget(dead.address);
+    fn node_dies(&mut self, node: &NodeRef) {
+        self.books.dies(node.address);
+        self.cache.forget(node.address);
+    }
+
+    fn install(&mut self, Checkpoint { merged, dropped, dissolved }: Checkpoint) {
+        for (version, outcome) in merged {
+            self.books.appended.extend(outcome.new_nodes.iter().map(|(address, _)| *address));
+            outcome.dead_entries.iter().for_each(|dead| self.books.dies(dead.address));
+            outcome.dead_nodes.iter().for_each(|dead| self.node_dies(dead));
+            self.detached.extend(outcome.detached);
+            let retired = version.install();
+            self.run(retired.release());
         }
-        self.detached.extend(outcome.detached);
-        let retired = self.map.install(outcome.root);
-        self.run(retired.release());
+        self.dropping.clear();
+        for (version, floor) in dropped {
+            let node = version.root().expect("it is merged");
+            self.detached.extend(node.map(|node| Detached { node, first_block: 0, floor }));
+        }
+        if let Some(dissolved) = dissolved {
+            dissolved.dead_entries.iter().for_each(|dead| self.books.dies(dead.address));
+            dissolved.dead_nodes.iter().for_each(|dead| self.node_dies(dead));
+            let (number, _) = self.dissolving.expect("one is under way");
+            self.dissolving = dissolved.cursor.map(|cursor| (number, cursor));
+            if dissolved.cursor.is_none() {
+                self.remove_snapshot(number);
+            }
+        }
         self.drain();
+    }
+
+    fn remove_snapshot(&mut self, number: u32) {
+        let gone = self.snapshots.remove(&number).expect("it was dissolved");
+        let parents = self.snapshots.values_mut().map(|snapshot| &mut snapshot.parent);
+        let parents = parents.chain(self.clones.iter_mut().map(|clone| &mut clone.parent));
+        let parents = parents.chain(self.dropped.iter_mut().map(|(_, parent)| parent));
+        for parent in parents.chain(std::iter::once(&mut self.parent)) {
+            if *parent == number {
+                *parent = gone.parent;
+            }
+        }
     }
 
     fn abandon(&mut self, wasted: &[(LogAddress, u8)]) {
         self.books.appended.extend(wasted.iter().map(|(address, _)| *address));
         wasted.iter().for_each(|(address, _)| self.books.dies(*address));
-        self.map.abandon(&mut |dead| self.books.dies(dead.address));
+        self.dropped.append(&mut self.dropping);
+        let maps = std::iter::once(&self.map).chain(self.clones.iter().map(|clone| &clone.map));
+        maps.for_each(|map| map.thaw(&mut |dead| self.books.dies(dead.address)));
     }
 
     /// Credits what was detached, in small steps.
@@ -197,40 +431,143 @@ impl World {
         }
     }
 
-    /// Every address of a tree.
-    fn reachable(&self, root: Option<NodeRef>) -> BTreeSet<LogAddress> {
-        let mut found = BTreeSet::new();
-        let mut pending: Vec<_> = root.into_iter().collect();
+    /// Every address of a version, each block's once.
+    fn reachable(&self, version: &Version, found: &mut BTreeSet<LogAddress>) {
+        let mut blocks = Vec::new();
+        let mut pending: Vec<_> = match &*version.content() {
+            Content::Merged(root) => root.iter().copied().collect(),
+            Content::Pending(pending) => {
+                self.reachable(&pending.below, found);
+                self.in_overlay(&pending.overlay, found);
+                return;
+            }
+        };
+        let mut nodes = BTreeSet::new();
         while let Some(reference) = pending.pop() {
-            assert!(found.insert(reference.address), "a tree has no node twice");
+            assert!(nodes.insert(reference.address), "a tree has no node twice");
             let node = self.store.node(reference.address);
             assert_eq!(
                 (node.level(), node.mapped(), node.sectors()),
                 (reference.level, reference.mapped, reference.sectors)
             );
             match &node.slots {
-                NodeSlots::Leaf(entries) => {
-                    entries.values().iter().for_each(|entry| assert!(found.insert(entry.address)));
-                }
+                NodeSlots::Leaf(entries) => blocks.extend(entries.values().iter().map(|entry| entry.address)),
                 NodeSlots::Interior { children, .. } => pending.extend(children.values()),
             }
         }
-        found
+        assert_eq!(blocks.iter().collect::<BTreeSet<_>>().len(), blocks.len(), "a tree has no block twice");
+        found.extend(nodes);
+        found.extend(blocks);
     }
 
-    /// What was appended and has not died is what the tree and the overlay hold, no more and no less.
-    pub fn check_liveness(&self) {
-        let mut living = self.reachable(self.map.root());
-        let state = self.map.state();
-        assert!(state.frozen.is_none());
-        let _ = state.active.for_each_entry(&(0..BlockIndex::MAX), |_, entry| {
-            assert!(living.insert(entry.address), "an entry of the overlay is in no tree");
+    fn in_overlay(&self, overlay: &Overlay, found: &mut BTreeSet<LogAddress>) {
+        let _ = overlay.for_each_entry(&(0..BlockIndex::MAX), |_, entry| {
+            assert!(found.insert(entry.address), "an entry of an overlay is nowhere else");
             std::ops::ControlFlow::<()>::Continue(())
         });
-        assert_eq!(living, self.books.living());
-        if state.active.is_empty() {
+    }
+
+    /// What was appended and has not died is what somebody holds, no more and no less.
+    pub fn check_liveness(&self) {
+        let mut living = BTreeSet::new();
+        let mut versions: Vec<Rc<Version>> =
+            self.snapshots.values().map(|snapshot| snapshot.version.clone()).collect();
+        let maps = std::iter::once(&self.map).chain(self.clones.iter().map(|clone| &clone.map));
+        versions.extend(maps.clone().map(|map| map.below()));
+        versions.extend(self.dropped.iter().map(|(version, _)| version.clone()));
+        let mut seen: Vec<Rc<Version>> = Vec::new();
+        for version in versions {
+            self.once(version, &mut seen);
+        }
+        seen.iter().for_each(|version| self.reachable_alone(version, &mut living));
+        maps.for_each(|map| self.in_overlay(&map.state().active, &mut living));
+        let books = self.books.living();
+        match self.dissolving {
+            None => assert_eq!(living, books),
+            // A part of what the snapshot held is gone.
+            Some(_) => assert!(living.is_superset(&books)),
+        }
+        if self.map.is_clean() {
             assert_eq!(self.map.mapped_blocks(), self.model.borrow().len() as u64);
         }
+    }
+
+    /// Puts a version and those below it on the list, each once.
+    fn once(&self, version: Rc<Version>, seen: &mut Vec<Rc<Version>>) {
+        if seen.iter().any(|known| Rc::ptr_eq(known, &version)) {
+            return;
+        }
+        if let Some(below) = version.below() {
+            self.once(below, seen);
+        }
+        seen.push(version);
+    }
+
+    fn reachable_alone(&self, version: &Version, found: &mut BTreeSet<LogAddress>) {
+        match &*version.content() {
+            Content::Merged(_) => self.reachable(version, found),
+            Content::Pending(pending) => self.in_overlay(&pending.overlay, found),
+        }
+    }
+
+    /// Nothing is left of anything.
+    pub fn check_empty(&self) {
+        assert!(self.snapshots.is_empty() && self.dropped.is_empty() && self.dissolving.is_none());
+        assert_eq!(self.books.living(), BTreeSet::new());
+    }
+
+    /// Reads every snapshot and clone, and what differs between two snapshots.
+    pub fn check_snapshots(&mut self) {
+        let range = 0..quarry_format::node::MAP_BLOCKS_MAX;
+        let snapshots: Vec<_> = self
+            .snapshots
+            .iter()
+            .filter(|(_, snapshot)| !snapshot.hidden)
+            .map(|(number, snapshot)| {
+                (*number, Rc::new(VolumeMap::new(snapshot.version.clone())), snapshot.model.clone())
+            })
+            .collect();
+        let clones = self.clones.iter().map(|clone| (0, clone.map.clone(), clone.model.borrow().clone()));
+        for (_, map, model) in snapshots.iter().cloned().chain(clones.collect::<Vec<_>>()) {
+            let blocks: Vec<BlockIndex> = model.keys().copied().collect();
+            for block in blocks.into_iter().step_by(7) {
+                let (map, cache, store) = (map.clone(), self.cache.clone(), self.store.clone());
+                let look = async move { map.resolve(block..block + 9, &cache, &*store).await };
+                let runs = self.run(look).expect("the store is sound");
+                assert_eq!(runs, expected_runs(&model, block..block + 9));
+            }
+            let (cache, store, asked) = (self.cache.clone(), self.store.clone(), range.clone());
+            let extents = self.run(async move { map.extents(asked, 1000, &cache, &*store).await });
+            assert_eq!(extents.expect("the store is sound"), expected_extents(&model, range.clone(), 1000));
+        }
+        for pair in snapshots.windows(2) {
+            let ((_, old, old_model), (_, new, new_model)) = (&pair[0], &pair[1]);
+            if let (Some(old), Some(new)) = (old.below().root(), new.below().root()) {
+                self.check_changes((old, old_model), (new, new_model));
+            }
+        }
+    }
+
+    fn check_changes(&mut self, old: (Option<NodeRef>, &Model), new: (Option<NodeRef>, &Model)) {
+        let mut expected = BTreeMap::new();
+        let address = |model: &Model, block: &BlockIndex| model.get(block).map(|entry| entry.address);
+        for block in old.1.keys().chain(new.1.keys()) {
+            if address(old.1, block) != address(new.1, block) {
+                expected.insert(*block, new.1.contains_key(block));
+            }
+        }
+        let (mut found, mut from) = (BTreeMap::new(), Some(0));
+        while let Some(start) = from {
+            let (cache, store, roots) = (self.cache.clone(), self.store.clone(), (old.0, new.0));
+            let (changes, rest) =
+                self.run(async move { changes(&*store, &cache, roots, start, 20).await }).expect("sound");
+            for change in changes {
+                found.extend(change.blocks.map(|block| (block, change.mapped)));
+            }
+            assert!(rest.is_none_or(|rest| rest > start), "it gets on");
+            from = rest;
+        }
+        assert_eq!(found, expected);
     }
 }
 

@@ -1,0 +1,380 @@
+//! Records: what happened to volumes and snapshots, in the order in which it happened.
+
+use quarry_types::{Durability, KeyId, SnapshotCounter, SnapshotId, SnapshotSetId, VolumeId, VolumeNumber};
+
+use crate::{FormatError, Reader, Writer};
+
+/// One record of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Record {
+    /// Blocks were written; their bytes are the payload.
+    Write {
+        /// The volume.
+        volume: VolumeNumber,
+        /// The first block.
+        first_block: u64,
+        /// The log's snapshot counter.
+        birth: SnapshotCounter,
+        /// The data key, 0 for clear text.
+        key: KeyId,
+        /// CRC-32C of each block.
+        checksums: Vec<u32>,
+    },
+    /// Blocks read as zeroes from here on.
+    Zero {
+        /// The volume.
+        volume: VolumeNumber,
+        /// The first block.
+        first_block: u64,
+        /// How many.
+        blocks: u64,
+    },
+    /// A node of a map; its bytes are the payload. Recovery passes over it: only a checkpoint makes it count.
+    Node {
+        /// The volume.
+        volume: VolumeId,
+        /// Level in the tree, 0 for a leaf.
+        level: u8,
+        /// The first block that it maps.
+        first_block: u64,
+        /// Bytes of the node without padding.
+        bytes: u32,
+        /// CRC-32C of these bytes.
+        checksum: u32,
+    },
+    /// A volume came to be, empty.
+    VolumeCreate(VolumeHead),
+    /// A volume changed its size.
+    VolumeResize {
+        /// The volume.
+        volume: VolumeNumber,
+        /// Its new size.
+        size_bytes: u64,
+    },
+    /// A volume is gone. Its snapshots are not.
+    VolumeDelete {
+        /// The volume.
+        volume: VolumeNumber,
+    },
+    /// A volume has another name.
+    VolumeRename {
+        /// The volume.
+        volume: VolumeNumber,
+        /// Its new name.
+        name: String,
+    },
+    /// A volume came to be with the content of a snapshot.
+    VolumeClone {
+        /// The new volume.
+        head: VolumeHead,
+        /// The snapshot.
+        snapshot: SnapshotCounter,
+    },
+    /// A volume has again the content and the size of a snapshot, its own or another's.
+    VolumeRollback {
+        /// The volume.
+        volume: VolumeNumber,
+        /// The snapshot.
+        snapshot: SnapshotCounter,
+    },
+    /// A clone takes over the snapshots that it stands on from the volume that has them.
+    VolumePromote {
+        /// The clone.
+        volume: VolumeNumber,
+    },
+    /// A snapshot was taken. Its number is the log's snapshot counter, which it raises.
+    SnapshotCreate(SnapshotHead),
+    /// A snapshot's name or lock has changed.
+    SnapshotChange {
+        /// The snapshot.
+        snapshot: SnapshotCounter,
+        /// Its name.
+        name: String,
+        /// Nobody deletes it before this time, in seconds since 1970.
+        locked_until_s: u64,
+    },
+    /// A snapshot is gone for its owner. It is kept, hidden, as long as several volumes or snapshots stand on it.
+    SnapshotDelete {
+        /// The snapshot.
+        snapshot: SnapshotCounter,
+    },
+}
+
+/// What identifies and describes a volume, but not its map.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VolumeHead {
+    /// Number in its log.
+    pub number: VolumeNumber,
+    /// Id for ever.
+    pub id: VolumeId,
+    /// Name.
+    pub name: String,
+    /// Size.
+    pub size_bytes: u64,
+    /// When its writes are safe.
+    pub durability: Durability,
+    /// Seconds since 1970 at which it was created.
+    pub created_s: u64,
+}
+
+/// What identifies and describes a snapshot, but not its map.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotHead {
+    /// Number in its log, which also says what is older than it.
+    pub number: SnapshotCounter,
+    /// Id for ever.
+    pub id: SnapshotId,
+    /// The volume to which it belongs.
+    pub volume: VolumeNumber,
+    /// Name, unique in its volume; empty for one that is hidden.
+    pub name: String,
+    /// Size of the volume when it was taken.
+    pub size_bytes: u64,
+    /// Seconds since 1970 at which it was taken.
+    pub created_s: u64,
+    /// Nobody deletes it before this time, in seconds since 1970; 0 when it is not locked.
+    pub locked_until_s: u64,
+    /// Only other things stand on it; its owner does not see it.
+    pub hidden: bool,
+    /// The snapshots that were taken with it, if it was not taken alone.
+    pub set: Option<SnapshotSet>,
+}
+
+/// Snapshots of several volumes at one point in time. One of which members are missing was never taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SnapshotSet {
+    /// Id for ever.
+    pub id: SnapshotSetId,
+    /// How many snapshots belong to it.
+    pub members: u16,
+}
+
+const WRITE: u8 = 1;
+const ZERO: u8 = 2;
+const NODE: u8 = 3;
+const VOLUME_CREATE: u8 = 4;
+const VOLUME_RESIZE: u8 = 5;
+const VOLUME_DELETE: u8 = 6;
+const VOLUME_RENAME: u8 = 7;
+const VOLUME_CLONE: u8 = 8;
+const VOLUME_ROLLBACK: u8 = 9;
+const VOLUME_PROMOTE: u8 = 10;
+const SNAPSHOT_CREATE: u8 = 11;
+const SNAPSHOT_CHANGE: u8 = 12;
+const SNAPSHOT_DELETE: u8 = 13;
+
+/// Encodes a write without a [`Record`] of it.
+pub(crate) fn encode_write(
+    writer: &mut Writer,
+    volume: VolumeNumber,
+    first_block: u64,
+    (birth, key): (SnapshotCounter, KeyId),
+    checksums: &[u32],
+) {
+    let count = u16::try_from(checksums.len()).expect("a batch holds fewer than 65536 blocks");
+    writer.u8(WRITE).u32(volume.0).u64(first_block).u32(birth.0).u16(key.0).u16(count);
+    for checksum in checksums {
+        writer.u32(*checksum);
+    }
+}
+
+impl Record {
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        match self {
+            Record::Write { volume, first_block, birth, key, checksums } => {
+                encode_write(writer, *volume, *first_block, (*birth, *key), checksums);
+            }
+            Record::Zero { volume, first_block, blocks } => {
+                writer.u8(ZERO).u32(volume.0).u64(*first_block).u64(*blocks);
+            }
+            Record::Node { volume, level, first_block, bytes, checksum } => {
+                writer.u8(NODE).raw(&volume.to_bytes()).u8(*level).u64(*first_block);
+                writer.u32(*bytes).u32(*checksum);
+            }
+            Record::VolumeCreate(head) => head.encode(writer.u8(VOLUME_CREATE)),
+            Record::VolumeResize { volume, size_bytes } => {
+                writer.u8(VOLUME_RESIZE).u32(volume.0).u64(*size_bytes);
+            }
+            Record::VolumeDelete { volume } => _ = writer.u8(VOLUME_DELETE).u32(volume.0),
+            Record::VolumeRename { volume, name } => {
+                writer.u8(VOLUME_RENAME).u32(volume.0).text(name);
+            }
+            Record::VolumeClone { head, snapshot } => head.encode(writer.u8(VOLUME_CLONE).u32(snapshot.0)),
+            Record::VolumeRollback { volume, snapshot } => {
+                writer.u8(VOLUME_ROLLBACK).u32(volume.0).u32(snapshot.0);
+            }
+            Record::VolumePromote { volume } => _ = writer.u8(VOLUME_PROMOTE).u32(volume.0),
+            Record::SnapshotCreate(head) => head.encode(writer.u8(SNAPSHOT_CREATE)),
+            Record::SnapshotChange { snapshot, name, locked_until_s } => {
+                writer.u8(SNAPSHOT_CHANGE).u32(snapshot.0).text(name).u64(*locked_until_s);
+            }
+            Record::SnapshotDelete { snapshot } => _ = writer.u8(SNAPSHOT_DELETE).u32(snapshot.0),
+        }
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        Ok(match reader.u8()? {
+            WRITE => {
+                let (volume, first_block) = (VolumeNumber(reader.u32()?), reader.u64()?);
+                let (birth, key) = (SnapshotCounter(reader.u32()?), KeyId(reader.u16()?));
+                let count = usize::from(reader.u16()?);
+                let raw = reader.raw(4 * count)?;
+                let checksums = raw
+                    .chunks_exact(4)
+                    .map(|bytes| u32::from_le_bytes(bytes.try_into().expect("four bytes")))
+                    .collect();
+                Record::Write { volume, first_block, birth, key, checksums }
+            }
+            ZERO => Record::Zero {
+                volume: VolumeNumber(reader.u32()?),
+                first_block: reader.u64()?,
+                blocks: reader.u64()?,
+            },
+            NODE => Record::Node {
+                volume: VolumeId::from_bytes(reader.id()?),
+                level: reader.u8()?,
+                first_block: reader.u64()?,
+                bytes: reader.u32()?,
+                checksum: reader.u32()?,
+            },
+            VOLUME_CREATE => Record::VolumeCreate(VolumeHead::decode(reader)?),
+            VOLUME_RESIZE => {
+                Record::VolumeResize { volume: VolumeNumber(reader.u32()?), size_bytes: reader.u64()? }
+            }
+            VOLUME_DELETE => Record::VolumeDelete { volume: VolumeNumber(reader.u32()?) },
+            VOLUME_RENAME => {
+                Record::VolumeRename { volume: VolumeNumber(reader.u32()?), name: reader.text()? }
+            }
+            VOLUME_CLONE => Record::VolumeClone {
+                snapshot: SnapshotCounter(reader.u32()?),
+                head: VolumeHead::decode(reader)?,
+            },
+            VOLUME_ROLLBACK => Record::VolumeRollback {
+                volume: VolumeNumber(reader.u32()?),
+                snapshot: SnapshotCounter(reader.u32()?),
+            },
+            VOLUME_PROMOTE => Record::VolumePromote { volume: VolumeNumber(reader.u32()?) },
+            SNAPSHOT_CREATE => Record::SnapshotCreate(SnapshotHead::decode(reader)?),
+            SNAPSHOT_CHANGE => Record::SnapshotChange {
+                snapshot: SnapshotCounter(reader.u32()?),
+                name: reader.text()?,
+                locked_until_s: reader.u64()?,
+            },
+            SNAPSHOT_DELETE => Record::SnapshotDelete { snapshot: SnapshotCounter(reader.u32()?) },
+            other => return Err(reader.field("record kind", u64::from(other))),
+        })
+    }
+}
+
+impl VolumeHead {
+    /// Bytes of one without a name.
+    pub(crate) const BYTES_MIN: usize = 4 + 16 + 8 + 1 + 8 + 2;
+
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.u32(self.number.0).raw(&self.id.to_bytes()).u64(self.size_bytes);
+        writer.u8(match self.durability {
+            Durability::Flush => 0,
+            Durability::Always => 1,
+        });
+        writer.u64(self.created_s).text(&self.name);
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        Ok(Self {
+            number: VolumeNumber(reader.u32()?),
+            id: VolumeId::from_bytes(reader.id()?),
+            size_bytes: reader.u64()?,
+            durability: match reader.u8()? {
+                0 => Durability::Flush,
+                1 => Durability::Always,
+                other => return Err(reader.field("durability", u64::from(other))),
+            },
+            created_s: reader.u64()?,
+            name: reader.text()?,
+        })
+    }
+}
+
+/// Flags of a snapshot.
+const HIDDEN: u8 = 1;
+const IN_SET: u8 = 2;
+
+impl SnapshotHead {
+    /// Bytes of one without a name.
+    pub(crate) const BYTES_MIN: usize = 4 + 16 + 4 + 1 + 8 + 8 + 8 + 2;
+
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.u32(self.number.0).raw(&self.id.to_bytes()).u32(self.volume.0);
+        writer.u8(if self.hidden { HIDDEN } else { 0 } | if self.set.is_some() { IN_SET } else { 0 });
+        writer.u64(self.size_bytes).u64(self.created_s).u64(self.locked_until_s).text(&self.name);
+        if let Some(set) = self.set {
+            writer.raw(&set.id.to_bytes()).u16(set.members);
+        }
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        let number = SnapshotCounter(reader.u32()?);
+        let (id, volume) = (SnapshotId::from_bytes(reader.id()?), VolumeNumber(reader.u32()?));
+        let flags = reader.u8()?;
+        if flags & !(HIDDEN | IN_SET) != 0 {
+            return Err(reader.field("snapshot flags", u64::from(flags)));
+        }
+        let (size_bytes, created_s, locked_until_s) = (reader.u64()?, reader.u64()?, reader.u64()?);
+        let name = reader.text()?;
+        let set = match flags & IN_SET {
+            0 => None,
+            _ => Some(SnapshotSet { id: SnapshotSetId::from_bytes(reader.id()?), members: reader.u16()? }),
+        };
+        let hidden = flags & HIDDEN != 0;
+        Ok(Self { number, id, volume, name, size_bytes, created_s, locked_until_s, hidden, set })
+    }
+}
+
+/// One record of each kind.
+#[cfg(test)]
+pub(crate) fn samples() -> Vec<Record> {
+    let head = VolumeHead {
+        number: VolumeNumber(4),
+        id: VolumeId::from_random(7),
+        name: "disk-1".into(),
+        size_bytes: 1 << 40,
+        durability: Durability::Always,
+        created_s: 12,
+    };
+    let (volume, snapshot) = (head.number, SnapshotCounter(9));
+    let snapshot_head = SnapshotHead {
+        number: snapshot,
+        id: SnapshotId::from_random(8),
+        volume,
+        name: "before".into(),
+        size_bytes: 1 << 40,
+        created_s: 13,
+        locked_until_s: 99,
+        hidden: false,
+        set: None,
+    };
+    let set = Some(SnapshotSet { id: SnapshotSetId::from_random(3), members: 3 });
+    let in_set = SnapshotHead { set, hidden: true, ..snapshot_head.clone() };
+    vec![
+        Record::Write {
+            volume: VolumeNumber(3),
+            first_block: 77,
+            birth: SnapshotCounter(2),
+            key: KeyId(0),
+            checksums: vec![1, 2, 3],
+        },
+        Record::Zero { volume, first_block: 0, blocks: 1 << 30 },
+        Record::Node { volume: head.id, level: 1, first_block: 128, bytes: 700, checksum: 5 },
+        Record::VolumeCreate(head.clone()),
+        Record::VolumeResize { volume, size_bytes: 1 << 41 },
+        Record::VolumeDelete { volume },
+        Record::VolumeRename { volume, name: "disk-2".into() },
+        Record::VolumeClone { head, snapshot },
+        Record::VolumeRollback { volume, snapshot },
+        Record::VolumePromote { volume },
+        Record::SnapshotCreate(snapshot_head),
+        Record::SnapshotCreate(in_set),
+        Record::SnapshotChange { snapshot, name: "after".into(), locked_until_s: 5 },
+        Record::SnapshotDelete { snapshot },
+    ]
+}

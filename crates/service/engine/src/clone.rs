@@ -1,0 +1,103 @@
+//! Clone a snapshot, roll a volume back to one, promote a clone.
+
+use std::rc::Rc;
+
+use quarry_format::record::{Record, VolumeHead};
+use quarry_types::{Durability, SnapshotCounter, SnapshotId, VolumeId, VolumeNumber};
+
+use crate::hold::Hold;
+use crate::snapshots::NewSnapshot;
+use crate::volume::VolumeState;
+use crate::{Engine, EngineError};
+
+/// What is cloned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloneOf {
+    /// A snapshot.
+    Snapshot(SnapshotId),
+    /// A volume as it is now.
+    Volume(VolumeId),
+}
+
+impl Engine {
+    /// Makes a volume with the content of a snapshot or of a volume; durable on return. O(1). That the name is free is for the
+    /// caller to know.
+    pub async fn clone_volume(&self, of: CloneOf, id: VolumeId, name: &str) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
+        let (snapshot, size_bytes, durability) = match of {
+            CloneOf::Snapshot(id) => {
+                let snapshot = self.find_snapshot(id)?;
+                let head = snapshot.head.borrow();
+                let owner = self.volumes.get(head.volume);
+                let durability = owner.map_or(Durability::Flush, |owner| owner.head.borrow().durability);
+                (snapshot.number, head.size_bytes, durability)
+            }
+            CloneOf::Volume(origin) => {
+                let origin = self.find(origin)?;
+                let id = SnapshotId(id.0);
+                let between = NewSnapshot { id, name: String::new(), locked_until_s: 0, set: None };
+                let number = self.take_snapshot(&origin, between, true).await?;
+                let size_bytes =
+                    self.volumes.snapshot(number).map_or(0, |taken| taken.head.borrow().size_bytes);
+                (number, size_bytes, origin.head.borrow().durability)
+            }
+        };
+        let number = VolumeNumber(self.volumes.next_number.get());
+        self.volumes.next_number.set(number.0 + 1);
+        let created_s = self.env.clock.wall().as_secs();
+        let head = VolumeHead { number, id, name: name.to_owned(), size_bytes, durability, created_s };
+        self.append_and_flush(Record::VolumeClone { head, snapshot }).await
+    }
+
+    /// Gives a volume the content and the size that a snapshot has; durable on return. The snapshot is the volume's own or one
+    /// that it stands on. Other snapshots stay as they are.
+    pub async fn roll_back_volume(&self, id: VolumeId, to: SnapshotId) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
+        let volume = self.find(id)?;
+        let snapshot = self.find_snapshot(to)?;
+        let is_own = snapshot.head.borrow().volume == volume.number;
+        if !is_own && !self.stands_on(&volume, snapshot.number) {
+            return Err(EngineError::NoSnapshot { snapshot: to });
+        }
+        let _held = Hold::begin(volume.clone());
+        self.log.room().await;
+        let record = Record::VolumeRollback { volume: volume.number, snapshot: snapshot.number };
+        let appended = self.log.append_record(record);
+        // Together with the append: whoever has read a part of a block before must read it again.
+        volume.rollbacks.set(volume.rollbacks.get() + 1);
+        appended.await?;
+        Ok(self.log.flush().await?)
+    }
+
+    /// A clone takes over the snapshots that it stands on from the volume that has them; durable on return. So that volume can
+    /// be deleted, and the clone keeps its history.
+    pub async fn promote_volume(&self, id: VolumeId) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
+        let volume = self.find(id)?;
+        let name = volume.head.borrow().name.clone();
+        let parent = self.volumes.snapshot(volume.parent.get());
+        let owner = parent.map(|parent| parent.head.borrow().volume);
+        let Some(owner) = owner.filter(|&owner| owner != volume.number) else {
+            return Err(EngineError::NoClone { volume: name });
+        };
+        let mut next = self.volumes.snapshot(volume.parent.get());
+        let own = self.snapshots_of(&volume);
+        while let Some(snapshot) = next.filter(|snapshot| snapshot.head.borrow().volume == owner) {
+            let head = snapshot.head.borrow();
+            let is_same = |other: &Rc<crate::snapshot::SnapshotState>| other.head.borrow().name == head.name;
+            if !head.hidden && own.iter().any(is_same) {
+                return Err(EngineError::SnapshotExists { volume: name, name: head.name.clone() });
+            }
+            next = self.volumes.snapshot(snapshot.parent.get());
+        }
+        self.append_and_flush(Record::VolumePromote { volume: volume.number }).await
+    }
+
+    fn stands_on(&self, volume: &VolumeState, number: SnapshotCounter) -> bool {
+        let mut next = volume.parent.get();
+        while next > number {
+            next = self.volumes.snapshot(next).map_or(SnapshotCounter(0), |snapshot| snapshot.parent.get());
+        }
+        next == number
+    }
+}

@@ -1,0 +1,249 @@
+//! Take, change and delete snapshots; show them.
+
+use std::rc::Rc;
+
+use quarry_format::record::{Record, SnapshotHead, SnapshotSet};
+use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
+use quarry_types::{SnapshotCounter, SnapshotId, VolumeId};
+
+use crate::hold::Hold;
+use crate::snapshot::SnapshotState;
+use crate::volume::VolumeState;
+use crate::{Engine, EngineError, EngineVolume};
+
+/// From so many versions on top of a volume's tree on, each of which every read may have to look at, a checkpoint is due.
+const LAYERS_WANTED_MAX: usize = 4;
+/// With so many a snapshot waits for the checkpoint.
+const LAYERS_MAX: usize = 256;
+/// Map nodes that are read to tell what a snapshot holds alone.
+const UNSHARED_NODES_MAX: usize = 4096;
+
+/// A snapshot to be taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewSnapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its name, unique in its volume.
+    pub name: String,
+    /// Nobody deletes it before this time, in seconds since 1970; 0 when it is not locked.
+    pub locked_until_s: u64,
+    /// The snapshots that are taken with it, if it is not taken alone.
+    pub set: Option<SnapshotSet>,
+}
+
+/// A snapshot as it is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotStatus {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its name.
+    pub name: String,
+    /// The volume to which it belongs.
+    pub volume: VolumeId,
+    /// Its place in the order in which the snapshots of the volume were taken.
+    pub number: SnapshotCounter,
+    /// Size of the volume when it was taken.
+    pub size_bytes: u64,
+    /// Seconds since 1970 at which it was taken.
+    pub created_s: u64,
+    /// Nobody deletes it before this time, in seconds since 1970; 0 when it is not locked.
+    pub locked_until_s: u64,
+    /// The snapshots that were taken with it.
+    pub set: Option<SnapshotSet>,
+    /// Bytes of data that it refers to, shared or not.
+    pub referenced_bytes: u64,
+    /// Bytes of data that nothing else refers to: what deleting it would free. `None` where telling takes too long.
+    pub unique_bytes: Option<u64>,
+    /// Clones that stand on it.
+    pub clones: usize,
+}
+
+impl Engine {
+    /// Takes a snapshot of a volume; durable on return. O(1): nothing is copied, written or read, whatever the volume's size.
+    pub async fn create_snapshot(&self, volume: VolumeId, new: NewSnapshot) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
+        let volume = self.find(volume)?;
+        self.check_name(&volume, &new.name)?;
+        self.take_snapshot(&volume, new, false).await?;
+        Ok(self.log.flush().await?)
+    }
+
+    /// Appends the record of a snapshot; it counts on return.
+    pub(crate) async fn take_snapshot(
+        &self,
+        volume: &Rc<VolumeState>,
+        new: NewSnapshot,
+        hidden: bool,
+    ) -> Result<SnapshotCounter, EngineError> {
+        let layers = volume.map.below().layers();
+        if layers >= LAYERS_MAX {
+            self.checkpoint().await?;
+        } else if layers >= LAYERS_WANTED_MAX {
+            self.layered.set(true);
+            self.wake.raise();
+        }
+        let charge = self.admit("snapshot", BLOCK_BYTES as u64).await?;
+        // The number is taken and the record appended in one step: the order of numbers is that of the log.
+        let number = self.birth.get();
+        self.birth.set(number.next());
+        let NewSnapshot { id, name, locked_until_s, set } = new;
+        let appended = self.log.append_record(Record::SnapshotCreate(SnapshotHead {
+            number,
+            id,
+            volume: volume.number,
+            name,
+            size_bytes: volume.head.borrow().size_bytes,
+            created_s: self.env.clock.wall().as_secs(),
+            locked_until_s,
+            hidden,
+            set,
+        }));
+        drop(charge);
+        appended.await?;
+        Ok(number)
+    }
+
+    /// Gives a snapshot another name, or locks it for longer; durable on return.
+    pub async fn change_snapshot(
+        &self,
+        id: SnapshotId,
+        name: Option<String>,
+        locked_until_s: Option<u64>,
+    ) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
+        let snapshot = self.find_snapshot(id)?;
+        let now = snapshot.head.borrow().clone();
+        if let (Some(name), Some(volume)) = (&name, self.volumes.get(now.volume))
+            && *name != now.name
+        {
+            self.check_name(&volume, name)?;
+        }
+        let is_locked = now.locked_until_s > self.now_s();
+        if let Some(until_s) = locked_until_s.filter(|&until_s| is_locked && until_s < now.locked_until_s) {
+            tracing::warn!(snapshot = %id, until_s, "refused to shorten a lock");
+            return Err(EngineError::Locked { name: now.name, until_s: now.locked_until_s });
+        }
+        let record = Record::SnapshotChange {
+            snapshot: snapshot.number,
+            name: name.unwrap_or(now.name),
+            locked_until_s: locked_until_s.unwrap_or(now.locked_until_s),
+        };
+        self.append_and_flush(record).await
+    }
+
+    /// Deletes a snapshot; durable on return. What nothing else refers to is credited by the checkpoints that follow.
+    pub async fn delete_snapshot(&self, id: SnapshotId) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
+        let snapshot = self.find_snapshot(id)?;
+        self.check_unlocked(&snapshot)?;
+        self.append_and_flush(Record::SnapshotDelete { snapshot: snapshot.number }).await
+    }
+
+    /// The snapshots of a volume, oldest first.
+    pub async fn snapshots(&self, volume: VolumeId) -> Result<Vec<SnapshotStatus>, EngineError> {
+        let volume = self.find(volume)?;
+        let mut all = Vec::new();
+        for snapshot in self.snapshots_of(&volume) {
+            all.push(self.snapshot_status(&snapshot).await);
+        }
+        Ok(all)
+    }
+
+    /// One snapshot.
+    pub async fn snapshot(&self, id: SnapshotId) -> Result<SnapshotStatus, EngineError> {
+        Ok(self.snapshot_status(&self.find_snapshot(id)?).await)
+    }
+
+    /// A snapshot as a volume that nobody writes to.
+    pub fn snapshot_volume(self: &Rc<Self>, id: SnapshotId) -> Result<Rc<EngineVolume>, EngineError> {
+        let state = self.find_snapshot(id)?.reader.clone();
+        Ok(Rc::new(EngineVolume { engine: self.clone(), state }))
+    }
+
+    /// Holds the writes of a volume back, so that it can be snapshotted at one point in time with others.
+    pub fn hold(&self, volume: VolumeId) -> Result<Hold, EngineError> {
+        Ok(Hold::begin(self.find(volume)?))
+    }
+
+    /// Every set of snapshots of which this log has members, and how many: none that is incomplete was ever taken.
+    pub fn snapshot_sets(&self) -> Vec<(SnapshotSet, SnapshotId)> {
+        let all = self.volumes.snapshots().into_iter();
+        let visible = all.filter(|snapshot| !snapshot.head.borrow().hidden);
+        visible.filter_map(|snapshot| Some((snapshot.head.borrow().set?, snapshot.id))).collect()
+    }
+
+    /// Deletes a snapshot of a set that was never completed, locked or not.
+    pub async fn forget_snapshot(&self, id: SnapshotId) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
+        let snapshot = self.find_snapshot(id)?;
+        self.append_and_flush(Record::SnapshotDelete { snapshot: snapshot.number }).await
+    }
+
+    pub(crate) fn snapshots_of(&self, volume: &VolumeState) -> Vec<Rc<SnapshotState>> {
+        let is_its = |snapshot: &Rc<SnapshotState>| {
+            let head = snapshot.head.borrow();
+            head.volume == volume.number && !head.hidden
+        };
+        self.volumes.snapshots().into_iter().filter(is_its).collect()
+    }
+
+    pub(crate) fn find_snapshot(&self, id: SnapshotId) -> Result<Rc<SnapshotState>, EngineError> {
+        self.volumes.find_snapshot(id).ok_or(EngineError::NoSnapshot { snapshot: id })
+    }
+
+    pub(crate) fn check_unlocked(&self, snapshot: &SnapshotState) -> Result<(), EngineError> {
+        let head = snapshot.head.borrow();
+        if head.locked_until_s > self.now_s() {
+            return Err(EngineError::Locked { name: head.name.clone(), until_s: head.locked_until_s });
+        }
+        Ok(())
+    }
+
+    fn check_name(&self, volume: &VolumeState, name: &str) -> Result<(), EngineError> {
+        let is_taken = |snapshot: &Rc<SnapshotState>| snapshot.head.borrow().name == name;
+        if self.snapshots_of(volume).iter().any(is_taken) {
+            let volume = volume.head.borrow().name.clone();
+            return Err(EngineError::SnapshotExists { volume, name: name.to_owned() });
+        }
+        Ok(())
+    }
+
+    fn now_s(&self) -> u64 {
+        self.env.clock.wall().as_secs()
+    }
+
+    async fn snapshot_status(&self, snapshot: &Rc<SnapshotState>) -> SnapshotStatus {
+        let head = snapshot.head.borrow().clone();
+        let standing = self.volumes.all().into_iter().filter(|volume| volume.parent.get() == snapshot.number);
+        SnapshotStatus {
+            id: head.id,
+            name: head.name,
+            volume: self.volumes.get(head.volume).map_or(VolumeId::from_bytes([0; 16]), |volume| volume.id),
+            number: head.number,
+            size_bytes: head.size_bytes,
+            created_s: head.created_s,
+            locked_until_s: head.locked_until_s,
+            set: head.set,
+            referenced_bytes: snapshot.referenced_bytes(),
+            unique_bytes: self.unique_bytes(snapshot).await,
+            clones: standing.filter(|volume| volume.number != head.volume).count(),
+        }
+    }
+
+    /// What a snapshot holds alone, as of the last checkpoint.
+    async fn unique_bytes(&self, snapshot: &SnapshotState) -> Option<u64> {
+        let root = snapshot.version.root()?;
+        let snapshots = self.volumes.snapshots().into_iter();
+        let snapshots = snapshots.filter(|other| other.parent.get() == snapshot.number);
+        let volumes = self.volumes.all().into_iter().filter(|volume| volume.parent.get() == snapshot.number);
+        let standing =
+            snapshots.map(|other| other.version.clone()).chain(volumes.map(|volume| volume.map.below()));
+        let others: Vec<_> = standing.map(|version| version.newest_root()).collect();
+        let floor = snapshot.parent.get();
+        let mut budget_nodes = UNSHARED_NODES_MAX;
+        let roots = (root, &others[..]);
+        let counted =
+            quarry_map::unshared_sectors(&self.nodes, &self.cache, roots, floor, &mut budget_nodes).await;
+        Some(counted.ok()?? * SECTOR_BYTES as u64)
+    }
+}

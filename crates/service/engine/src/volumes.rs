@@ -1,0 +1,281 @@
+//! The volumes and snapshots of one log, and what the tail has done to liveness since the last checkpoint began.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::{Rc, Weak};
+
+use quarry_env::Signal;
+use quarry_format::detached::Floor;
+use quarry_format::node::{Entry, NODE_SLOTS};
+use quarry_format::record::{SnapshotHead, VolumeHead};
+use quarry_map::{Version, VolumeMap};
+use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
+use quarry_types::{BlockIndex, LogAddress, SnapshotCounter, SnapshotId, VolumeId, VolumeNumber};
+use rustc_hash::FxBuildHasher;
+
+use crate::snapshot::SnapshotState;
+use crate::volume::VolumeState;
+
+/// A record's place and its length in sectors.
+pub(crate) type Extent = (LogAddress, u32);
+
+/// See the module.
+///
+/// Snapshots and volumes form a tree: each stands on the snapshot that was taken last in its line, its *parent*. A snapshot
+/// that is deleted stays in the tree, hidden, until at most one thing stands on it; then it is *dissolved*, one at a time.
+#[derive(Default)]
+pub(crate) struct Volumes {
+    by_number: RefCell<HashMap<VolumeNumber, Rc<VolumeState>, FxBuildHasher>>,
+    snapshots: RefCell<BTreeMap<SnapshotCounter, Rc<SnapshotState>>>,
+    /// Versions that wait for a merge, older ones first. Those that nobody has any more are passed over.
+    pending: RefCell<Vec<Pending>>,
+    /// What volumes that were deleted or rolled back have left.
+    dropped: RefCell<Vec<Dropped>>,
+    /// The snapshot that is being dissolved, and the first block that is not done.
+    pub(crate) dissolving: Cell<Option<(SnapshotCounter, BlockIndex)>>,
+    /// Records that live, in the order in which they counted; not in the segment table yet.
+    tail_live: RefCell<Vec<Extent>>,
+    tail_live_sectors: Cell<u64>,
+    /// Records that died in an overlay; still live in the segment table.
+    pub(crate) dead: RefCell<Vec<Extent>>,
+    /// What the nodes of all maps take at most.
+    map_bytes_max: Cell<u64>,
+    pub(crate) next_number: Cell<u32>,
+    /// The number of the next snapshot.
+    pub(crate) next_snapshot: Cell<SnapshotCounter>,
+    /// Raised when something died or a volume went, so that space may be gained.
+    pub(crate) freed: Signal,
+}
+
+/// A version that waits for a merge.
+#[derive(Clone)]
+pub(crate) struct Pending {
+    version: Weak<Version>,
+    /// The volume in whose line it is.
+    pub(crate) volume: VolumeId,
+    /// The snapshot on which it stands.
+    pub(crate) parent: SnapshotCounter,
+    map_bytes_max: u64,
+}
+
+/// A version on which no volume stands any more, though a snapshot may.
+#[derive(Clone)]
+pub(crate) struct Dropped {
+    pub(crate) version: Rc<Version>,
+    /// The snapshot on which it stands.
+    pub(crate) parent: SnapshotCounter,
+}
+
+/// What the tail has done since the checkpoint before.
+pub(crate) struct Tail {
+    pub(crate) live: Vec<Extent>,
+    pub(crate) dead: Vec<Extent>,
+    pub(crate) dropped: Vec<Dropped>,
+}
+
+/// Where an entry's record lies.
+pub(crate) fn extent_of(entry: &Entry) -> Extent {
+    (entry.address, u32::from(entry.stored_sectors))
+}
+
+impl Volumes {
+    /// Every volume, by number.
+    pub(crate) fn all(&self) -> Vec<Rc<VolumeState>> {
+        let mut all: Vec<_> = self.by_number.borrow().values().cloned().collect();
+        all.sort_by_key(|volume| volume.number);
+        all
+    }
+
+    pub(crate) fn get(&self, number: VolumeNumber) -> Option<Rc<VolumeState>> {
+        self.by_number.borrow().get(&number).cloned()
+    }
+
+    pub(crate) fn find(&self, id: VolumeId) -> Option<Rc<VolumeState>> {
+        self.by_number.borrow().values().find(|volume| volume.id == id).cloned()
+    }
+
+    pub(crate) fn insert(&self, head: VolumeHead, version: Rc<Version>, parent: SnapshotCounter) {
+        self.next_number.set(self.next_number.get().max(head.number.0 + 1));
+        self.map_bytes_max.set(self.map_bytes_max.get() + map_bytes_max(head.size_bytes));
+        let volume = Rc::new(VolumeState::new(head, VolumeMap::new(version), parent));
+        self.by_number.borrow_mut().insert(volume.number, volume);
+    }
+
+    pub(crate) fn remove(&self, number: VolumeNumber) -> Option<Rc<VolumeState>> {
+        let removed = self.by_number.borrow_mut().remove(&number)?;
+        let bytes = map_bytes_max(removed.head.borrow().size_bytes);
+        self.map_bytes_max.set(self.map_bytes_max.get() - bytes);
+        removed.deleted.set(true);
+        Some(removed)
+    }
+
+    pub(crate) fn resize(&self, volume: &VolumeState, size_bytes: u64) {
+        let before = std::mem::replace(&mut volume.head.borrow_mut().size_bytes, size_bytes);
+        let others = self.map_bytes_max.get() - map_bytes_max(before);
+        self.map_bytes_max.set(others + map_bytes_max(size_bytes));
+    }
+
+    /// Every snapshot, by number, hidden ones too.
+    pub(crate) fn snapshots(&self) -> Vec<Rc<SnapshotState>> {
+        self.snapshots.borrow().values().cloned().collect()
+    }
+
+    pub(crate) fn snapshot(&self, number: SnapshotCounter) -> Option<Rc<SnapshotState>> {
+        self.snapshots.borrow().get(&number).cloned()
+    }
+
+    /// A snapshot that is not hidden.
+    pub(crate) fn find_snapshot(&self, id: SnapshotId) -> Option<Rc<SnapshotState>> {
+        let snapshots = self.snapshots.borrow();
+        let is_it = |snapshot: &&Rc<SnapshotState>| snapshot.id == id && !snapshot.head.borrow().hidden;
+        snapshots.values().find(is_it).cloned()
+    }
+
+    pub(crate) fn insert_snapshot(&self, head: SnapshotHead, version: Rc<Version>, parent: SnapshotCounter) {
+        let owner =
+            self.get(head.volume).map_or_else(String::new, |volume| volume.head.borrow().name.clone());
+        self.next_snapshot.set(self.next_snapshot.get().max(head.number.next()));
+        let snapshot = Rc::new(SnapshotState::new(head, &owner, version, parent));
+        self.snapshots.borrow_mut().insert(snapshot.number, snapshot);
+    }
+
+    /// Makes a version of what a volume shows now.
+    pub(crate) fn freeze(&self, volume: &VolumeState) -> Rc<Version> {
+        let (version, is_new) = volume.map.freeze(self.next_snapshot.get());
+        if is_new {
+            self.pending.borrow_mut().push(Pending {
+                version: Rc::downgrade(&version),
+                volume: volume.id,
+                parent: volume.parent.get(),
+                map_bytes_max: map_bytes_max(volume.head.borrow().size_bytes),
+            });
+        }
+        version
+    }
+
+    /// The versions that wait for a merge, older ones first.
+    pub(crate) fn pending(&self) -> Vec<(Rc<Version>, Pending)> {
+        let mut pending = self.pending.borrow_mut();
+        pending.retain(|pending| pending.version().is_some());
+        pending.iter().filter_map(|pending| Some((pending.version()?, pending.clone()))).collect()
+    }
+
+    /// What of the things that stand on `parent` still belongs to a snapshot.
+    pub(crate) fn floor(&self, parent: SnapshotCounter) -> Floor {
+        match self.dissolving.get() {
+            Some((number, cursor)) if number == parent => {
+                let before =
+                    self.snapshot(number).map_or(SnapshotCounter(0), |snapshot| snapshot.parent.get());
+                Floor { before, cursor, from: parent }
+            }
+            _ => Floor::at(parent),
+        }
+    }
+
+    /// Whether a hidden snapshot can be dissolved, or is being so.
+    pub(crate) fn can_dissolve(&self) -> bool {
+        if self.dissolving.get().is_some() {
+            return true;
+        }
+        let snapshots = self.snapshots.borrow();
+        let mut hidden = snapshots.values().filter(|snapshot| snapshot.head.borrow().hidden).peekable();
+        if hidden.peek().is_none() {
+            return false;
+        }
+        let mut standing: BTreeMap<SnapshotCounter, usize> = BTreeMap::new();
+        let volumes = self.by_number.borrow();
+        let parents = volumes.values().map(|volume| volume.parent.get());
+        parents.chain(snapshots.values().map(|snapshot| snapshot.parent.get())).for_each(|parent| {
+            *standing.entry(parent).or_default() += 1;
+        });
+        hidden.any(|snapshot| standing.get(&snapshot.number).is_none_or(|&count| count < 2))
+    }
+
+    /// Takes a snapshot that was dissolved out of the tree: what stands on it stands on its parent now.
+    pub(crate) fn remove_snapshot(&self, number: SnapshotCounter) -> Option<Rc<SnapshotState>> {
+        let gone = self.snapshots.borrow_mut().remove(&number)?;
+        let parent = gone.parent.get();
+        let move_up = |standing_on: SnapshotCounter| if standing_on == number { parent } else { standing_on };
+        self.snapshots().iter().for_each(|other| other.parent.set(move_up(other.parent.get())));
+        self.all().iter().for_each(|volume| volume.parent.set(move_up(volume.parent.get())));
+        self.dropped.borrow_mut().iter_mut().for_each(|dropped| dropped.parent = move_up(dropped.parent));
+        self.pending.borrow_mut().iter_mut().for_each(|pending| pending.parent = move_up(pending.parent));
+        Some(gone)
+    }
+
+    /// Notes a version on which no volume stands any more.
+    pub(crate) fn drop_version(&self, version: Rc<Version>, parent: SnapshotCounter) {
+        self.dropped.borrow_mut().push(Dropped { version, parent });
+        self.freed.raise();
+    }
+
+    pub(crate) fn overlay_bytes(&self) -> usize {
+        let active: usize = self.by_number.borrow().values().map(|volume| volume.map.active_bytes()).sum();
+        let pending = self.pending.borrow();
+        let pending = pending.iter().filter_map(Pending::version).map(|version| version.pending_bytes());
+        let lists = self.tail_live.borrow().len() + self.dead.borrow().len();
+        active + pending.sum::<usize>() + lists * size_of::<Extent>()
+    }
+
+    /// Bytes that the nodes of all maps take at most, with the headers of their batches: what one checkpoint can write.
+    pub(crate) fn map_bytes_max(&self) -> u64 {
+        let pending = self.pending.borrow();
+        self.map_bytes_max.get() + pending.iter().map(|pending| pending.map_bytes_max).sum::<u64>()
+    }
+
+    pub(crate) fn tail_live_bytes(&self) -> u64 {
+        self.tail_live_sectors.get() * SECTOR_BYTES as u64
+    }
+
+    /// What a checkpoint that begins now takes over.
+    pub(crate) fn take_tail(&self) -> Tail {
+        self.tail_live_sectors.set(0);
+        Tail { live: self.tail_live.take(), dead: self.dead.take(), dropped: self.dropped.take() }
+    }
+
+    /// Gives back what a checkpoint that failed had taken.
+    pub(crate) fn put_back_tail(&self, tail: Tail) {
+        let sectors: u64 = tail.live.iter().map(|(_, sectors)| u64::from(*sectors)).sum();
+        self.tail_live_sectors.set(self.tail_live_sectors.get() + sectors);
+        prepend(&self.tail_live, tail.live);
+        prepend(&self.dead, tail.dead);
+        prepend(&self.dropped, tail.dropped);
+    }
+
+    pub(crate) fn record_live(&self, address: LogAddress, sectors: u32) {
+        let mut live = self.tail_live.borrow_mut();
+        self.tail_live_sectors.set(self.tail_live_sectors.get() + u64::from(sectors));
+        if let Some((start, length)) = live.last_mut()
+            && start.0 + u64::from(*length) == address.0
+            && start.segment() == address.segment()
+        {
+            *length += sectors;
+        } else {
+            live.push((address, sectors));
+        }
+    }
+}
+
+impl Pending {
+    fn version(&self) -> Option<Rc<Version>> {
+        self.version.upgrade().filter(|version| version.is_pending())
+    }
+}
+
+fn prepend<T>(list: &RefCell<Vec<T>>, mut first: Vec<T>) {
+    let mut list = list.borrow_mut();
+    first.append(&mut list);
+    *list = first;
+}
+
+/// Bytes that the nodes of a map over so many bytes take at most: a leaf for each group of blocks, a node for each group
+/// of nodes, and a sixteenth for the headers of the batches.
+fn map_bytes_max(size_bytes: u64) -> u64 {
+    let mut nodes = 0;
+    let mut below = size_bytes.div_ceil(BLOCK_BYTES as u64);
+    while below > 1 || nodes == 0 {
+        below = below.div_ceil(NODE_SLOTS as u64).max(1);
+        nodes += below;
+    }
+    nodes * BLOCK_BYTES as u64 / 16 * 17
+}

@@ -1,0 +1,83 @@
+//! What only a snapshot holds, found by comparing its tree with those of what stands on it.
+
+use std::ops::Range;
+
+use quarry_format::node::{Entry, NodeRef, Slots};
+use quarry_types::{BlockIndex, SnapshotCounter};
+
+use crate::cache::NodeCache;
+use crate::compare::{Comparison, Nodes, compare};
+use crate::{NodeReadError, NodeStore};
+
+/// What a step has found.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Dissolved {
+    /// Entries that only the snapshot held.
+    pub dead_entries: Vec<Entry>,
+    /// Nodes that only the snapshot held.
+    pub dead_nodes: Vec<NodeRef>,
+    /// The block from which on there is more; `None` when all is done.
+    pub cursor: Option<BlockIndex>,
+}
+
+/// Collects what the subject alone holds of what was written after the snapshot before it.
+struct Unshared {
+    /// The number of the snapshot before.
+    floor: SnapshotCounter,
+    dissolved: Dissolved,
+}
+
+impl Comparison for Unshared {
+    fn enters(&self, _: &Range<BlockIndex>, nodes: &Nodes) -> bool {
+        let Some(subject) = nodes[0] else { return false };
+        let is_shared = |other: &Option<NodeRef>| other.is_some_and(|other| other.address == subject.address);
+        subject.birth > self.floor && !nodes[1..].iter().any(is_shared)
+    }
+
+    fn leaf(&mut self, _: BlockIndex, leaves: &[Option<Slots<Entry>>]) {
+        let Some(subject) = &leaves[0] else { return };
+        let unshared = subject.iter().filter(|(slot, entry)| {
+            let is_same = |other: &Entry| other.address == entry.address;
+            let others = leaves[1..].iter().flatten();
+            entry.birth > self.floor && !others.filter_map(|leaf| leaf.get(*slot)).any(is_same)
+        });
+        self.dissolved.dead_entries.extend(unshared.map(|(_, entry)| entry));
+    }
+
+    fn left(&mut self, node: NodeRef) {
+        self.dissolved.dead_nodes.push(node);
+    }
+}
+
+/// Goes on to dissolve a snapshot of root `root` that at most one thing stands on, of root `child`, from block `cursor`.
+/// `floor` is the number of the snapshot before it. What is reported was written after that and is not in the child. Takes the
+/// nodes that it reads off the budget.
+pub async fn dissolve_step(
+    store: &dyn NodeStore,
+    cache: &NodeCache,
+    (root, child): (Option<NodeRef>, Option<NodeRef>),
+    floor: SnapshotCounter,
+    cursor: BlockIndex,
+    budget_nodes: &mut usize,
+) -> Result<Dissolved, NodeReadError> {
+    let mut unshared = Unshared { floor, dissolved: Dissolved::default() };
+    let roots = Nodes::from_slice(&[root, child]);
+    let cursor = compare(store, cache, roots, cursor, budget_nodes, &mut unshared).await?;
+    Ok(Dissolved { cursor, ..unshared.dissolved })
+}
+
+/// Sectors of data that are in the tree of `root` alone: not in those of `others`, and written after snapshot `floor`.
+/// `None` when more than `budget_nodes` nodes would have to be read to know.
+pub async fn unshared_sectors(
+    store: &dyn NodeStore,
+    cache: &NodeCache,
+    (root, others): (Option<NodeRef>, &[Option<NodeRef>]),
+    floor: SnapshotCounter,
+    budget_nodes: &mut usize,
+) -> Result<Option<u64>, NodeReadError> {
+    let mut unshared = Unshared { floor, dissolved: Dissolved::default() };
+    let roots = std::iter::once(root).chain(others.iter().copied()).collect();
+    let rest = compare(store, cache, roots, 0, budget_nodes, &mut unshared).await?;
+    let sectors = unshared.dissolved.dead_entries.iter().map(|entry| u64::from(entry.stored_sectors)).sum();
+    Ok(rest.is_none().then_some(sectors))
+}
