@@ -93,6 +93,11 @@ pub enum Record {
         /// Nobody deletes it before this time, in seconds since 1970.
         locked_until_s: u64,
     },
+    /// All members of a snapshot's set were taken.
+    SnapshotSettle {
+        /// The snapshot.
+        snapshot: SnapshotCounter,
+    },
     /// A snapshot is gone for its owner. It is kept, hidden, as long as several volumes or snapshots stand on it.
     SnapshotDelete {
         /// The snapshot.
@@ -140,13 +145,15 @@ pub struct SnapshotHead {
     pub set: Option<SnapshotSet>,
 }
 
-/// Snapshots of several volumes at one point in time. One of which members are missing was never taken.
+/// Snapshots of several volumes at one point in time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotSet {
     /// Id for ever.
     pub id: SnapshotSetId,
-    /// How many snapshots belong to it.
+    /// How many snapshots were to belong to it.
     pub members: u16,
+    /// All of them were taken. A set of which no member says so and some are missing was never taken.
+    pub settled: bool,
 }
 
 const WRITE: u8 = 1;
@@ -162,6 +169,7 @@ const VOLUME_PROMOTE: u8 = 10;
 const SNAPSHOT_CREATE: u8 = 11;
 const SNAPSHOT_CHANGE: u8 = 12;
 const SNAPSHOT_DELETE: u8 = 13;
+const SNAPSHOT_SETTLE: u8 = 14;
 
 /// Encodes a write without a [`Record`] of it.
 pub(crate) fn encode_write(
@@ -208,6 +216,7 @@ impl Record {
             Record::SnapshotChange { snapshot, name, locked_until_s } => {
                 writer.u8(SNAPSHOT_CHANGE).u32(snapshot.0).text(name).u64(*locked_until_s);
             }
+            Record::SnapshotSettle { snapshot } => _ = writer.u8(SNAPSHOT_SETTLE).u32(snapshot.0),
             Record::SnapshotDelete { snapshot } => _ = writer.u8(SNAPSHOT_DELETE).u32(snapshot.0),
         }
     }
@@ -260,6 +269,7 @@ impl Record {
                 name: reader.text()?,
                 locked_until_s: reader.u64()?,
             },
+            SNAPSHOT_SETTLE => Record::SnapshotSettle { snapshot: SnapshotCounter(reader.u32()?) },
             SNAPSHOT_DELETE => Record::SnapshotDelete { snapshot: SnapshotCounter(reader.u32()?) },
             other => return Err(reader.field("record kind", u64::from(other))),
         })
@@ -298,6 +308,7 @@ impl VolumeHead {
 /// Flags of a snapshot.
 const HIDDEN: u8 = 1;
 const IN_SET: u8 = 2;
+const SETTLED: u8 = 4;
 
 impl SnapshotHead {
     /// Bytes of one without a name.
@@ -305,7 +316,12 @@ impl SnapshotHead {
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.u32(self.number.0).raw(&self.id.to_bytes()).u32(self.volume.0);
-        writer.u8(if self.hidden { HIDDEN } else { 0 } | if self.set.is_some() { IN_SET } else { 0 });
+        let set = match self.set {
+            None => 0,
+            Some(SnapshotSet { settled: false, .. }) => IN_SET,
+            Some(SnapshotSet { settled: true, .. }) => IN_SET | SETTLED,
+        };
+        writer.u8(if self.hidden { HIDDEN } else { 0 } | set);
         writer.u64(self.size_bytes).u64(self.created_s).u64(self.locked_until_s).text(&self.name);
         if let Some(set) = self.set {
             writer.raw(&set.id.to_bytes()).u16(set.members);
@@ -316,14 +332,18 @@ impl SnapshotHead {
         let number = SnapshotCounter(reader.u32()?);
         let (id, volume) = (SnapshotId::from_bytes(reader.id()?), VolumeNumber(reader.u32()?));
         let flags = reader.u8()?;
-        if flags & !(HIDDEN | IN_SET) != 0 {
+        if flags & !(HIDDEN | IN_SET | SETTLED) != 0 || flags & (IN_SET | SETTLED) == SETTLED {
             return Err(reader.field("snapshot flags", u64::from(flags)));
         }
         let (size_bytes, created_s, locked_until_s) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let name = reader.text()?;
         let set = match flags & IN_SET {
             0 => None,
-            _ => Some(SnapshotSet { id: SnapshotSetId::from_bytes(reader.id()?), members: reader.u16()? }),
+            _ => Some(SnapshotSet {
+                id: SnapshotSetId::from_bytes(reader.id()?),
+                members: reader.u16()?,
+                settled: flags & SETTLED != 0,
+            }),
         };
         let hidden = flags & HIDDEN != 0;
         Ok(Self { number, id, volume, name, size_bytes, created_s, locked_until_s, hidden, set })
@@ -353,8 +373,9 @@ pub(crate) fn samples() -> Vec<Record> {
         hidden: false,
         set: None,
     };
-    let set = Some(SnapshotSet { id: SnapshotSetId::from_random(3), members: 3 });
-    let in_set = SnapshotHead { set, hidden: true, ..snapshot_head.clone() };
+    let set = SnapshotSet { id: SnapshotSetId::from_random(3), members: 3, settled: false };
+    let in_set = SnapshotHead { set: Some(set), hidden: true, ..snapshot_head.clone() };
+    let settled = SnapshotHead { set: Some(SnapshotSet { settled: true, ..set }), ..snapshot_head.clone() };
     vec![
         Record::Write {
             volume: VolumeNumber(3),
@@ -374,6 +395,8 @@ pub(crate) fn samples() -> Vec<Record> {
         Record::VolumePromote { volume },
         Record::SnapshotCreate(snapshot_head),
         Record::SnapshotCreate(in_set),
+        Record::SnapshotCreate(settled),
+        Record::SnapshotSettle { snapshot },
         Record::SnapshotChange { snapshot, name: "after".into(), locked_until_s: 5 },
         Record::SnapshotDelete { snapshot },
     ]

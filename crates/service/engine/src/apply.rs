@@ -77,6 +77,13 @@ impl Volumes {
                     head.locked_until_s = *locked_until_s;
                 }
             }
+            Record::SnapshotSettle { snapshot } => {
+                if let Some(snapshot) = self.snapshot(*snapshot)
+                    && let Some(set) = &mut snapshot.head.borrow_mut().set
+                {
+                    set.settled = true;
+                }
+            }
             Record::SnapshotDelete { snapshot } => {
                 if let Some(snapshot) = self.snapshot(*snapshot) {
                     snapshot.hide();

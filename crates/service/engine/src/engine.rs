@@ -1,6 +1,7 @@
 //! One log with its volumes on one core.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use quarry_cleaner::Cleaner;
@@ -11,10 +12,11 @@ use quarry_log::Log;
 use quarry_map::NodeCache;
 use quarry_pool::{LogStore, Pool};
 use quarry_types::limits::BLOCK_BYTES;
-use quarry_types::{BlockIndex, Durability, LogId, SnapshotCounter, VolumeId};
+use quarry_types::{BlockIndex, Durability, LogId, SnapshotCounter, VolumeId, VolumeNumber};
 
 use crate::node_store::EngineNodeStore;
 use crate::space::Space;
+use crate::volume::VolumeState;
 use crate::volumes::Volumes;
 
 /// What an engine may take.
@@ -138,6 +140,10 @@ pub struct VolumeStatus {
     pub created_s: u64,
     /// Bytes that are mapped, as of the last checkpoint and the overlay.
     pub mapped_bytes: u64,
+    /// Its snapshots.
+    pub snapshots: usize,
+    /// The volume and, if it is not hidden, the snapshot on which it stands as a clone, by name.
+    pub origin: Option<(String, Option<String>)>,
 }
 
 impl Engine {
@@ -160,9 +166,28 @@ impl Engine {
 
     /// Its volumes, by name.
     pub fn volumes(&self) -> Vec<VolumeStatus> {
-        let mut all: Vec<VolumeStatus> = self.volumes.all().iter().map(|volume| volume.status()).collect();
+        let mut counts: BTreeMap<VolumeNumber, usize> = BTreeMap::new();
+        for snapshot in self.volumes.snapshots() {
+            let head = snapshot.head.borrow();
+            *counts.entry(head.volume).or_default() += usize::from(!head.hidden);
+        }
+        let status = |volume: &Rc<VolumeState>| VolumeStatus {
+            snapshots: counts.get(&volume.number).copied().unwrap_or(0),
+            origin: self.origin(volume),
+            ..volume.status()
+        };
+        let mut all: Vec<VolumeStatus> = self.volumes.all().iter().map(status).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// On what a clone stands.
+    fn origin(&self, volume: &VolumeState) -> Option<(String, Option<String>)> {
+        let parent = self.volumes.snapshot(volume.parent.get())?;
+        let head = parent.head.borrow();
+        let owner = self.volumes.get(head.volume).filter(|owner| owner.number != volume.number)?;
+        let name = (!head.hidden).then(|| head.name.clone());
+        Some((owner.head.borrow().name.clone(), name))
     }
 
     /// Figures of this engine.

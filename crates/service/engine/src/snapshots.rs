@@ -165,17 +165,31 @@ impl Engine {
         Ok(Hold::begin(self.find(volume)?))
     }
 
-    /// Every set of snapshots of which this log has members, and how many: none that is incomplete was ever taken.
-    pub fn snapshot_sets(&self) -> Vec<(SnapshotSet, SnapshotId)> {
+    /// The members of sets that this log has. A set of which no member is settled and some are missing was never taken: its
+    /// members are to be forgotten before anybody sees them. The others are to be settled.
+    pub fn set_members(&self) -> Vec<(SnapshotId, SnapshotSet)> {
         let all = self.volumes.snapshots().into_iter();
         let visible = all.filter(|snapshot| !snapshot.head.borrow().hidden);
-        visible.filter_map(|snapshot| Some((snapshot.head.borrow().set?, snapshot.id))).collect()
+        visible.filter_map(|snapshot| Some((snapshot.id, snapshot.head.borrow().set?))).collect()
     }
 
-    /// Deletes a snapshot of a set that was never completed, locked or not.
+    /// Notes that all members of a snapshot's set were taken; durable on return.
+    pub async fn settle_snapshot(&self, id: SnapshotId) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
+        let snapshot = self.find_snapshot(id)?.number;
+        self.append_and_flush(Record::SnapshotSettle { snapshot }).await
+    }
+
+    /// Deletes a member of a set that was never completed, locked or not.
+    ///
+    /// # Errors
+    /// [`EngineError::Locked`] for any other snapshot.
     pub async fn forget_snapshot(&self, id: SnapshotId) -> Result<(), EngineError> {
         let _managing = self.managing.lock().await;
         let snapshot = self.find_snapshot(id)?;
+        if snapshot.head.borrow().set.is_none_or(|set| set.settled) {
+            self.check_unlocked(&snapshot)?;
+        }
         self.append_and_flush(Record::SnapshotDelete { snapshot: snapshot.number }).await
     }
 

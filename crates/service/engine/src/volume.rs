@@ -68,6 +68,8 @@ impl VolumeState {
             durability: head.durability,
             created_s: head.created_s,
             mapped_bytes: (self.map.mapped_blocks() + self.map.overlay_entries() as u64) * BLOCK_BYTES as u64,
+            snapshots: 0,
+            origin: None,
         }
     }
 }
