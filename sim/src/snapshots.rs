@@ -15,6 +15,8 @@ use crate::workload::{Door, Shared, report};
 const SECTOR: u64 = SECTOR_BYTES as u64;
 /// Snapshots that are kept at once.
 const SNAPSHOTS_MAX: usize = 5;
+/// Sectors that are read at once to look at a snapshot.
+const LOOK_SECTORS: usize = 2048;
 
 /// The id of a snapshot of the model.
 pub fn id(seed: u64, key: SnapshotKey) -> SnapshotId {
@@ -131,10 +133,12 @@ pub async fn look(
     let volume = engine.snapshot_volume(snapshot).ok()?;
     let mut all = Vec::new();
     for zone in zones {
-        let length = ((zone.end - zone.start) * SECTOR) as u32;
-        let read = volume.read(zone.start * SECTOR, length).await;
-        let bytes = read.map(|views| views.iter().flat_map(|view| view.iter().copied()).collect());
-        all.push((zone.start, bytes.map_err(text)));
+        for start in zone.clone().step_by(LOOK_SECTORS) {
+            let length = (zone.end - start).min(LOOK_SECTORS as u64) * SECTOR;
+            let read = volume.read(start * SECTOR, length as u32).await;
+            let bytes = read.map(|views| views.iter().flat_map(|view| view.iter().copied()).collect());
+            all.push((start, bytes.map_err(text)));
+        }
     }
     Some(all)
 }
