@@ -74,6 +74,8 @@ pub struct ImageChunk {
     pub placement: Placement,
     /// Sector and bytes of the table of a packed chunk; zeroes for a segment as it was written.
     pub packed_table: (u32, u32),
+    /// The log's count of segments when it was filled: its age. 0 while it is being filled.
+    pub sealed_at: u64,
 }
 
 /// A segment: where its bytes are and which of them live.
@@ -85,8 +87,6 @@ pub struct ImageSegment {
     pub runs: Vec<ImageRun>,
     /// Sectors written, header included; 0 while it is open.
     pub end_sector: u32,
-    /// The log's count of segments when it was sealed: its age.
-    pub sealed_at: u64,
     /// One bit a granule: which granules of the segment are in the runs. Empty: all of them, as they were written.
     pub kept: Vec<u64>,
     /// One bit a granule: which granules live.
@@ -129,7 +129,7 @@ pub struct ImageSnapshot {
 /// Bytes of a run.
 const RUN_BYTES: usize = 4 + 8 + 4;
 /// Bytes of a segment without runs and with bitmaps of one kind.
-const SEGMENT_BYTES_MIN: usize = 8 + 4 + 8 + 4 + 2 * (4 + 1);
+const SEGMENT_BYTES_MIN: usize = 8 + 4 + 4 + 2 * (4 + 1);
 
 const EMPTY: u8 = 0;
 const FULL: u8 = 1;
@@ -196,7 +196,7 @@ impl Image {
         writer.u32(self.chunks.len() as u32);
         for chunk in &self.chunks {
             chunk.placement.encode(&mut writer);
-            writer.u32(chunk.packed_table.0).u32(chunk.packed_table.1);
+            writer.u32(chunk.packed_table.0).u32(chunk.packed_table.1).u64(chunk.sealed_at);
         }
         writer.u32(self.segments.len() as u32);
         self.segments.iter().for_each(|segment| segment.encode(&mut writer));
@@ -246,9 +246,10 @@ impl Image {
             dissolving: None,
             detached: Vec::new(),
         };
-        for _ in 0..reader.count(17)? {
+        for _ in 0..reader.count(25)? {
             let placement = Placement::decode(reader)?;
-            image.chunks.push(ImageChunk { placement, packed_table: (reader.u32()?, reader.u32()?) });
+            let packed_table = (reader.u32()?, reader.u32()?);
+            image.chunks.push(ImageChunk { placement, packed_table, sealed_at: reader.u64()? });
         }
         for _ in 0..reader.count(SEGMENT_BYTES_MIN)? {
             image.segments.push(ImageSegment::decode(reader)?);
@@ -284,7 +285,7 @@ impl Image {
 
 impl ImageSegment {
     fn encode(&self, writer: &mut Writer) {
-        writer.u64(self.segment.0).u32(self.end_sector).u64(self.sealed_at).u32(self.runs.len() as u32);
+        writer.u64(self.segment.0).u32(self.end_sector).u32(self.runs.len() as u32);
         for run in &self.runs {
             writer.u32(run.first_granule).u64(run.chunk.0).u32(run.start_sector);
         }
@@ -293,7 +294,7 @@ impl ImageSegment {
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
-        let (segment, end_sector, sealed_at) = (SegmentId(reader.u64()?), reader.u32()?, reader.u64()?);
+        let (segment, end_sector) = (SegmentId(reader.u64()?), reader.u32()?);
         let mut runs = Vec::new();
         for _ in 0..reader.count(RUN_BYTES)? {
             runs.push(ImageRun {
@@ -303,6 +304,6 @@ impl ImageSegment {
             });
         }
         let (kept, live) = (decode_bits(reader)?, decode_bits(reader)?);
-        Ok(Self { segment, runs, end_sector, sealed_at, kept, live })
+        Ok(Self { segment, runs, end_sector, kept, live })
     }
 }

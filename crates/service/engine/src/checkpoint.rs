@@ -234,10 +234,7 @@ impl Engine {
         // A packed chunk may hold other segments.
         let rest = table.iter().flat_map(|(_, segment)| segment.chunks());
         rest.for_each(|chunk| _ = chunks.remove(&chunk.id()));
-        let mut cleaner = self.cleaner.borrow_mut();
-        if cleaner.open_chunk().is_some_and(|open| chunks.contains(&open)) {
-            cleaner.close();
-        }
+        self.cleaner.borrow_mut().close(|open| chunks.contains(&open));
         chunks.len()
     }
 }

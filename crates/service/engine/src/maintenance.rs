@@ -7,7 +7,6 @@ use futures::FutureExt;
 use quarry_pool::{PoolError, Purpose};
 
 use crate::engine::Tasks;
-use crate::space::CLEANER_CHUNKS;
 use crate::{Engine, EngineError};
 
 /// Without a reason to look the tasks look this often.
@@ -98,8 +97,8 @@ impl Engine {
         victims.truncate(VICTIMS_MAX);
         // What is written leaves room for the image that frees the victims.
         let spare = self.store.pool.shared.spare_chunks(self.store.log, Purpose::Packed);
-        let chunks_max = CLEANER_CHUNKS.min(spare) as usize;
-        let relocated = cleaner.relocate(&self.store, &victims, chunks_max).await?;
+        let chunks_max = self.space.cleaner_chunks().min(spare) as usize;
+        let relocated = cleaner.relocate(&self.store, &victims, (chunks_max, now)).await?;
         self.cleaner.replace(cleaner);
         drop(victims);
         let statistics = &self.statistics;

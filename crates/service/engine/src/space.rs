@@ -15,8 +15,6 @@ use quarry_volume::{ErrorKind, Result, VolumeError};
 
 use crate::Engine;
 
-/// Chunks that the cleaner may write before it frees any.
-pub(crate) const CLEANER_CHUNKS: u64 = 4;
 /// Chunks that the hosts of one of several logs are granted at once.
 const SHARE_CHUNKS_MAX: u64 = 8;
 /// Longest tail: what a recovery reads.
@@ -109,11 +107,16 @@ impl Space {
         PIECE_BYTES_MAX.min(self.usable_bytes / 2) / BLOCK_BYTES as u64 * BLOCK_BYTES as u64
     }
 
+    /// Chunks that the cleaner may write before it frees any.
+    pub(crate) fn cleaner_chunks(&self) -> u64 {
+        quarry_cleaner::Cleaner::chunks_wanted(self.total_chunks)
+    }
+
     /// What this log needs besides what hosts write.
     pub(crate) fn need(&self, engine: &Engine) -> Need {
         let nodes = engine.volumes.map_bytes_max().min(2 * self.tail_bytes_max);
         let (segments, image) = (nodes.div_ceil(self.usable_bytes), engine.store.image_need_chunks());
-        Need { segments, packed: CLEANER_CHUNKS, image }
+        Need { segments, packed: self.cleaner_chunks(), image }
     }
 
     /// From so few free chunks on the cleaner works.

@@ -126,7 +126,7 @@ impl Engine {
     pub async fn verify(&self) -> Result<Verified, EngineError> {
         let _maintaining = self.maintaining.lock().await;
         // It may hold nothing but copies that were made in vain, and so be in no table.
-        self.cleaner.borrow_mut().close();
+        self.cleaner.borrow_mut().close(|_| true);
         let durable = self.durable.borrow().clone();
         let mut referenced = Referenced::default();
         // Each record belongs to the oldest snapshot that holds it, or to the volume: so each is noted once.

@@ -9,6 +9,7 @@ use quarry_types::ChunkId;
 use quarry_types::limits::SECTOR_BYTES;
 
 use crate::Victim;
+use crate::class::{CLASSES_MAX, Classifier, classes};
 use crate::copy::Source;
 use crate::output::{Output, cost_bytes, room_bytes_min};
 use crate::survivors::{LiveRun, Survivor, survivors};
@@ -28,45 +29,50 @@ pub struct Relocated {
     pub skipped: usize,
 }
 
-/// Moves survivors of one log. The chunk that a round did not fill is the first one of the next.
+/// Moves survivors of one log. The chunk that a round did not fill is the first one of the next, for each class of data.
 #[derive(Default)]
 pub struct Cleaner {
-    open: Option<Output>,
+    open: [Option<Output>; CLASSES_MAX],
+    classifier: Classifier,
     /// Chunks that could not be read. They are not tried again before the log is opened again.
     unreadable: BTreeSet<ChunkId>,
 }
 
 impl Cleaner {
+    /// Chunks that one round may take, at least: one for each class, and some more.
+    pub fn chunks_wanted(total_chunks: u64) -> u64 {
+        classes(total_chunks) as u64 + 3
+    }
+
     /// Whether a chunk may be cleaned: it is not being written to, and it could be read so far.
     pub fn may_clean(&self, chunk: ChunkId) -> bool {
-        self.open_chunk() != Some(chunk) && !self.unreadable.contains(&chunk)
+        !self.open.iter().flatten().any(|open| open.id() == chunk) && !self.unreadable.contains(&chunk)
     }
 
-    /// The chunk that is not full yet.
-    pub fn open_chunk(&self) -> Option<ChunkId> {
-        self.open.as_ref().map(Output::id)
+    /// Takes another chunk for the next round where `is_gone` says so of the one that is not full.
+    pub fn close(&mut self, is_gone: impl Fn(ChunkId) -> bool) {
+        self.open.iter_mut().for_each(|open| _ = open.take_if(|open| is_gone(open.id())));
     }
 
-    /// Takes another chunk for the next round.
-    pub fn close(&mut self) {
-        self.open = None;
-    }
-
-    /// Moves what lives in `victims` elsewhere, as far as it fits into `chunks_max` new chunks.
+    /// Moves what lives in `victims` elsewhere, as far as it fits into `chunks_max` new chunks; `now` is the log's count of segments.
     pub async fn relocate(
         &mut self,
         store: &LogStore,
         victims: &[Victim],
-        chunks_max: usize,
+        (chunks_max, now): (usize, u64),
     ) -> Result<Relocated, PoolError> {
         if victims.is_empty() {
             return Ok(Relocated::default());
         }
-        let open = self.open.take().filter(|open| open.is_usable(store));
-        let mut round = Round::new(store, open, chunks_max);
+        let mut open = std::mem::take(&mut self.open);
+        open.iter_mut().for_each(|open| _ = open.take_if(|open| !open.is_usable(store)));
+        let mut round = Round::new(store, open, chunks_max, now);
         for victim in victims {
-            match round.move_victim(victim).await {
-                Ok(()) => {}
+            match round.move_victim(victim, &self.classifier).await {
+                Ok(true) if victim.is_as_written() => {
+                    self.classifier.note_written(now.saturating_sub(victim.chunk.sealed_at.get()));
+                }
+                Ok(_) => {}
                 Err(error @ (PoolError::Corrupt { .. } | PoolError::Unreadable { .. })) => {
                     tracing::error!(chunk = %victim.chunk.id(), %error, "a chunk cannot be cleaned");
                     round.relocated.skipped += 1;
@@ -88,9 +94,13 @@ impl Cleaner {
 
 struct Round<'a> {
     store: &'a LogStore,
-    /// Chunks that are written to, the last one now.
-    outputs: Vec<Output>,
-    /// Bytes of the first of them that were taken when the round began.
+    now: u64,
+    classes: usize,
+    /// The chunks that are written to, by class.
+    open: [Option<Output>; CLASSES_MAX],
+    /// Chunks that are full.
+    full: Vec<Output>,
+    /// Bytes of the open ones that were taken when the round began.
     taken_before: i64,
     /// More chunks that may be taken.
     chunks_left: usize,
@@ -100,11 +110,14 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(store: &'a LogStore, open: Option<Output>, chunks_left: usize) -> Self {
+    fn new(store: &'a LogStore, open: [Option<Output>; CLASSES_MAX], chunks_left: usize, now: u64) -> Self {
         Self {
             store,
-            taken_before: open.as_ref().map_or(0, |open| open.end_bytes() as i64),
-            outputs: open.into_iter().collect(),
+            now,
+            classes: classes(store.pool.shared.capacity().total_chunks),
+            taken_before: taken_bytes(&open),
+            open,
+            full: Vec::new(),
             chunks_left,
             moved: Vec::new(),
             emptied: Vec::new(),
@@ -112,20 +125,27 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Copies what lives in one chunk, all of it or nothing that counts.
-    async fn move_victim(&mut self, victim: &Victim) -> Result<(), PoolError> {
+    /// Copies what lives in one chunk, all of it or nothing that counts. False when there is no room for it.
+    async fn move_victim(&mut self, victim: &Victim, classifier: &Classifier) -> Result<bool, PoolError> {
         let runs = survivors(self.store, &victim.chunk, &victim.segments).await?;
-        let all = || runs.iter().flat_map(|run| &run.survivors);
-        let bytes = all().map(|survivor| u64::from(survivor.item.sectors)).sum::<u64>() * SECTOR_BYTES as u64;
-        let cost = cost_bytes(all().count(), bytes);
-        if cost > self.room_bytes() {
+        let class_of = |run: &LiveRun| classifier.class_of(run.segment, self.now, self.classes);
+        let mut taken = [(0, 0); CLASSES_MAX];
+        for run in &runs {
+            let (items, bytes) = &mut taken[class_of(run)];
+            *items += run.survivors.len();
+            *bytes += run.survivors.iter().map(|survivor| u64::from(survivor.item.sectors)).sum::<u64>()
+                * SECTOR_BYTES as u64;
+        }
+        let wanted: usize = (0..self.classes).map(|class| self.chunks_for(class, taken[class])).sum();
+        if wanted > self.chunks_left {
             self.relocated.skipped += 1;
-            return Ok(());
+            return Ok(false);
         }
         let before = self.moved.len();
         let mut source = Source::new(self.store, &victim.chunk);
         for run in runs {
-            if let Err(error) = self.move_run(&mut source, run).await {
+            let class = classifier.class_of(run.segment, self.now, self.classes);
+            if let Err(error) = self.move_run(class, &mut source, run).await {
                 // Half a chunk moved gains nothing: all of it stays where it is.
                 self.moved.truncate(before);
                 return Err(error);
@@ -133,19 +153,24 @@ impl<'a> Round<'a> {
         }
         self.emptied.push(victim.chunk.clone());
         self.relocated.victims += 1;
-        self.relocated.moved_bytes += bytes;
-        Ok(())
+        self.relocated.moved_bytes += taken.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        Ok(true)
     }
 
-    /// Bytes that fit in for certain, however the runs are cut.
-    fn room_bytes(&self) -> u64 {
+    /// Chunks that so many items and bytes of a class take at most, besides the one that is open, however the runs are cut.
+    fn chunks_for(&self, class: usize, (items, bytes): (usize, u64)) -> usize {
         let lost = room_bytes_min(self.store) + u64::from(self.store.pool.geometry().granule_bytes);
-        let open = self.outputs.last().map_or(0, |output| output.room_bytes(self.store));
-        let empty = Output::room_bytes_empty(self.store).saturating_sub(lost);
-        open.saturating_sub(lost) + empty * self.chunks_left as u64
+        let open = self.open[class].as_ref().map_or(0, |output| output.room_bytes(self.store));
+        let empty = Output::room_bytes_empty(self.store).saturating_sub(lost).max(1);
+        cost_bytes(items, bytes).saturating_sub(open.saturating_sub(lost)).div_ceil(empty) as usize
     }
 
-    async fn move_run(&mut self, source: &mut Source<'_>, run: LiveRun) -> Result<(), PoolError> {
+    async fn move_run(
+        &mut self,
+        class: usize,
+        source: &mut Source<'_>,
+        run: LiveRun,
+    ) -> Result<(), PoolError> {
         let geometry = self.store.pool.geometry();
         let granule = geometry.granule_sectors();
         let mut relocation = Relocation {
@@ -159,7 +184,7 @@ impl<'a> Round<'a> {
             let (store, Survivor { item, .. }) = (self.store, *survivor);
             let index = item.address.sector() / granule;
             let goes_on = !relocation.runs.is_empty();
-            let output = self.output_for(&item, goes_on)?;
+            let output = self.output_for(class, &item, goes_on)?;
             if relocation.runs.last().is_none_or(|run| run.chunk.id() != output.id()) {
                 // The first run takes the place of the old one, whatever died in front of it.
                 let first_granule = if goes_on { index } else { run.first_granule };
@@ -175,44 +200,58 @@ impl<'a> Round<'a> {
     }
 
     /// The chunk that takes `item`. A run that `goes_on` fills a chunk to its end; one that begins wants some room.
-    fn output_for(&mut self, item: &PackedItem, goes_on: bool) -> Result<&mut Output, PoolError> {
+    fn output_for(
+        &mut self,
+        class: usize,
+        item: &PackedItem,
+        goes_on: bool,
+    ) -> Result<&mut Output, PoolError> {
         let cost = cost_bytes(1, u64::from(item.sectors) * SECTOR_BYTES as u64);
         let wanted = if goes_on { cost } else { cost.max(room_bytes_min(self.store)) };
-        if self.outputs.last().is_none_or(|output| output.room_bytes(self.store) < wanted) {
+        let open = &mut self.open[class];
+        if open.as_ref().is_none_or(|output| output.room_bytes(self.store) < wanted) {
             if self.chunks_left == 0 {
                 return Err(PoolError::NoSpace);
             }
-            self.outputs.push(Output::new(self.store)?);
+            self.full.extend(open.replace(Output::new(self.store)?));
             self.chunks_left -= 1;
             self.relocated.outputs += 1;
         }
-        Ok(self.outputs.last_mut().expect("there is one with room"))
+        Ok(open.as_mut().expect("there is one with room"))
     }
 
     /// Makes the copies safe and points the segments at them. The old chunks wait for the next commit.
-    async fn finish(mut self) -> Result<(Relocated, Option<Output>), PoolError> {
+    async fn finish(mut self) -> Result<(Relocated, [Option<Output>; CLASSES_MAX]), PoolError> {
         let mut devices = BTreeSet::new();
-        for output in &mut self.outputs {
+        for output in self.full.iter_mut().chain(self.open.iter_mut().flatten()) {
             output.finish(self.store).await?;
             devices.extend(output.chunk.slots().iter().map(|slot| slot.device));
         }
         let failed = self.store.pool.flush(&devices).await;
-        for output in &self.outputs {
+        for output in self.full.iter().chain(self.open.iter().flatten()) {
             failed.iter().for_each(|&device| output.chunk.drop_copy(device));
             if output.chunk.healthy_copies() < self.store.pool.shared.copies_now() {
                 // The old chunks may have more copies than this one: they stay.
                 tracing::warn!(log = %self.store.log, "a device failed during cleaning; what was copied does not count");
-                return Ok((Relocated { skipped: self.emptied.len(), ..Relocated::default() }, None));
+                let relocated = Relocated { skipped: self.emptied.len(), ..Relocated::default() };
+                return Ok((relocated, Default::default()));
             }
         }
-        self.outputs.iter().for_each(Output::publish);
-        let open = self.outputs.pop_if(|output| output.is_usable(self.store));
+        let outputs = self.full.iter().chain(self.open.iter().flatten());
+        outputs.for_each(|output| output.publish(self.now));
+        for open in &mut self.open {
+            self.full.extend(open.take_if(|open| !open.is_usable(self.store)));
+        }
         let segment_bytes = self.store.pool.geometry().segment_bytes as i64;
-        let full = segment_bytes * self.outputs.len() as i64;
-        let taken = full + open.as_ref().map_or(0, |open| open.end_bytes() as i64) - self.taken_before;
+        let full = segment_bytes * self.full.len() as i64;
+        let taken = full + taken_bytes(&self.open) - self.taken_before;
         self.relocated.gained_bytes = segment_bytes * self.relocated.victims as i64 - taken;
         self.store.table_mut().relocate(self.moved);
         self.emptied.into_iter().for_each(|chunk| self.store.retire(chunk));
-        Ok((self.relocated, open))
+        Ok((self.relocated, self.open))
     }
+}
+
+fn taken_bytes(open: &[Option<Output>; CLASSES_MAX]) -> i64 {
+    open.iter().flatten().map(|open| open.end_bytes() as i64).sum()
 }

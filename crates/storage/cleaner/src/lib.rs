@@ -10,11 +10,13 @@
 //!   checksum, so that it is never returned as right.
 //! - The survivors of a run stay in order. Where a chunk is full the run goes on in the next one, so that chunks are filled
 //!   whatever the size of the runs, and cleaning gains what has died.
+//! - What is moved goes with data of like age into the same chunks.
 //! - A packed chunk is written from front to back, over several rounds; what the durable image tells of is never
 //!   overwritten, and a new table of the chunk counts only when it has been flushed.
 //! - The table changes only after the new chunks have been flushed. A crash before the next image leaves everything as
 //!   it was.
 
+mod class;
 mod cleaner;
 mod copy;
 mod output;

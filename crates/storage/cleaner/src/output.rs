@@ -114,8 +114,9 @@ impl Output {
         Ok(())
     }
 
-    /// The chunk's newest table counts: it and what it tells of have been flushed.
-    pub(crate) fn publish(&self) {
+    /// The chunk's newest table counts: it and what it tells of have been flushed. `now` is the log's count of segments.
+    pub(crate) fn publish(&self, now: u64) {
+        self.chunk.sealed_at.set(now);
         self.chunk.packed_table.set(self.table.expect("the chunk was finished"));
     }
 

@@ -71,7 +71,7 @@ impl Log {
             .get(end.segment())
             .is_some_and(|segment| segment.end_sector == 0 || segment.end_sector > end.sector())
         {
-            table.seal(end.segment(), end.sector(), end.segment().sequence());
+            table.seal(end.segment(), end.sector());
         }
         state.unflushed.retain(|Unflushed { segment, .. }| {
             let counts = *segment <= end.segment();

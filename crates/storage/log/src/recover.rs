@@ -342,7 +342,7 @@ fn seal_tail(
     for candidate in candidates {
         let id = candidate.start.segment;
         let Some((_, end)) = ends.iter().find(|(segment, _)| *segment == id) else { continue };
-        table.seal(id, *end, id.sequence());
+        table.seal(id, *end);
         for slot in candidate.chunk.slots() {
             if pool.device(slot.device).is_none() || pool.shared.is_failed(slot.device) {
                 candidate.chunk.drop_copy(slot.device);

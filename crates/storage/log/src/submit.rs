@@ -122,7 +122,7 @@ impl Log {
                 return Some((*segment, chunk.clone()));
             }
             let end = state.tail.position.address;
-            self.store.table_mut().seal(end.segment(), end.sector(), end.segment().sequence());
+            self.store.table_mut().seal(end.segment(), end.sector());
             state.tail.open = None;
         }
         let wanted = self.store.pool.shared.copies_now().max(1);

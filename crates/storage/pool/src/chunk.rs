@@ -20,6 +20,8 @@ pub struct Chunk {
     slots: RefCell<Slots>,
     /// Sector and bytes of the table of a packed chunk; zeroes for a segment as it was written.
     pub packed_table: Cell<(u32, u32)>,
+    /// The log's count of segments when it was filled; 0 before.
+    pub sealed_at: Cell<u64>,
     shared: Arc<PoolShared>,
 }
 
@@ -45,6 +47,7 @@ impl Chunk {
             id,
             slots: RefCell::new(Slots::from_slice(slots)),
             packed_table: Cell::default(),
+            sealed_at: Cell::default(),
             shared: shared.clone(),
         }
     }
@@ -86,7 +89,8 @@ impl Chunk {
     }
 
     pub(crate) fn image(&self) -> ImageChunk {
-        ImageChunk { placement: self.placement(), packed_table: self.packed_table.get() }
+        let (packed_table, sealed_at) = (self.packed_table.get(), self.sealed_at.get());
+        ImageChunk { placement: self.placement(), packed_table, sealed_at }
     }
 
     /// The slot to read first: on a device in use, and for many chunks spread over all of them.

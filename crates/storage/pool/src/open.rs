@@ -205,6 +205,7 @@ impl LogStore {
         for image in &state.image.chunks {
             let chunk = Rc::new(Chunk::adopt(&pool.shared, &image.placement));
             chunk.packed_table.set(image.packed_table);
+            chunk.sealed_at.set(image.sealed_at);
             chunks.insert(image.placement.chunk, chunk);
         }
         let named = |id: ChunkId| {
@@ -259,11 +260,5 @@ fn open_segment(
         }
         runs.push(Run { first_granule, chunk: chunk(id)?, start_sector });
     }
-    Ok(Segment {
-        runs,
-        kept,
-        end_sector: image.end_sector,
-        sealed_at: image.sealed_at,
-        live: Bitmap::from_words(image.live.clone()),
-    })
+    Ok(Segment { runs, kept, end_sector: image.end_sector, live: Bitmap::from_words(image.live.clone()) })
 }

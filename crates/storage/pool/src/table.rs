@@ -45,8 +45,6 @@ pub struct Segment {
     pub(crate) kept: Option<Bitmap>,
     /// Sectors written, header included; 0 while it is open.
     pub end_sector: u32,
-    /// The log's count of segments when it was sealed.
-    pub sealed_at: u64,
     /// Which granules live.
     pub live: Bitmap,
 }
@@ -55,7 +53,7 @@ impl Segment {
     /// A segment that begins in `chunk`.
     pub fn open(chunk: Rc<Chunk>, geometry: Geometry) -> Self {
         let runs = SmallVec::from_buf([Run { first_granule: 0, chunk, start_sector: 0 }]);
-        Self { runs, kept: None, end_sector: 0, sealed_at: 0, live: Bitmap::new(geometry.segment_granules()) }
+        Self { runs, kept: None, end_sector: 0, live: Bitmap::new(geometry.segment_granules()) }
     }
 
     /// The chunks in which it lies; one of them may come twice.
@@ -142,10 +140,12 @@ impl SegmentTable {
     }
 
     /// Seals a segment at `end_sector`.
-    pub fn seal(&mut self, id: SegmentId, end_sector: u32, sealed_at: u64) {
+    pub fn seal(&mut self, id: SegmentId, end_sector: u32) {
         if let Some(segment) = self.segments.get_mut(&id) {
             segment.end_sector = end_sector;
-            segment.sealed_at = sealed_at;
+            if let Some(chunk) = segment.written_chunk() {
+                chunk.sealed_at.set(id.sequence() + 1);
+            }
         }
     }
 
@@ -261,7 +261,6 @@ impl SegmentTable {
             segment: id,
             runs: segment.runs.iter().map(Run::image).collect(),
             end_sector: segment.end_sector,
-            sealed_at: segment.sealed_at,
             kept: segment.kept.as_ref().map_or_else(Vec::new, |kept| kept.words().to_vec()),
             live: segment.live.words().to_vec(),
         }

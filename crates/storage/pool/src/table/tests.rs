@@ -51,7 +51,7 @@ impl Model {
             Self { shared, table: SegmentTable::new(GEOMETRY), id, chunks: 0, places: BTreeMap::new() };
         let chunk = model.chunk();
         model.table.insert(id, Segment::open(chunk.clone(), GEOMETRY));
-        model.table.seal(id, GRANULES * GRANULE_SECTORS, 1);
+        model.table.seal(id, GRANULES * GRANULE_SECTORS);
         for granule in 1..GRANULES {
             model.table.mark_live(LogAddress::new(id, granule * GRANULE_SECTORS), GRANULE_SECTORS);
             model.places.insert(granule, (chunk.id(), granule * GRANULE_SECTORS));
