@@ -154,6 +154,14 @@ impl Engine {
         Ok(self.snapshot_status(&self.find_snapshot(id)?).await)
     }
 
+    /// The snapshot of a volume that has this name.
+    pub fn snapshot_named(&self, volume: VolumeId, name: &str) -> Result<Option<SnapshotId>, EngineError> {
+        let volume = self.find(volume)?;
+        let snapshots = self.snapshots_of(&volume).into_iter();
+        let named = snapshots.filter(|snapshot| snapshot.head.borrow().name == name);
+        Ok(named.map(|snapshot| snapshot.id).next())
+    }
+
     /// A snapshot as a volume that nobody writes to.
     pub fn snapshot_volume(self: &Rc<Self>, id: SnapshotId) -> Result<Rc<EngineVolume>, EngineError> {
         let state = self.find_snapshot(id)?.reader.clone();
