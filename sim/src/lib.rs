@@ -10,6 +10,7 @@
 //!   ones. Then no error is allowed at all. In the scenarios *beyond* that, errors are allowed, wrong data never is.
 //! - A read returns what some order of the operations allows; after the death of the process everything acknowledged is
 //!   there; after power loss everything that a flush covered, and of each log a prefix of its history.
+//! - A snapshot, once taken, is there after every crash and always holds the same; one that was deleted never comes back.
 //! - At rest the segment table says exactly what the maps refer to, and every slot has one owner.
 //! - A seed gives the same history to the byte.
 
@@ -22,6 +23,7 @@ mod model;
 mod node;
 mod run;
 mod scenario;
+mod snapshots;
 mod target;
 mod workload;
 

@@ -16,7 +16,7 @@ use crate::model::{Crash, Finding, Model, Observed};
 use crate::node::{self, Engines, text};
 use crate::scenario::Access;
 use crate::workload::{Door, Shared, administrator, host};
-use crate::{Chance, Scenario};
+use crate::{Chance, Scenario, snapshots};
 
 /// Virtual time in which something must have happened, be it that one operation of a host has ended.
 const LIMIT: Duration = Duration::from_secs(200);
@@ -204,6 +204,7 @@ impl Machine {
         engines: &Rc<Engines>,
     ) -> Result<(), Stop> {
         self.look(plan, process, engines)?;
+        self.look_at_snapshots(plan, process, engines)?;
         self.load(plan, process, clients, envs, engines)?;
         for engine in &**engines {
             let status = engine.status();
@@ -257,6 +258,36 @@ impl Machine {
         let crash = if self.scenario.beyond { Crash::PowerLoss } else { self.crash };
         model.recovered(&observed, crash)?;
         self.crash = Crash::Death;
+        Ok(())
+    }
+
+    /// Reads every snapshot there is and has the model judge it.
+    fn look_at_snapshots(
+        &mut self,
+        plan: &mut Plan,
+        process: &Process,
+        engines: &Rc<Engines>,
+    ) -> Result<(), Stop> {
+        let keys = self.model.borrow().all_snapshots();
+        for key in keys {
+            let (volume, zones) = {
+                let model = self.model.borrow();
+                (model.snapshot_volume(key), model.snapshot_zones(key))
+            };
+            let engine = engines[self.scenario.volumes[volume].core].clone();
+            let id = snapshots::id(self.scenario.seed, key);
+            let looked =
+                self.drive(plan, process, async move { snapshots::look(&engine, id, &zones).await })?;
+            let mut model = self.model.borrow_mut();
+            model.recovered_snapshot(key, looked.is_some())?;
+            for (first_sector, read) in looked.into_iter().flatten() {
+                match read {
+                    Ok(bytes) => model.check_snapshot(key, first_sector, &bytes)?,
+                    Err(_) if self.scenario.beyond => {}
+                    Err(error) => return Err(Finding(format!("a snapshot cannot be read: {error}")).into()),
+                }
+            }
+        }
         Ok(())
     }
 

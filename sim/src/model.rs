@@ -6,6 +6,7 @@
 
 mod check;
 mod recovered;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use smallvec::SmallVec;
 use crate::content::ZEROES;
 
 pub use recovered::Observed;
+pub use snapshots::SnapshotKey;
 
 /// How the life of a process ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -96,12 +98,13 @@ pub struct Model {
     time: u64,
     ops: Vec<Op>,
     volumes: Vec<Volume>,
+    snapshots: Vec<snapshots::Snapshot>,
 }
 
 impl Model {
     /// No volumes yet.
     pub fn new(seed: u64) -> Self {
-        Self { seed, time: 0, ops: Vec::new(), volumes: Vec::new() }
+        Self { seed, time: 0, ops: Vec::new(), volumes: Vec::new(), snapshots: Vec::new() }
     }
 
     /// Adds an empty volume of `log`, with I/O in `zones` (sectors, multiples of 8, in order) only; returns its number.

@@ -64,6 +64,8 @@ pub struct Scenario {
     pub cuts: bool,
     /// Whether there may be too little space for what hosts write.
     pub tight: bool,
+    /// The administrator takes snapshots and makes clones.
+    pub snapshots: bool,
     /// Lives of the process.
     pub lives: usize,
     /// Hosts of each volume, each with one operation at a time.
@@ -98,7 +100,13 @@ impl Scenario {
             (0..count).map(|index| disk(&chance, least_mib, heavy, bad.contains(&index), beyond)).collect();
         let tight = chance.percent(if heavy { 40 } else { 15 });
         let chunks = usable_chunks(&disks, copies) - CHUNKS_OF_A_LOG * cores as u64;
-        let share = if tight { chance.within(60..140) } else { chance.within(15..50) };
+        // What is overwritten stays as long as a snapshot has it.
+        let snapshots = Chance::new(seed ^ 0x5a45).percent(50);
+        let share = match (tight, snapshots) {
+            (true, _) => chance.within(60..140),
+            (false, false) => chance.within(15..50),
+            (false, true) => chance.within(4..10),
+        };
         let mut sectors_left = chunks * MIB / SECTOR_BYTES as u64 * share / 100;
         let volumes = (0..1 + chance.below(3) as usize)
             .map(|_| volume(&chance, cores, heavy, &mut sectors_left))
@@ -116,6 +124,7 @@ impl Scenario {
             access,
             cuts: access == Access::Nbd && chance.percent(30),
             tight,
+            snapshots,
             lives: chance.within(2..5) as usize,
             lanes: chance.within(1..6) as usize,
             ops: if heavy { chance.within(150..400) } else { chance.within(15..90) } as usize,

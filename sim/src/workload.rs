@@ -14,7 +14,7 @@ use crate::model::{Finding, Model};
 use crate::node::{Engines, text, volume_name};
 use crate::scenario::Access;
 use crate::target::{Failed, Target};
-use crate::{Chance, Scenario};
+use crate::{Chance, Scenario, snapshots};
 
 const SECTOR: u64 = SECTOR_BYTES as u64;
 /// How often a host tries to connect before it gives up for this life.
@@ -47,7 +47,7 @@ impl Shared {
     }
 
     /// Notes a failed operation; false when the host should go on all the same.
-    fn failed(&self, verb: &str, failed: Failed) {
+    pub fn failed(&self, verb: &str, failed: Failed) {
         self.errors.set(self.errors.get() + 1);
         match failed {
             Failed::Closed => {}
@@ -262,7 +262,7 @@ async fn extents(shared: &Shared, target: &Target, volume: usize, sectors: Range
     }
 }
 
-/// Checkpoints, grows volumes, and makes and deletes some of its own, until the hosts have ended.
+/// Checkpoints, grows volumes, takes and deletes snapshots, and makes and deletes volumes of its own, until the hosts have ended.
 pub async fn administrator(shared: Rc<Shared>, door: Door) {
     let mut churned = 0u64;
     let life = shared.model.borrow_mut().begin_read();
@@ -282,12 +282,13 @@ pub async fn administrator(shared: Rc<Shared>, door: Door) {
                 churn(&shared, &door, VolumeId::from_random(u128::from(life) << 32 | u128::from(churned)))
                     .await;
             }
+            _ if shared.scenario.snapshots => snapshots::step(&shared, &door).await,
             _ => {}
         }
     }
 }
 
-fn report(shared: &Shared, verb: &str, error: String) {
+pub fn report(shared: &Shared, verb: &str, error: String) {
     shared.errors.set(shared.errors.get() + 1);
     let no_space = error.contains("full") && shared.scenario.may_be_full();
     if !shared.scenario.beyond && !no_space {

@@ -62,7 +62,7 @@ impl Model {
     }
 
     /// Whether a read that was submitted at `since` and is over now may return `version`.
-    fn allows(&self, sector: &Sector, version: u64, since: u64) -> bool {
+    pub(super) fn allows(&self, sector: &Sector, version: u64, since: u64) -> bool {
         let over = |op: &&OpId| {
             let op = self.op(**op);
             op.acknowledged && op.ended.is_some_and(|ended| ended < since)

@@ -15,6 +15,7 @@ use quarry_types::limits::BLOCK_BYTES;
 use quarry_types::{BlockIndex, Durability, LogId, SnapshotCounter, VolumeId, VolumeNumber};
 
 use crate::node_store::EngineNodeStore;
+use crate::scrub::Scrub;
 use crate::space::Space;
 use crate::volume::VolumeState;
 use crate::volumes::Volumes;
@@ -67,6 +68,7 @@ pub struct Engine {
     pub(crate) maintaining: futures::lock::Mutex<()>,
     /// Something for the maintenance task to look at.
     pub(crate) wake: Signal,
+    pub(crate) scrub: Scrub,
     pub(crate) zeroes: View,
     /// No host's write is admitted any more, and the tasks end.
     pub(crate) closing: Cell<bool>,

@@ -1,7 +1,8 @@
 //! The engine: volumes over one log.
 //!
 //! What it is: [`Engine`] owns one log of a pool on one core and serves the volumes that live in it, one file per verb:
-//! `read`, `write`, `zero`, `flush`, `extents`, `manage` (create, resize, delete), `checkpoint`, `recover`. It ties the
+//! `read`, `write`, `zero`, `flush`, `extents`, `manage` (create, resize, delete), `snapshots`, `clone` (and rollback and
+//! promotion), `changes`, `checkpoint`, `recover`. It ties the
 //! log's records to the maps of the volumes and to the liveness of the segment table, and keeps space and memory within
 //! bounds (`space`, `maintenance`). What it is not: no protocol, no knowledge of other cores.
 //!
@@ -15,6 +16,8 @@
 //!   earlier has ended (readers hold their chunk).
 //! - A write of less than a block reads, merges and appends under a lock of its block, after everything appended before
 //!   counts; whole-block writes wait for that lock.
+//! - What a snapshot holds never dies before the snapshot is dissolved (`lineage`). Whoever changes volumes or snapshots holds
+//!   `managing` from the check to the record that counts.
 //! - Writes of hosts stop while so much space is left that a checkpoint and the cleaner can do their work.
 
 mod apply;
@@ -36,6 +39,7 @@ mod manage;
 mod node_store;
 mod read;
 mod recover;
+mod scrub;
 mod snapshot;
 mod snapshots;
 mod space;
@@ -50,6 +54,7 @@ pub use clone::CloneOf;
 pub use engine::{Engine, EngineStatus, Limits, VolumeStatus};
 pub use error::EngineError;
 pub use hold::Hold;
+pub use scrub::{LostBlock, ScrubReport};
 pub use snapshots::{NewSnapshot, SnapshotStatus};
 pub use verify::{Finding, Verified, verify_slots};
 pub use volume::EngineVolume;

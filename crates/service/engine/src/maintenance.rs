@@ -39,7 +39,7 @@ impl Engine {
     /// One look at what there is to do.
     async fn maintain_once(&self) -> Result<(), EngineError> {
         self.space.update(self);
-        let mut rounds_in_vain = 0;
+        let (mut rounds_in_vain, mut balance) = (0, Balance::default());
         loop {
             if self.tail_bytes() >= self.space.tail_bytes_max()
                 || self.volumes.overlay_bytes() >= self.limits.get().overlay_bytes
@@ -51,7 +51,7 @@ impl Engine {
                 return Ok(());
             }
             let freed = self.volumes.freed.version();
-            if self.clean_round().await? {
+            if self.clean_round(&mut balance).await? {
                 rounds_in_vain = 0;
                 continue;
             }
@@ -73,9 +73,9 @@ impl Engine {
     }
 
     /// Gains space once. False when there was nothing to gain.
-    async fn clean_round(&self) -> Result<bool, EngineError> {
+    async fn clean_round(&self, balance: &mut Balance) -> Result<bool, EngineError> {
         let _maintaining = self.maintaining.lock().await;
-        if self.clean().await? {
+        if self.clean(balance).await? {
             return Ok(true);
         }
         // What died since the last checkpoint does not count before the next.
@@ -85,17 +85,16 @@ impl Engine {
         let uncredited = self.uncredited();
         let forgotten = self.checkpoint_locked().await?;
         let credited = self.uncredited() != uncredited;
-        Ok(forgotten > 0 || credited || self.clean().await?)
+        Ok(forgotten > 0 || credited || self.clean(balance).await?)
     }
 
-    /// Moves the survivors of the best victims and commits. Whether that has freed more than it has taken.
-    async fn clean(&self) -> Result<bool, EngineError> {
+    /// Moves the survivors of the best victims and commits. Whether there is more free space now than ever since `balance` began.
+    async fn clean(&self, balance: &mut Balance) -> Result<bool, EngineError> {
         let geometry = self.store.pool.geometry();
         let first_kept = self.durable.borrow().replay_from.address.segment();
         let now = self.log.next_segment().sequence();
         let mut cleaner = self.cleaner.take();
-        let granules = geometry.segment_granules();
-        let mut victims = quarry_cleaner::choose(&self.store.table(), granules, first_kept, &cleaner, now);
+        let mut victims = quarry_cleaner::choose(&self.store.table(), geometry, first_kept, &cleaner, now);
         victims.truncate(VICTIMS_MAX);
         // What is written leaves room for the image that frees the victims.
         let spare = self.store.pool.shared.spare_chunks(self.store.log, Purpose::Packed);
@@ -111,7 +110,24 @@ impl Engine {
         if retired > 0 {
             self.commit().await?;
         }
-        Ok(if relocated.victims > 0 { relocated.gained_bytes > 0 } else { retired > 0 })
+        Ok(if relocated.victims > 0 { balance.add(relocated.gained_bytes) } else { retired > 0 })
+    }
+}
+
+/// What several rounds of cleaning have gained. One round may gain what the next one loses, because it leaves a chunk half
+/// written that the next one has to close: only more than ever before is progress.
+#[derive(Default)]
+struct Balance {
+    bytes: i64,
+    best_bytes: i64,
+}
+
+impl Balance {
+    fn add(&mut self, gained_bytes: i64) -> bool {
+        self.bytes += gained_bytes;
+        let is_best = self.bytes > self.best_bytes;
+        self.best_bytes = self.best_bytes.max(self.bytes);
+        is_best
     }
 }
 

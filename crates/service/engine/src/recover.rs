@@ -12,6 +12,7 @@ use quarry_types::SegmentId;
 
 use crate::engine::{Durable, Statistics, ZERO_BYTES};
 use crate::node_store::EngineNodeStore;
+use crate::scrub::Scrub;
 use crate::space::Space;
 use crate::volumes::Volumes;
 use crate::{Engine, EngineError, Limits};
@@ -100,6 +101,7 @@ impl Engine {
             birth,
             managing: futures::lock::Mutex::new(()),
             layered: Cell::new(false),
+            scrub: Scrub::default(),
             committing: futures::lock::Mutex::new(()),
             maintaining: futures::lock::Mutex::new(()),
             wake: Signal::default(),

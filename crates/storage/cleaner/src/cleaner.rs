@@ -114,7 +114,7 @@ impl<'a> Round<'a> {
 
     /// Copies what lives in one chunk, all of it or nothing that counts.
     async fn move_victim(&mut self, victim: &Victim) -> Result<(), PoolError> {
-        let runs = survivors(self.store, victim).await?;
+        let runs = survivors(self.store, &victim.chunk, &victim.segments).await?;
         let all = || runs.iter().flat_map(|run| &run.survivors);
         let bytes = all().map(|survivor| u64::from(survivor.item.sectors)).sum::<u64>() * SECTOR_BYTES as u64;
         let cost = cost_bytes(all().count(), bytes);

@@ -23,4 +23,5 @@ mod victim;
 mod window;
 
 pub use cleaner::{Cleaner, Relocated};
+pub use survivors::live_pieces;
 pub use victim::{Victim, choose};

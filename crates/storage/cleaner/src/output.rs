@@ -12,7 +12,7 @@ use quarry_types::limits::SECTOR_BYTES;
 /// Bytes that are written at once.
 const PIECE_BYTES: usize = 512 << 10;
 /// A chunk with less room than this part of it is closed.
-const ROOM_SHARE_MIN: u64 = 32;
+pub(crate) const ROOM_SHARE_MIN: u64 = 32;
 
 /// A packed chunk that takes more survivors.
 pub(crate) struct Output {

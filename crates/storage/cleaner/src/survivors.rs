@@ -1,12 +1,13 @@
 //! What lives in a victim: its pieces with their checksums, from batch headers or from the table of a packed chunk.
 
+use std::rc::Rc;
+
 use quarry_format::batch::{self, Batch};
 use quarry_format::packed::{self, PackedItem};
 use quarry_pool::{Chunk, LogStore, PoolError};
 use quarry_types::limits::SECTOR_BYTES;
 use quarry_types::{LogAddress, SegmentId};
 
-use crate::Victim;
 use crate::window::Window;
 
 /// A piece and where it lies in the victim.
@@ -26,17 +27,36 @@ pub(crate) struct LiveRun {
     pub(crate) survivors: Vec<Survivor>,
 }
 
-/// What lives in a victim, run by run.
-pub(crate) async fn survivors(store: &LogStore, victim: &Victim) -> Result<Vec<LiveRun>, PoolError> {
-    let chunk = &victim.chunk;
-    let pieces = match (chunk.packed_table.get(), &victim.segments[..]) {
+/// What lives in a chunk that holds (runs of) these segments: each piece and the sector of the chunk where it lies, in that order.
+///
+/// # Errors
+/// When what the chunk tells of its content can be read from no copy, or tells of less than lives there.
+pub async fn live_pieces(
+    store: &LogStore,
+    chunk: &Rc<Chunk>,
+    segments: &[SegmentId],
+) -> Result<Vec<(PackedItem, u32)>, PoolError> {
+    let runs = survivors(store, chunk, segments).await?;
+    let survivors = runs.into_iter().flat_map(|run| run.survivors);
+    let mut pieces: Vec<_> = survivors.map(|survivor| (survivor.item, survivor.sector)).collect();
+    pieces.sort_unstable_by_key(|(_, sector)| *sector);
+    Ok(pieces)
+}
+
+/// What lives in a chunk, run by run.
+pub(crate) async fn survivors(
+    store: &LogStore,
+    chunk: &Rc<Chunk>,
+    segments: &[SegmentId],
+) -> Result<Vec<LiveRun>, PoolError> {
+    let pieces = match (chunk.packed_table.get(), segments) {
         ((_, 0), [segment]) => written(store, chunk, *segment).await?,
         (table, _) => packed(store, chunk, table).await?,
     };
     let granule = store.pool.geometry().granule_sectors();
     let table = store.table();
     let mut runs = Vec::new();
-    for &id in &victim.segments {
+    for &id in segments {
         let Some(segment) = table.get(id) else { continue };
         let here = segment.live_by_run().filter(|(run, _)| run.chunk.id() == chunk.id());
         runs.extend(here.map(|(run, live_granules)| LiveRun {

@@ -6,13 +6,17 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use quarry_pool::{Chunk, SegmentTable};
+use quarry_format::packed;
+use quarry_pool::{Chunk, Geometry, SegmentTable};
 use quarry_types::{ChunkId, SegmentId};
 
 use crate::Cleaner;
+use crate::output::ROOM_SHARE_MIN;
 
 /// From this live share on, cleaning gains too little for what it costs.
 const LIVE_SHARE_MAX: f64 = 0.97;
+/// Tables that a packed chunk has at most if victims fill much of it: one for each round in which it was written to.
+const TABLES_MAX: u64 = 3;
 
 /// A chunk that may be cleaned.
 pub struct Victim {
@@ -33,15 +37,27 @@ struct Candidate {
     kept: bool,
 }
 
+/// Granules of a chunk that live at most if cleaning is to gain something: fewer than any packed chunk holds that was closed
+/// because it was full. Else what was packed would be packed again, and nothing would ever be gained.
+fn live_granules_max(geometry: Geometry) -> u32 {
+    let granule = u64::from(geometry.granule_bytes);
+    let table = packed::encoded_bytes(geometry.segment_granules() as usize) as u64;
+    let lost =
+        granule + TABLES_MAX * table.next_multiple_of(granule) + geometry.segment_bytes / ROOM_SHARE_MIN;
+    let packed = (geometry.segment_bytes - lost) / granule;
+    packed.min((f64::from(geometry.segment_granules()) * LIVE_SHARE_MAX) as u64) as u32
+}
+
 /// The chunks worth cleaning, best first. Segments from `first_kept` on, open ones, and what `cleaner` may not clean are left
 /// alone; `now` is the log's count of segments.
 pub fn choose(
     table: &SegmentTable,
-    granules_per_chunk: u32,
+    geometry: Geometry,
     first_kept: SegmentId,
     cleaner: &Cleaner,
     now: u64,
 ) -> Vec<Victim> {
+    let live_max = live_granules_max(geometry);
     let mut candidates: BTreeMap<ChunkId, Candidate> = BTreeMap::new();
     for (id, segment) in table.iter() {
         for (run, live) in segment.live_by_run() {
@@ -65,13 +81,12 @@ pub fn choose(
         .filter(|candidate| !candidate.kept)
         .map(|candidate| {
             let mut victim = candidate.victim;
-            let live = f64::from(victim.live_granules) / f64::from(granules_per_chunk);
+            let live = f64::from(victim.live_granules) / f64::from(geometry.segment_granules());
             let age = candidate.ages as f64 / candidate.runs as f64;
-            victim.score =
-                if live <= LIVE_SHARE_MAX { (1.0 - live).powi(2) * age / live.max(1e-6) } else { 0.0 };
+            victim.score = (1.0 - live).powi(2) * age / live.max(1e-6);
             victim
         })
-        .filter(|victim| victim.score > 0.0)
+        .filter(|victim| victim.live_granules <= live_max)
         .collect();
     victims.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.chunk.id().cmp(&b.chunk.id())));
     victims

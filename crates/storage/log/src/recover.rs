@@ -237,6 +237,9 @@ impl Walk<'_> {
             batches.push((found, at));
         }
         let last = self.last_that_counts(start, &batches);
+        if last > 0 {
+            reader.complete_header(self.candidates[index].start).await;
+        }
         for (found, end) in batches.into_iter().take(last) {
             if !found.missing_on.is_empty() {
                 reader.complete(&found).await;

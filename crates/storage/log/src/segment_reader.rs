@@ -4,6 +4,7 @@ use futures::stream::{self, StreamExt};
 use quarry_env::View;
 use quarry_format::anchor::Slot;
 use quarry_format::batch::{Batch, decode, header_length};
+use quarry_format::chunk::{ChunkContent, ChunkHeader, SegmentStart};
 use quarry_format::crc32c;
 use quarry_pool::{Chunk, CopyError, Pool, Slots};
 use quarry_types::limits::SECTOR_BYTES;
@@ -131,17 +132,34 @@ impl<'a> SegmentReader<'a> {
     /// Writes a valid batch over the copies that do not hold it.
     pub(crate) async fn complete(&self, found: &Found) {
         let length = found.batch.header.sectors as usize * SECTOR_BYTES;
-        let offset = found.start.offset_bytes();
+        let bytes = &self.at(found.start.sector())[..length];
         for slot in &found.missing_on {
-            let Some(device) = self.pool.device(slot.device) else { continue };
-            let data: Vec<View> = self.at(found.start.sector())[..length]
-                .chunks(PIECE_BYTES)
-                .map(|piece| self.pool.env.buffers.copy_of(piece))
-                .collect();
-            if let Err(error) = device.write(device.slot_offset(slot.index) + offset, data).await {
-                self.pool.shared.fail_device(slot.device, format!("recovery could not write: {error}"));
-                self.chunk.drop_copy(slot.device);
+            self.write(slot, found.start.offset_bytes(), bytes).await;
+        }
+    }
+
+    /// Writes the header of the segment over the copies that do not hold it: without it nobody finds what is in them.
+    pub(crate) async fn complete_header(&self, start: SegmentStart) {
+        let content = ChunkContent::Segment(start);
+        let (pool, log, chunk) = (self.pool.shared.id, start.segment.log(), self.chunk.id());
+        let mut granule = vec![0; self.pool.geometry().granule_bytes as usize];
+        let header = ChunkHeader { pool, log, chunk, content }.encode();
+        granule[..header.len()].copy_from_slice(&header);
+        for slot in &self.slots {
+            match read_range(self.pool, *slot, 0, granule.len()).await {
+                Ok(bytes) if bytes == granule => {}
+                _ => self.write(slot, 0, &granule).await,
             }
+        }
+    }
+
+    async fn write(&self, slot: &Slot, offset: u64, bytes: &[u8]) {
+        let Some(device) = self.pool.device(slot.device) else { return };
+        let buffers = &self.pool.env.buffers;
+        let data: Vec<View> = bytes.chunks(PIECE_BYTES).map(|piece| buffers.copy_of(piece)).collect();
+        if let Err(error) = device.write(device.slot_offset(slot.index) + offset, data).await {
+            self.pool.shared.fail_device(slot.device, format!("recovery could not write: {error}"));
+            self.chunk.drop_copy(slot.device);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use quarry_format::node::{Entry, NODE_SLOTS, NodeRef, Slots};
-use quarry_types::BlockIndex;
+use quarry_types::{BlockIndex, LogAddress};
 
 use crate::cache::NodeCache;
 use crate::compare::{Comparison, Nodes, compare};
@@ -63,4 +63,39 @@ pub async fn changes(
         !change.blocks.is_empty()
     });
     Ok((changes, rest))
+}
+
+struct BlocksAt<F> {
+    is_wanted: F,
+    found: Vec<(BlockIndex, LogAddress)>,
+}
+
+impl<F: Fn(LogAddress) -> bool> Comparison for BlocksAt<F> {
+    fn enters(&self, _: &Range<BlockIndex>, _: &Nodes) -> bool {
+        true
+    }
+
+    fn leaf(&mut self, first_block: BlockIndex, leaves: &[Option<Slots<Entry>>]) {
+        let entries = leaves.iter().flatten().flat_map(|leaf| leaf.iter());
+        let wanted = entries.filter(|(_, entry)| (self.is_wanted)(entry.address));
+        self.found.extend(wanted.map(|(slot, entry)| (first_block + slot as u64, entry.address)));
+    }
+
+    fn left(&mut self, _: NodeRef) {}
+}
+
+/// The blocks from `from` on whose records are wanted, with these, in order, as far as reading `budget_nodes` nodes reaches; and
+/// from where on there may be more. Reads the whole tree: only for what is seldom asked.
+pub async fn blocks_at(
+    store: &dyn NodeStore,
+    cache: &NodeCache,
+    root: Option<NodeRef>,
+    from: BlockIndex,
+    mut budget_nodes: usize,
+    is_wanted: impl Fn(LogAddress) -> bool,
+) -> Result<(Vec<(BlockIndex, LogAddress)>, Option<BlockIndex>), NodeReadError> {
+    let mut blocks = BlocksAt { is_wanted, found: Vec::new() };
+    let roots = Nodes::from_slice(&[root]);
+    let rest = compare(store, cache, roots, from, &mut budget_nodes, &mut blocks).await?;
+    Ok((blocks.found, rest))
 }

@@ -53,7 +53,7 @@ mod volume_map;
 mod walk;
 
 pub use cache::{Needed, NodeCache};
-pub use changes::{Change, changes};
+pub use changes::{Change, blocks_at, changes};
 pub use dissolve::{Dissolved, dissolve_step, unshared_sectors};
 pub use drop_tree::drop_step;
 pub use error::{AppendError, MergeError, MergeFailure, NodeReadError};

@@ -26,7 +26,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    fn padded_bytes(&self) -> usize {
+    pub(crate) fn padded_bytes(&self) -> usize {
         self.sectors as usize * SECTOR_BYTES
     }
 
@@ -34,7 +34,7 @@ impl Expected {
         self.bytes as usize == self.padded_bytes()
     }
 
-    fn holds(&self, piece: &[u8]) -> bool {
+    pub(crate) fn holds(&self, piece: &[u8]) -> bool {
         crc32c(&piece[..self.bytes as usize]) == self.checksum
     }
 }
@@ -170,7 +170,7 @@ impl Pool {
         Ok(view)
     }
 
-    async fn find_good_copy(
+    pub(crate) async fn find_good_copy(
         &self,
         chunk: &Chunk,
         slots: &[Slot],
@@ -193,7 +193,7 @@ impl Pool {
     }
 
     /// Writes verified bytes over a bad copy. That it fails is no error of the reader, who has good bytes.
-    async fn repair(&self, chunk: &Chunk, slot: Slot, offset: u64, data: View) {
+    pub(crate) async fn repair(&self, chunk: &Chunk, slot: Slot, offset: u64, data: View) {
         if self.shared.is_failed(slot.device) || !chunk.slots().contains(&slot) {
             return;
         }

@@ -2,6 +2,7 @@
 
 mod life;
 mod node;
+mod scrub;
 mod snapshots;
 mod space;
 mod verbs;

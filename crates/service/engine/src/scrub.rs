@@ -1,0 +1,200 @@
+//! Scrub: reads every copy of everything that lives, mends what is bad from what is good, and reports what has no good copy.
+//!
+//! It goes from chunk to chunk as they were when it began. A chunk that was cleaned meanwhile was read and verified by that; one
+//! that was filled since is young. Hosts, checkpoints and cleaning go on.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use quarry_pool::{Chunk, Expected};
+use quarry_types::limits::BLOCK_BYTES;
+use quarry_types::{ChunkId, LogAddress, SegmentId, VolumeId};
+
+use crate::{Engine, EngineError};
+
+/// Addresses without a good copy that a report names; it counts the others.
+const LOST_NAMED_MAX: usize = 1000;
+/// Map nodes that are walked at once to find the blocks of lost records.
+const NODES_AT_ONCE: usize = 4096;
+
+/// A scrub under way or done.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ScrubReport {
+    /// Seconds since 1970 at which it began.
+    pub began_s: u64,
+    /// And ended, if it did.
+    pub ended_s: Option<u64>,
+    /// Chunks looked at.
+    pub chunks_done: u64,
+    /// Chunks to look at in all.
+    pub chunks: u64,
+    /// Bytes read and checked, every copy counted.
+    pub bytes: u64,
+    /// Bad copies that were written again from a good one.
+    pub repaired: u64,
+    /// Bad copies that could not be written again, though another copy is good.
+    pub unrepaired: u64,
+    /// Records of which no copy is good.
+    pub lost: u64,
+    /// Where the first of them belong.
+    pub lost_blocks: Vec<LostBlock>,
+}
+
+/// Something of which no copy is good.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct LostBlock {
+    /// The volume or snapshot that reads it; one of them if there are several. `None` for a node of a map.
+    pub volume: Option<(VolumeId, u64)>,
+    /// The record.
+    pub address: LogAddress,
+}
+
+/// The scrub of an engine.
+#[derive(Default)]
+pub(crate) struct Scrub {
+    report: RefCell<ScrubReport>,
+    stop: Cell<bool>,
+    running: Cell<bool>,
+}
+
+impl Engine {
+    /// The scrub that runs, or the last one since the engine was opened.
+    pub fn scrub_report(&self) -> Option<ScrubReport> {
+        let report = self.scrub.report.borrow();
+        (report.began_s > 0).then(|| report.clone())
+    }
+
+    /// Ends a scrub that runs, soon.
+    pub fn stop_scrub(&self) {
+        self.scrub.stop.set(true);
+    }
+
+    /// Scrubs everything, at `bytes_per_s` at most. Where one runs already, says so by returning its report as it is.
+    pub async fn scrub(&self, bytes_per_s: Option<u64>) -> Result<ScrubReport, EngineError> {
+        if self.scrub.running.replace(true) {
+            return Ok(self.scrub.report.borrow().clone());
+        }
+        self.scrub.stop.set(false);
+        let scrubbed = self.scrub_all(bytes_per_s).await;
+        self.scrub.running.set(false);
+        scrubbed?;
+        Ok(self.scrub.report.borrow().clone())
+    }
+
+    async fn scrub_all(&self, bytes_per_s: Option<u64>) -> Result<(), EngineError> {
+        let chunks: Vec<ChunkId> = self.chunks().into_keys().collect();
+        let began_s = self.env.clock.wall().as_secs();
+        *self.scrub.report.borrow_mut() =
+            ScrubReport { began_s, chunks: chunks.len() as u64, ..ScrubReport::default() };
+        let mut lost = Vec::new();
+        for id in chunks {
+            if self.scrub.stop.get() || self.closing.get() {
+                return Ok(());
+            }
+            let began = self.env.clock.now();
+            let bytes = self.scrub_chunk(id, &mut lost).await?;
+            self.scrub.report.borrow_mut().chunks_done += 1;
+            if let Some(rate) = bytes_per_s {
+                let due = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
+                self.env.clock.sleep(due.saturating_sub(self.env.clock.now() - began)).await;
+            }
+        }
+        let lost_blocks = self.name_lost(lost).await;
+        let mut report = self.scrub.report.borrow_mut();
+        report.lost_blocks = lost_blocks;
+        report.ended_s = Some(self.env.clock.wall().as_secs());
+        Ok(())
+    }
+
+    /// The chunks of the segment table and the segments in each, without the one that is being filled.
+    fn chunks(&self) -> BTreeMap<ChunkId, (Rc<Chunk>, Vec<SegmentId>)> {
+        let mut chunks: BTreeMap<ChunkId, (Rc<Chunk>, Vec<SegmentId>)> = BTreeMap::new();
+        let table = self.store.table();
+        for (id, segment) in table.iter().filter(|(_, segment)| segment.end_sector > 0) {
+            for chunk in segment.chunks() {
+                let (_, segments) = chunks.entry(chunk.id()).or_insert_with(|| (chunk.clone(), Vec::new()));
+                if segments.last() != Some(&id) {
+                    segments.push(id);
+                }
+            }
+        }
+        chunks
+    }
+
+    /// Scrubs one chunk if it is still there; says how many bytes that were.
+    async fn scrub_chunk(&self, id: ChunkId, lost: &mut Vec<LogAddress>) -> Result<u64, EngineError> {
+        let Some((chunk, segments)) = self.chunks().remove(&id) else { return Ok(0) };
+        let mut pieces = quarry_cleaner::live_pieces(&self.store, &chunk, &segments).await;
+        if pieces.is_err() {
+            // It may have been cleaned while it was looked at.
+            let Some((chunk, segments)) = self.chunks().remove(&id) else { return Ok(0) };
+            pieces = quarry_cleaner::live_pieces(&self.store, &chunk, &segments).await;
+        }
+        let pieces = match pieces {
+            Ok(pieces) => pieces,
+            Err(error) => {
+                tracing::error!(chunk = %id, %error, "what is in a chunk cannot be told");
+                self.scrub.report.borrow_mut().lost += 1;
+                return Ok(0);
+            }
+        };
+        let expected: Vec<(u32, Expected)> = pieces
+            .iter()
+            .map(|(item, sector)| {
+                (*sector, Expected { bytes: item.bytes, sectors: item.sectors, checksum: item.checksum })
+            })
+            .collect();
+        let scrubbed = self.store.pool.scrub(&chunk, &expected).await;
+        let mut report = self.scrub.report.borrow_mut();
+        report.bytes += scrubbed.bytes;
+        report.repaired += scrubbed.repaired;
+        report.unrepaired += scrubbed.unrepaired;
+        report.lost += scrubbed.lost.len() as u64;
+        lost.extend(scrubbed.lost.iter().map(|&index| pieces[index].0.address));
+        lost.truncate(LOST_NAMED_MAX);
+        Ok(scrubbed.bytes)
+    }
+
+    /// Finds out which blocks of which volumes lost records belong to.
+    async fn name_lost(&self, mut lost: Vec<LogAddress>) -> Vec<LostBlock> {
+        if lost.is_empty() {
+            return Vec::new();
+        }
+        lost.sort_unstable();
+        let mut named: BTreeMap<LogAddress, Option<(VolumeId, u64)>> =
+            lost.into_iter().map(|address| (address, None)).collect();
+        let volumes = self.volumes.all().into_iter();
+        let snapshots = self.volumes.snapshots().into_iter().map(|snapshot| snapshot.reader.clone());
+        for volume in volumes.chain(snapshots) {
+            self.find_blocks(&volume, &mut named).await;
+        }
+        named.into_iter().map(|(address, volume)| LostBlock { volume, address }).collect()
+    }
+
+    async fn find_blocks(
+        &self,
+        volume: &crate::volume::VolumeState,
+        named: &mut BTreeMap<LogAddress, Option<(VolumeId, u64)>>,
+    ) {
+        let (root, mut from) = (volume.map.below().newest_root(), Some(0));
+        while let Some(start) = from {
+            let is_lost = |address| named.contains_key(&address);
+            let found = quarry_map::blocks_at(&self.nodes, &self.cache, root, start, NODES_AT_ONCE, is_lost);
+            let (blocks, rest) = match found.await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::error!(volume = %volume.id, %error, "lost records cannot be named: its map is damaged too");
+                    return;
+                }
+            };
+            for (block, address) in blocks {
+                if let Some(of) = named.get_mut(&address) {
+                    of.get_or_insert((volume.id, block * BLOCK_BYTES as u64));
+                }
+            }
+            from = rest;
+        }
+    }
+}

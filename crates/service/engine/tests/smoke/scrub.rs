@@ -1,0 +1,93 @@
+//! Scrub: bad copies are mended, and what has no good copy is named, and nothing else suffers from it.
+
+use quarry_engine::ScrubReport;
+use quarry_env_sim::DiskId;
+use quarry_types::SnapshotId;
+use quarry_volume::{ErrorKind, Volume};
+
+use crate::node::{BLOCK, Node, VOLUME, content};
+
+const SIZE: usize = 4 << 20;
+const BLOCKS: usize = 64;
+
+fn scrub(node: &Node) -> ScrubReport {
+    let engine = node.engine();
+    let report = node.run(|_| async move { engine.scrub(None).await }).expect("scrub");
+    assert!(report.ended_s.is_some() && report.chunks_done == report.chunks);
+    report
+}
+
+/// Where a disk has these bytes.
+fn find(node: &Node, disk: DiskId, wanted: &[u8]) -> u64 {
+    let mut buffer = vec![0; 64 << 20];
+    node.world.peek(disk, 0, &mut buffer);
+    let found = (0..buffer.len()).step_by(512).find(|&at| buffer[at..].starts_with(wanted));
+    found.expect("the disk has a copy") as u64
+}
+
+fn block(number: usize) -> Vec<u8> {
+    content(1, 0, BLOCKS * BLOCK)[number * BLOCK..(number + 1) * BLOCK].to_vec()
+}
+
+#[test]
+fn a_bad_copy_is_mended_and_a_lost_block_is_named() {
+    let node = Node::new(1, 2, &[64, 64], SIZE as u64);
+    node.write(0, content(1, 0, BLOCKS * BLOCK)).expect("write");
+    node.verify();
+    // Sealed segments only: what is being written is young.
+    let engine = node.engine();
+    let clean = scrub(&node);
+    assert_eq!((clean.repaired, clean.unrepaired, clean.lost), (0, 0, 0));
+    // Everything into segments that are sealed: the log is closed and opened again.
+    let mut node = node;
+    drop(engine);
+    node.close();
+    node.reopen();
+    let clean = scrub(&node);
+    assert!(clean.bytes >= 2 * (BLOCKS * BLOCK) as u64, "{clean:?}");
+    assert_eq!((clean.repaired, clean.unrepaired, clean.lost), (0, 0, 0));
+
+    let at = find(&node, node.disks[1], &block(7));
+    node.world.rot(node.disks[1], at + 100, 3);
+    let mended = scrub(&node);
+    assert_eq!((mended.repaired, mended.unrepaired, mended.lost), (1, 0, 0));
+    assert_eq!(find(&node, node.disks[1], &block(7)), at);
+    assert_eq!(scrub(&node).repaired, 0);
+
+    for disk in node.disks.clone() {
+        let at = find(&node, disk, &block(9));
+        node.world.rot(disk, at + 5, 1);
+    }
+    let lost = scrub(&node);
+    assert_eq!((lost.repaired, lost.lost), (0, 1));
+    assert_eq!(lost.lost_blocks[0].volume, Some((VOLUME, 9 * BLOCK as u64)));
+    let read = |offset: usize, length: usize| {
+        node.with(move |_, volume| async move { volume.read(offset as u64, length as u32).await.map(|_| ()) })
+    };
+    assert_eq!(read(9 * BLOCK, BLOCK).expect_err("it is lost").kind, ErrorKind::Corrupt);
+    assert!(read(0, 9 * BLOCK).is_ok() && read(10 * BLOCK, 20 * BLOCK).is_ok());
+    // Written again it is well again.
+    node.write(9 * BLOCK as u64, block(9)).expect("write");
+    assert!(node.read(0, BLOCKS * BLOCK) == content(1, 0, BLOCKS * BLOCK));
+    node.verify();
+    assert_eq!(scrub(&node).lost, 0);
+}
+
+#[test]
+fn a_lost_block_of_a_snapshot_is_the_snapshots() {
+    let mut node = Node::new(2, 1, &[64], SIZE as u64);
+    node.write(0, content(1, 0, BLOCKS * BLOCK)).expect("write");
+    let id = SnapshotId::from_random(5);
+    let new = quarry_engine::NewSnapshot { id, name: "s".to_owned(), locked_until_s: 0, set: None };
+    let engine = node.engine();
+    node.run(|_| async move { engine.create_snapshot(VOLUME, new).await }).expect("snapshot");
+    node.write(0, content(2, 0, BLOCKS * BLOCK)).expect("write");
+    node.close();
+    node.reopen();
+    let at = find(&node, node.disks[0], &block(3));
+    node.world.rot(node.disks[0], at, 0);
+    let lost = scrub(&node);
+    assert_eq!(lost.lost_blocks.len(), 1);
+    assert_eq!(lost.lost_blocks[0].volume, Some((quarry_types::VolumeId(id.0), 3 * BLOCK as u64)));
+    assert!(node.read(0, BLOCKS * BLOCK) == content(2, 0, BLOCKS * BLOCK));
+}

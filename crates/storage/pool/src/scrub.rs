@@ -1,0 +1,104 @@
+//! Reading every copy of a chunk, whether anybody needs it or not, and mending what is bad.
+
+use std::collections::BTreeSet;
+
+use quarry_env::Buffer;
+use quarry_format::anchor::Slot;
+use quarry_types::limits::SECTOR_BYTES;
+
+use crate::{Chunk, Expected, Pool, PoolError};
+
+/// Bytes that are read at once.
+const WINDOW_BYTES: usize = 512 << 10;
+
+/// What was found in a chunk.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Scrubbed {
+    /// Bytes that were read and checked, every copy counted.
+    pub bytes: u64,
+    /// Copies of pieces that were bad and were written again from a good one.
+    pub repaired: u64,
+    /// Copies of pieces that are bad still, though another copy is good: they could not be written.
+    pub unrepaired: u64,
+    /// The pieces, by their number in the list, of which no copy is good.
+    pub lost: BTreeSet<usize>,
+}
+
+impl Pool {
+    /// Reads `pieces` (first sector in the chunk, and what must be there; in order) of every copy of a chunk that is on a
+    /// device in use, and writes bad ones again from good ones.
+    pub async fn scrub(&self, chunk: &Chunk, pieces: &[(u32, Expected)]) -> Scrubbed {
+        let mut scrubbed = Scrubbed::default();
+        for slot in chunk.slots() {
+            let mut first = 0;
+            while first < pieces.len() && !self.shared.is_failed(slot.device) {
+                let last = window_end(pieces, first);
+                self.scrub_window(chunk, slot, (first, &pieces[first..last]), &mut scrubbed).await;
+                first = last;
+            }
+        }
+        scrubbed
+    }
+
+    async fn scrub_window(
+        &self,
+        chunk: &Chunk,
+        slot: Slot,
+        (first, pieces): (usize, &[(u32, Expected)]),
+        scrubbed: &mut Scrubbed,
+    ) {
+        let start = offset_of(pieces[0].0);
+        let end = pieces.last().map_or(start, |(sector, piece)| offset_of(*sector) + piece.padded_bytes());
+        let read = self.read_copy(slot, start as u64, end - start).await;
+        for (index, (sector, piece)) in (first..).zip(pieces) {
+            let range = offset_of(*sector) - start..offset_of(*sector) - start + piece.padded_bytes();
+            scrubbed.bytes += range.len() as u64;
+            if read.as_ref().is_ok_and(|bytes| piece.holds(&bytes[range])) {
+                continue;
+            }
+            match self.mend_piece(chunk, slot, *sector, piece).await {
+                Ok(true) => scrubbed.repaired += 1,
+                Ok(false) => scrubbed.unrepaired += 1,
+                Err(error) => {
+                    tracing::error!(chunk = %chunk.id(), sector, %error, "a piece has no good copy");
+                    scrubbed.lost.insert(index);
+                }
+            }
+        }
+    }
+
+    /// Looks at a piece of one copy again, and writes it from another copy if it is bad. Says whether it is good now; an error
+    /// when no copy is.
+    async fn mend_piece(
+        &self,
+        chunk: &Chunk,
+        slot: Slot,
+        sector: u32,
+        piece: &Expected,
+    ) -> Result<bool, PoolError> {
+        let offset = offset_of(sector) as u64;
+        let read = async || self.read_copy(slot, offset, piece.padded_bytes()).await;
+        let is_good = |bytes: Result<Buffer, _>| bytes.is_ok_and(|bytes: Buffer| piece.holds(&bytes));
+        if is_good(read().await) {
+            // A read that failed once, or a larger one of which another part failed.
+            return Ok(true);
+        }
+        let others: Vec<Slot> = chunk.slots().into_iter().filter(|other| *other != slot).collect();
+        let good = self.find_good_copy(chunk, &others, offset, piece).await?;
+        self.repair(chunk, slot, offset, good.freeze()).await;
+        Ok(is_good(read().await))
+    }
+}
+
+fn offset_of(sector: u32) -> usize {
+    sector as usize * SECTOR_BYTES
+}
+
+/// Where the pieces that one read covers end.
+fn window_end(pieces: &[(u32, Expected)], first: usize) -> usize {
+    let start = offset_of(pieces[first].0);
+    let fits =
+        |(sector, piece): &(u32, Expected)| offset_of(*sector) + piece.padded_bytes() <= start + WINDOW_BYTES;
+    let more = pieces[first + 1..].iter().take_while(|piece| fits(piece)).count();
+    first + 1 + more
+}
