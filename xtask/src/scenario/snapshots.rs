@@ -21,6 +21,8 @@ const VOLUME_BYTES: u64 = 64 << 20;
 const BYTES: usize = 1 << 20;
 /// Sets of snapshots under load.
 const SETS: usize = 8;
+/// How often the node is killed while it takes sets.
+const KILLS: u64 = 6;
 /// NBD error of a write to what is read-only.
 const EPERM: u32 = 1;
 const POOLS: [&str; 2] = ["one", "two"];
@@ -51,6 +53,9 @@ pub fn run(options: &Options) -> Result<()> {
     steps.step("rollback, refused as long as a client is connected", || roll_back(&node))?;
     steps.step(format!("{SETS} sets over both cores under ordered writes"), || sets(&node))?;
     steps.step("kill -9: everything is as it was", || survive(&mut node))?;
+    steps.step(format!("kill -9 while sets are taken, {KILLS} times: all of a set or none"), || {
+        cut_off(&mut node)
+    })?;
     steps.step("what is exported or locked stays", || refuse(&node))?;
     steps.step("promote the clone, delete the rest", || end(&node))?;
     node.check_running()?;
@@ -241,6 +246,34 @@ fn survive(node: &mut Node) -> Result<()> {
         expect(node, export, byte)?;
     }
     check_set(node, 0)
+}
+
+fn cut_off(node: &mut Node) -> Result<()> {
+    for round in 0..KILLS {
+        let quarry = node.quarry();
+        let taker = thread::spawn(move || {
+            let taken = (0..).take_while(|index| {
+                let name = format!("cut{round}-{index}");
+                quarry.run(&["snapshot", "create", DATA, JOURNAL, "--name", &name]).is_ok()
+            });
+            taken.count()
+        });
+        sleep(Duration::from_millis(40 + 7 * round));
+        node.kill()?;
+        let acknowledged = taker.join().expect("the taker does not panic");
+        node.restart()?;
+        let list = node.quarry().json(&["snapshot", "list"])?;
+        let mut sets: BTreeMap<String, usize> = BTreeMap::new();
+        for snapshot in list.as_array().context("no list")?.iter().filter(|shown| shown["set_id"].is_string())
+        {
+            let name = snapshot["name"].as_str().context("no name")?;
+            *sets.entry(name.to_owned()).or_default() += 1;
+        }
+        ensure!(sets.values().all(|&members| members == 2), "halves of sets after a kill: {sets:?}");
+        let found = sets.keys().filter(|name| name.starts_with(&format!("cut{round}-"))).count();
+        ensure!(found >= acknowledged, "{acknowledged} sets were acknowledged, {found} are there");
+    }
+    Ok(())
 }
 
 fn refuse(node: &Node) -> Result<()> {
