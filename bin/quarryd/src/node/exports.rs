@@ -1,5 +1,5 @@
-//! Exports: which volumes and snapshots clients can reach. The catalog says which are meant; the table of `quarry-target` which are
-//! served now.
+//! Exports: which volumes and snapshots clients can reach. The catalog says which are meant; the table of `quarry-target`
+//! which are served now.
 
 use quarry_api_types::{
     CreateExport, Export, ExportId, ExportSelector, ExportState, Protocol, SnapshotPath, VolumePath,
