@@ -93,6 +93,17 @@ impl Node {
         Ok(())
     }
 
+    /// `quarryd check` of the stopped or killed node, which must find nothing.
+    pub fn check(&self) -> Result<()> {
+        ensure!(self.server.is_none(), "a node that runs cannot be checked");
+        let mut command = Command::new(self.options.bin_dir.join("quarryd"));
+        command.env("NO_COLOR", "1").arg("check").arg("--data-dir").arg(self.options.dir.join("data"));
+        let output = command.output().context("quarryd check")?;
+        let text = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+        ensure!(output.status.success(), "quarryd check ended with {}:\n{text}", output.status);
+        Ok(())
+    }
+
     /// The process.
     pub fn server(&self) -> Result<&Server> {
         self.server.as_ref().context("the node does not run")

@@ -2,10 +2,11 @@
 //! core, and answers the REST API on threads of tokio.
 //!
 //! `arguments` says what the command line and the configuration file may say; `serve` starts everything, waits for a
-//! signal and stops in order; `cores` are the data plane's threads, `core_state` what lives on each of them; `node` is the
+//! signal and stops in order; `check` verifies the pools of a node that is stopped; `cores` are the data plane's threads, `core_state` what lives on each of them; `node` is the
 //! trait of `node-api` over them, one file per sort of thing.
 
 mod arguments;
+mod check;
 mod core_state;
 mod cores;
 mod node;
@@ -18,13 +19,20 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let arguments = arguments::Arguments::parse();
+    let mut arguments = arguments::Arguments::parse();
+    let is_check = match arguments.command.take() {
+        None => false,
+        Some(arguments::Command::Check(check)) => {
+            arguments = check.into();
+            true
+        }
+    };
     let settings = match settings::Settings::from_arguments(arguments) {
         Ok(settings) => settings,
         Err(error) => return fail(&error, 2),
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("QUARRY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(if is_check { "warn" } else { "info" }));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -32,6 +40,9 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     abort_on_panic();
+    if is_check {
+        return check::run(settings).unwrap_or_else(|error| fail(&error, 2));
+    }
     match serve::run(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),

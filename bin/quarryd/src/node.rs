@@ -2,6 +2,7 @@
 //!
 //! Changes hold one lock, so that checks and what they allow belong together; lists and I/O do not take it.
 
+mod check;
 mod clones;
 mod devices;
 mod engine_error;
@@ -33,6 +34,8 @@ use tokio::time::Instant;
 
 use crate::cores::Cores;
 use crate::settings::Settings;
+
+pub use check::CheckedPool;
 
 /// A pool of the catalog and whether it is open.
 #[derive(Clone)]

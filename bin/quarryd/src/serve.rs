@@ -70,6 +70,7 @@ async fn stop_in_order(node: &DataNode, exports: &Exports) {
     }
 }
 
-fn plain(error: quarry_node_api::NodeError) -> anyhow::Error {
+/// An error of the node for the terminal.
+pub fn plain(error: quarry_node_api::NodeError) -> anyhow::Error {
     anyhow!("{error}. {}", error.next_step)
 }

@@ -222,10 +222,13 @@ fn rounds(
         rounds.push(round);
     }
     if let Subject::Quarryd(node) = &mut subject {
-        steps.step("clean stop, start, and once more everything", || {
+        steps.step("clean stop, start, once more everything; kill, and quarryd check", || {
             node.stop()?;
             node.restart()?;
             oracle::verify(&oracle, &node.socket(), VOLUME, "after a clean stop")?;
+            node.kill()?;
+            node.check()?;
+            node.restart()?;
             require_no_violation(&oracle)
         })?;
     }

@@ -239,6 +239,7 @@ fn survive(node: &mut Node) -> Result<()> {
     };
     let before = (known(&["snapshot", "list"])?, known(&["volume", "list"])?, known(&["export", "list"])?);
     node.kill()?;
+    node.check()?;
     node.restart()?;
     let after = (known(&["snapshot", "list"])?, known(&["volume", "list"])?, known(&["export", "list"])?);
     ensure!(before == after, "before the kill: {before:?}; after: {after:?}");
@@ -261,6 +262,7 @@ fn cut_off(node: &mut Node) -> Result<()> {
         sleep(Duration::from_millis(40 + 7 * round));
         node.kill()?;
         let acknowledged = taker.join().expect("the taker does not panic");
+        node.check()?;
         node.restart()?;
         let list = node.quarry().json(&["snapshot", "list"])?;
         let mut sets: BTreeMap<String, usize> = BTreeMap::new();

@@ -16,6 +16,11 @@ pub(crate) fn path_in(directory: &Path) -> PathBuf {
     directory.join(FILE_NAME)
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place that looks at the catalog's file")]
+pub(crate) fn exists(directory: &Path) -> bool {
+    path_in(directory).exists()
+}
+
 /// Opens the catalog of `directory`, or makes directory and catalog with `prepare` when there is none.
 ///
 /// A new catalog gets its name only when it is complete and durable, so a crash in the middle leaves none, rather

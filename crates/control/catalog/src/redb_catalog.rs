@@ -38,6 +38,11 @@ impl RedbCatalog {
         Self::verify(database, path)
     }
 
+    /// Whether `directory` has a catalog.
+    pub fn exists(directory: &Path) -> bool {
+        file::exists(directory)
+    }
+
     pub(crate) fn verify(mut database: Database, path: PathBuf) -> Result<Self> {
         // `false` means that the free-space records were rebuilt, which loses nothing.
         database.check_integrity().map_err(|error| CatalogError::from_redb("check", path.clone(), error))?;

@@ -54,7 +54,7 @@ pub use clone::CloneOf;
 pub use engine::{Engine, EngineStatus, Limits, VolumeStatus};
 pub use error::EngineError;
 pub use hold::Hold;
-pub use scrub::{LostBlock, ScrubReport};
+pub use scrub::{LostBlock, LostPlace, ScrubReport};
 pub use snapshots::{NewSnapshot, SnapshotStatus};
 pub use verify::{Finding, Verified, verify_slots};
 pub use volume::EngineVolume;

@@ -12,6 +12,7 @@ use quarry_pool::{Chunk, Expected};
 use quarry_types::limits::BLOCK_BYTES;
 use quarry_types::{ChunkId, LogAddress, SegmentId, VolumeId};
 
+use crate::volume::VolumeState;
 use crate::{Engine, EngineError};
 
 /// Addresses without a good copy that a report names; it counts the others.
@@ -43,13 +44,27 @@ pub struct ScrubReport {
 }
 
 /// Something of which no copy is good.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LostBlock {
-    /// The volume or snapshot that reads it; one of them if there are several. `None` for a node of a map.
-    pub volume: Option<(VolumeId, u64)>,
+    /// Who reads it; one of them if there are several. `None` for a node of a map.
+    pub place: Option<LostPlace>,
     /// The record.
     pub address: LogAddress,
 }
+
+/// A block of a volume or snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LostPlace {
+    /// The volume or snapshot.
+    pub volume: VolumeId,
+    /// Its name.
+    pub name: String,
+    /// The first byte.
+    pub offset: u64,
+}
+
+/// Where lost records belong, as far as that is known.
+type Places = BTreeMap<LogAddress, Option<LostPlace>>;
 
 /// The scrub of an engine.
 #[derive(Default)]
@@ -163,24 +178,19 @@ impl Engine {
             return Vec::new();
         }
         lost.sort_unstable();
-        let mut named: BTreeMap<LogAddress, Option<(VolumeId, u64)>> =
-            lost.into_iter().map(|address| (address, None)).collect();
+        let mut places: Places = lost.into_iter().map(|address| (address, None)).collect();
         let volumes = self.volumes.all().into_iter();
         let snapshots = self.volumes.snapshots().into_iter().map(|snapshot| snapshot.reader.clone());
         for volume in volumes.chain(snapshots) {
-            self.find_blocks(&volume, &mut named).await;
+            self.find_blocks(&volume, &mut places).await;
         }
-        named.into_iter().map(|(address, volume)| LostBlock { volume, address }).collect()
+        places.into_iter().map(|(address, place)| LostBlock { place, address }).collect()
     }
 
-    async fn find_blocks(
-        &self,
-        volume: &crate::volume::VolumeState,
-        named: &mut BTreeMap<LogAddress, Option<(VolumeId, u64)>>,
-    ) {
+    async fn find_blocks(&self, volume: &VolumeState, places: &mut Places) {
         let (root, mut from) = (volume.map.below().newest_root(), Some(0));
         while let Some(start) = from {
-            let is_lost = |address| named.contains_key(&address);
+            let is_lost = |address| places.contains_key(&address);
             let found = quarry_map::blocks_at(&self.nodes, &self.cache, root, start, NODES_AT_ONCE, is_lost);
             let (blocks, rest) = match found.await {
                 Ok(found) => found,
@@ -190,8 +200,12 @@ impl Engine {
                 }
             };
             for (block, address) in blocks {
-                if let Some(of) = named.get_mut(&address) {
-                    of.get_or_insert((volume.id, block * BLOCK_BYTES as u64));
+                if let Some(place) = places.get_mut(&address) {
+                    place.get_or_insert_with(|| LostPlace {
+                        volume: volume.id,
+                        name: volume.head.borrow().name.clone(),
+                        offset: block * BLOCK_BYTES as u64,
+                    });
                 }
             }
             from = rest;

@@ -1,8 +1,8 @@
 //! Scrub: bad copies are mended, and what has no good copy is named, and nothing else suffers from it.
 
-use quarry_engine::ScrubReport;
+use quarry_engine::{LostPlace, ScrubReport};
 use quarry_env_sim::DiskId;
-use quarry_types::SnapshotId;
+use quarry_types::{SnapshotId, VolumeId};
 use quarry_volume::{ErrorKind, Volume};
 
 use crate::node::{BLOCK, Node, VOLUME, content};
@@ -60,7 +60,8 @@ fn a_bad_copy_is_mended_and_a_lost_block_is_named() {
     }
     let lost = scrub(&node);
     assert_eq!((lost.repaired, lost.lost), (0, 1));
-    assert_eq!(lost.lost_blocks[0].volume, Some((VOLUME, 9 * BLOCK as u64)));
+    let place = LostPlace { volume: VOLUME, name: "one".to_owned(), offset: 9 * BLOCK as u64 };
+    assert_eq!(lost.lost_blocks[0].place, Some(place));
     let read = |offset: usize, length: usize| {
         node.with(move |_, volume| async move { volume.read(offset as u64, length as u32).await.map(|_| ()) })
     };
@@ -88,6 +89,7 @@ fn a_lost_block_of_a_snapshot_is_the_snapshots() {
     node.world.rot(node.disks[0], at, 0);
     let lost = scrub(&node);
     assert_eq!(lost.lost_blocks.len(), 1);
-    assert_eq!(lost.lost_blocks[0].volume, Some((quarry_types::VolumeId(id.0), 3 * BLOCK as u64)));
+    let place = LostPlace { volume: VolumeId(id.0), name: "one@s".to_owned(), offset: 3 * BLOCK as u64 };
+    assert_eq!(lost.lost_blocks[0].place, Some(place));
     assert!(node.read(0, BLOCKS * BLOCK) == content(2, 0, BLOCKS * BLOCK));
 }
