@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::scenario::{clients, crash, demo, filesystems, pull_device, restart, run, sim};
+use crate::scenario::{clients, crash, demo, filesystems, pull_device, restart, run, sim, snapshots};
 use crate::{arrows, bench, tidy};
 
 /// Checks, tests, benchmark and demo of Quarry.
@@ -30,6 +30,8 @@ enum Task {
     Filesystems(filesystems::Options),
     /// Tries libnbd's and QEMU's tools
     Clients(clients::Options),
+    /// Takes snapshots, clones and sets, and kills the node in between
+    Snapshots(snapshots::Options),
     /// Measures quarryd beside other NBD servers
     Bench(bench::Options),
     /// Runs the simulator
@@ -51,6 +53,7 @@ impl Xtask {
             Task::PullDevice(options) => pull_device::run(&options),
             Task::Filesystems(options) => filesystems::run(&options),
             Task::Clients(options) => clients::run(&options),
+            Task::Snapshots(options) => snapshots::run(&options),
             Task::Bench(options) => bench::run(&options),
             Task::Sim(options) => sim::run(&options),
             Task::Demo(options) => demo::run(&options),

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use quarry_api_types::{Durability, ExportSelector, Name, Protocol, UnknownWord};
+use quarry_api_types::{
+    Durability, ExportSelector, Name, Protocol, SnapshotPath, Timestamp, UnknownWord, VolumePath,
+};
 use quarry_client::Endpoint;
 use quarry_types::ByteSize;
 
@@ -16,6 +18,8 @@ Examples:
   quarry volume create vm-17 --pool fast --size 20GiB
   quarry export create vm-17 --protocol nbd
   qemu-img info \"$(quarry export create vm-18 --protocol nbd)\"
+  quarry snapshot create db-data db-log --name before-upgrade
+  quarry volume clone vm-17@monday vm-17-test
   quarry -o json volume list | jq -r '.[].name'
 
 Sizes are numbers with a unit, all powers of 1024: 20GiB, 20G, 512M, 1.5T, 4096.
@@ -29,7 +33,7 @@ Exit codes:
   5  unavailable: quarryd cannot be reached, or cannot do it now
   6  no space";
 
-/// Manage a Quarry node: its devices, pools, volumes and exports.
+/// Manage a Quarry node: its devices, pools, volumes, snapshots and exports.
 #[derive(Parser, Debug)]
 #[command(name = "quarry", version, after_long_help = EXAMPLES_AND_EXIT_CODES, after_help = "See --help for examples and exit codes.")]
 #[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
@@ -65,7 +69,10 @@ pub enum Command {
     /// Volumes: thin block devices carved from a pool
     #[command(subcommand)]
     Volume(VolumeCommand),
-    /// Exports: volumes served over a protocol
+    /// Snapshots: what a volume held at one point in time
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Exports: volumes and snapshots served over a protocol
     #[command(subcommand)]
     Export(ExportCommand),
     /// The node in one page
@@ -128,8 +135,47 @@ pub enum VolumeCommand {
         #[arg(long)]
         size: ByteSize,
     },
+    /// Give a volume that is not exported another name
+    Rename {
+        name: Name,
+        /// The name that it gets
+        new_name: Name,
+    },
+    /// Make a volume with the content of a snapshot, or of a volume as it is now; both share their data
+    #[command(after_help = "Example:\n  quarry volume clone golden@v3 vm-18")]
+    Clone {
+        /// What to clone
+        #[arg(value_name = "VOLUME[@SNAPSHOT]")]
+        origin: VolumePath,
+        /// Name of the new volume
+        name: Name,
+    },
+    /// Give a volume the content and the size that a snapshot of it has; what was written since is lost
+    Rollback {
+        /// The snapshot to go back to
+        #[arg(value_name = "VOLUME@SNAPSHOT")]
+        snapshot: SnapshotPath,
+    },
+    /// Give a clone the snapshots that it stands on, so that the volume that had them can be deleted
+    Promote { name: Name },
+    /// List the bytes that differ between two snapshots, or between a snapshot and the volume as it is
+    #[command(after_help = "Example:\n  quarry -o json volume changes vm-17 --from monday --to tuesday")]
+    Changes {
+        name: Name,
+        /// The older snapshot; without it, all that the newer state holds
+        #[arg(long, value_name = "SNAPSHOT")]
+        from: Option<Name>,
+        /// The newer snapshot; without it, the volume as it is now
+        #[arg(long, value_name = "SNAPSHOT")]
+        to: Option<Name>,
+    },
     /// Destroy a volume that is not exported, and everything on it
-    Delete { name: Name },
+    Delete {
+        name: Name,
+        /// Its snapshots go with it; clones of them live on
+        #[arg(long)]
+        with_snapshots: bool,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -148,23 +194,68 @@ pub struct CreateVolume {
 }
 
 #[derive(Subcommand, Debug)]
+pub enum SnapshotCommand {
+    /// Take a snapshot of a volume, or of several volumes at one point in time
+    #[command(after_help = "Examples:\n  quarry snapshot create vm-17 --name monday\n  \
+        quarry snapshot create db-data db-log --name before-upgrade --lock-until 2027-01-01T00:00:00Z")]
+    Create {
+        /// The volumes; several get snapshots of one name at one point in time, all or none
+        #[arg(value_name = "VOLUME", required = true)]
+        volumes: Vec<Name>,
+        /// Its name: 1 to 63 letters, digits, '.', '_' or '-'
+        #[arg(long)]
+        name: Name,
+        /// Nobody deletes it before this time, for example 2027-01-01T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        lock_until: Option<Timestamp>,
+    },
+    /// List the snapshots of a volume, or of all volumes, the oldest first
+    List { volume: Option<Name> },
+    /// Show a snapshot
+    Show {
+        #[arg(value_name = "VOLUME@SNAPSHOT")]
+        snapshot: SnapshotPath,
+    },
+    /// Give a snapshot that is not exported another name
+    Rename {
+        #[arg(value_name = "VOLUME@SNAPSHOT")]
+        snapshot: SnapshotPath,
+        /// The name that it gets in its volume
+        new_name: Name,
+    },
+    /// Lock a snapshot, or prolong its lock; nobody deletes it before the lock ends
+    Lock {
+        #[arg(value_name = "VOLUME@SNAPSHOT")]
+        snapshot: SnapshotPath,
+        /// When the lock ends, for example 2027-01-01T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        until: Timestamp,
+    },
+    /// Delete a snapshot that is neither exported nor locked; clones of it live on
+    Delete {
+        #[arg(value_name = "VOLUME@SNAPSHOT")]
+        snapshot: SnapshotPath,
+    },
+}
+
+#[derive(Subcommand, Debug)]
 pub enum ExportCommand {
-    /// Serve a volume and print the URI that a client uses
+    /// Serve a volume, or a snapshot read-only, and print the URI that a client uses
     #[command(after_help = "Example:\n  nbdinfo \"$(quarry export create vm-17 --protocol nbd)\"")]
     Create {
-        /// The volume to serve
-        #[arg(value_name = "VOLUME")]
-        volume: Name,
+        /// What to serve
+        #[arg(value_name = "VOLUME[@SNAPSHOT]")]
+        volume: VolumePath,
         /// Over what
         #[arg(long, value_parser = word(Protocol::ALL, Protocol::as_str))]
         protocol: Protocol,
     },
     /// List exports
     List,
-    /// End an export, given its id, or all exports of a volume, given its name; the volume stays
+    /// End an export, given its id, or all exports of a volume or a snapshot, which stays
     Delete {
-        /// Id of the export, or name of the volume
-        #[arg(value_name = "EXPORT|VOLUME")]
+        /// Id of the export, or what it serves
+        #[arg(value_name = "EXPORT|VOLUME[@SNAPSHOT]")]
         selector: ExportSelector,
     },
 }
@@ -219,6 +310,25 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_is_named_with_its_volume() {
+        let line = "quarry volume clone golden@v3 vm-18";
+        let Ok(Command::Volume(VolumeCommand::Clone { origin, name })) = parse(line) else { panic!() };
+        assert_eq!((origin.to_string().as_str(), name.as_str()), ("golden@v3", "vm-18"));
+        assert!(parse("quarry volume clone golden vm-18").is_ok());
+        let refused = parse("quarry volume rollback vm-18").unwrap_err().to_string();
+        assert!(refused.contains("'vm-18' names no snapshot: write VOLUME@SNAPSHOT"), "{refused}");
+        let line = "quarry snapshot create a b --name s --lock-until 2027-01-01T01:00:00+01:00";
+        let Ok(Command::Snapshot(SnapshotCommand::Create { volumes, name, lock_until })) = parse(line) else {
+            panic!()
+        };
+        assert_eq!((volumes.len(), name.as_str()), (2, "s"));
+        assert_eq!(lock_until.map(|until| until.to_string()).as_deref(), Some("2027-01-01T00:00:00Z"));
+        for line in ["quarry snapshot list", "quarry snapshot list v", "quarry export delete v@s"] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
     fn what_can_never_be_right_is_refused() {
         for line in [
             "quarry",
@@ -228,6 +338,14 @@ mod tests {
             "quarry pool create p --device x --copies 4",
             "quarry volume create v --pool p --size big",
             "quarry volume create v --pool p --size 1G --durability never",
+            "quarry snapshot create --name s",
+            "quarry snapshot create v",
+            "quarry snapshot create v --name a@b",
+            "quarry snapshot show v",
+            "quarry snapshot show v@",
+            "quarry snapshot lock v@s --until tomorrow",
+            "quarry volume clone v@s",
+            "quarry volume delete v@s",
             "quarry export create v",
             "quarry export create v --protocol smoke",
             "quarry --endpoint https://node volume list",

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use quarry_api_types as api;
+use quarry_api_types::{self as api, VolumePath};
 use quarry_client::Client;
 
 use crate::arguments::{
-    Arguments, Command, CreatePool, DeviceCommand, ExportCommand, PoolCommand, VolumeCommand,
+    Arguments, Command, CreatePool, DeviceCommand, ExportCommand, PoolCommand, SnapshotCommand, VolumeCommand,
 };
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -20,6 +20,7 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
         Command::Device(command) => device(&client, command, output).await,
         Command::Pool(command) => pool(&client, command, output).await,
         Command::Volume(command) => volume(&client, command, output).await,
+        Command::Snapshot(command) => snapshot(&client, command, output).await,
         Command::Export(command) => export(&client, command, output).await,
         Command::Status => output.answer(&client.status().await?, tables::status),
     }
@@ -67,9 +68,80 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
             let request = api::ResizeVolume { size_bytes: size.0 };
             output.answer(&client.resize_volume(&name, &request).await?, tables::volume)
         }
-        VolumeCommand::Delete { name } => {
-            client.delete_volume(&name).await?;
+        VolumeCommand::Rename { name, new_name } => {
+            let request = api::RenameVolume { name: new_name };
+            output.answer(&client.rename_volume(&name, &request).await?, tables::volume)
+        }
+        VolumeCommand::Clone { origin, name } => {
+            let request = api::CloneVolume { name, snapshot: origin.snapshot };
+            output.answer(&client.clone_volume(&origin.volume, &request).await?, tables::volume)
+        }
+        VolumeCommand::Rollback { snapshot } => {
+            let request = api::RollBackVolume { snapshot: snapshot.snapshot };
+            output.answer(&client.roll_back_volume(&snapshot.volume, &request).await?, tables::volume)
+        }
+        VolumeCommand::Promote { name } => {
+            output.answer(&client.promote_volume(&name).await?, tables::volume)
+        }
+        VolumeCommand::Changes { name, from, to } => {
+            output.answer(&changes(client, &name, from, to).await?, tables::changes)
+        }
+        VolumeCommand::Delete { name, with_snapshots } => {
+            client.delete_volume(&name, &api::DeleteVolume { with_snapshots }).await?;
             output.done(&format!("Volume {name} deleted."))
+        }
+    }
+}
+
+/// All that differs, part by part.
+async fn changes(
+    client: &Client,
+    name: &api::Name,
+    from: Option<api::Name>,
+    to: Option<api::Name>,
+) -> std::result::Result<api::Changes, Failure> {
+    let mut query = api::ChangesQuery { from, to, start: 0 };
+    let mut all = client.list_changes(name, &query).await?;
+    while let Some(start) = all.next.filter(|&next| next > query.start) {
+        query.start = start;
+        all.append(client.list_changes(name, &query).await?);
+    }
+    Ok(all)
+}
+
+async fn snapshot(client: &Client, command: SnapshotCommand, output: &mut Output) -> Result {
+    match command {
+        SnapshotCommand::Create { volumes, name, lock_until: locked_until } => match &volumes[..] {
+            [volume] => {
+                let request = api::CreateSnapshot { name, locked_until };
+                output.answer(&client.create_snapshot(volume, &request).await?, tables::snapshot)
+            }
+            _ => {
+                let request = api::CreateSnapshotSet { name, volumes, locked_until };
+                output.answer(&client.create_snapshot_set(&request).await?, |all| tables::snapshots(all))
+            }
+        },
+        SnapshotCommand::List { volume } => {
+            let snapshots = match volume {
+                Some(volume) => client.list_snapshots(&volume).await?,
+                None => client.list_all_snapshots().await?,
+            };
+            output.answer(&snapshots, |snapshots| tables::snapshots(snapshots))
+        }
+        SnapshotCommand::Show { snapshot } => {
+            output.answer(&client.show_snapshot(&snapshot).await?, tables::snapshot)
+        }
+        SnapshotCommand::Rename { snapshot, new_name } => {
+            let request = api::ChangeSnapshot { name: Some(new_name), locked_until: None };
+            output.answer(&client.change_snapshot(&snapshot, &request).await?, tables::snapshot)
+        }
+        SnapshotCommand::Lock { snapshot, until } => {
+            let request = api::ChangeSnapshot { name: None, locked_until: Some(until) };
+            output.answer(&client.change_snapshot(&snapshot, &request).await?, tables::snapshot)
+        }
+        SnapshotCommand::Delete { snapshot } => {
+            client.delete_snapshot(&snapshot).await?;
+            output.done(&format!("Snapshot {snapshot} deleted."))
         }
     }
 }
@@ -77,7 +149,9 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
 async fn export(client: &Client, command: ExportCommand, output: &mut Output) -> Result {
     match command {
         ExportCommand::Create { volume, protocol } => {
-            let export = client.create_export(&api::CreateExport { volume, protocol }).await?;
+            let VolumePath { volume, snapshot } = volume;
+            let request = api::CreateExport { volume, snapshot, protocol };
+            let export = client.create_export(&request).await?;
             match export.uris.first() {
                 Some(uri) => output.answer(&export, |_| uri.clone()),
                 None => Err(no_address(&export)),
@@ -88,7 +162,7 @@ async fn export(client: &Client, command: ExportCommand, output: &mut Output) ->
         }
         ExportCommand::Delete { selector } => {
             client.delete_export(&selector).await?;
-            output.done(&format!("Export {selector} deleted; the volume is untouched."))
+            output.done(&format!("Export {selector} deleted; what it served is untouched."))
         }
     }
 }
@@ -97,7 +171,7 @@ async fn export(client: &Client, command: ExportCommand, output: &mut Output) ->
 fn no_address(export: &api::Export) -> Failure {
     Failure {
         exit: Exit::Unavailable,
-        message: format!("volume '{}' is exported, but clients cannot reach it now", export.volume),
+        message: format!("'{}' is exported, but clients cannot reach it now", export.path()),
         cause: Some(format!("the export is {}", export.state)),
         next_step: "See `quarry status`; once it serves, `quarry export list` shows the URI.".to_owned(),
     }

@@ -1,7 +1,7 @@
 //! Answers of the API for people.
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
-use quarry_api_types::{Cause, Device, DeviceState, Export, Health, Pool, Status, Volume};
+use quarry_api_types::{Cause, Changes, Device, DeviceState, Export, Health, Pool, Snapshot, Status, Volume};
 use quarry_types::ByteSize;
 
 use crate::output::printable;
@@ -149,9 +149,12 @@ pub fn volumes(volumes: &[Volume]) -> String {
             text(volume.durability),
             number(volume.core),
             text(yes_or_no(volume.exported)),
+            number(volume.snapshots),
+            optional(volume.origin.as_ref()),
         ]
     };
-    let headings = ["NAME", "POOL", ">SIZE", ">USED", "DURABILITY", ">CORE", "EXPORTED"];
+    let headings =
+        ["NAME", "POOL", ">SIZE", ">USED", "DURABILITY", ">CORE", "EXPORTED", ">SNAPSHOTS", "ORIGIN"];
     table(&headings, volumes.iter().map(row))
 }
 
@@ -160,13 +163,65 @@ pub fn volume(volume: &Volume) -> String {
         ("Name", text(&volume.name)),
         ("Id", text(volume.id)),
         ("Pool", text(&volume.pool)),
-        ("Size", text(format!("{} ({} bytes)", ByteSize(volume.size_bytes), volume.size_bytes))),
+        ("Size", exact_size(volume.size_bytes)),
         ("Used", size(volume.used_bytes)),
         ("Durability", text(volume.durability)),
         ("Block size", size(u64::from(volume.block_bytes))),
         ("Core", number(volume.core)),
         ("Exported", text(yes_or_no(volume.exported))),
+        ("Snapshots", number(volume.snapshots)),
+        ("Origin", optional(volume.origin.as_ref())),
     ])
+}
+
+pub fn snapshots(snapshots: &[Snapshot]) -> String {
+    let row = |snapshot: &Snapshot| {
+        vec![
+            text(snapshot.path()),
+            text(snapshot.created),
+            size(snapshot.size_bytes),
+            size(snapshot.referenced_bytes),
+            number(unique(snapshot)),
+            number(snapshot.clones),
+            text(yes_or_no(snapshot.exported)),
+            optional(snapshot.locked_until),
+        ]
+    };
+    let headings =
+        ["SNAPSHOT", "CREATED", ">SIZE", ">REFERENCED", ">UNIQUE", ">CLONES", "EXPORTED", "LOCKED UNTIL"];
+    table(&headings, snapshots.iter().map(row))
+}
+
+pub fn snapshot(snapshot: &Snapshot) -> String {
+    properties(vec![
+        ("Name", text(&snapshot.name)),
+        ("Volume", text(&snapshot.volume)),
+        ("Id", text(snapshot.id)),
+        ("Created", text(snapshot.created)),
+        ("Size", exact_size(snapshot.size_bytes)),
+        ("Referenced", size(snapshot.referenced_bytes)),
+        ("Unique", text(unique(snapshot))),
+        ("Clones", number(snapshot.clones)),
+        ("Exported", text(yes_or_no(snapshot.exported))),
+        ("Locked until", optional(snapshot.locked_until)),
+        ("Set", optional(snapshot.set_id)),
+    ])
+}
+
+/// What deleting it would free, where the node could tell.
+fn unique(snapshot: &Snapshot) -> String {
+    snapshot.unique_bytes.map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string())
+}
+
+pub fn changes(changes: &Changes) -> String {
+    let row = |range: &quarry_api_types::ChangedRange| {
+        vec![number(range.offset), number(range.length), text(if range.data { "data" } else { "hole" })]
+    };
+    table(&[">OFFSET", ">LENGTH", "NOW"], changes.ranges.iter().map(row))
+}
+
+fn exact_size(bytes: u64) -> Value {
+    text(format!("{} ({bytes} bytes)", ByteSize(bytes)))
 }
 
 fn yes_or_no(answer: bool) -> &'static str {
@@ -176,7 +231,7 @@ fn yes_or_no(answer: bool) -> &'static str {
 pub fn exports(exports: &[Export]) -> String {
     let row = |export: &Export| {
         vec![
-            text(&export.volume),
+            text(export.path()),
             text(export.protocol),
             text(export.state),
             number(export.sessions),

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use memory_node::{Fault, MemoryNode};
-use quarry_api_types::{Cause, Export, Health, HealthLevel, Pool, Volume};
+use quarry_api_types::{Cause, Changes, Export, Health, HealthLevel, Pool, Snapshot, Volume};
 use quarry_node_api::{ErrorKind, NodeError};
 use tokio::runtime::Runtime;
 
@@ -74,8 +74,8 @@ fn the_main_job() {
     node.ok("volume resize vm-17 --size 40G");
     assert_eq!(
         node.ok("volume list"),
-        "NAME   POOL    SIZE  USED  DURABILITY  CORE  EXPORTED\n\
-         vm-17  fast  40 GiB   0 B  always         1  yes\n"
+        "NAME   POOL    SIZE  USED  DURABILITY  CORE  EXPORTED  SNAPSHOTS  ORIGIN\n\
+         vm-17  fast  40 GiB   0 B  always         1  yes               0  -\n"
     );
     assert!(node.ok("pool show fast").contains("State:      online\n"));
     assert!(node.ok("status").contains("Volumes:  1; 0 B of 40 GiB mapped\n"));
@@ -85,6 +85,71 @@ fn the_main_job() {
     node.ok("volume delete vm-17");
     node.ok("pool delete fast");
     assert_eq!(node.ok("pool list").lines().count(), 1);
+}
+
+#[test]
+fn snapshots_and_clones() {
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    node.ok("volume create golden --pool p --size 3GiB");
+    node.ok("volume create log --pool p --size 1GiB");
+    node.ok("snapshot create golden --name v1");
+    assert_eq!(
+        node.ok("snapshot create golden log --name both --lock-until 2027-01-01T00:00:00Z"),
+        "SNAPSHOT     CREATED                SIZE  REFERENCED  UNIQUE  CLONES  EXPORTED  LOCKED UNTIL\n\
+         golden@both  2026-11-20T09:30:00Z  3 GiB       8 KiB   4 KiB       0  no        2027-01-01T00:00:00Z\n\
+         log@both     2026-11-20T09:30:00Z  1 GiB       8 KiB   4 KiB       0  no        2027-01-01T00:00:00Z\n"
+    );
+    assert_eq!(node.ok("snapshot list").lines().count(), 4);
+    assert_eq!(node.ok("snapshot list golden").lines().count(), 3);
+    node.ok("snapshot rename golden@v1 v2");
+    assert!(node.ok("volume clone golden@v2 vm").contains("Origin:      golden@v2\n"));
+    assert!(node.ok("snapshot show golden@v2").contains("Clones:        1\n"));
+    assert!(node.fails("snapshot delete golden@both", 4).contains("is locked until 2027-01-01T00:00:00Z"));
+    assert!(
+        node.fails("snapshot lock golden@both --until 2026-12-01T00:00:00Z", 4).contains("not shortened")
+    );
+    node.ok("snapshot lock golden@both --until 2028-01-01T00:00:00Z");
+    node.ok("volume rollback golden@v2");
+    assert!(node.fails("volume promote golden", 4).contains("is no clone"));
+    node.ok("volume promote vm");
+    assert!(
+        node.ok("volume list")
+            .contains("golden  p     3 GiB   0 B  flush          1  no                1  vm@v2\n")
+    );
+    node.ok("volume rename vm base");
+    let snapshots: Vec<Snapshot> = serde_json::from_str(&node.ok("-o json snapshot list base")).unwrap();
+    assert_eq!(snapshots[0].path().to_string(), "base@v2");
+    assert_eq!(node.ok("snapshot delete base@v2"), "Snapshot base@v2 deleted.\n");
+}
+
+#[test]
+fn a_snapshot_is_served_and_protects_its_volume() {
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    node.ok("volume create v --pool p --size 1GiB");
+    node.ok("snapshot create v --name s");
+    assert_eq!(node.ok("export create v@s --protocol nbd"), "nbd://127.0.0.1:10809/v@s\n");
+    assert!(node.ok("export list").contains("v@s"));
+    for line in ["snapshot delete v@s", "snapshot rename v@s t", "volume rename v w", "volume delete v"] {
+        assert!(node.fails(line, 4).contains("End its export first: `quarry export delete v@s`."), "{line}");
+    }
+    node.ok("export delete v@s");
+    assert!(node.fails("volume delete v", 4).contains("--with-snapshots"));
+    node.ok("volume delete v --with-snapshots");
+}
+
+#[test]
+fn changes_are_listed_to_the_end() {
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    node.ok("volume create v --pool p --size 3GiB");
+    node.ok("snapshot create v --name s");
+    let table = node.ok("volume changes v --from s");
+    assert_eq!(table, "OFFSET      LENGTH  NOW\n     0  3221225472  data\n");
+    let all: Changes = serde_json::from_str(&node.ok("-o json volume changes v --to s")).unwrap();
+    assert_eq!((all.ranges.len(), all.next, all.size_bytes), (1, None, 3 << 30));
+    assert!(node.fails("volume changes v --from t", 3).contains("snapshot 'v@t' does not exist"));
 }
 
 #[test]
@@ -150,7 +215,7 @@ fn wrong_usage_is_2_and_help_tells_the_codes() {
     assert!(
         help.contains("Examples:") && help.contains("5  unavailable") && help.contains("QUARRY_ENDPOINT")
     );
-    for command in ["device", "pool", "volume", "export", "status"] {
+    for command in ["device", "pool", "volume", "snapshot", "export", "status"] {
         assert!(node.ok(&format!("{command} --help")).contains("Usage: quarry"));
     }
 }

@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use quarry_engine::{Engine, Limits};
-use quarry_env::{Address, Env};
+use quarry_engine::{Engine, Hold, Limits};
+use quarry_env::{Address, Env, JoinHandle};
 use quarry_nbd::Server;
 use quarry_node_api::{ErrorKind, NodeError};
 use quarry_pool::{LogState, Pool, PoolShared};
 use quarry_target::{Exports, Volumes};
-use quarry_types::{LogId, PoolId, VolumeId};
+use quarry_types::{LogId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 use quarry_volume::Volume;
 
 use crate::cores::{Cores, ToCores};
@@ -20,6 +21,9 @@ use crate::cores::{Cores, ToCores};
 const NODE_CACHE_PERCENT: u64 = 40;
 const OVERLAY_PERCENT: u64 = 20;
 const BUFFER_PERCENT: u64 = 25;
+
+/// How long writes are held back at most: hosts must not hang on a set of snapshots that nobody completes.
+const HOLD_TIME_MAX: Duration = Duration::from_secs(5);
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<CoreState>>> = const { RefCell::new(None) };
@@ -49,6 +53,14 @@ pub struct CoreState {
     pools: RefCell<BTreeMap<PoolId, Rc<Pool>>>,
     engines: RefCell<BTreeMap<(PoolId, LogId), Rc<Engine>>>,
     server: RefCell<Option<Rc<Server>>>,
+    holds: RefCell<BTreeMap<SnapshotSetId, Held>>,
+}
+
+/// Volumes whose writes are held back for a set of snapshots.
+struct Held {
+    _volumes: Vec<Hold>,
+    /// Ends the holds when nobody else does.
+    timer: JoinHandle<()>,
 }
 
 impl CoreState {
@@ -61,6 +73,7 @@ impl CoreState {
             pools: RefCell::default(),
             engines: RefCell::default(),
             server: RefCell::default(),
+            holds: RefCell::default(),
         }
     }
 
@@ -166,6 +179,46 @@ impl CoreState {
         self.engines.borrow().iter().map(|((pool, _), engine)| (*pool, engine.clone())).collect()
     }
 
+    /// Holds the writes of volumes back until [`Self::release`], but no longer than [`HOLD_TIME_MAX`].
+    pub fn hold(
+        self: &Rc<Self>,
+        set: SnapshotSetId,
+        volumes: &[(PoolId, LogId, VolumeId)],
+    ) -> Result<(), NodeError> {
+        let hold = |&(pool, log, volume): &(PoolId, LogId, VolumeId)| {
+            self.engine(pool, log)?.hold(volume).map_err(|error| {
+                NodeError::new(ErrorKind::NotFound, "a volume of the set is gone").caused_by(&error)
+            })
+        };
+        let holds = volumes.iter().map(hold).collect::<Result<Vec<Hold>, NodeError>>()?;
+        let (end, state) = (self.env.clock.sleep(HOLD_TIME_MAX), Rc::downgrade(self));
+        let timer = self.env.spawner.spawn(async move {
+            end.await;
+            let late = state.upgrade().and_then(|state| state.take_hold(set));
+            if let Some(held) = late {
+                tracing::warn!(%set, "writes were held back for too long; they go on without the snapshots");
+                // A task does not cancel itself.
+                held.timer.detach();
+            }
+        });
+        self.holds.borrow_mut().insert(set, Held { _volumes: holds, timer });
+        Ok(())
+    }
+
+    /// Whether the writes are still held back for a set.
+    pub fn holds(&self, set: SnapshotSetId) -> bool {
+        self.holds.borrow().contains_key(&set)
+    }
+
+    /// Lets the writes go on; says whether they were held back until now.
+    pub fn release(&self, set: SnapshotSetId) -> bool {
+        self.take_hold(set).is_some()
+    }
+
+    fn take_hold(&self, set: SnapshotSetId) -> Option<Held> {
+        self.holds.borrow_mut().remove(&set)
+    }
+
     /// Closes what this core has of a pool, or of all pools.
     pub async fn close(&self, pool: Option<PoolId>) -> Result<(), NodeError> {
         let closing: Vec<(PoolId, LogId)> = self
@@ -196,6 +249,9 @@ impl CoreState {
 impl Volumes for CoreState {
     fn volume(&self, id: VolumeId) -> Option<Rc<dyn Volume>> {
         let engines = self.engines.borrow();
-        engines.values().find_map(|engine| engine.volume(id).ok().map(|volume| volume as Rc<dyn Volume>))
+        let volume = engines.values().find_map(|engine| engine.volume(id).ok());
+        // A snapshot is served under its own id.
+        let snapshot = || engines.values().find_map(|engine| engine.snapshot_volume(SnapshotId(id.0)).ok());
+        volume.or_else(snapshot).map(|volume| volume as Rc<dyn Volume>)
     }
 }

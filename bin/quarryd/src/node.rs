@@ -3,10 +3,14 @@
 //! Changes hold one lock, so that checks and what they allow belong together; lists and I/O do not take it.
 
 mod check;
+mod clones;
 mod devices;
+mod engine_error;
 mod exports;
 mod metrics;
 mod pools;
+mod snapshot_sets;
+mod snapshots;
 mod status;
 mod volumes;
 
@@ -16,8 +20,9 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    CreateExport, CreatePool, CreateVolume, Device, Export, ExportSelector, Name, NodeId, Pool, ResizeVolume,
-    Status, Timestamp, Volume,
+    ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
+    CreateSnapshotSet, CreateVolume, Device, Export, ExportSelector, Name, NodeId, Pool, RenameVolume,
+    ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, Status, Timestamp, Volume,
 };
 use quarry_catalog::{Catalog, Change, NodeRecord, PoolRecord};
 use quarry_node_api::{ErrorKind, Node, NodeError, Result};
@@ -184,9 +189,65 @@ impl Node for DataNode {
         self.grow_volume(name, request).await
     }
 
-    async fn delete_volume(&self, name: &Name) -> Result<()> {
+    async fn rename_volume(&self, name: &Name, request: RenameVolume) -> Result<Volume> {
         let _changing = self.changing.lock().await;
-        self.end_volume(name).await
+        self.give_name(name, request).await
+    }
+
+    async fn delete_volume(&self, name: &Name, with_snapshots: bool) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.end_volume(name, with_snapshots).await
+    }
+
+    async fn clone_volume(&self, origin: &Name, request: CloneVolume) -> Result<Volume> {
+        let _changing = self.changing.lock().await;
+        self.make_clone(origin, request).await
+    }
+
+    async fn roll_back_volume(&self, name: &Name, request: RollBackVolume) -> Result<Volume> {
+        let _changing = self.changing.lock().await;
+        self.roll_back(name, request).await
+    }
+
+    async fn promote_volume(&self, name: &Name) -> Result<Volume> {
+        let _changing = self.changing.lock().await;
+        self.promote(name).await
+    }
+
+    async fn list_changes(&self, volume: &Name, query: ChangesQuery) -> Result<Changes> {
+        self.describe_changes(volume, query).await
+    }
+
+    async fn list_all_snapshots(&self) -> Result<Vec<Snapshot>> {
+        self.describe_all_snapshots().await
+    }
+
+    async fn list_snapshots(&self, volume: &Name) -> Result<Vec<Snapshot>> {
+        self.describe_snapshots(volume).await
+    }
+
+    async fn create_snapshot(&self, volume: &Name, request: CreateSnapshot) -> Result<Snapshot> {
+        let _changing = self.changing.lock().await;
+        self.make_snapshot(volume, request).await
+    }
+
+    async fn create_snapshot_set(&self, request: CreateSnapshotSet) -> Result<Vec<Snapshot>> {
+        let _changing = self.changing.lock().await;
+        self.make_snapshot_set(request).await
+    }
+
+    async fn show_snapshot(&self, path: &SnapshotPath) -> Result<Snapshot> {
+        self.describe_snapshot(path).await
+    }
+
+    async fn change_snapshot(&self, path: &SnapshotPath, request: ChangeSnapshot) -> Result<Snapshot> {
+        let _changing = self.changing.lock().await;
+        self.alter_snapshot(path, request).await
+    }
+
+    async fn delete_snapshot(&self, path: &SnapshotPath) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.end_snapshot(path).await
     }
 
     async fn create_export(&self, request: CreateExport) -> Result<Export> {

@@ -5,7 +5,7 @@
 use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
-use xtask::scenario::{clients, crash, demo, filesystems, pull_device, sim};
+use xtask::scenario::{clients, crash, demo, filesystems, pull_device, sim, snapshots};
 use xtask::workspace::{self, Profile};
 
 /// Waits for our turn, which ends when the file is closed.
@@ -72,6 +72,12 @@ fn ext4_and_xfs_live_on_a_volume() {
 fn the_clients_that_people_have_work() {
     let _turn = turn();
     clients::run(&clients::Options { profile: profile() }).expect("clients");
+}
+
+#[test]
+fn snapshots_hold_what_was() {
+    let _turn = turn();
+    snapshots::run(&snapshots::Options { profile: profile() }).expect("snapshots");
 }
 
 #[test]

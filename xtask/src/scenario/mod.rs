@@ -9,6 +9,7 @@ pub mod pull_device;
 pub mod restart;
 pub mod run;
 pub mod sim;
+pub mod snapshots;
 
 use anyhow::{Result, bail};
 

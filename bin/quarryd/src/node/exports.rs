@@ -1,10 +1,13 @@
-//! Exports: which volumes clients can reach. The catalog says which are meant; the table of `quarry-target` which are
-//! served now.
+//! Exports: which volumes and snapshots clients can reach. The catalog says which are meant; the table of `quarry-target`
+//! which are served now.
 
-use quarry_api_types::{CreateExport, Export, ExportId, ExportSelector, ExportState, Protocol};
+use quarry_api_types::{
+    CreateExport, Export, ExportId, ExportSelector, ExportState, Protocol, SnapshotPath, VolumePath,
+};
 use quarry_catalog::{Change, ExportRecord};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_target::ExportError;
+use quarry_types::SnapshotId;
 use quarry_volume::Volume as _;
 
 use super::volumes::FoundVolume;
@@ -13,36 +16,58 @@ use super::{DataNode, now};
 impl DataNode {
     pub(super) async fn make_export(&self, request: CreateExport) -> Result<Export> {
         let Protocol::Nbd = request.protocol;
-        let found = self.find_volume(&request.volume).await?;
+        let path = request.path();
+        let found = self.find_volume(&path.volume).await?;
+        let snapshot = self.exported_snapshot(&found, &path).await?;
         let records = self.catalog.exports().map_err(|error| super::catalog_error(&error))?;
-        if let Some(record) = records.iter().find(|record| record.volume_id == found.status.id) {
-            let what = format!("volume '{}' is exported over nbd already, as {}", request.volume, record.id);
+        if let Some(record) = records.iter().find(|record| path_of(record) == path) {
+            let what = format!("{} '{path}' is exported over nbd already, as {}", sort(&path), record.id);
             return Err(NodeError::new(ErrorKind::Conflict, what)
                 .with_next_step("`quarry export list` shows its URI."));
         }
         let id = ExportId(uuid::Uuid::new_v4());
         let volume_id = found.status.id;
-        let record =
-            ExportRecord { id, volume_id, volume: request.volume, protocol: Protocol::Nbd, created: now() };
-        self.offer(&found).await?;
+        let (volume, protocol, created) = (request.volume, Protocol::Nbd, now());
+        let record = ExportRecord { id, volume_id, volume, snapshot: request.snapshot, protocol, created };
+        self.offer(&found, snapshot, &path).await?;
         if let Err(error) = self.commit(vec![Change::PutExport(record.clone())]).await {
             // Without the record it would be gone at the next start: not served is what the caller is told.
-            let _ = self.exports.remove(record.volume.as_str());
+            let _ = self.exports.remove(&path.to_string());
             return Err(error);
         }
         Ok(self.describe_export(record))
     }
 
-    /// Serves a volume under its name.
-    async fn offer(&self, found: &FoundVolume) -> Result<()> {
-        let (pool, log, id) = (found.pool, found.log, found.status.id);
-        let info = self.cores.call(found.core, move |state| async move {
-            let volume = state.engine(pool, log)?.volume(id);
-            let gone = |error| NodeError::new(ErrorKind::NotFound, "the volume is gone").caused_by(&error);
-            Ok::<_, NodeError>(volume.map_err(gone)?.info())
-        });
-        let volume = info.await??;
-        let export = quarry_target::Export { name: volume.name.clone(), volume, core: found.core };
+    /// The snapshot that an export of `path` serves, if it is one.
+    async fn exported_snapshot(&self, found: &FoundVolume, path: &VolumePath) -> Result<Option<SnapshotId>> {
+        match path.clone() {
+            VolumePath { volume, snapshot: Some(snapshot) } => {
+                let path = SnapshotPath { volume, snapshot };
+                self.find_snapshot_of(found, &path).await.map(Some)
+            }
+            VolumePath { snapshot: None, .. } => Ok(None),
+        }
+    }
+
+    /// Serves a volume, or a snapshot of it, under its path.
+    async fn offer(
+        &self,
+        found: &FoundVolume,
+        snapshot: Option<SnapshotId>,
+        path: &VolumePath,
+    ) -> Result<()> {
+        let id = found.status.id;
+        let what = format!("{} '{path}' is not served", sort(path));
+        let volume = self
+            .with_engine(found, what, move |engine| async move {
+                let volume = match snapshot {
+                    Some(snapshot) => engine.snapshot_volume(snapshot)?,
+                    None => engine.volume(id)?,
+                };
+                Ok(volume.info())
+            })
+            .await?;
+        let export = quarry_target::Export { name: path.to_string(), volume, core: found.core };
         self.exports.insert(export).map_err(|error| export_error(&error))
     }
 
@@ -51,25 +76,40 @@ impl DataNode {
         let records = self.catalog.exports().map_err(|error| super::catalog_error(&error))?;
         let volumes = self.volumes_of(None).await?;
         for record in records {
-            match volumes.iter().find(|volume| volume.status.id == record.volume_id) {
-                Some(found) => self.offer(found).await?,
-                None => {
-                    tracing::warn!(export = %record.id, volume = %record.volume, "the volume of an export is not there")
-                }
+            let path = path_of(&record);
+            let Some(found) = volumes.iter().find(|volume| volume.status.id == record.volume_id) else {
+                tracing::warn!(export = %record.id, volume = %record.volume, "the volume of an export is not there");
+                continue;
+            };
+            match self.exported_snapshot(found, &path).await {
+                Ok(snapshot) => self.offer(found, snapshot, &path).await?,
+                Err(error) => tracing::warn!(export = %record.id, %error, "an export is not served"),
             }
         }
         Ok(())
     }
 
+    /// Fails when the catalog has an export that `is_meant` picks, naming it.
+    pub(super) fn check_unexported(&self, is_meant: impl Fn(&ExportRecord) -> bool) -> Result<()> {
+        let records = self.catalog.exports().map_err(|error| super::catalog_error(&error))?;
+        match records.iter().find(|record| is_meant(record)).map(path_of) {
+            None => Ok(()),
+            Some(path) => {
+                Err(NodeError::new(ErrorKind::InUse, format!("{} '{path}' is exported", sort(&path)))
+                    .with_next_step(format!("End its export first: `quarry export delete {path}`.")))
+            }
+        }
+    }
+
     pub(super) async fn describe_exports(&self) -> Result<Vec<Export>> {
         let mut records = self.catalog.exports().map_err(|error| super::catalog_error(&error))?;
-        records.sort_by(|a, b| a.volume.cmp(&b.volume));
+        records.sort_by_cached_key(path_of);
         Ok(records.into_iter().map(|record| self.describe_export(record)).collect())
     }
 
     fn describe_export(&self, record: ExportRecord) -> Export {
-        let serving = self.exports.find(record.volume.as_str()).is_some();
-        let name = record.volume.as_str();
+        let name = &path_of(&record).to_string();
+        let serving = self.exports.find(name).is_some();
         Export {
             uris: self.settings.nbd.iter().map(|address| quarry_nbd::uri(address, name)).collect(),
             state: if serving { ExportState::Serving } else { ExportState::Offline },
@@ -79,6 +119,7 @@ impl DataNode {
             protocol: record.protocol,
             created: record.created,
             volume: record.volume,
+            snapshot: record.snapshot,
         }
     }
 
@@ -86,14 +127,15 @@ impl DataNode {
         let records = self.catalog.exports().map_err(|error| super::catalog_error(&error))?;
         let meant = |record: &&ExportRecord| match selector {
             ExportSelector::Id(id) => record.id == *id,
-            ExportSelector::Volume(name) => record.volume == *name,
+            ExportSelector::Volume(name) => record.volume == *name && record.snapshot.is_none(),
+            ExportSelector::Snapshot(path) => path_of(record) == VolumePath::from(path.clone()),
         };
         let ending: Vec<&ExportRecord> = records.iter().filter(meant).collect();
         if ending.is_empty() {
             return Err(NodeError::not_found("export", selector));
         }
         for record in ending {
-            match self.exports.remove(record.volume.as_str()) {
+            match self.exports.remove(&path_of(record).to_string()) {
                 Ok(_) | Err(ExportError::NotFound { .. }) => {}
                 Err(error) => return Err(export_error(&error)),
             }
@@ -101,6 +143,15 @@ impl DataNode {
         }
         Ok(())
     }
+}
+
+/// What an export serves, which is also the name by which clients ask for it.
+pub(super) fn path_of(record: &ExportRecord) -> VolumePath {
+    VolumePath { volume: record.volume.clone(), snapshot: record.snapshot.clone() }
+}
+
+fn sort(path: &VolumePath) -> &'static str {
+    if path.snapshot.is_some() { "snapshot" } else { "volume" }
 }
 
 fn export_error(error: &ExportError) -> NodeError {

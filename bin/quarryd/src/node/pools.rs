@@ -82,6 +82,7 @@ impl DataNode {
             let opened = opened.map_err(|error| format!("{error}. {}", error.next_step));
             self.pools_mut().insert(record.id, PoolEntry { record, opened });
         }
+        self.finish_sets().await?;
         self.load_exports().await
     }
 

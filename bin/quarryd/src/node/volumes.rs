@@ -1,11 +1,15 @@
-//! Volumes: made, shown, grown, ended.
+//! Volumes: made, shown, grown, renamed, ended.
 
-use quarry_api_types::{CreateVolume, Name, ResizeVolume, Volume};
-use quarry_engine::{EngineError, EngineStatus, VolumeStatus};
+use std::future::Future;
+use std::rc::Rc;
+
+use quarry_api_types::{CreateVolume, Name, RenameVolume, ResizeVolume, Volume, VolumePath};
+use quarry_engine::{Engine, EngineError, EngineStatus, VolumeStatus};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_types::limits::{BLOCK_BYTES, VOLUMES_MAX};
 use quarry_types::{LogId, PoolId, VolumeId};
 
+use super::engine_error::engine_error;
 use super::{DataNode, OpenPool};
 
 /// A volume and where it lives.
@@ -74,6 +78,21 @@ impl DataNode {
         })
     }
 
+    /// Runs `task` with the engine that has a volume, on its core; `what` says what was not done when it fails.
+    pub(super) async fn with_engine<T, F, Fut>(&self, found: &FoundVolume, what: String, task: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Rc<Engine>) -> Fut + Send + 'static,
+        Fut: Future<Output = std::result::Result<T, EngineError>> + 'static,
+    {
+        let (pool, log) = (found.pool, found.log);
+        let called = self.cores.call(found.core, move |state| async move {
+            let engine = state.engine(pool, log)?;
+            task(engine).await.map_err(|error| engine_error(what, &error))
+        });
+        called.await?
+    }
+
     pub(super) async fn make_volume(&self, request: CreateVolume) -> Result<Volume> {
         request.check()?;
         let pool = self.pool_entry(&request.pool)?;
@@ -82,13 +101,8 @@ impl DataNode {
                 .with_cause(reason)
         })?;
         let all = self.volumes_of(None).await?;
-        if all.iter().any(|volume| volume.status.name == request.name.as_str()) {
-            return Err(NodeError::name_taken("volume", &request.name));
-        }
-        if all.len() >= VOLUMES_MAX {
-            let what = format!("the node has {VOLUMES_MAX} volumes, which is the most");
-            return Err(NodeError::new(ErrorKind::NoSpace, what));
-        }
+        check_new_name(&all, &request.name)?;
+        check_count(&all)?;
         let volumes_in =
             |log: LogId| all.iter().filter(|volume| volume.pool == shared.id && volume.log == log).count();
         let (log, core) = logs
@@ -101,7 +115,7 @@ impl DataNode {
             let engine = state.engine(pool, log)?;
             let id = VolumeId::from_random(state.env.random.next_u128());
             let made = engine.create_volume(id, &name, size_bytes, durability).await;
-            made.map_err(|error| volume_error("created", &name, &error))
+            made.map_err(|error| engine_error(format!("volume '{name}' was not created"), &error))
         });
         created.await??;
         self.describe_volume(&request.name).await
@@ -118,16 +132,17 @@ impl DataNode {
 
     fn describe(&self, found: FoundVolume) -> Result<Volume> {
         let FoundVolume { pool, core, status, .. } = found;
-        let name = |text: &str| {
-            text.parse::<Name>().map_err(|error| {
-                NodeError::new(ErrorKind::Internal, format!("'{text}' on the pool's devices is no name"))
-                    .caused_by(&error)
-            })
-        };
         let pool =
             self.pools().get(&pool).map(|entry| entry.record.name.clone()).ok_or_else(|| {
                 NodeError::new(ErrorKind::Unavailable, "the volume's pool is being deleted")
             })?;
+        let origin = match status.origin {
+            Some((volume, snapshot)) => Some(VolumePath {
+                volume: parse_name(&volume)?,
+                snapshot: snapshot.as_deref().map(parse_name).transpose()?,
+            }),
+            None => None,
+        };
         Ok(Volume {
             id: status.id,
             pool,
@@ -137,53 +152,78 @@ impl DataNode {
             block_bytes: BLOCK_BYTES as u32,
             core: core as u16,
             exported: self.exports.list().iter().any(|export| export.volume.id == status.id),
-            name: name(&status.name)?,
+            name: parse_name(&status.name)?,
+            snapshots: status.snapshots as u64,
+            origin,
         })
     }
 
     pub(super) async fn grow_volume(&self, name: &Name, request: ResizeVolume) -> Result<Volume> {
         request.check()?;
         let found = self.find_volume(name).await?;
-        let (pool, log, id) = (found.pool, found.log, found.status.id);
-        let (size_bytes, text) = (request.size_bytes, name.as_str().to_owned());
-        let resized = self.cores.call(found.core, move |state| async move {
-            let resized = state.engine(pool, log)?.resize_volume(id, size_bytes).await;
-            resized.map_err(|error| volume_error("resized", &text, &error))
-        });
-        resized.await??;
+        let (id, size_bytes) = (found.status.id, request.size_bytes);
+        let what = format!("volume '{name}' was not resized");
+        self.with_engine(
+            &found,
+            what,
+            move |engine| async move { engine.resize_volume(id, size_bytes).await },
+        )
+        .await?;
         self.exports.update_size(id, size_bytes);
         self.describe_volume(name).await
     }
 
-    pub(super) async fn end_volume(&self, name: &Name) -> Result<()> {
+    pub(super) async fn give_name(&self, name: &Name, request: RenameVolume) -> Result<Volume> {
         let found = self.find_volume(name).await?;
-        let exports = self.catalog.exports().map_err(|error| super::catalog_error(&error))?;
-        if exports.iter().any(|export| export.volume_id == found.status.id) {
-            let what = format!("volume '{name}' is exported");
-            return Err(NodeError::new(ErrorKind::InUse, what)
-                .with_next_step(format!("End its export first: `quarry export delete {name}`.")));
+        if request.name != *name {
+            check_new_name(&self.volumes_of(None).await?, &request.name)?;
+            self.check_unexported(|record| record.volume_id == found.status.id)?;
+            let (id, new_name) = (found.status.id, request.name.as_str().to_owned());
+            let what = format!("volume '{name}' was not renamed");
+            self.with_engine(
+                &found,
+                what,
+                move |engine| async move { engine.rename_volume(id, &new_name).await },
+            )
+            .await?;
         }
-        let (pool, log, id, text) = (found.pool, found.log, found.status.id, name.as_str().to_owned());
-        let deleted = self.cores.call(found.core, move |state| async move {
-            let deleted = state.engine(pool, log)?.delete_volume(id, false).await;
-            deleted.map_err(|error| volume_error("deleted", &text, &error))
-        });
-        deleted.await?
+        self.describe_volume(&request.name).await
+    }
+
+    pub(super) async fn end_volume(&self, name: &Name, with_snapshots: bool) -> Result<()> {
+        let found = self.find_volume(name).await?;
+        self.check_unexported(|record| record.volume_id == found.status.id)?;
+        let (id, what) = (found.status.id, format!("volume '{name}' was not deleted"));
+        self.with_engine(
+            &found,
+            what,
+            move |engine| async move { engine.delete_volume(id, with_snapshots).await },
+        )
+        .await
     }
 }
 
-fn volume_error(what: &str, name: &str, error: &EngineError) -> NodeError {
-    let (kind, next_step) = match error {
-        EngineError::Shrink { .. } => {
-            (ErrorKind::Unsupported, "Create a smaller volume and copy what you need.")
-        }
-        EngineError::Size { .. } => (ErrorKind::Invalid, "Choose another size."),
-        EngineError::NoVolume { .. } => (ErrorKind::NotFound, "`quarry volume list` shows what exists."),
-        EngineError::NoSpace => (ErrorKind::NoSpace, "Delete what is no longer needed."),
-        EngineError::Log(_) => {
-            (ErrorKind::Unavailable, "`quarry pool show` says what is wrong with the pool.")
-        }
-        _ => (ErrorKind::Internal, "See the log of quarryd."),
-    };
-    NodeError::new(kind, format!("volume '{name}' was not {what}")).caused_by(error).with_next_step(next_step)
+/// Whether a name is free.
+pub(super) fn check_new_name(all: &[FoundVolume], name: &Name) -> Result<()> {
+    if all.iter().any(|volume| volume.status.name == name.as_str()) {
+        return Err(NodeError::name_taken("volume", name));
+    }
+    Ok(())
+}
+
+/// Whether the node takes a volume more.
+pub(super) fn check_count(all: &[FoundVolume]) -> Result<()> {
+    if all.len() >= VOLUMES_MAX {
+        let what = format!("the node has {VOLUMES_MAX} volumes, which is the most");
+        return Err(NodeError::new(ErrorKind::NoSpace, what));
+    }
+    Ok(())
+}
+
+/// A name as it is on the pool's devices.
+pub(super) fn parse_name(text: &str) -> Result<Name> {
+    text.parse().map_err(|error: quarry_api_types::InvalidName| {
+        NodeError::new(ErrorKind::Internal, format!("'{text}' on the pool's devices is no name"))
+            .caused_by(&error)
+    })
 }

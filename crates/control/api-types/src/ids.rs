@@ -1,4 +1,4 @@
-//! Ids that only the control plane knows, and the two ways to name an export.
+//! Ids that only the control plane knows, and the ways to name an export.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::{InvalidName, Name};
+use crate::{InvalidPath, Name, SnapshotPath, VolumePath};
 
 macro_rules! control_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -39,7 +39,7 @@ macro_rules! control_id {
 }
 
 control_id!(
-    /// One export: a volume served over one protocol.
+    /// One export: a volume or a snapshot served over one protocol.
     ExportId
 );
 control_id!(
@@ -47,29 +47,41 @@ control_id!(
     NodeId
 );
 
-/// How an operator names exports: by the id of one, or by the volume whose exports are meant.
+/// How an operator names exports: by the id of one, or by the volume or the snapshot whose exports are meant.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ExportSelector {
     /// This export.
     Id(ExportId),
-    /// Every export of this volume.
+    /// Every export of this volume; those of its snapshots are not meant.
     Volume(Name),
+    /// Every export of this snapshot.
+    Snapshot(SnapshotPath),
 }
 
 impl FromStr for ExportSelector {
-    type Err = InvalidName;
+    type Err = InvalidPath;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match Uuid::try_parse(text) {
             Ok(id) => Ok(Self::Id(ExportId(id))),
-            Err(_) => text.parse().map(Self::Volume),
+            Err(_) => text.parse::<VolumePath>().map(Self::from),
+        }
+    }
+}
+
+impl From<VolumePath> for ExportSelector {
+    fn from(path: VolumePath) -> Self {
+        let VolumePath { volume, snapshot } = path;
+        match snapshot {
+            Some(snapshot) => Self::Snapshot(SnapshotPath { volume, snapshot }),
+            None => Self::Volume(volume),
         }
     }
 }
 
 impl TryFrom<String> for ExportSelector {
-    type Error = InvalidName;
+    type Error = InvalidPath;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
@@ -87,6 +99,7 @@ impl fmt::Display for ExportSelector {
         match self {
             Self::Id(id) => id.fmt(f),
             Self::Volume(name) => name.fmt(f),
+            Self::Snapshot(path) => path.fmt(f),
         }
     }
 }
@@ -96,13 +109,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_selector_is_an_id_or_a_volume_and_prints_as_it_was_read() {
+    fn a_selector_is_an_id_a_volume_or_a_snapshot_and_prints_as_it_was_read() {
         let id = ExportId::from_random(7);
         assert_eq!(id.to_string().parse(), Ok(ExportSelector::Id(id)));
         assert_eq!(ExportSelector::Id(id).to_string(), id.to_string());
         let volume = "vm-17".parse::<ExportSelector>().unwrap();
         assert!(matches!(&volume, ExportSelector::Volume(name) if name.as_str() == "vm-17"));
         assert_eq!(volume.to_string(), "vm-17");
+        let snapshot = "vm-17@monday".parse::<ExportSelector>().unwrap();
+        assert!(matches!(&snapshot, ExportSelector::Snapshot(path) if path.snapshot.as_str() == "monday"));
+        assert_eq!(snapshot.to_string(), "vm-17@monday");
         assert!("no such/thing".parse::<ExportSelector>().is_err());
     }
 }

@@ -13,28 +13,36 @@
 #[macro_use]
 mod words;
 
+mod changes;
 mod device;
 mod export;
 mod health;
 mod ids;
 mod name;
+mod path;
 mod pool;
 mod problem;
 mod request;
+mod snapshot;
 mod status;
 mod timestamp;
 mod volume;
 
+pub use changes::{ChangedRange, Changes, ChangesQuery};
 pub use device::{Device, DeviceClass, DeviceKind, DeviceState};
 pub use export::{CreateExport, Export, ExportState, Protocol, nbd_tcp_uri, nbd_unix_uri};
 pub use health::{Cause, Health, HealthLevel};
 pub use ids::{ExportId, ExportSelector, NodeId};
 pub use name::{InvalidName, Name};
+pub use path::{InvalidPath, SnapshotPath, VolumePath};
 pub use pool::{Capacity, CreatePool, Pool, PoolDevice, PoolDeviceState, PoolState};
 pub use problem::{Problem, ProblemCode};
-pub use quarry_types::{DeviceId, PoolId, VolumeId};
+pub use quarry_types::{DeviceId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 pub use request::InvalidRequest;
+pub use snapshot::{ChangeSnapshot, CreateSnapshot, CreateSnapshotSet, SET_VOLUMES_MAX, Snapshot};
 pub use status::{ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, Status, VolumesStatus};
-pub use timestamp::Timestamp;
-pub use volume::{CreateVolume, Durability, ResizeVolume, Volume};
+pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use volume::{
+    CloneVolume, CreateVolume, DeleteVolume, Durability, RenameVolume, ResizeVolume, RollBackVolume, Volume,
+};
 pub use words::UnknownWord;

@@ -1,6 +1,7 @@
 //! Points in time.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -25,6 +26,23 @@ impl Timestamp {
     }
 }
 
+/// A text that is no point in time.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("'{text}' is not a point in time: write it as RFC 3339, for example 2026-11-20T09:30:00Z")]
+pub struct InvalidTimestamp {
+    /// What was given.
+    pub text: String,
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    /// Reads RFC 3339 with any offset from UTC.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self).map_err(|_| InvalidTimestamp { text: text.to_owned() })
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -42,6 +60,16 @@ mod tests {
         let json = serde_json::to_string(&moment).unwrap();
         assert_eq!(json, "\"2026-11-20T09:30:00.25Z\"");
         assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), moment);
+    }
+
+    #[test]
+    fn people_may_write_any_offset_but_not_leave_it_out() {
+        let moment: Timestamp = "2026-11-20T10:30:00+01:00".parse().unwrap();
+        assert_eq!(moment.to_string(), "2026-11-20T09:30:00Z");
+        for bad in ["", "tomorrow", "2026-11-20", "2026-11-20T09:30:00", "1795167000"] {
+            let error = bad.parse::<Timestamp>().unwrap_err().to_string();
+            assert!(error.contains("RFC 3339"), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use quarry_types::limits::VOLUME_BYTES_MAX;
 use quarry_types::{ByteSize, SECTOR_BYTES, VolumeId};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use crate::{InvalidRequest, Name};
+use crate::{InvalidRequest, Name, VolumePath};
 
 words! {
     /// When an acknowledged write has become safe.
@@ -59,6 +59,14 @@ pub struct Volume {
     pub core: u16,
     /// Whether an export serves it.
     pub exported: bool,
+    /// How many snapshots it has.
+    #[serde(default)]
+    pub snapshots: u64,
+    /// What it was cloned from and shares data with: `VOLUME@SNAPSHOT`, or `VOLUME` when nobody sees the snapshot between
+    /// them. Absent when it stands on no other volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "golden@v3")]
+    pub origin: Option<VolumePath>,
 }
 
 /// A request for a new volume.
@@ -98,6 +106,44 @@ impl ResizeVolume {
     pub fn check(&self) -> Result<(), InvalidRequest> {
         check_size(self.size_bytes)
     }
+}
+
+/// A request for a new volume that begins with the content of another one, whose data it shares.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloneVolume {
+    /// The new volume's name, unique on the node.
+    pub name: Name,
+    /// The snapshot with whose content it begins. Absent: the volume as it is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Name>,
+}
+
+/// A request to give a volume the content and the size that one of its snapshots has. What was written since is lost.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollBackVolume {
+    /// The snapshot of the volume to go back to.
+    pub snapshot: Name,
+}
+
+/// How a volume is to be destroyed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DeleteVolume {
+    /// Its snapshots go with it.
+    #[serde(default)]
+    #[param(required = false, default = false)]
+    pub with_snapshots: bool,
+}
+
+/// A request for another name of a volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenameVolume {
+    /// The new name, unique on the node.
+    pub name: Name,
 }
 
 fn check_size(size_bytes: u64) -> Result<(), InvalidRequest> {

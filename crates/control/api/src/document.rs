@@ -8,14 +8,14 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::routes::{devices, exports, node, pools, volumes};
+use crate::routes::{changes, clones, devices, exports, node, pools, snapshots, volumes};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Quarry node API",
         version = "1",
-        description = "Pools, thin volumes and their exports on one node. Errors are RFC 9457 problem documents; \
+        description = "Pools, thin volumes, their snapshots and their exports on one node. Errors are RFC 9457 problem documents; \
                        decide by `code`, show `detail` and `next_step`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
@@ -34,6 +34,15 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(volumes::list_volumes, volumes::create_volume))
         .routes(routes!(volumes::show_volume, volumes::delete_volume))
         .routes(routes!(volumes::resize_volume))
+        .routes(routes!(volumes::rename_volume))
+        .routes(routes!(clones::clone_volume))
+        .routes(routes!(clones::roll_back_volume))
+        .routes(routes!(clones::promote_volume))
+        .routes(routes!(changes::list_changes))
+        .routes(routes!(snapshots::list_snapshots, snapshots::create_snapshot))
+        .routes(routes!(snapshots::show_snapshot, snapshots::change_snapshot, snapshots::delete_snapshot))
+        .routes(routes!(snapshots::list_all_snapshots))
+        .routes(routes!(snapshots::create_snapshot_set))
         .routes(routes!(exports::list_exports, exports::create_export))
         .routes(routes!(exports::delete_export))
         .routes(routes!(node::status))

@@ -1,6 +1,6 @@
 //! Parts of a request, with problem documents for what is wrong with them.
 
-use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Json, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -72,6 +72,33 @@ fn path_error(rejection: &PathRejection) -> ApiError {
         StatusCode::BAD_REQUEST,
         innermost(rejection),
         "Correct the name in the path.",
+    )
+}
+
+/// What stands behind the `?`.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T, S> FromRequestParts<S> for Query<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        match axum::extract::Query::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(rejection) => Err(query_error(&rejection)),
+        }
+    }
+}
+
+fn query_error(rejection: &QueryRejection) -> ApiError {
+    ApiError::new(
+        ProblemCode::Invalid,
+        StatusCode::BAD_REQUEST,
+        innermost(rejection),
+        "Correct the query; /v1/openapi.json describes it.",
     )
 }
 

@@ -1,7 +1,10 @@
 //! The handlers, a module for each sort of thing.
 
+pub(crate) mod changes;
+pub(crate) mod clones;
 pub(crate) mod devices;
 pub(crate) mod exports;
 pub(crate) mod node;
 pub(crate) mod pools;
+pub(crate) mod snapshots;
 pub(crate) mod volumes;

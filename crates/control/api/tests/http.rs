@@ -84,6 +84,73 @@ async fn the_life_of_a_volume() {
 }
 
 #[tokio::test]
+async fn the_life_of_a_snapshot() {
+    let api = Api::with_volume().await;
+    let until = "2027-01-01T00:00:00Z";
+    let body = json!({"name": "s", "locked_until": until});
+    let created = api.post("/v1/volumes/v/snapshots", &body).await;
+    assert_eq!(created.status(), StatusCode::CREATED);
+    assert_eq!(created.headers()[header::LOCATION], "/v1/volumes/v/snapshots/s");
+    let snapshot: Value = serde_json::from_str(&text(created).await).unwrap();
+    assert_eq!((&snapshot["volume"], &snapshot["locked_until"]), (&json!("v"), &json!(until)));
+    assert!(snapshot.get("set_id").is_none());
+    let path = "/v1/volumes/v/snapshots/s";
+    assert_eq!(serde_json::from_str::<Value>(&text(api.get(path).await).await).unwrap(), snapshot);
+
+    let patch = async |body: Value| {
+        let request = Request::patch(path).header(header::CONTENT_TYPE, "application/json");
+        api.send(request.body(Body::from(body.to_string())).unwrap()).await
+    };
+    assert_eq!(patch(json!({"locked_until": "2028-01-01T00:00:00Z"})).await.status(), StatusCode::OK);
+    let shorter = problem(patch(json!({"locked_until": until})).await).await;
+    assert_eq!(shorter.code, ProblemCode::Conflict);
+    assert!(shorter.detail.contains("locked until 2028-01-01T00:00:00Z"), "{}", shorter.detail);
+    for (body, status) in [(json!({}), 400), (json!({"lock": until}), 422)] {
+        assert_eq!(problem(patch(body).await).await.status, status);
+    }
+
+    let clone = api.post("/v1/volumes/v/clone", &json!({"name": "c", "snapshot": "s"})).await;
+    assert_eq!(
+        (clone.status(), &clone.headers()[header::LOCATION]),
+        (StatusCode::CREATED, &"/v1/volumes/c".parse().unwrap())
+    );
+    assert_eq!(serde_json::from_str::<Value>(&text(clone).await).unwrap()["origin"], "v@s");
+    let set = api.post("/v1/snapshot-sets", &json!({"name": "t", "volumes": ["c", "v"]})).await;
+    assert_eq!(set.status(), StatusCode::CREATED);
+    let all: Value = serde_json::from_str(&text(api.get("/v1/snapshots").await).await).unwrap();
+    assert_eq!(all.as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn what_stands_behind_the_question_mark_is_checked() {
+    let api = Api::with_volume().await;
+    let changes = api.get("/v1/volumes/v/changes?start=0").await;
+    let changes: Value = serde_json::from_str(&text(changes).await).unwrap();
+    assert_eq!(changes, json!({"size_bytes": 4096, "ranges": [{"offset": 0, "length": 4096, "data": true}]}));
+    for (query, part) in
+        [("form=s", "form"), ("from=a%40b", "'a@b' is not a valid name"), ("start=-1", "invalid")]
+    {
+        let problem = problem(api.get(&format!("/v1/volumes/v/changes?{query}")).await).await;
+        assert_eq!((problem.code, problem.status), (ProblemCode::Invalid, 400));
+        assert!(problem.detail.contains(part), "{query}: {}", problem.detail);
+    }
+    assert_eq!(problem(api.get("/v1/volumes/v/changes?to=s").await).await.code, ProblemCode::NotFound);
+
+    assert_eq!(
+        api.post("/v1/volumes/v/snapshots", &json!({"name": "s"})).await.status(),
+        StatusCode::CREATED
+    );
+    let delete = |path: &str| Request::delete(path).body(Body::empty()).unwrap();
+    let refused = problem(api.send(delete("/v1/volumes/v")).await).await;
+    assert_eq!(refused.code, ProblemCode::InUse);
+    assert!(refused.next_step.contains("--with-snapshots"), "{}", refused.next_step);
+    let misspelt = problem(api.send(delete("/v1/volumes/v?with_snapshot=true")).await).await;
+    assert_eq!(misspelt.code, ProblemCode::Invalid);
+    let done = api.send(delete("/v1/volumes/v?with_snapshots=true")).await;
+    assert_eq!(done.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
 async fn every_kind_of_error_is_a_problem_with_its_status() {
     let api = Api::new();
     for &kind in ErrorKind::ALL {

@@ -33,7 +33,7 @@ pub trait Catalog: Send + Sync {
     /// One export.
     fn export(&self, id: ExportId) -> Result<Option<ExportRecord>>;
 
-    /// Every export, sorted by volume name, then by protocol.
+    /// Every export, sorted by volume name, then by snapshot name, then by protocol.
     fn exports(&self) -> Result<Vec<ExportRecord>>;
 
     /// Makes all changes, in order, or none of them; durable when it returns `Ok`.

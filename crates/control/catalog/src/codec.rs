@@ -58,6 +58,7 @@ mod tests {
             id: ExportId::from_random(1),
             volume_id: VolumeId::from_random(2),
             volume: "vm-17".parse().unwrap(),
+            snapshot: None,
             protocol: Protocol::Nbd,
             created: Timestamp::from_unix_ms(1_795_167_000_000),
         };
@@ -69,6 +70,11 @@ mod tests {
              \"created\":\"2026-11-20T09:30:00Z\"}}"
         );
         assert_eq!(decode::<ExportRecord>(&bytes).unwrap(), record);
+        // A record from before there were snapshots has the same form, so it is read as well.
+        let of_snapshot = ExportRecord { snapshot: Some("monday".parse().unwrap()), ..record };
+        let bytes = encode(&of_snapshot);
+        assert!(String::from_utf8_lossy(&bytes).contains("\"volume\":\"vm-17\",\"snapshot\":\"monday\""));
+        assert_eq!(decode::<ExportRecord>(&bytes).unwrap(), of_snapshot);
     }
 
     #[test]

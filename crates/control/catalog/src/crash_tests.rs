@@ -101,6 +101,7 @@ fn changes(round: u128) -> Vec<Change> {
         id: ExportId::from_random(round),
         volume_id: VolumeId::from_random(round),
         volume: name("v"),
+        snapshot: None,
         protocol: Protocol::Nbd,
         created,
     };

@@ -36,7 +36,7 @@ pub struct DeviceRecord {
     pub path: String,
 }
 
-/// An export that the node serves.
+/// An export that the node serves: a volume, or one of its snapshots.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ExportRecord {
     /// Its id.
@@ -45,6 +45,9 @@ pub struct ExportRecord {
     pub volume_id: VolumeId,
     /// The volume's name, so that an export whose pool is offline can still be described.
     pub volume: Name,
+    /// The snapshot's name, when it is not the volume itself that is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Name>,
     /// Over what it is served.
     pub protocol: Protocol,
     /// When it was made.

@@ -136,7 +136,8 @@ impl Catalog for RedbCatalog {
 
     fn exports(&self) -> Result<Vec<ExportRecord>> {
         let mut exports: Vec<ExportRecord> = self.list(EXPORTS)?;
-        exports.sort_by(|a, b| (&a.volume, a.protocol).cmp(&(&b.volume, b.protocol)));
+        let key = |export: &ExportRecord| (export.volume.clone(), export.snapshot.clone(), export.protocol);
+        exports.sort_by_cached_key(key);
         Ok(exports)
     }
 

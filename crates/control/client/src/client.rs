@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use quarry_api_types::{
-    CreateExport, CreatePool, CreateVolume, Device, Export, ExportSelector, Health, Name, Pool, Problem,
-    ResizeVolume, Status, Volume,
+    ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
+    CreateSnapshotSet, CreateVolume, DeleteVolume, Device, Export, ExportSelector, Health, Name, Pool,
+    Problem, RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, Status, Volume,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::Serialize;
@@ -93,12 +94,75 @@ impl Client {
         self.post(&format!("/v1/volumes/{name}/resize"), request).await
     }
 
-    /// Destroys a volume.
-    pub async fn delete_volume(&self, name: &Name) -> Result<()> {
-        self.delete(&format!("/v1/volumes/{name}")).await
+    /// Gives a volume another name.
+    pub async fn rename_volume(&self, name: &Name, request: &RenameVolume) -> Result<Volume> {
+        self.post(&format!("/v1/volumes/{name}/rename"), request).await
     }
 
-    /// Serves a volume.
+    /// Destroys a volume, and its snapshots where that is asked for.
+    pub async fn delete_volume(&self, name: &Name, request: &DeleteVolume) -> Result<()> {
+        let call = self.request(Method::DELETE, &format!("/v1/volumes/{name}"));
+        // A node that knows no snapshots yet knows no such option either.
+        let call = if request.with_snapshots { call.query(request) } else { call };
+        self.accept(self.send(call).await?).await.map(drop)
+    }
+
+    /// Makes a volume with the content of another one, or of one of its snapshots.
+    pub async fn clone_volume(&self, origin: &Name, request: &CloneVolume) -> Result<Volume> {
+        self.post(&format!("/v1/volumes/{origin}/clone"), request).await
+    }
+
+    /// Gives a volume the content of one of its snapshots.
+    pub async fn roll_back_volume(&self, name: &Name, request: &RollBackVolume) -> Result<Volume> {
+        self.post(&format!("/v1/volumes/{name}/rollback"), request).await
+    }
+
+    /// Gives a clone the snapshots that it stands on.
+    pub async fn promote_volume(&self, name: &Name) -> Result<Volume> {
+        self.json(self.request(Method::POST, &format!("/v1/volumes/{name}/promote"))).await
+    }
+
+    /// A part of what differs between two states of a volume.
+    pub async fn list_changes(&self, volume: &Name, query: &ChangesQuery) -> Result<Changes> {
+        self.json(self.request(Method::GET, &format!("/v1/volumes/{volume}/changes")).query(query)).await
+    }
+
+    /// The snapshots of every volume.
+    pub async fn list_all_snapshots(&self) -> Result<Vec<Snapshot>> {
+        self.get("/v1/snapshots").await
+    }
+
+    /// The snapshots of a volume.
+    pub async fn list_snapshots(&self, volume: &Name) -> Result<Vec<Snapshot>> {
+        self.get(&format!("/v1/volumes/{volume}/snapshots")).await
+    }
+
+    /// Takes a snapshot of a volume.
+    pub async fn create_snapshot(&self, volume: &Name, request: &CreateSnapshot) -> Result<Snapshot> {
+        self.post(&format!("/v1/volumes/{volume}/snapshots"), request).await
+    }
+
+    /// Takes snapshots of several volumes at one point in time.
+    pub async fn create_snapshot_set(&self, request: &CreateSnapshotSet) -> Result<Vec<Snapshot>> {
+        self.post("/v1/snapshot-sets", request).await
+    }
+
+    /// One snapshot.
+    pub async fn show_snapshot(&self, path: &SnapshotPath) -> Result<Snapshot> {
+        self.get(&snapshot_path(path)).await
+    }
+
+    /// Gives a snapshot another name, or a longer lock.
+    pub async fn change_snapshot(&self, path: &SnapshotPath, request: &ChangeSnapshot) -> Result<Snapshot> {
+        self.json(self.request(Method::PATCH, &snapshot_path(path)).json(request)).await
+    }
+
+    /// Deletes a snapshot.
+    pub async fn delete_snapshot(&self, path: &SnapshotPath) -> Result<()> {
+        self.delete(&snapshot_path(path)).await
+    }
+
+    /// Serves a volume or a snapshot.
     pub async fn create_export(&self, request: &CreateExport) -> Result<Export> {
         self.post("/v1/exports", request).await
     }
@@ -108,7 +172,7 @@ impl Client {
         self.get("/v1/exports").await
     }
 
-    /// Ends one export, or all exports of a volume.
+    /// Ends one export, or all exports of a volume or a snapshot.
     pub async fn delete_export(&self, selector: &ExportSelector) -> Result<()> {
         self.delete(&format!("/v1/exports/{selector}")).await
     }
@@ -181,6 +245,10 @@ impl Client {
     fn not_quarry(&self, status: StatusCode, source: Option<serde_json::Error>) -> ClientError {
         ClientError::NotQuarry { endpoint: self.endpoint.clone(), status: status.as_u16(), source }
     }
+}
+
+fn snapshot_path(path: &SnapshotPath) -> String {
+    format!("/v1/volumes/{}/snapshots/{}", path.volume, path.snapshot)
 }
 
 fn is_problem(response: &Response) -> bool {

@@ -82,11 +82,11 @@ async fn volumes_and_exports() {
     let smaller = ResizeVolume { size_bytes: 4096 };
     assert_eq!(code_of(client.resize_volume(&name("v"), &smaller)).await, ProblemCode::Unsupported);
 
-    let request = CreateExport { volume: name("v"), protocol: Protocol::Nbd };
+    let request = CreateExport { volume: name("v"), snapshot: None, protocol: Protocol::Nbd };
     let export = client.create_export(&request).await.unwrap();
     assert_eq!(export.uris[1], "nbd+unix:///v?socket=/run/quarry/nbd.sock");
     assert_eq!(code_of(client.create_export(&request)).await, ProblemCode::Conflict);
-    assert_eq!(code_of(client.delete_volume(&name("v"))).await, ProblemCode::InUse);
+    assert_eq!(code_of(client.delete_volume(&name("v"), &DeleteVolume::default())).await, ProblemCode::InUse);
     assert_eq!(code_of(client.delete_pool(&name("p"))).await, ProblemCode::InUse);
     client.delete_export(&ExportSelector::Id(export.id)).await.unwrap();
     client.create_export(&request).await.unwrap();
@@ -95,6 +95,85 @@ async fn volumes_and_exports() {
     node.connect_client("v");
     assert_eq!(code_of(client.delete_export(&ExportSelector::Volume(name("v")))).await, ProblemCode::InUse);
     assert_eq!(client.list_exports().await.unwrap()[0].sessions, 1);
+}
+
+#[tokio::test]
+async fn snapshots_and_clones() {
+    let Running { client, .. } = start().await;
+    client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();
+    let durability = Durability::Flush;
+    for volume in ["v", "w"] {
+        let request = CreateVolume { name: name(volume), pool: name("p"), size_bytes: 3 << 30, durability };
+        client.create_volume(&request).await.unwrap();
+    }
+    let request = CreateSnapshot { name: name("one"), locked_until: None };
+    let one = client.create_snapshot(&name("v"), &request).await.unwrap();
+    assert_eq!(client.show_snapshot(&one.path()).await.unwrap(), one);
+    assert_eq!(code_of(client.create_snapshot(&name("v"), &request)).await, ProblemCode::Conflict);
+    assert_eq!(code_of(client.create_snapshot(&name("x"), &request)).await, ProblemCode::NotFound);
+    let mut request =
+        CreateSnapshotSet { name: name("both"), volumes: vec![name("w"), name("v")], locked_until: None };
+    let both = client.create_snapshot_set(&request).await.unwrap();
+    assert!(both[0].volume == name("w") && both[0].set_id.is_some() && both[0].set_id == both[1].set_id);
+    request.volumes.push(name("v"));
+    assert_eq!(code_of(client.create_snapshot_set(&request)).await, ProblemCode::Invalid);
+    assert_eq!(client.list_snapshots(&name("v")).await.unwrap(), [one.clone(), both[1].clone()]);
+    assert_eq!(client.list_all_snapshots().await.unwrap().len(), 3);
+
+    let until = "2027-01-01T00:00:00Z".parse().unwrap();
+    let change = ChangeSnapshot { name: Some(name("first")), locked_until: Some(until) };
+    let first = client.change_snapshot(&one.path(), &change).await.unwrap();
+    assert_eq!((first.path().to_string().as_str(), first.locked_until), ("v@first", Some(until)));
+    assert_eq!(code_of(client.show_snapshot(&one.path())).await, ProblemCode::NotFound);
+    assert_eq!(code_of(client.delete_snapshot(&first.path())).await, ProblemCode::Conflict);
+    client.delete_snapshot(&both[0].path()).await.unwrap();
+
+    let request = CloneVolume { name: name("c"), snapshot: Some(name("first")) };
+    let clone = client.clone_volume(&name("v"), &request).await.unwrap();
+    assert_eq!(clone.origin.unwrap().to_string(), "v@first");
+    client.resize_volume(&name("v"), &ResizeVolume { size_bytes: 4 << 30 }).await.unwrap();
+    let back = RollBackVolume { snapshot: name("both") };
+    assert_eq!(client.roll_back_volume(&name("v"), &back).await.unwrap().size_bytes, 3 << 30);
+    let promoted = client.promote_volume(&name("c")).await.unwrap();
+    assert_eq!((promoted.snapshots, promoted.origin), (1, None));
+    assert_eq!(code_of(client.promote_volume(&name("c"))).await, ProblemCode::Conflict);
+    let renamed = client.rename_volume(&name("v"), &RenameVolume { name: name("u") }).await.unwrap();
+    assert_eq!(renamed.origin.unwrap().to_string(), "c@first");
+
+    let query = ChangesQuery { from: Some(name("both")), to: None, start: 0 };
+    let part = client.list_changes(&name("u"), &query).await.unwrap();
+    let rest = ChangesQuery { start: part.next.unwrap(), ..query };
+    assert_eq!(client.list_changes(&name("u"), &rest).await.unwrap().ranges[0].offset, 1 << 30);
+
+    assert_eq!(code_of(client.delete_volume(&name("u"), &DeleteVolume::default())).await, ProblemCode::InUse);
+    client.delete_volume(&name("u"), &DeleteVolume { with_snapshots: true }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_snapshot_is_exported_beside_its_volume() {
+    let Running { client, node } = start().await;
+    client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();
+    let (pool, durability) = (name("p"), Durability::Flush);
+    client
+        .create_volume(&CreateVolume { name: name("v"), pool, size_bytes: 4096, durability })
+        .await
+        .unwrap();
+    let request = CreateSnapshot { name: name("s"), locked_until: None };
+    let snapshot = client.create_snapshot(&name("v"), &request).await.unwrap();
+    let mut request = CreateExport { volume: name("v"), snapshot: None, protocol: Protocol::Nbd };
+    client.create_export(&request).await.unwrap();
+    request.snapshot = Some(name("s"));
+    let export = client.create_export(&request).await.unwrap();
+    assert_eq!(export.uris[1], "nbd+unix:///v@s?socket=/run/quarry/nbd.sock");
+    assert!(client.show_snapshot(&snapshot.path()).await.unwrap().exported);
+    assert_eq!(code_of(client.delete_snapshot(&snapshot.path())).await, ProblemCode::InUse);
+    let rename = ChangeSnapshot { name: Some(name("t")), locked_until: None };
+    assert_eq!(code_of(client.change_snapshot(&snapshot.path(), &rename)).await, ProblemCode::InUse);
+    node.connect_client("v");
+    let back = RollBackVolume { snapshot: name("s") };
+    assert_eq!(code_of(client.roll_back_volume(&name("v"), &back)).await, ProblemCode::InUse);
+    client.delete_export(&ExportSelector::Snapshot(snapshot.path())).await.unwrap();
+    assert_eq!(client.list_exports().await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -75,13 +75,13 @@ impl NodeError {
         Self { kind, message: message.into(), cause: None, next_step: kind.default_next_step().to_owned() }
     }
 
-    /// `sort` (`pool`, `volume`, `export`) `name` does not exist.
+    /// `sort` (`pool`, `volume`, `snapshot`, `export`) `name` does not exist.
     pub fn not_found(sort: &str, name: impl fmt::Display) -> Self {
         Self::new(ErrorKind::NotFound, format!("{sort} '{name}' does not exist"))
             .with_next_step(format!("`quarry {sort} list` shows what exists."))
     }
 
-    /// The name of a new `sort` (`pool`, `volume`) is taken.
+    /// The name of a new `sort` (`pool`, `volume`, `snapshot`) is taken.
     pub fn name_taken(sort: &str, name: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Conflict, format!("{sort} '{name}' exists already"))
             .with_next_step("Choose another name.")

@@ -7,7 +7,8 @@
 //! Invariants:
 //! - An operation that returns `Ok` is durable: it is still there after the power went.
 //! - An operation that returns an error has changed nothing that a later list would show.
-//! - Names are unique on the node, per sort of thing; lists are sorted by name (devices by path).
+//! - Names are unique on the node, per sort of thing, those of snapshots in their volume; lists are sorted by name (devices
+//!   by path, the snapshots of a volume by age, the oldest first).
 
 mod error;
 mod node;

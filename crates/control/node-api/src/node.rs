@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    CreateExport, CreatePool, CreateVolume, Device, Export, ExportSelector, Name, Pool, ResizeVolume, Status,
-    Volume,
+    ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
+    CreateSnapshotSet, CreateVolume, Device, Export, ExportSelector, Name, Pool, RenameVolume, ResizeVolume,
+    RollBackVolume, Snapshot, SnapshotPath, Status, Volume,
 };
 
 use crate::Result;
@@ -57,18 +58,66 @@ pub trait Node: Send + Sync {
     /// it has already is a success. `NotFound`; `Unsupported` for a smaller size as long as only growth works.
     async fn resize_volume(&self, name: &Name, request: ResizeVolume) -> Result<Volume>;
 
-    /// Destroys a volume and everything on it. `NotFound`; `InUse` while it is exported.
-    async fn delete_volume(&self, name: &Name) -> Result<()>;
+    /// Gives a volume another name. The name that it has already is a success. `NotFound`. `Conflict`: the name is taken.
+    /// `InUse` while it or one of its snapshots is exported, because clients ask for it by its name.
+    async fn rename_volume(&self, name: &Name, request: RenameVolume) -> Result<Volume>;
 
-    /// Serves a volume. `NotFound`: no such volume. `Conflict`: it is served over that protocol already (the
+    /// Destroys a volume and everything on it, its snapshots where that is wanted; clones live on. `NotFound`. `InUse` while
+    /// it or one of its snapshots is exported, and when it has snapshots and they are not to go with it. `Conflict`: one of
+    /// them is locked.
+    async fn delete_volume(&self, name: &Name, with_snapshots: bool) -> Result<()>;
+
+    /// Makes a volume with the content of a snapshot, or of a volume as it is now, in the same pool. Takes no space until
+    /// one of the two is written to. `NotFound`: no such volume or snapshot. `Conflict`: the name is taken. `NoSpace`.
+    async fn clone_volume(&self, origin: &Name, request: CloneVolume) -> Result<Volume>;
+
+    /// Gives a volume the content and the size that one of its snapshots has; all snapshots stay. `NotFound`: no such
+    /// volume, or no such snapshot of it. `InUse` while a client is connected.
+    async fn roll_back_volume(&self, name: &Name, request: RollBackVolume) -> Result<Volume>;
+
+    /// Gives a clone the snapshots that it stands on; the volume that had them becomes its clone. `NotFound`. `Conflict`:
+    /// it is no clone, or a snapshot of its own has the name of one that it would get. `InUse` while a snapshot of the
+    /// volume from which it takes them is exported.
+    async fn promote_volume(&self, name: &Name) -> Result<Volume>;
+
+    /// A part of what differs between two states of a volume; the answer says where the next part begins. Between two
+    /// snapshots the parts make an exact whole; the volume as it is may change between them. `NotFound`.
+    async fn list_changes(&self, volume: &Name, query: ChangesQuery) -> Result<Changes>;
+
+    /// The snapshots of every volume of every open pool. Sorted by volume, the oldest first in each.
+    async fn list_all_snapshots(&self) -> Result<Vec<Snapshot>>;
+
+    /// The snapshots of a volume, the oldest first. `NotFound`: no such volume.
+    async fn list_snapshots(&self, volume: &Name) -> Result<Vec<Snapshot>>;
+
+    /// Takes a snapshot of a volume, under I/O. `NotFound`: no such volume. `Conflict`: it has one of that name. `Invalid`:
+    /// the end of the lock is in the past. `NoSpace`.
+    async fn create_snapshot(&self, volume: &Name, request: CreateSnapshot) -> Result<Snapshot>;
+
+    /// Takes snapshots of several volumes at one point in time: no write that is in one of them was issued after the
+    /// acknowledgement of a write that another one lacks. All or none; in the order of the request. Fails as
+    /// [`Self::create_snapshot`] does, and with `Unavailable` when the volumes could not all be held for long enough.
+    async fn create_snapshot_set(&self, request: CreateSnapshotSet) -> Result<Vec<Snapshot>>;
+
+    /// One snapshot. `NotFound`.
+    async fn show_snapshot(&self, path: &SnapshotPath) -> Result<Snapshot>;
+
+    /// Gives a snapshot another name, locks it, or prolongs its lock. `NotFound`. `Conflict`: the name is taken in its
+    /// volume; the lock would become shorter. `Invalid`: its end is in the past. `InUse`: another name while it is exported.
+    async fn change_snapshot(&self, path: &SnapshotPath, request: ChangeSnapshot) -> Result<Snapshot>;
+
+    /// Deletes a snapshot; clones of it live on. `NotFound`; `InUse` while it is exported; `Conflict` while it is locked.
+    async fn delete_snapshot(&self, path: &SnapshotPath) -> Result<()>;
+
+    /// Serves a volume, or a snapshot read-only. `NotFound`: no such volume or snapshot. `Conflict`: it is served over that protocol already (the
     /// message names the export). `Unavailable`: the node has no listener for the protocol.
     async fn create_export(&self, request: CreateExport) -> Result<Export>;
 
-    /// Every export, those included whose volume is not there now. Sorted by volume, then by protocol.
+    /// Every export, those included whose volume is not there now. Sorted by volume, then by snapshot, then by protocol.
     async fn list_exports(&self) -> Result<Vec<Export>>;
 
-    /// Ends the export with that id, or all exports of that volume, which is not touched itself. `NotFound`: no
-    /// such export, or the volume has none. `InUse` while a client is connected to one of them.
+    /// Ends the export with that id, or all exports of that volume or snapshot, which is not touched itself. Exports of a
+    /// volume's snapshots are not those of the volume. `NotFound`: no such export, or the volume or snapshot has none. `InUse` while a client is connected to one of them.
     async fn delete_export(&self, selector: &ExportSelector) -> Result<()>;
 
     /// The node in one page.

@@ -9,8 +9,9 @@ use quarry_env::Address;
 /// The port that IANA has assigned to NBD; a URI need not name it.
 pub const PORT: u16 = 10809;
 
-/// RFC 3986 "unreserved" stays as it is, everything else is encoded, also the slash: it may be part of a name.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// RFC 3986 "unreserved" stays as it is, and the at sign, which a path may have and which is easier to read. Everything else
+/// is encoded, also the slash: it may be part of a name.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'@');
 /// In the path of a socket the slash is easier to read, and allowed in a query.
 const ENCODED_PATH: &AsciiSet = &ENCODED.remove(b'/');
 
@@ -52,6 +53,7 @@ mod tests {
         let unix = |path: &str| Address::Unix(path.into());
         for (address, export, expected) in [
             (tcp("127.0.0.1:10809"), "vol", "nbd://127.0.0.1/vol"),
+            (tcp("127.0.0.1:4000"), "vol@monday", "nbd://127.0.0.1:4000/vol@monday"),
             (tcp("127.0.0.1:4000"), "vol", "nbd://127.0.0.1:4000/vol"),
             (tcp("0.0.0.0:4000"), "a b/c", "nbd://127.0.0.1:4000/a%20b%2Fc"),
             (tcp("[::]:10809"), "", "nbd://[::1]/"),

@@ -122,7 +122,7 @@ impl Volumes {
 
     fn promote(&self, number: VolumeNumber) {
         let Some(volume) = self.get(number) else { return };
-        let mut next = self.snapshot(volume.parent.get());
+        let mut next = self.base_of(&volume);
         let Some(owner) = next.as_ref().map(|snapshot| snapshot.head.borrow().volume) else { return };
         while let Some(snapshot) = next.filter(|snapshot| snapshot.head.borrow().volume == owner) {
             snapshot.head.borrow_mut().volume = number;

@@ -75,12 +75,11 @@ impl Engine {
         let _managing = self.managing.lock().await;
         let volume = self.find(id)?;
         let name = volume.head.borrow().name.clone();
-        let parent = self.volumes.snapshot(volume.parent.get());
-        let owner = parent.map(|parent| parent.head.borrow().volume);
-        let Some(owner) = owner.filter(|&owner| owner != volume.number) else {
+        let Some(base) = self.volumes.base_of(&volume) else {
             return Err(EngineError::NoClone { volume: name });
         };
-        let mut next = self.volumes.snapshot(volume.parent.get());
+        let owner = base.head.borrow().volume;
+        let mut next = Some(base);
         let own = self.snapshots_of(&volume);
         while let Some(snapshot) = next.filter(|snapshot| snapshot.head.borrow().volume == owner) {
             let head = snapshot.head.borrow();

@@ -185,9 +185,9 @@ impl Engine {
 
     /// On what a clone stands.
     fn origin(&self, volume: &VolumeState) -> Option<(String, Option<String>)> {
-        let parent = self.volumes.snapshot(volume.parent.get())?;
-        let head = parent.head.borrow();
-        let owner = self.volumes.get(head.volume).filter(|owner| owner.number != volume.number)?;
+        let base = self.volumes.base_of(volume)?;
+        let head = base.head.borrow();
+        let owner = self.volumes.get(head.volume)?;
         let name = (!head.hidden).then(|| head.name.clone());
         Some((owner.head.borrow().name.clone(), name))
     }

@@ -1,5 +1,6 @@
 //! Take, change and delete snapshots; show them.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use quarry_format::record::{Record, SnapshotHead, SnapshotSet};
@@ -142,16 +143,25 @@ impl Engine {
     /// The snapshots of a volume, oldest first.
     pub async fn snapshots(&self, volume: VolumeId) -> Result<Vec<SnapshotStatus>, EngineError> {
         let volume = self.find(volume)?;
+        let clones = self.clones();
         let mut all = Vec::new();
         for snapshot in self.snapshots_of(&volume) {
-            all.push(self.snapshot_status(&snapshot).await);
+            all.push(self.snapshot_status(&snapshot, &clones).await);
         }
         Ok(all)
     }
 
     /// One snapshot.
     pub async fn snapshot(&self, id: SnapshotId) -> Result<SnapshotStatus, EngineError> {
-        Ok(self.snapshot_status(&self.find_snapshot(id)?).await)
+        Ok(self.snapshot_status(&self.find_snapshot(id)?, &self.clones()).await)
+    }
+
+    /// The snapshot of a volume that has this name.
+    pub fn snapshot_named(&self, volume: VolumeId, name: &str) -> Result<Option<SnapshotId>, EngineError> {
+        let volume = self.find(volume)?;
+        let snapshots = self.snapshots_of(&volume).into_iter();
+        let named = snapshots.filter(|snapshot| snapshot.head.borrow().name == name);
+        Ok(named.map(|snapshot| snapshot.id).next())
     }
 
     /// A snapshot as a volume that nobody writes to.
@@ -226,9 +236,21 @@ impl Engine {
         self.env.clock.wall().as_secs()
     }
 
-    async fn snapshot_status(&self, snapshot: &Rc<SnapshotState>) -> SnapshotStatus {
+    /// How many clones stand on each snapshot that has some.
+    fn clones(&self) -> BTreeMap<SnapshotCounter, usize> {
+        let mut clones = BTreeMap::new();
+        for base in self.volumes.all().into_iter().filter_map(|volume| self.volumes.base_of(&volume)) {
+            *clones.entry(base.number).or_default() += 1;
+        }
+        clones
+    }
+
+    async fn snapshot_status(
+        &self,
+        snapshot: &Rc<SnapshotState>,
+        clones: &BTreeMap<SnapshotCounter, usize>,
+    ) -> SnapshotStatus {
         let head = snapshot.head.borrow().clone();
-        let standing = self.volumes.all().into_iter().filter(|volume| volume.parent.get() == snapshot.number);
         SnapshotStatus {
             id: head.id,
             name: head.name,
@@ -240,7 +262,7 @@ impl Engine {
             set: head.set,
             referenced_bytes: snapshot.referenced_bytes(),
             unique_bytes: self.unique_bytes(snapshot).await,
-            clones: standing.filter(|volume| volume.number != head.volume).count(),
+            clones: clones.get(&snapshot.number).copied().unwrap_or(0),
         }
     }
 

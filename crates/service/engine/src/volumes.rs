@@ -124,6 +124,16 @@ impl Volumes {
         self.snapshots.borrow().get(&number).cloned()
     }
 
+    /// The snapshot of another volume on which a clone stands; its own snapshots may lie between.
+    pub(crate) fn base_of(&self, volume: &VolumeState) -> Option<Rc<SnapshotState>> {
+        let mut next = self.snapshot(volume.parent.get());
+        while let Some(own) = next.as_ref().filter(|snapshot| snapshot.head.borrow().volume == volume.number)
+        {
+            next = self.snapshot(own.parent.get());
+        }
+        next
+    }
+
     /// A snapshot that is not hidden.
     pub(crate) fn find_snapshot(&self, id: SnapshotId) -> Option<Rc<SnapshotState>> {
         let snapshots = self.snapshots.borrow();

@@ -14,13 +14,13 @@ use crate::problem::{ApiError, Problems};
     get,
     path = "/v1/exports",
     tag = "exports",
-    responses((status = 200, description = "Sorted by volume, then by protocol.", body = Vec<Export>), Problems)
+    responses((status = 200, description = "Sorted by volume, snapshot and protocol.", body = Vec<Export>), Problems)
 )]
 pub(crate) async fn list_exports(State(node): NodeState) -> Result<Json<Vec<Export>>, ApiError> {
     complete(async move { node.list_exports().await }).await.map(Json)
 }
 
-/// Serve a volume over a protocol.
+/// Serve a volume, or one of its snapshots read-only, over a protocol.
 #[utoipa::path(
     post,
     path = "/v1/exports",
@@ -36,13 +36,13 @@ pub(crate) async fn create_export(
     Ok((StatusCode::CREATED, Json(export)))
 }
 
-/// End one export by its id, or all exports of a volume by its name. The volume itself stays. Refused while a
-/// client is connected.
+/// End one export by its id, or all exports of a volume or a snapshot by its name. What it served stays. Refused while
+/// a client is connected.
 #[utoipa::path(
     delete,
     path = "/v1/exports/{selector}",
     tag = "exports",
-    params(("selector" = String, Path, description = "Id of the export, or name of the volume.")),
+    params(("selector" = String, Path, description = "Id of the export, or `VOLUME`, or `VOLUME@SNAPSHOT`.")),
     responses((status = 204, description = "It is gone."), Problems)
 )]
 pub(crate) async fn delete_export(

@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use quarry_api_types::{CreateVolume, Name, ResizeVolume, Volume};
+use quarry_api_types::{CreateVolume, DeleteVolume, Name, RenameVolume, ResizeVolume, Volume};
 
 use crate::call::{NodeState, complete};
-use crate::extract::{Body, Segment};
+use crate::extract::{Body, Query, Segment};
 use crate::problem::{ApiError, Problems};
 
 /// List the volumes of all open pools.
@@ -75,18 +75,37 @@ pub(crate) async fn resize_volume(
     complete(async move { node.resize_volume(&name, request).await }).await.map(Json)
 }
 
-/// Destroy a volume and everything on it. Refused while it is exported.
+/// Give a volume another name. Refused while it, or one of its snapshots, is exported.
+#[utoipa::path(
+    post,
+    path = "/v1/volumes/{name}/rename",
+    tag = "volumes",
+    params(("name" = Name, Path, description = "Name of the volume.")),
+    request_body = RenameVolume,
+    responses((status = 200, description = "The volume with its new name.", body = Volume), Problems)
+)]
+pub(crate) async fn rename_volume(
+    State(node): NodeState,
+    Segment(name): Segment<Name>,
+    Body(request): Body<RenameVolume>,
+) -> Result<Json<Volume>, ApiError> {
+    complete(async move { node.rename_volume(&name, request).await }).await.map(Json)
+}
+
+/// Destroy a volume and everything on it. Refused while it, or one of its snapshots, is exported, and while it has snapshots
+/// unless `with_snapshots`. Clones live on.
 #[utoipa::path(
     delete,
     path = "/v1/volumes/{name}",
     tag = "volumes",
-    params(("name" = Name, Path, description = "Name of the volume.")),
+    params(("name" = Name, Path, description = "Name of the volume."), DeleteVolume),
     responses((status = 204, description = "It is gone."), Problems)
 )]
 pub(crate) async fn delete_volume(
     State(node): NodeState,
     Segment(name): Segment<Name>,
+    Query(request): Query<DeleteVolume>,
 ) -> Result<StatusCode, ApiError> {
-    complete(async move { node.delete_volume(&name).await }).await?;
+    complete(async move { node.delete_volume(&name, request.with_snapshots).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,7 @@
 //! A node in memory that keeps the contract of the trait, for tests of the API, the client and the CLI.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod snapshots;
 mod things;
 
 use std::sync::{Mutex, MutexGuard};
@@ -14,6 +15,9 @@ use quarry_node_api::{ErrorKind, Node, NodeError, Result};
 pub const FREE_DEVICE: &str = "/dev/sdb";
 /// A device that holds somebody's file system.
 pub const FOREIGN_DEVICE: &str = "/dev/sdc";
+
+/// The time that its clock always shows: 2026-11-20T09:30:00Z.
+pub const NOW_MS: u64 = 1_795_167_000_000;
 
 #[derive(Default)]
 pub struct MemoryNode {
@@ -36,6 +40,7 @@ pub enum Fault {
 struct State {
     pools: Vec<Pool>,
     volumes: Vec<Volume>,
+    snapshots: Vec<Snapshot>,
     exports: Vec<Export>,
     next_id: u128,
     health: Option<Health>,
@@ -55,12 +60,6 @@ impl State {
         let found = self.volumes.iter_mut().find(|volume| volume.name == *name);
         found.ok_or_else(|| NodeError::not_found("volume", name))
     }
-
-    fn mark_exported(&mut self) {
-        for volume in &mut self.volumes {
-            volume.exported = self.exports.iter().any(|export| export.volume == volume.name);
-        }
-    }
 }
 
 impl MemoryNode {
@@ -76,10 +75,10 @@ impl MemoryNode {
         self.state.lock().unwrap().volumes.iter().map(|volume| volume.name.to_string()).collect()
     }
 
-    pub fn connect_client(&self, volume: &str) {
+    pub fn connect_client(&self, path: &str) {
         let mut state = self.state.lock().unwrap();
-        let export = state.exports.iter_mut().find(|export| export.volume.as_str() == volume);
-        export.expect("the volume is exported").sessions += 1;
+        let export = state.exports.iter_mut().find(|export| export.path().to_string() == path);
+        export.expect("it is exported").sessions += 1;
     }
 
     async fn begin(&self) -> Result<MutexGuard<'_, State>> {
@@ -180,29 +179,75 @@ impl Node for MemoryNode {
         Ok(volume.clone())
     }
 
-    async fn delete_volume(&self, name: &Name) -> Result<()> {
-        let mut state = self.begin().await?;
-        if state.volume(name)?.exported {
-            return Err(NodeError::new(ErrorKind::InUse, format!("volume '{name}' is exported"))
-                .with_next_step(format!("Run `quarry export delete {name}` first.")));
-        }
-        state.volumes.retain(|volume| volume.name != *name);
-        Ok(())
+    async fn rename_volume(&self, name: &Name, request: RenameVolume) -> Result<Volume> {
+        self.begin().await?.rename_volume(name, request.name)
+    }
+
+    async fn delete_volume(&self, name: &Name, with_snapshots: bool) -> Result<()> {
+        self.begin().await?.delete_volume(name, with_snapshots)
+    }
+
+    async fn clone_volume(&self, origin: &Name, request: CloneVolume) -> Result<Volume> {
+        self.begin().await?.clone_volume(origin, request)
+    }
+
+    async fn roll_back_volume(&self, name: &Name, request: RollBackVolume) -> Result<Volume> {
+        self.begin().await?.roll_back_volume(name, request)
+    }
+
+    async fn promote_volume(&self, name: &Name) -> Result<Volume> {
+        self.begin().await?.promote_volume(name)
+    }
+
+    async fn list_changes(&self, volume: &Name, query: ChangesQuery) -> Result<Changes> {
+        self.begin().await?.list_changes(volume, &query)
+    }
+
+    async fn list_all_snapshots(&self) -> Result<Vec<Snapshot>> {
+        Ok(self.begin().await?.snapshots.clone())
+    }
+
+    async fn list_snapshots(&self, volume: &Name) -> Result<Vec<Snapshot>> {
+        self.begin().await?.snapshots_of(volume)
+    }
+
+    async fn create_snapshot(&self, volume: &Name, request: CreateSnapshot) -> Result<Snapshot> {
+        let CreateSnapshot { name, locked_until } = request;
+        let request = CreateSnapshotSet { name, volumes: vec![volume.clone()], locked_until };
+        Ok(self.begin().await?.take_snapshots(request)?.remove(0))
+    }
+
+    async fn create_snapshot_set(&self, request: CreateSnapshotSet) -> Result<Vec<Snapshot>> {
+        self.begin().await?.take_snapshots(request)
+    }
+
+    async fn show_snapshot(&self, path: &SnapshotPath) -> Result<Snapshot> {
+        self.begin().await?.snapshot(path).cloned()
+    }
+
+    async fn change_snapshot(&self, path: &SnapshotPath, request: ChangeSnapshot) -> Result<Snapshot> {
+        self.begin().await?.change_snapshot(path, request)
+    }
+
+    async fn delete_snapshot(&self, path: &SnapshotPath) -> Result<()> {
+        self.begin().await?.delete_snapshot(path)
     }
 
     async fn create_export(&self, request: CreateExport) -> Result<Export> {
         let mut state = self.begin().await?;
-        let volume_id = state.volume(&request.volume)?.id;
-        if let Some(export) = state.exports.iter().find(|export| export.volume == request.volume) {
-            let message =
-                format!("volume '{}' is served over nbd already, by export {}", request.volume, export.id);
+        let (volume_id, path) = (state.volume(&request.volume)?.id, request.path());
+        if let Some(snapshot) = request.snapshot.clone() {
+            state.snapshot(&SnapshotPath { volume: request.volume.clone(), snapshot })?;
+        }
+        if let Some(export) = state.exports.iter().find(|export| export.path() == path) {
+            let message = format!("'{path}' is served over nbd already, by export {}", export.id);
             return Err(NodeError::new(ErrorKind::Conflict, message));
         }
         let id = state.id();
         let export = things::export(id, volume_id, request);
         state.exports.push(export.clone());
-        state.exports.sort_by(|a, b| a.volume.cmp(&b.volume));
-        state.mark_exported();
+        state.exports.sort_by_key(Export::path);
+        state.refresh();
         Ok(export)
     }
 
@@ -214,7 +259,8 @@ impl Node for MemoryNode {
         let mut state = self.begin().await?;
         let selected = |export: &Export| match selector {
             ExportSelector::Id(id) => export.id == *id,
-            ExportSelector::Volume(name) => export.volume == *name,
+            ExportSelector::Volume(name) => export.volume == *name && export.snapshot.is_none(),
+            ExportSelector::Snapshot(path) => export.path() == VolumePath::from(path.clone()),
         };
         if !state.exports.iter().any(selected) {
             return Err(NodeError::not_found("export", selector));
@@ -223,7 +269,7 @@ impl Node for MemoryNode {
             return Err(NodeError::new(ErrorKind::InUse, format!("export '{selector}' has a client")));
         }
         state.exports.retain(|export| !selected(export));
-        state.mark_exported();
+        state.refresh();
         Ok(())
     }
 

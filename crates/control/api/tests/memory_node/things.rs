@@ -57,7 +57,7 @@ pub fn pool(id: u128, request: &CreatePool) -> Pool {
         copies: request.copies,
         state: PoolState::Online,
         reasons: Vec::new(),
-        created: Timestamp::from_unix_ms(1_795_167_000_000),
+        created: Timestamp::from_unix_ms(super::NOW_MS),
         devices: request.devices.iter().enumerate().map(member).collect(),
         capacity: Capacity {
             total_bytes,
@@ -83,23 +83,23 @@ pub fn volume(id: u128, request: CreateVolume) -> Volume {
         block_bytes: 4096,
         core: 1,
         exported: false,
+        snapshots: 0,
+        origin: None,
     }
 }
 
 pub fn export(id: u128, volume_id: VolumeId, request: CreateExport) -> Export {
-    let address = "127.0.0.1:10809".parse().unwrap();
+    let (address, path) = ("127.0.0.1:10809".parse().unwrap(), request.path());
     Export {
         id: ExportId::from_random(id),
         volume_id,
         protocol: request.protocol,
-        uris: vec![
-            nbd_tcp_uri(address, &request.volume),
-            nbd_unix_uri("/run/quarry/nbd.sock", &request.volume),
-        ],
+        uris: vec![nbd_tcp_uri(address, &path), nbd_unix_uri("/run/quarry/nbd.sock", &path)],
         volume: request.volume,
+        snapshot: request.snapshot,
         state: ExportState::Serving,
         sessions: 0,
-        created: Timestamp::from_unix_ms(1_795_167_000_000),
+        created: Timestamp::from_unix_ms(super::NOW_MS),
     }
 }
 

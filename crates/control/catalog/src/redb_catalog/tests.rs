@@ -28,6 +28,7 @@ fn export(number: u128, volume: &str) -> ExportRecord {
         id: ExportId::from_random(number),
         volume_id: VolumeId::from_random(number),
         volume: volume.parse().unwrap(),
+        snapshot: None,
         protocol: Protocol::Nbd,
         created: Timestamp::from_unix_ms(3),
     }

@@ -181,13 +181,18 @@ fn rollback_promote_and_locks_keep_their_word() {
     node.run(|_| async move {
         promoting.clone_volume(CloneOf::Snapshot(second), clone, "two").await.expect("clone");
         assert!(matches!(promoting.promote_volume(VOLUME).await, Err(EngineError::NoClone { .. })));
+        // A snapshot of its own does not hide from it what it stands on.
+        promoting.create_snapshot(clone, new_snapshot(3, "own")).await.expect("snapshot");
+        let origin = promoting.volumes().into_iter().find_map(|volume| volume.origin);
+        assert_eq!(origin.and_then(|(_, snapshot)| snapshot).as_deref(), Some("second"));
+        assert_eq!(promoting.snapshot(second).await.expect("it is there").clones, 1);
         promoting.promote_volume(clone).await.expect("promote");
-        assert_eq!(promoting.snapshots(clone).await.expect("list").len(), 2);
+        assert_eq!(promoting.snapshots(clone).await.expect("list").len(), 3);
         assert_eq!(promoting.snapshots(VOLUME).await.expect("list").len(), 0);
         promoting.delete_volume(VOLUME, false).await.expect("it has no snapshots any more");
     });
     let names = node.run(|_| async move { engine.snapshots(clone).await }).expect("list");
-    assert_eq!(names.iter().map(|shown| shown.name.as_str()).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(names.iter().map(|shown| shown.name.as_str()).collect::<Vec<_>>(), ["first", "second", "own"]);
     node.verify();
 }
 

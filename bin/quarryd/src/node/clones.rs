@@ -1,0 +1,63 @@
+//! Clones: made and promoted; volumes rolled back.
+
+use quarry_api_types::{CloneVolume, Name, RollBackVolume, SnapshotPath, Volume, VolumePath};
+use quarry_engine::CloneOf;
+use quarry_node_api::{ErrorKind, NodeError, Result};
+use quarry_types::VolumeId;
+
+use super::DataNode;
+use super::volumes::{check_count, check_new_name};
+
+impl DataNode {
+    pub(super) async fn make_clone(&self, origin: &Name, request: CloneVolume) -> Result<Volume> {
+        let found = self.find_volume(origin).await?;
+        let of = match request.snapshot.clone() {
+            Some(snapshot) => {
+                let path = SnapshotPath { volume: origin.clone(), snapshot };
+                CloneOf::Snapshot(self.find_snapshot_of(&found, &path).await?)
+            }
+            None => CloneOf::Volume(found.status.id),
+        };
+        let all = self.volumes_of(None).await?;
+        check_new_name(&all, &request.name)?;
+        check_count(&all)?;
+        let path = VolumePath { volume: origin.clone(), snapshot: request.snapshot };
+        let what = format!("'{path}' was not cloned");
+        let (id, name) = (VolumeId(uuid::Uuid::new_v4()), request.name.as_str().to_owned());
+        self.with_engine(&found, what, move |engine| async move { engine.clone_volume(of, id, &name).await })
+            .await?;
+        self.describe_volume(&request.name).await
+    }
+
+    pub(super) async fn roll_back(&self, name: &Name, request: RollBackVolume) -> Result<Volume> {
+        let path = SnapshotPath { volume: name.clone(), snapshot: request.snapshot };
+        let found = self.find_snapshot(&path).await?;
+        let sessions = self.exports.sessions_of(name.as_str());
+        if sessions > 0 {
+            let what = format!("volume '{name}' has {sessions} connected clients, which would not notice");
+            return Err(NodeError::new(ErrorKind::InUse, what).with_next_step(
+                "Disconnect its clients first; `quarry export list` shows how many there are.",
+            ));
+        }
+        let (volume, id) = (found.volume.status.id, found.id);
+        let what = format!("volume '{name}' was not rolled back");
+        self.with_engine(&found.volume, what, move |engine| async move {
+            engine.roll_back_volume(volume, id).await
+        })
+        .await?;
+        let shown = self.describe_volume(name).await?;
+        self.exports.update_size(volume, shown.size_bytes);
+        Ok(shown)
+    }
+
+    pub(super) async fn promote(&self, name: &Name) -> Result<Volume> {
+        let found = self.find_volume(name).await?;
+        // Snapshots that get another owner get another path, and exports are known by it.
+        if let Some((owner, _)) = &found.status.origin {
+            self.check_unexported(|record| record.volume.as_str() == owner && record.snapshot.is_some())?;
+        }
+        let (id, what) = (found.status.id, format!("volume '{name}' was not promoted"));
+        self.with_engine(&found, what, move |engine| async move { engine.promote_volume(id).await }).await?;
+        self.describe_volume(name).await
+    }
+}
