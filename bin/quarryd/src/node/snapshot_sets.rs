@@ -6,17 +6,13 @@
 //! hang on a node that got stuck. Therefore each core says at the end whether it still held: if one did not, a write may lie
 //! between two of the snapshots, and they are forgotten.
 //!
-//! All or none, whenever the power goes: logs do not commit together. So each member's record carries the set's id and how many
-//! members it was to have, and once all are durable and the holds stood, each is marked as settled. What the opening of the
-//! pools finds tells what happened:
-//! - A settled member: all were taken, for only then is any of them settled. The others are settled now. (Settled ones may have
-//!   been deleted since, so their number says nothing.)
-//! - No settled member, but as many as there were to be: all were taken, and the node ended before it could say so. No
-//!   snapshot is begun on a core that holds no more, so what is left to chance is a hold that ended after the last snapshot
-//!   of its core had begun and before it counted, on a node that then died before it could forget the set.
-//! - No settled member and too few: it was not taken. What there is of it is forgotten, locked or not: nobody was told of it.
+//! All or none, whenever the power goes: logs do not commit together. So each member's record carries the set's id, and once all
+//! are durable and the holds stood, one member is marked as settled: that is the moment at which the set has been taken. Then
+//! the others are marked. What the opening of the pools finds tells what happened:
+//! - A settled member: the set was taken. The others are settled now. (Some may have been deleted since.)
+//! - No settled member: it was not taken. What there is of it is forgotten, locked or not: nobody was told of it.
 //!
-//! As long as a pool is offline its members cannot be counted, and what looks like too few is left alone.
+//! As long as a pool is offline the settled member may be in it: a set without one is left alone.
 
 use std::collections::BTreeMap;
 
@@ -104,10 +100,13 @@ impl DataNode {
         let all_held = released.into_iter().all(|held| held.unwrap_or(false));
         let made: Vec<Member> = taken.iter().filter_map(|taken| taken.as_ref().ok().copied()).collect();
         let failure = match taken.into_iter().find_map(Result::err) {
-            None if all_held => {
-                self.settle(&made).await;
-                return Ok(());
-            }
+            None if all_held => match self.settle_first(&made).await {
+                Ok(()) => {
+                    self.settle(&made[1..]).await;
+                    return Ok(());
+                }
+                Err(error) => error,
+            },
             None => held_too_briefly(),
             Some(error) => error,
         };
@@ -130,6 +129,16 @@ impl DataNode {
         });
         taken.await??;
         Ok(Member { core: volume.core, pool: volume.pool, log: volume.log, id: *id, set })
+    }
+
+    /// Marks the first member of a set: with that it has been taken.
+    async fn settle_first(&self, members: &[Member]) -> Result<()> {
+        let member = members[0];
+        let settling = self.cores.call(member.core, move |state| async move {
+            let settled = state.engine(member.pool, member.log)?.settle_snapshot(member.id).await;
+            settled.map_err(|error| engine_error("the set of snapshots was not settled".to_owned(), &error))
+        });
+        settling.await?
     }
 
     /// Marks members of a set that was taken. One that cannot be marked now is marked when its pool is opened again.
@@ -207,13 +216,8 @@ enum Verdict {
     Leave,
 }
 
-fn verdict(members: impl ExactSizeIterator<Item = SnapshotSet>, all_pools_open: bool) -> Verdict {
-    let count = members.len();
-    let mut is_complete = false;
-    for member in members {
-        is_complete |= member.settled || count >= usize::from(member.members);
-    }
-    match (is_complete, all_pools_open) {
+fn verdict(mut members: impl Iterator<Item = SnapshotSet>, all_pools_open: bool) -> Verdict {
+    match (members.any(|member| member.settled), all_pools_open) {
         (true, _) => Verdict::Settle,
         (false, true) => Verdict::Forget,
         (false, false) => Verdict::Leave,
@@ -235,8 +239,8 @@ mod tests {
         let member =
             |members, settled| SnapshotSet { id: SnapshotSetId::from_bytes([1; 16]), members, settled };
         for (found, all_open, expected) in [
-            (vec![member(2, false), member(2, false)], true, Verdict::Settle),
-            (vec![member(2, false), member(2, false)], false, Verdict::Settle),
+            (vec![member(2, false), member(2, false)], true, Verdict::Forget),
+            (vec![member(2, false), member(2, false)], false, Verdict::Leave),
             (vec![member(3, true), member(3, false)], true, Verdict::Settle),
             (vec![member(3, true)], false, Verdict::Settle),
             (vec![member(2, false)], true, Verdict::Forget),

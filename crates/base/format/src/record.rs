@@ -152,7 +152,7 @@ pub struct SnapshotSet {
     pub id: SnapshotSetId,
     /// How many snapshots were to belong to it.
     pub members: u16,
-    /// All of them were taken. A set of which no member says so and some are missing was never taken.
+    /// All of them were taken. A set of which no member says so was never taken.
     pub settled: bool,
 }
 

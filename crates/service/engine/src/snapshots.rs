@@ -175,8 +175,8 @@ impl Engine {
         Ok(Hold::begin(self.find(volume)?))
     }
 
-    /// The members of sets that this log has. A set of which no member is settled and some are missing was never taken: its
-    /// members are to be forgotten before anybody sees them. The others are to be settled.
+    /// The members of sets that this log has. A set of which no member, in whatever log, is settled was never taken: its members
+    /// are to be forgotten before anybody sees them. Those of others are to be settled.
     pub fn set_members(&self) -> Vec<(SnapshotId, SnapshotSet)> {
         let all = self.volumes.snapshots().into_iter();
         let visible = all.filter(|snapshot| !snapshot.head.borrow().hidden);
