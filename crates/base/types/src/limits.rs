@@ -14,7 +14,7 @@ pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// Sectors in the largest segment; a log address has 16 bits for them.
 pub const SEGMENT_SECTORS_MAX: u32 = (SEGMENT_BYTES_DEFAULT / SECTOR_BYTES as u64) as u32;
 /// A device gets segments small enough for this many slots, as far as [`SEGMENT_BYTES_MIN`] allows.
-pub const SLOTS_WANTED_MIN: u64 = 64;
+pub const SLOTS_WANTED_MIN: u64 = 1024;
 
 /// Space in front of the first slot of a device: label, its copy and the anchors of the logs.
 pub const DEVICE_HEADER_BYTES: u64 = 1 << 20;

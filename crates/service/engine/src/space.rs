@@ -121,7 +121,7 @@ impl Space {
 
     /// From so few free chunks on the cleaner works.
     pub(crate) fn low_chunks(&self, engine: &Engine) -> u64 {
-        engine.store.pool.shared.needed_chunks() + (self.total_chunks / 16).max(2)
+        engine.store.pool.shared.needed_chunks() + (self.total_chunks / 64).max(2)
     }
 
     /// Whether the last attempt to gain space found nothing, and nothing has been freed since.
