@@ -102,6 +102,19 @@ pub enum PoolCommand {
     Show { name: Name },
     /// End a pool that has no volumes and give its devices back
     Delete { name: Name },
+    /// Read every copy of everything in a pool, in the background, and mend what is bad
+    Scrub {
+        name: Name,
+        /// What to read each second at most, every copy counted, for example 200MiB
+        #[arg(long, value_name = "SIZE", conflicts_with = "stop")]
+        rate: Option<ByteSize>,
+        /// Wait until it is done
+        #[arg(long, conflicts_with = "stop")]
+        wait: bool,
+        /// End the one that runs
+        #[arg(long)]
+        stop: bool,
+    },
 }
 
 #[derive(Args, Debug)]

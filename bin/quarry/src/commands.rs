@@ -12,6 +12,9 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::tables;
 
+/// How often a command that waits for a scrub looks at it.
+const SCRUB_POLL: std::time::Duration = std::time::Duration::from_millis(500);
+
 type Result = std::result::Result<(), Failure>;
 
 pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
@@ -42,6 +45,18 @@ async fn pool(client: &Client, command: PoolCommand, output: &mut Output) -> Res
         }
         PoolCommand::List => output.answer(&client.list_pools().await?, |pools| tables::pools(pools)),
         PoolCommand::Show { name } => output.answer(&client.show_pool(&name).await?, tables::pool),
+        PoolCommand::Scrub { name, stop: true, .. } => {
+            output.answer(&client.stop_scrub(&name).await?, tables::pool)
+        }
+        PoolCommand::Scrub { name, rate, wait, .. } => {
+            let request = api::StartScrub { rate_bytes_per_s: rate.map(|rate| rate.0) };
+            let mut pool = client.start_scrub(&name, &request).await?;
+            while wait && pool.scrub.as_ref().is_some_and(|scrub| scrub.state == api::ScrubState::Running) {
+                tokio::time::sleep(SCRUB_POLL).await;
+                pool = client.show_pool(&name).await?;
+            }
+            output.answer(&pool, tables::pool)
+        }
         PoolCommand::Delete { name } => {
             client.delete_pool(&name).await?;
             output.done(&format!("Pool {name} deleted; its devices are free."))

@@ -1,7 +1,10 @@
 //! Answers of the API for people.
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
-use quarry_api_types::{Cause, Changes, Device, DeviceState, Export, Health, Pool, Snapshot, Status, Volume};
+use quarry_api_types::{
+    Cause, Changes, Device, DeviceState, Export, Health, LostBlock, Pool, Scrub, ScrubState, Snapshot,
+    Status, Volume,
+};
 use quarry_types::ByteSize;
 
 use crate::output::printable;
@@ -124,6 +127,10 @@ pub fn pool(pool: &Pool) -> String {
         ("Volumes", number(pool.volumes)),
         ("Created", text(pool.created)),
     ]);
+    if let Some(scrub) = &pool.scrub {
+        rows.push(("Scrub", text(scrub_line(scrub))));
+        rows.extend(scrub.lost_blocks.iter().map(|lost| ("Lost", text(lost_line(lost)))));
+    }
     let members = pool.devices.iter().map(|device| {
         vec![
             text(&device.path),
@@ -137,6 +144,24 @@ pub fn pool(pool: &Pool) -> String {
     });
     let headings = ["DEVICE", "STATE", "KIND", "CLASS", ">SIZE", ">USED", "ID"];
     format!("{}\n{}", properties(rows), table(&headings, members))
+}
+
+fn scrub_line(scrub: &Scrub) -> String {
+    let percent = 100 * scrub.chunks_done / scrub.chunks.max(1);
+    let when = match (scrub.state, scrub.ended) {
+        (ScrubState::Done, Some(ended)) => format!("done {ended}"),
+        (state, _) => format!("{state}, {percent} %"),
+    };
+    let (read, repaired) = (ByteSize(scrub.read_bytes), scrub.repaired);
+    let bad = scrub.unrepaired;
+    format!("{when}; {read} read, {repaired} bad copies repaired, {bad} not, {} blocks lost", scrub.lost)
+}
+
+fn lost_line(lost: &LostBlock) -> String {
+    match &lost.volume {
+        Some(volume) => format!("the block at byte {} of {volume} has no good copy", lost.offset),
+        None => "a part of a map has no good copy".to_owned(),
+    }
 }
 
 pub fn volumes(volumes: &[Volume]) -> String {

@@ -39,7 +39,13 @@ pub struct Arguments {
     /// Memory for maps, buffers and caches, for example 4GiB [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
-    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, cores, memory
+    /// Days after which a pool is scrubbed again; 0 for never [default: 30]
+    #[arg(long, value_name = "DAYS")]
+    pub scrub_days: Option<u32>,
+    /// What a scrub reads each second at most, every copy counted [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub scrub_rate: Option<ByteSize>,
+    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, cores, memory, scrub_days, scrub_rate
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
 }
@@ -75,6 +81,17 @@ pub struct Check {
 impl From<Check> for Arguments {
     fn from(check: Check) -> Self {
         let Check { data_dir, cores, memory, config } = check;
-        Self { command: None, data_dir, api: None, nbd: None, nbd_unix: None, cores, memory, config }
+        Self {
+            command: None,
+            data_dir,
+            api: None,
+            nbd: None,
+            nbd_unix: None,
+            cores,
+            memory,
+            scrub_days: None,
+            scrub_rate: None,
+            config,
+        }
     }
 }

@@ -9,6 +9,7 @@ mod engine_error;
 mod exports;
 mod metrics;
 mod pools;
+mod scrub;
 mod snapshot_sets;
 mod snapshots;
 mod status;
@@ -22,7 +23,7 @@ use async_trait::async_trait;
 use quarry_api_types::{
     ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
     CreateSnapshotSet, CreateVolume, Device, Export, ExportSelector, Name, NodeId, Pool, RenameVolume,
-    ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, Status, Timestamp, Volume,
+    ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Timestamp, Volume,
 };
 use quarry_catalog::{Catalog, Change, NodeRecord, PoolRecord};
 use quarry_node_api::{ErrorKind, Node, NodeError, Result};
@@ -169,6 +170,15 @@ impl Node for DataNode {
     async fn delete_pool(&self, name: &Name) -> Result<()> {
         let _changing = self.changing.lock().await;
         self.end_pool(name).await
+    }
+
+    async fn start_scrub(&self, name: &Name, request: StartScrub) -> Result<Pool> {
+        let _changing = self.changing.lock().await;
+        self.begin_scrub(name, request).await
+    }
+
+    async fn stop_scrub(&self, name: &Name) -> Result<Pool> {
+        self.end_scrub(name).await
     }
 
     async fn create_volume(&self, request: CreateVolume) -> Result<Volume> {

@@ -48,7 +48,12 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
             _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
         }
     };
+    let calendar = tokio::spawn({
+        let node = node.clone();
+        async move { node.scrub_by_calendar().await }
+    });
     quarry_api::serve(listener, node.clone(), stop).await;
+    calendar.abort();
     stop_in_order(&node, &exports).await;
     cores.stop();
     tokio::task::spawn_blocking(move || handles.into_iter().try_for_each(|handle| handle.join()))

@@ -12,6 +12,10 @@ use crate::arguments::Arguments;
 
 /// Most threads of the data plane.
 const CORES_MAX: usize = 64;
+/// A month: bad copies are rare, and two of one block in a month very rare.
+const SCRUB_DAYS_DEFAULT: u32 = 30;
+const SCRUB_RATE_BYTES_DEFAULT: u64 = 64 << 20;
+const SCRUB_RATE_BYTES_MIN: u64 = 1 << 20;
 
 /// Complete and checked.
 #[derive(Clone, Debug)]
@@ -22,6 +26,10 @@ pub struct Settings {
     pub nbd: Vec<Address>,
     pub cores: usize,
     pub memory_bytes: u64,
+    /// A pool is scrubbed after so many days; 0 for never.
+    pub scrub_days: u32,
+    /// Bytes that a scrub reads each second at most, every copy counted.
+    pub scrub_rate_bytes: u64,
 }
 
 /// The configuration file.
@@ -34,6 +42,8 @@ struct File {
     nbd_unix: Option<PathBuf>,
     cores: Option<usize>,
     memory: Option<String>,
+    scrub_days: Option<u32>,
+    scrub_rate: Option<String>,
 }
 
 impl Settings {
@@ -56,7 +66,18 @@ impl Settings {
         if memory_bytes < MEMORY_BYTES_MIN {
             bail!("--memory {}: at least {} is needed", ByteSize(memory_bytes), ByteSize(MEMORY_BYTES_MIN));
         }
+        let rate = file.scrub_rate.map(|text| text.parse::<ByteSize>()).transpose().context("scrub_rate")?;
+        let scrub_rate_bytes = arguments.scrub_rate.or(rate).map_or(SCRUB_RATE_BYTES_DEFAULT, |rate| rate.0);
+        if scrub_rate_bytes < SCRUB_RATE_BYTES_MIN {
+            bail!(
+                "--scrub-rate {}: at least {} a second is needed",
+                ByteSize(scrub_rate_bytes),
+                ByteSize(SCRUB_RATE_BYTES_MIN)
+            );
+        }
         Ok(Self {
+            scrub_days: arguments.scrub_days.or(file.scrub_days).unwrap_or(SCRUB_DAYS_DEFAULT),
+            scrub_rate_bytes,
             data_dir,
             api: address("--api", &api)?,
             nbd: nbd_addresses(arguments.nbd.or(file.nbd), arguments.nbd_unix.or(file.nbd_unix))?,

@@ -64,7 +64,7 @@ impl DataNode {
             .into_iter()
             .map(|device| DeviceRecord { id: device.id, path: device.path.display().to_string() })
             .collect();
-        let record = PoolRecord { id: shared.id, name, copies, devices, created: now() };
+        let record = PoolRecord { id: shared.id, name, copies, devices, created: now(), scrubbed: None };
         self.commit(vec![Change::PutPool(record.clone())]).await?;
         let entry = PoolEntry { record, opened: Ok(OpenPool { shared, logs: placed }) };
         self.pools_mut().insert(entry.record.id, entry.clone());
@@ -175,6 +175,7 @@ impl DataNode {
             segment_bytes: 0,
             logs: 0,
             volumes: 0,
+            scrub: None,
         };
         match &entry.opened {
             Err(reason) => {
@@ -225,6 +226,7 @@ impl DataNode {
         pool.segment_bytes = shared.geometry.segment_bytes;
         pool.logs = open.logs.len() as u16;
         pool.volumes = self.volumes_of(Some(shared.id)).await?.len() as u64;
+        pool.scrub = self.scrub_of(open).await?;
         Ok(())
     }
 }

@@ -77,6 +77,18 @@ impl DataNode {
 }
 
 fn causes(pool: &Pool) -> Vec<Cause> {
+    let mut causes = state_causes(pool);
+    if let Some(scrub) = pool.scrub.as_ref().filter(|scrub| scrub.lost > 0) {
+        causes.push(Cause {
+            level: HealthLevel::Critical,
+            message: format!("pool '{}' has {} blocks without a good copy", pool.name, scrub.lost),
+            next_step: format!("`quarry pool show {}` names them; restore them from a backup.", pool.name),
+        });
+    }
+    causes
+}
+
+fn state_causes(pool: &Pool) -> Vec<Cause> {
     let (level, next_step) = match pool.state {
         PoolState::Online => return Vec::new(),
         PoolState::Degraded => (

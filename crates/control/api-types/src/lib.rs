@@ -23,6 +23,7 @@ mod path;
 mod pool;
 mod problem;
 mod request;
+mod scrub;
 mod snapshot;
 mod status;
 mod timestamp;
@@ -39,6 +40,7 @@ pub use pool::{Capacity, CreatePool, Pool, PoolDevice, PoolDeviceState, PoolStat
 pub use problem::{Problem, ProblemCode};
 pub use quarry_types::{DeviceId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 pub use request::InvalidRequest;
+pub use scrub::{LostBlock, Scrub, ScrubState, StartScrub};
 pub use snapshot::{ChangeSnapshot, CreateSnapshot, CreateSnapshotSet, SET_VOLUMES_MAX, Snapshot};
 pub use status::{ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, Status, VolumesStatus};
 pub use timestamp::{InvalidTimestamp, Timestamp};

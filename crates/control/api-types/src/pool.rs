@@ -5,7 +5,7 @@ use quarry_types::{DeviceId, PoolId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DeviceClass, DeviceKind, InvalidRequest, Name, Timestamp};
+use crate::{DeviceClass, DeviceKind, InvalidRequest, Name, Scrub, Timestamp};
 
 words! {
     /// Whether a pool serves, and how well protected it is.
@@ -60,6 +60,9 @@ pub struct Pool {
     pub logs: u16,
     /// How many volumes it holds.
     pub volumes: u64,
+    /// The scrub that runs, or the last one since the node was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrub: Option<Scrub>,
 }
 
 /// A member of a pool.

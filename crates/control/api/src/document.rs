@@ -31,6 +31,7 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(devices::scan_devices))
         .routes(routes!(pools::list_pools, pools::create_pool))
         .routes(routes!(pools::show_pool, pools::delete_pool))
+        .routes(routes!(pools::start_scrub, pools::stop_scrub))
         .routes(routes!(volumes::list_volumes, volumes::create_volume))
         .routes(routes!(volumes::show_volume, volumes::delete_volume))
         .routes(routes!(volumes::resize_volume))

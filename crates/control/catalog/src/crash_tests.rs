@@ -95,8 +95,14 @@ fn open(disk: Disk) -> crate::Result<RedbCatalog> {
 fn changes(round: u128) -> Vec<Change> {
     let name = |kind: &str| format!("{kind}-{}", "x".repeat((round % 40) as usize)).parse().unwrap();
     let created = Timestamp::from_unix_ms(round as u64);
-    let pool =
-        PoolRecord { id: PoolId::from_random(round), name: name("p"), copies: 1, devices: vec![], created };
+    let pool = PoolRecord {
+        id: PoolId::from_random(round),
+        name: name("p"),
+        copies: 1,
+        devices: vec![],
+        created,
+        scrubbed: None,
+    };
     let export = ExportRecord {
         id: ExportId::from_random(round),
         volume_id: VolumeId::from_random(round),

@@ -25,6 +25,9 @@ pub struct PoolRecord {
     pub devices: Vec<DeviceRecord>,
     /// When it was made.
     pub created: Timestamp,
+    /// When a scrub had last read everything in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrubbed: Option<Timestamp>,
 }
 
 /// A member of a pool.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quarry_api_types::{
     ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
     CreateSnapshotSet, CreateVolume, DeleteVolume, Device, Export, ExportSelector, Health, Name, Pool,
-    Problem, RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, Status, Volume,
+    Problem, RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Volume,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::Serialize;
@@ -72,6 +72,16 @@ impl Client {
     /// Ends a pool.
     pub async fn delete_pool(&self, name: &Name) -> Result<()> {
         self.delete(&format!("/v1/pools/{name}")).await
+    }
+
+    /// Begins to read every copy of everything that a pool holds.
+    pub async fn start_scrub(&self, name: &Name, request: &StartScrub) -> Result<Pool> {
+        self.post(&format!("/v1/pools/{name}/scrub"), request).await
+    }
+
+    /// Ends the scrub of a pool.
+    pub async fn stop_scrub(&self, name: &Name) -> Result<Pool> {
+        self.json(self.request(Method::DELETE, &format!("/v1/pools/{name}/scrub"))).await
     }
 
     /// Carves a volume from a pool.

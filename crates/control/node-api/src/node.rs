@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use quarry_api_types::{
     ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
     CreateSnapshotSet, CreateVolume, Device, Export, ExportSelector, Name, Pool, RenameVolume, ResizeVolume,
-    RollBackVolume, Snapshot, SnapshotPath, Status, Volume,
+    RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Volume,
 };
 
 use crate::Result;
@@ -43,6 +43,13 @@ pub trait Node: Send + Sync {
     /// Ends a pool and gives its devices back as free ones. `NotFound`; `InUse` while it has volumes;
     /// `Unavailable` when it is offline, since nobody can tell then whether it has volumes.
     async fn delete_pool(&self, name: &Name) -> Result<()>;
+
+    /// Begins to read every copy of everything that a pool holds, and to mend what is bad, in the background. `NotFound`;
+    /// `Conflict` while a scrub of it runs; `Unavailable` when it is offline.
+    async fn start_scrub(&self, name: &Name, request: StartScrub) -> Result<Pool>;
+
+    /// Ends the scrub of a pool, if one runs. `NotFound`; `Unavailable` when it is offline.
+    async fn stop_scrub(&self, name: &Name) -> Result<Pool>;
 
     /// Carves a thin volume from a pool. `NotFound`: no such pool. `Conflict`: the name is taken.
     /// `Unavailable`: the pool is offline. `NoSpace`: the pool cannot take even its record, or it has too many.

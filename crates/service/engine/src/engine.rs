@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use quarry_cleaner::Cleaner;
 use quarry_env::{Env, JoinHandle, Signal, View};
@@ -68,6 +69,8 @@ pub struct Engine {
     pub(crate) maintaining: futures::lock::Mutex<()>,
     /// Something for the maintenance task to look at.
     pub(crate) wake: Signal,
+    /// When a checkpoint was made for somebody who looks at snapshots.
+    pub(crate) merged_for_counting: Cell<Option<Duration>>,
     pub(crate) scrub: Scrub,
     pub(crate) zeroes: View,
     /// No host's write is admitted any more, and the tasks end.

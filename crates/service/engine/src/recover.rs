@@ -101,6 +101,7 @@ impl Engine {
             birth,
             managing: futures::lock::Mutex::new(()),
             layered: Cell::new(false),
+            merged_for_counting: Cell::new(None),
             scrub: Scrub::default(),
             committing: futures::lock::Mutex::new(()),
             maintaining: futures::lock::Mutex::new(()),

@@ -27,6 +27,8 @@ pub struct ScrubReport {
     pub began_s: u64,
     /// And ended, if it did.
     pub ended_s: Option<u64>,
+    /// Whether it goes on.
+    pub running: bool,
     /// Chunks looked at.
     pub chunks_done: u64,
     /// Chunks to look at in all.
@@ -78,7 +80,7 @@ impl Engine {
     /// The scrub that runs, or the last one since the engine was opened.
     pub fn scrub_report(&self) -> Option<ScrubReport> {
         let report = self.scrub.report.borrow();
-        (report.began_s > 0).then(|| report.clone())
+        (report.began_s > 0).then(|| ScrubReport { running: self.scrub.running.get(), ..report.clone() })
     }
 
     /// Ends a scrub that runs, soon.

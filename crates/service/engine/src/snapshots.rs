@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use quarry_format::record::{Record, SnapshotHead, SnapshotSet};
+use quarry_pool::PoolError;
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{SnapshotCounter, SnapshotId, VolumeId};
 
@@ -16,6 +18,8 @@ use crate::{Engine, EngineError, EngineVolume};
 const LAYERS_WANTED_MAX: usize = 4;
 /// With so many a snapshot waits for the checkpoint.
 const LAYERS_MAX: usize = 256;
+/// Figures are brought up to date for those who look at snapshots at most this often.
+const COUNTED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Map nodes that are read to tell what a snapshot holds alone.
 const UNSHARED_NODES_MAX: usize = 4096;
 
@@ -143,6 +147,7 @@ impl Engine {
     /// The snapshots of a volume, oldest first.
     pub async fn snapshots(&self, volume: VolumeId) -> Result<Vec<SnapshotStatus>, EngineError> {
         let volume = self.find(volume)?;
+        self.merge_for_counting().await?;
         let clones = self.clones();
         let mut all = Vec::new();
         for snapshot in self.snapshots_of(&volume) {
@@ -153,7 +158,24 @@ impl Engine {
 
     /// One snapshot.
     pub async fn snapshot(&self, id: SnapshotId) -> Result<SnapshotStatus, EngineError> {
+        self.find_snapshot(id)?;
+        self.merge_for_counting().await?;
         Ok(self.snapshot_status(&self.find_snapshot(id)?, &self.clones()).await)
+    }
+
+    /// Brings what was written into the trees, by which is counted what a snapshot holds alone; not for everybody who asks.
+    async fn merge_for_counting(&self) -> Result<(), EngineError> {
+        let now = self.env.clock.now();
+        let is_recent = self.merged_for_counting.get().is_some_and(|last| now < last + COUNTED_AGAIN_AFTER);
+        if self.tail_bytes() == 0 || is_recent || self.volumes.snapshots().is_empty() {
+            return Ok(());
+        }
+        self.merged_for_counting.set(Some(now));
+        match self.checkpoint().await {
+            // The figures are then those of the last one.
+            Err(EngineError::NoSpace | EngineError::Pool(PoolError::NoSpace)) => Ok(()),
+            result => result,
+        }
     }
 
     /// The snapshot of a volume that has this name.

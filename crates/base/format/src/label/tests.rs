@@ -229,9 +229,9 @@ fn segments_are_small_enough_for_the_smallest_device() {
         (vec![DEVICE_BYTES_MIN], SEGMENT_BYTES_MIN, 31),
         (vec![DEVICE_BYTES_MIN, 1 << 50], SEGMENT_BYTES_MIN, 31),
         (vec![(64 << 20) + DEVICE_HEADER_BYTES], SEGMENT_BYTES_MIN, 64),
-        (vec![1 << 30], 8 << 20, 127),
-        (vec![(2 << 30) + DEVICE_HEADER_BYTES - 1], 16 << 20, 127),
-        (vec![(2 << 30) + DEVICE_HEADER_BYTES, 4 << 40], SEGMENT_BYTES_DEFAULT, 64),
+        (vec![1 << 30], SEGMENT_BYTES_MIN, 1023),
+        (vec![(32 << 30) + DEVICE_HEADER_BYTES - 1], 16 << 20, 2047),
+        (vec![(32 << 30) + DEVICE_HEADER_BYTES, 4 << 40], SEGMENT_BYTES_DEFAULT, 1024),
         (vec![20 << 40], SEGMENT_BYTES_DEFAULT, 655_359),
     ] {
         let chosen = segment_bytes_for(sizes.iter().copied());

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use quarry_api_types::{CreatePool, Name, Pool};
+use quarry_api_types::{CreatePool, Name, Pool, StartScrub};
 
 use crate::call::{NodeState, complete};
 use crate::extract::{Body, Segment};
@@ -71,4 +71,38 @@ pub(crate) async fn delete_pool(
 ) -> Result<StatusCode, ApiError> {
     complete(async move { node.delete_pool(&name).await }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Read every copy of everything that a pool holds, in the background, and mend what is bad. Its progress is part of the pool.
+#[utoipa::path(
+    post,
+    path = "/v1/pools/{name}/scrub",
+    tag = "pools",
+    params(("name" = Name, Path, description = "Name of the pool.")),
+    request_body = StartScrub,
+    responses((status = 202, description = "The pool; the scrub has begun.", body = Pool), Problems)
+)]
+pub(crate) async fn start_scrub(
+    State(node): NodeState,
+    Segment(name): Segment<Name>,
+    Body(request): Body<StartScrub>,
+) -> Result<(StatusCode, Json<Pool>), ApiError> {
+    request.check()?;
+    let pool = complete(async move { node.start_scrub(&name, request).await }).await?;
+    Ok((StatusCode::ACCEPTED, Json(pool)))
+}
+
+/// End the scrub of a pool before it has read everything.
+#[utoipa::path(
+    delete,
+    path = "/v1/pools/{name}/scrub",
+    tag = "pools",
+    params(("name" = Name, Path, description = "Name of the pool.")),
+    responses((status = 200, description = "The pool; no scrub runs, or it ends soon.", body = Pool), Problems)
+)]
+pub(crate) async fn stop_scrub(
+    State(node): NodeState,
+    Segment(name): Segment<Name>,
+) -> Result<Json<Pool>, ApiError> {
+    complete(async move { node.stop_scrub(&name).await }).await.map(Json)
 }

@@ -148,6 +148,27 @@ impl Node for MemoryNode {
         Ok(())
     }
 
+    async fn start_scrub(&self, name: &Name, _: StartScrub) -> Result<Pool> {
+        let mut state = self.begin().await?;
+        state.pool(name)?;
+        let pool = state.pools.iter_mut().find(|pool| pool.name == *name).expect("it was found above");
+        if pool.scrub.as_ref().is_some_and(|scrub| scrub.state == ScrubState::Running) {
+            return Err(NodeError::new(ErrorKind::Conflict, format!("pool '{name}' is being scrubbed")));
+        }
+        pool.scrub = Some(things::scrub());
+        Ok(pool.clone())
+    }
+
+    async fn stop_scrub(&self, name: &Name) -> Result<Pool> {
+        let mut state = self.begin().await?;
+        state.pool(name)?;
+        let pool = state.pools.iter_mut().find(|pool| pool.name == *name).expect("it was found above");
+        if let Some(scrub) = &mut pool.scrub {
+            scrub.state = ScrubState::Stopped;
+        }
+        Ok(pool.clone())
+    }
+
     async fn create_volume(&self, request: CreateVolume) -> Result<Volume> {
         let mut state = self.begin().await?;
         state.pool(&request.pool)?;

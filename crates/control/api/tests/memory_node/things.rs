@@ -69,6 +69,22 @@ pub fn pool(id: u128, request: &CreatePool) -> Pool {
         segment_bytes: 32 << 20,
         logs: 2,
         volumes: 0,
+        scrub: None,
+    }
+}
+
+pub fn scrub() -> Scrub {
+    Scrub {
+        state: ScrubState::Running,
+        began: Timestamp::from_unix_ms(1_795_167_000_000),
+        ended: None,
+        chunks_done: 30,
+        chunks: 120,
+        read_bytes: 2 << 30,
+        repaired: 1,
+        unrepaired: 0,
+        lost: 1,
+        lost_blocks: vec![LostBlock { volume: Some("vm-17@daily".to_owned()), offset: 4096 }],
     }
 }
 

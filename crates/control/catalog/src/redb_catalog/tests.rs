@@ -20,6 +20,7 @@ fn pool(number: u128, name: &str) -> PoolRecord {
             DeviceRecord { id: DeviceId::from_random(2), path: "/srv/disk".into() },
         ],
         created: Timestamp::from_unix_ms(2),
+        scrubbed: None,
     }
 }
 
