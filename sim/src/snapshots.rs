@@ -29,7 +29,8 @@ pub async fn step(shared: &Shared, door: &Door) {
     match shared.chance.below(10) {
         0..3 if known.len() < SNAPSHOTS_MAX => take(shared, door).await,
         3..5 if !known.is_empty() => delete(shared, door, *shared.chance.pick(&known)).await,
-        5..7 if !known.is_empty() => clone(shared, door, *shared.chance.pick(&known)).await,
+        5 if !known.is_empty() => clone(shared, door, *shared.chance.pick(&known)).await,
+        6 => fork(shared, door).await,
         _ if !known.is_empty() => read(shared, door, *shared.chance.pick(&known)).await,
         _ => {}
     }
@@ -86,6 +87,37 @@ async fn check_some(shared: &Shared, key: SnapshotKey, volume: &EngineVolume) {
         }
         Err(error) if shared.scenario.beyond => drop(error),
         Err(error) => shared.find(Finding(format!("read of a snapshot failed: {}", text(error)))),
+    }
+}
+
+/// Clones a volume as it is while hosts write to it.
+async fn fork(shared: &Shared, door: &Door) {
+    let volume = shared.chance.below(shared.scenario.volumes.len() as u64) as usize;
+    let (key, since) = shared.model.borrow_mut().begin_snapshot(volume);
+    let engine = engine(shared, door, key);
+    let fork = VolumeId::from_random(u128::from(since) << 32 | 2);
+    let origin = CloneOf::Volume(shared.scenario.volume_id(volume));
+    let made = engine.clone_volume(origin, fork, "fork").await;
+    if made.is_ok() && !shared.scenario.beyond {
+        shared.model.borrow_mut().end_snapshot(key, since);
+    }
+    // There is no snapshot of that name.
+    shared.model.borrow_mut().end_delete(key);
+    if let Err(error) = made {
+        return report(shared, "clone of a volume", text(error));
+    }
+    let Ok(open) = engine.volume(fork) else {
+        return shared.find(Finding("a clone that was made is not there".to_owned()));
+    };
+    for _ in 0..1 + shared.chance.below(3) {
+        check_some(shared, key, &open).await;
+        let pause = std::time::Duration::from_micros(shared.chance.spread(50_000));
+        door.envs[0].clock.sleep(pause).await;
+    }
+    if shared.chance.percent(80)
+        && let Err(error) = engine.delete_volume(fork, true).await
+    {
+        report(shared, "deleting a clone", text(error));
     }
 }
 

@@ -105,7 +105,13 @@ impl DataNode {
                     self.settle(&made[1..]).await;
                     return Ok(());
                 }
-                Err(error) => error,
+                // Whether it is settled nobody knows. Only if it can be taken back nothing of the set stays.
+                Err(error) => {
+                    if self.forget(&made[..1]).await {
+                        self.forget(&made[1..]).await;
+                    }
+                    return Err(error);
+                }
             },
             None => held_too_briefly(),
             Some(error) => error,
@@ -153,8 +159,9 @@ impl DataNode {
         warn_of(futures::future::join_all(settling).await);
     }
 
-    /// Deletes members of a set that was not taken. One that cannot be deleted now is when its pool is opened again.
-    async fn forget(&self, members: &[Member]) {
+    /// Deletes members of a set that was not taken. One that cannot be deleted now is when its pool is opened again. Whether all
+    /// are gone.
+    async fn forget(&self, members: &[Member]) -> bool {
         let forgetting = members.iter().map(|&member| {
             self.cores.call(member.core, move |state| async move {
                 let forgotten = state.engine(member.pool, member.log)?.forget_snapshot(member.id).await;
@@ -163,7 +170,7 @@ impl DataNode {
                 })
             })
         });
-        warn_of(futures::future::join_all(forgetting).await);
+        warn_of(futures::future::join_all(forgetting).await)
     }
 
     /// Settles or forgets what an interrupted end of the node left of sets. For the start, before anything is served.
@@ -224,10 +231,14 @@ fn verdict(mut members: impl Iterator<Item = SnapshotSet>, all_pools_open: bool)
     }
 }
 
-fn warn_of(results: Vec<Result<Result<()>>>) {
+/// Whether all went well.
+fn warn_of(results: Vec<Result<Result<()>>>) -> bool {
+    let mut is_good = true;
     for error in results.into_iter().filter_map(|result| result.flatten().err()) {
         tracing::warn!(%error, "a member of a set of snapshots stays as it is until the next start");
+        is_good = false;
     }
+    is_good
 }
 
 #[cfg(test)]

@@ -70,6 +70,13 @@ pub enum Record {
         /// The snapshot.
         snapshot: SnapshotCounter,
     },
+    /// A volume came to be with the content that another one has now: a hidden snapshot of that one was taken and cloned, in one.
+    VolumeFork {
+        /// The new volume.
+        head: VolumeHead,
+        /// The snapshot.
+        snapshot: SnapshotHead,
+    },
     /// A volume has again the content and the size of a snapshot, its own or another's.
     VolumeRollback {
         /// The volume.
@@ -81,6 +88,8 @@ pub enum Record {
     VolumePromote {
         /// The clone.
         volume: VolumeNumber,
+        /// The volume that has them, which may be gone.
+        owner: VolumeNumber,
     },
     /// A snapshot was taken. Its number is the log's snapshot counter, which it raises.
     SnapshotCreate(SnapshotHead),
@@ -170,6 +179,7 @@ const SNAPSHOT_CREATE: u8 = 11;
 const SNAPSHOT_CHANGE: u8 = 12;
 const SNAPSHOT_DELETE: u8 = 13;
 const SNAPSHOT_SETTLE: u8 = 14;
+const VOLUME_FORK: u8 = 15;
 
 /// Encodes a write without a [`Record`] of it.
 pub(crate) fn encode_write(
@@ -211,7 +221,13 @@ impl Record {
             Record::VolumeRollback { volume, snapshot } => {
                 writer.u8(VOLUME_ROLLBACK).u32(volume.0).u32(snapshot.0);
             }
-            Record::VolumePromote { volume } => _ = writer.u8(VOLUME_PROMOTE).u32(volume.0),
+            Record::VolumeFork { head, snapshot } => {
+                head.encode(writer.u8(VOLUME_FORK));
+                snapshot.encode(writer);
+            }
+            Record::VolumePromote { volume, owner } => {
+                writer.u8(VOLUME_PROMOTE).u32(volume.0).u32(owner.0);
+            }
             Record::SnapshotCreate(head) => head.encode(writer.u8(SNAPSHOT_CREATE)),
             Record::SnapshotChange { snapshot, name, locked_until_s } => {
                 writer.u8(SNAPSHOT_CHANGE).u32(snapshot.0).text(name).u64(*locked_until_s);
@@ -262,7 +278,14 @@ impl Record {
                 volume: VolumeNumber(reader.u32()?),
                 snapshot: SnapshotCounter(reader.u32()?),
             },
-            VOLUME_PROMOTE => Record::VolumePromote { volume: VolumeNumber(reader.u32()?) },
+            VOLUME_FORK => Record::VolumeFork {
+                head: VolumeHead::decode(reader)?,
+                snapshot: SnapshotHead::decode(reader)?,
+            },
+            VOLUME_PROMOTE => Record::VolumePromote {
+                volume: VolumeNumber(reader.u32()?),
+                owner: VolumeNumber(reader.u32()?),
+            },
             SNAPSHOT_CREATE => Record::SnapshotCreate(SnapshotHead::decode(reader)?),
             SNAPSHOT_CHANGE => Record::SnapshotChange {
                 snapshot: SnapshotCounter(reader.u32()?),
@@ -390,9 +413,10 @@ pub(crate) fn samples() -> Vec<Record> {
         Record::VolumeResize { volume, size_bytes: 1 << 41 },
         Record::VolumeDelete { volume },
         Record::VolumeRename { volume, name: "disk-2".into() },
-        Record::VolumeClone { head, snapshot },
+        Record::VolumeClone { head: head.clone(), snapshot },
+        Record::VolumeFork { head, snapshot: in_set.clone() },
         Record::VolumeRollback { volume, snapshot },
-        Record::VolumePromote { volume },
+        Record::VolumePromote { volume, owner: VolumeNumber(2) },
         Record::SnapshotCreate(snapshot_head),
         Record::SnapshotCreate(in_set),
         Record::SnapshotCreate(settled),

@@ -67,8 +67,15 @@ impl Volumes {
                     self.insert(head.clone(), origin.version.clone(), *snapshot);
                 }
             }
+            Record::VolumeFork { head, snapshot } => {
+                self.take_snapshot(snapshot);
+                let origin = self.snapshot(snapshot.number);
+                if let (Some(origin), None) = (origin, self.get(head.number)) {
+                    self.insert(head.clone(), origin.version.clone(), snapshot.number);
+                }
+            }
             Record::VolumeRollback { volume, snapshot } => self.roll_back(*volume, *snapshot),
-            Record::VolumePromote { volume } => self.promote(*volume),
+            Record::VolumePromote { volume, owner } => self.promote(*volume, *owner),
             Record::SnapshotCreate(head) => self.take_snapshot(head),
             Record::SnapshotChange { snapshot, name, locked_until_s } => {
                 if let Some(snapshot) = self.snapshot(*snapshot) {
@@ -120,10 +127,11 @@ impl Volumes {
         self.resize(&volume, size_bytes);
     }
 
-    fn promote(&self, number: VolumeNumber) {
+    /// The owner is named, because a snapshot of it may have been dissolved since, here or at a replay, and what stands in its
+    /// place be somebody else's.
+    fn promote(&self, number: VolumeNumber, owner: VolumeNumber) {
         let Some(volume) = self.get(number) else { return };
         let mut next = self.base_of(&volume);
-        let Some(owner) = next.as_ref().map(|snapshot| snapshot.head.borrow().volume) else { return };
         while let Some(snapshot) = next.filter(|snapshot| snapshot.head.borrow().volume == owner) {
             snapshot.head.borrow_mut().volume = number;
             next = self.snapshot(snapshot.parent.get());

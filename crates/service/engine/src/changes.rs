@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use quarry_map::Version;
 use quarry_types::limits::BLOCK_BYTES;
 use quarry_types::{SnapshotId, VolumeId};
 
@@ -52,9 +51,9 @@ impl Engine {
             Ok((old.transpose().map_err(|error: EngineError| error)?, new))
         };
         let (mut old_version, (mut version, mut size_bytes)) = versions()?;
-        let is_pending = |version: &Version| version.root().is_none();
-        let is_behind = new.is_none() && from == 0 && !volume.map.is_clean();
-        if is_behind || is_pending(&version) || old_version.as_ref().is_some_and(|old| is_pending(old)) {
+        let is_behind = new.is_none() && !volume.map.is_clean();
+        // Also one that is being merged just now: its tree is not to be had before that counts.
+        if is_behind || version.is_pending() || old_version.as_ref().is_some_and(|old| old.is_pending()) {
             self.checkpoint().await?;
             (old_version, (version, size_bytes)) = versions()?;
         }

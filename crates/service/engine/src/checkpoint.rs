@@ -126,7 +126,9 @@ impl Engine {
                 }
                 Err(error) => {
                     tracing::error!(log = %self.store.log, %error, "a deleted snapshot cannot be given up now");
-                    break;
+                    if !lineage.skip(number) {
+                        break;
+                    }
                 }
             }
         }

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use quarry_format::record::{Record, VolumeHead};
-use quarry_types::{Durability, SnapshotCounter, SnapshotId, VolumeId, VolumeNumber};
+use quarry_format::record::{Record, SnapshotHead, VolumeHead};
+use quarry_types::{Durability, SnapshotCounter, SnapshotId, VolumeId};
 
 use crate::hold::Hold;
 use crate::snapshots::NewSnapshot;
@@ -24,29 +24,35 @@ impl Engine {
     /// caller to know.
     pub async fn clone_volume(&self, of: CloneOf, id: VolumeId, name: &str) -> Result<(), EngineError> {
         let _managing = self.managing.lock().await;
-        let (snapshot, size_bytes, durability) = match of {
+        let head = |size_bytes: u64, durability: Durability| VolumeHead {
+            number: self.new_volume_number(),
+            id,
+            name: name.to_owned(),
+            size_bytes,
+            durability,
+            created_s: self.env.clock.wall().as_secs(),
+        };
+        match of {
             CloneOf::Snapshot(id) => {
                 let snapshot = self.find_snapshot(id)?;
-                let head = snapshot.head.borrow();
-                let owner = self.volumes.get(head.volume);
+                let owner = self.volumes.get(snapshot.head.borrow().volume);
                 let durability = owner.map_or(Durability::Flush, |owner| owner.head.borrow().durability);
-                (snapshot.number, head.size_bytes, durability)
+                let head = head(snapshot.head.borrow().size_bytes, durability);
+                self.append_and_flush(Record::VolumeClone { head, snapshot: snapshot.number }).await
             }
             CloneOf::Volume(origin) => {
                 let origin = self.find(origin)?;
-                let id = SnapshotId(id.0);
-                let between = NewSnapshot { id, name: String::new(), locked_until_s: 0, set: None };
-                let number = self.take_snapshot(&origin, between, true).await?;
-                let size_bytes =
-                    self.volumes.snapshot(number).map_or(0, |taken| taken.head.borrow().size_bytes);
-                (number, size_bytes, origin.head.borrow().durability)
+                // One record for both: a hidden snapshot on which only one thing stands would be dissolved.
+                let fork = |snapshot: SnapshotHead| {
+                    let (size_bytes, durability) = (snapshot.size_bytes, origin.head.borrow().durability);
+                    Record::VolumeFork { head: head(size_bytes, durability), snapshot }
+                };
+                let new =
+                    NewSnapshot { id: SnapshotId(id.0), name: String::new(), locked_until_s: 0, set: None };
+                self.append_snapshot(&origin, new, true, fork).await?;
+                Ok(self.log.flush().await?)
             }
-        };
-        let number = VolumeNumber(self.volumes.next_number.get());
-        self.volumes.next_number.set(number.0 + 1);
-        let created_s = self.env.clock.wall().as_secs();
-        let head = VolumeHead { number, id, name: name.to_owned(), size_bytes, durability, created_s };
-        self.append_and_flush(Record::VolumeClone { head, snapshot }).await
+        }
     }
 
     /// Gives a volume the content and the size that a snapshot has; durable on return. The snapshot is the volume's own or one
@@ -89,7 +95,7 @@ impl Engine {
             }
             next = self.volumes.snapshot(snapshot.parent.get());
         }
-        self.append_and_flush(Record::VolumePromote { volume: volume.number }).await
+        self.append_and_flush(Record::VolumePromote { volume: volume.number, owner }).await
     }
 
     fn stands_on(&self, volume: &VolumeState, number: SnapshotCounter) -> bool {

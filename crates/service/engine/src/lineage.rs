@@ -4,7 +4,7 @@
 //! dead, unless the snapshot before has it, and what it holds is its own: the snapshot is dissolved, from the first block to the
 //! last, in as many checkpoints as it takes. Until a block is done nothing that the snapshot holds dies by anybody else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use quarry_format::record::SnapshotHead;
@@ -18,7 +18,10 @@ use crate::volumes::Volumes;
 /// See the module.
 pub(crate) struct Lineage {
     snapshots: BTreeMap<SnapshotCounter, Ancestor>,
-    volumes: Vec<(SnapshotCounter, Rc<Version>)>,
+    /// What stands on each snapshot.
+    standing: BTreeMap<SnapshotCounter, Vec<Standing>>,
+    /// Hidden snapshots on which at most one thing stands and that are not being dissolved.
+    free: BTreeSet<SnapshotCounter>,
     /// The snapshot that is being dissolved, and the first block that is not done.
     dissolving: Option<(SnapshotCounter, BlockIndex)>,
 }
@@ -26,6 +29,12 @@ pub(crate) struct Lineage {
 struct Ancestor {
     parent: SnapshotCounter,
     hidden: bool,
+    version: Rc<Version>,
+}
+
+/// A volume, or the snapshot of this number.
+struct Standing {
+    snapshot: Option<SnapshotCounter>,
     version: Rc<Version>,
 }
 
@@ -47,46 +56,62 @@ impl Lineage {
         volumes: &[FrozenVolume],
         snapshots: &[(Rc<SnapshotState>, SnapshotHead)],
     ) -> Self {
-        let ancestor = |(snapshot, head): &(Rc<SnapshotState>, SnapshotHead)| {
-            let version = snapshot.version.clone();
-            (snapshot.number, Ancestor { parent: snapshot.parent.get(), hidden: head.hidden, version })
-        };
-        Self {
-            snapshots: snapshots.iter().map(ancestor).collect(),
-            volumes: volumes.iter().map(|volume| (volume.parent, volume.version.clone())).collect(),
+        let mut lineage = Self {
+            snapshots: BTreeMap::new(),
+            standing: BTreeMap::new(),
+            free: BTreeSet::new(),
             dissolving: known.dissolving.get(),
+        };
+        for (snapshot, head) in snapshots {
+            let (parent, version) = (snapshot.parent.get(), snapshot.version.clone());
+            let standing = Standing { snapshot: Some(snapshot.number), version: version.clone() };
+            lineage.standing.entry(parent).or_default().push(standing);
+            lineage.snapshots.insert(snapshot.number, Ancestor { parent, hidden: head.hidden, version });
         }
+        for volume in volumes {
+            let standing = Standing { snapshot: None, version: volume.version.clone() };
+            lineage.standing.entry(volume.parent).or_default().push(standing);
+        }
+        let hidden = lineage.snapshots.iter().filter(|(_, snapshot)| snapshot.hidden);
+        lineage.free = hidden.map(|(&number, _)| number).filter(|&number| lineage.is_free(number)).collect();
+        lineage
     }
 
-    /// What stands on a snapshot, or on none.
-    fn standing_on(&self, number: SnapshotCounter) -> impl Iterator<Item = &Rc<Version>> {
-        let snapshots = self.snapshots.values().map(|snapshot| (snapshot.parent, &snapshot.version));
-        let volumes = self.volumes.iter().map(|(parent, version)| (*parent, version));
-        snapshots.chain(volumes).filter(move |(parent, _)| *parent == number).map(|(_, version)| version)
+    fn is_free(&self, number: SnapshotCounter) -> bool {
+        self.standing.get(&number).is_none_or(|standing| standing.len() < 2)
     }
 
     /// The snapshot that is being dissolved, or the oldest that can be.
     pub(crate) fn next(&self) -> Option<Dissolvable> {
-        let (number, cursor) = self.dissolving.or_else(|| {
-            let mut hidden = self.snapshots.iter().filter(|(_, snapshot)| snapshot.hidden);
-            let is_free = |number: SnapshotCounter| self.standing_on(number).nth(1).is_none();
-            hidden.find(|(number, _)| is_free(**number)).map(|(number, _)| (*number, 0))
-        })?;
+        let (number, cursor) = self.dissolving.or_else(|| Some((*self.free.first()?, 0)))?;
         let snapshot = self.snapshots.get(&number)?;
-        let child = self.standing_on(number).next().cloned();
+        let child = self.standing.get(&number).and_then(|standing| standing.first());
+        let child = child.map(|standing| standing.version.clone());
         let (version, parent) = (snapshot.version.clone(), snapshot.parent);
         Some(Dissolvable { number, version, child, parent, cursor })
+    }
+
+    /// Leaves a snapshot alone this time, if it has not been begun. False if it has: no other can be dissolved then.
+    pub(crate) fn skip(&mut self, number: SnapshotCounter) -> bool {
+        self.free.remove(&number)
     }
 
     /// Notes that a snapshot was dissolved as a whole: what stood on it stands on its parent.
     pub(crate) fn dissolved(&mut self, number: SnapshotCounter) {
         self.dissolving = None;
+        self.free.remove(&number);
         let Some(Ancestor { parent, .. }) = self.snapshots.remove(&number) else { return };
-        let parents = self.snapshots.values_mut().map(|snapshot| &mut snapshot.parent);
-        for standing_on in parents.chain(self.volumes.iter_mut().map(|(standing_on, _)| standing_on)) {
-            if *standing_on == number {
-                *standing_on = parent;
+        let moved = self.standing.remove(&number).unwrap_or_default();
+        for standing in moved.iter().filter_map(|standing| standing.snapshot) {
+            if let Some(snapshot) = self.snapshots.get_mut(&standing) {
+                snapshot.parent = parent;
             }
+        }
+        let siblings = self.standing.entry(parent).or_default();
+        siblings.retain(|standing| standing.snapshot != Some(number));
+        siblings.extend(moved);
+        if self.snapshots.get(&parent).is_some_and(|parent| parent.hidden) && self.is_free(parent) {
+            self.free.insert(parent);
         }
     }
 }

@@ -131,6 +131,10 @@ impl Balance {
 }
 
 async fn maintain(engine: Weak<Engine>) {
+    // What an end of the process has interrupted goes on.
+    if let Some(this) = engine.upgrade().filter(|this| this.has_uncredited()) {
+        credit_soon(&this, this.wake.version()).await;
+    }
     loop {
         let Some(this) = engine.upgrade().filter(|this| !this.closing.get()) else { return };
         let (woken, freed) = (this.wake.version(), this.volumes.freed.version());

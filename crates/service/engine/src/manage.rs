@@ -27,11 +27,16 @@ impl Engine {
     ) -> Result<(), EngineError> {
         check_size(size_bytes)?;
         let _managing = self.managing.lock().await;
-        let number = VolumeNumber(self.volumes.next_number.get());
-        self.volumes.next_number.set(number.0 + 1);
+        let number = self.new_volume_number();
         let created_s = self.env.clock.wall().as_secs();
         let head = VolumeHead { number, id, name: name.to_owned(), size_bytes, durability, created_s };
         self.append_and_flush(Record::VolumeCreate(head)).await
+    }
+
+    pub(crate) fn new_volume_number(&self) -> VolumeNumber {
+        let number = VolumeNumber(self.volumes.next_number.get());
+        self.volumes.next_number.set(number.0 + 1);
+        number
     }
 
     pub(crate) async fn append_and_flush(&self, record: Record) -> Result<(), EngineError> {

@@ -101,17 +101,17 @@ impl Engine {
     }
 
     async fn scrub_all(&self, bytes_per_s: Option<u64>) -> Result<(), EngineError> {
-        let chunks: Vec<ChunkId> = self.chunks().into_keys().collect();
+        let chunks = self.chunks();
         let began_s = self.env.clock.wall().as_secs();
         *self.scrub.report.borrow_mut() =
             ScrubReport { began_s, chunks: chunks.len() as u64, ..ScrubReport::default() };
         let mut lost = Vec::new();
-        for id in chunks {
+        for (id, segments) in chunks {
             if self.scrub.stop.get() || self.closing.get() {
                 return Ok(());
             }
             let began = self.env.clock.now();
-            let bytes = self.scrub_chunk(id, &mut lost).await?;
+            let bytes = self.scrub_chunk(id, segments, &mut lost).await;
             self.scrub.report.borrow_mut().chunks_done += 1;
             if let Some(rate) = bytes_per_s {
                 let due = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
@@ -126,12 +126,12 @@ impl Engine {
     }
 
     /// The chunks of the segment table and the segments in each, without the one that is being filled.
-    fn chunks(&self) -> BTreeMap<ChunkId, (Rc<Chunk>, Vec<SegmentId>)> {
-        let mut chunks: BTreeMap<ChunkId, (Rc<Chunk>, Vec<SegmentId>)> = BTreeMap::new();
+    fn chunks(&self) -> BTreeMap<ChunkId, Vec<SegmentId>> {
+        let mut chunks: BTreeMap<ChunkId, Vec<SegmentId>> = BTreeMap::new();
         let table = self.store.table();
         for (id, segment) in table.iter().filter(|(_, segment)| segment.end_sector > 0) {
             for chunk in segment.chunks() {
-                let (_, segments) = chunks.entry(chunk.id()).or_insert_with(|| (chunk.clone(), Vec::new()));
+                let segments = chunks.entry(chunk.id()).or_default();
                 if segments.last() != Some(&id) {
                     segments.push(id);
                 }
@@ -140,21 +140,35 @@ impl Engine {
         chunks
     }
 
+    /// The chunk, if some of these segments still lie in it, and which.
+    fn chunk_now(&self, id: ChunkId, segments: &[SegmentId]) -> Option<(Rc<Chunk>, Vec<SegmentId>)> {
+        let table = self.store.table();
+        let chunk_of = |segment: SegmentId| {
+            table.get(segment).and_then(|segment| segment.chunks().find(|chunk| chunk.id() == id))
+        };
+        let here: Vec<SegmentId> = segments.iter().copied().filter(|&one| chunk_of(one).is_some()).collect();
+        let chunk = chunk_of(*here.first()?)?.clone();
+        Some((chunk, here))
+    }
+
     /// Scrubs one chunk if it is still there; says how many bytes that were.
-    async fn scrub_chunk(&self, id: ChunkId, lost: &mut Vec<LogAddress>) -> Result<u64, EngineError> {
-        let Some((chunk, segments)) = self.chunks().remove(&id) else { return Ok(0) };
-        let mut pieces = quarry_cleaner::live_pieces(&self.store, &chunk, &segments).await;
+    async fn scrub_chunk(&self, id: ChunkId, segments: Vec<SegmentId>, lost: &mut Vec<LogAddress>) -> u64 {
+        let Some((chunk, here)) = self.chunk_now(id, &segments) else { return 0 };
+        let mut pieces = quarry_cleaner::live_pieces(&self.store, &chunk, &here).await;
         if pieces.is_err() {
-            // It may have been cleaned while it was looked at.
-            let Some((chunk, segments)) = self.chunks().remove(&id) else { return Ok(0) };
-            pieces = quarry_cleaner::live_pieces(&self.store, &chunk, &segments).await;
+            // It may have been cleaned while it was looked at, or be one that the cleaner still fills: read by that, or young.
+            let Some((chunk, here)) = self.chunk_now(id, &segments) else { return 0 };
+            if !self.cleaner.borrow().may_clean(id) {
+                return 0;
+            }
+            pieces = quarry_cleaner::live_pieces(&self.store, &chunk, &here).await;
         }
         let pieces = match pieces {
             Ok(pieces) => pieces,
             Err(error) => {
                 tracing::error!(chunk = %id, %error, "what is in a chunk cannot be told");
                 self.scrub.report.borrow_mut().lost += 1;
-                return Ok(0);
+                return 0;
             }
         };
         let expected: Vec<(u32, Expected)> = pieces
@@ -171,7 +185,7 @@ impl Engine {
         report.lost += scrubbed.lost.len() as u64;
         lost.extend(scrubbed.lost.iter().map(|&index| pieces[index].0.address));
         lost.truncate(LOST_NAMED_MAX);
-        Ok(scrubbed.bytes)
+        scrubbed.bytes
     }
 
     /// Finds out which blocks of which volumes lost records belong to.
@@ -182,7 +196,9 @@ impl Engine {
         lost.sort_unstable();
         let mut places: Places = lost.into_iter().map(|address| (address, None)).collect();
         let volumes = self.volumes.all().into_iter();
-        let snapshots = self.volumes.snapshots().into_iter().map(|snapshot| snapshot.reader.clone());
+        let snapshots = self.volumes.snapshots().into_iter();
+        let visible = snapshots.filter(|snapshot| !snapshot.head.borrow().hidden);
+        let snapshots = visible.map(|snapshot| snapshot.reader.clone());
         for volume in volumes.chain(snapshots) {
             self.find_blocks(&volume, &mut places).await;
         }

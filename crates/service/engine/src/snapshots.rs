@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quarry_format::record::{Record, SnapshotHead, SnapshotSet};
-use quarry_pool::PoolError;
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{SnapshotCounter, SnapshotId, VolumeId};
 
@@ -69,17 +68,18 @@ impl Engine {
         let _managing = self.managing.lock().await;
         let volume = self.find(volume)?;
         self.check_name(&volume, &new.name)?;
-        self.take_snapshot(&volume, new, false).await?;
+        self.append_snapshot(&volume, new, false, Record::SnapshotCreate).await?;
         Ok(self.log.flush().await?)
     }
 
-    /// Appends the record of a snapshot; it counts on return.
-    pub(crate) async fn take_snapshot(
+    /// Appends the record that `in_record` makes of a new snapshot; it counts on return.
+    pub(crate) async fn append_snapshot(
         &self,
         volume: &Rc<VolumeState>,
         new: NewSnapshot,
         hidden: bool,
-    ) -> Result<SnapshotCounter, EngineError> {
+        in_record: impl FnOnce(SnapshotHead) -> Record,
+    ) -> Result<(), EngineError> {
         let layers = volume.map.below().layers();
         if layers >= LAYERS_MAX {
             self.checkpoint().await?;
@@ -92,7 +92,7 @@ impl Engine {
         let number = self.birth.get();
         self.birth.set(number.next());
         let NewSnapshot { id, name, locked_until_s, set } = new;
-        let appended = self.log.append_record(Record::SnapshotCreate(SnapshotHead {
+        let appended = self.log.append_record(in_record(SnapshotHead {
             number,
             id,
             volume: volume.number,
@@ -104,8 +104,7 @@ impl Engine {
             set,
         }));
         drop(charge);
-        appended.await?;
-        Ok(number)
+        Ok(appended.await?)
     }
 
     /// Gives a snapshot another name, or locks it for longer; durable on return.
@@ -147,7 +146,7 @@ impl Engine {
     /// The snapshots of a volume, oldest first.
     pub async fn snapshots(&self, volume: VolumeId) -> Result<Vec<SnapshotStatus>, EngineError> {
         let volume = self.find(volume)?;
-        self.merge_for_counting().await?;
+        self.merge_for_counting().await;
         let clones = self.clones();
         let mut all = Vec::new();
         for snapshot in self.snapshots_of(&volume) {
@@ -158,23 +157,20 @@ impl Engine {
 
     /// One snapshot.
     pub async fn snapshot(&self, id: SnapshotId) -> Result<SnapshotStatus, EngineError> {
-        self.find_snapshot(id)?;
-        self.merge_for_counting().await?;
         Ok(self.snapshot_status(&self.find_snapshot(id)?, &self.clones()).await)
     }
 
     /// Brings what was written into the trees, by which is counted what a snapshot holds alone; not for everybody who asks.
-    async fn merge_for_counting(&self) -> Result<(), EngineError> {
+    /// When that fails the figures are those of the last checkpoint.
+    async fn merge_for_counting(&self) {
         let now = self.env.clock.now();
         let is_recent = self.merged_for_counting.get().is_some_and(|last| now < last + COUNTED_AGAIN_AFTER);
         if self.tail_bytes() == 0 || is_recent || self.volumes.snapshots().is_empty() {
-            return Ok(());
+            return;
         }
         self.merged_for_counting.set(Some(now));
-        match self.checkpoint().await {
-            // The figures are then those of the last one.
-            Err(EngineError::NoSpace | EngineError::Pool(PoolError::NoSpace)) => Ok(()),
-            result => result,
+        if let Err(error) = self.checkpoint().await {
+            tracing::warn!(log = %self.store.log, %error, "figures of snapshots are those of the last checkpoint");
         }
     }
 

@@ -230,7 +230,8 @@ impl Volumes {
     /// Bytes that the nodes of all maps take at most, with the headers of their batches: what one checkpoint can write.
     pub(crate) fn map_bytes_max(&self) -> u64 {
         let pending = self.pending.borrow();
-        self.map_bytes_max.get() + pending.iter().map(|pending| pending.map_bytes_max).sum::<u64>()
+        let waiting = pending.iter().filter(|pending| pending.version().is_some());
+        self.map_bytes_max.get() + waiting.map(|pending| pending.map_bytes_max).sum::<u64>()
     }
 
     pub(crate) fn tail_live_bytes(&self) -> u64 {

@@ -64,7 +64,19 @@ impl EngineVolume {
         let _charge = self.engine.admit("write", data.len() as u64).await?;
         let blocks = first_block..first_block + data.len() as u64 / BLOCK;
         self.wait_for_turn(&blocks).await;
+        self.check_again(first_block * BLOCK, data.len() as u64)?;
         Ok(self.append_blocks(first_block, data))
+    }
+
+    /// A volume that was rolled back or deleted while a write waited may be too small for it, or gone.
+    fn check_again(&self, offset: u64, length: u64) -> Result<()> {
+        let end = self.state.head.borrow().size_bytes.next_multiple_of(BLOCK);
+        if self.state.deleted.get() || offset + length > end {
+            let what =
+                format!("volume {} was deleted or rolled back meanwhile", self.state.head.borrow().name);
+            return Err(VolumeError::new(ErrorKind::Unavailable, "write", what));
+        }
+        Ok(())
     }
 
     /// Waits until nobody merges a part of these blocks or holds the volume's writes back. The caller must append before it
@@ -119,6 +131,7 @@ impl EngineVolume {
                 break;
             }
         }
+        self.check_again(block * BLOCK, BLOCK)?;
         let start = (offset % BLOCK) as usize;
         merged[start..start + part.len()].copy_from_slice(part);
         let appended = self.append_blocks(block, &merged.freeze());

@@ -130,17 +130,28 @@ impl Pool {
         offset: u64,
         bytes: usize,
     ) -> impl Future<Output = Result<Buffer, CopyError>> + use<'_> {
+        let reading = self.read_copy_apart(slot, offset, bytes);
+        reading.inspect(move |result| match result {
+            Err(CopyError::Gone { .. }) => {}
+            result => self.shared.note_read(slot.device, result.as_ref().err().map(|error| error as _)),
+        })
+    }
+
+    /// The same, without taking note of whether the device can read.
+    pub(crate) fn read_copy_apart(
+        &self,
+        slot: Slot,
+        offset: u64,
+        bytes: usize,
+    ) -> impl Future<Output = Result<Buffer, CopyError>> + use<'_> {
         let started = self.device(slot.device).map(|device| {
             let buffer = self.env.buffers.allocate(bytes);
             let under_way = UnderWay::begin(self, slot.device);
             let reading = device.read(device.slot_offset(slot.index) + offset, buffer);
             reading.inspect(move |_| drop(under_way))
         });
-        OptionFuture::from(started).map(move |result| {
-            let result = result.ok_or(CopyError::Gone { device: slot.device })?;
-            self.shared.note_read(slot.device, result.as_ref().err().map(|error| error as _));
-            Ok(result?)
-        })
+        OptionFuture::from(started)
+            .map(move |result| Ok(result.ok_or(CopyError::Gone { device: slot.device })??))
     }
 
     /// Replaces the pieces of `buffer` that do not hold by those of other copies, and writes them over the bad ones.
@@ -170,7 +181,7 @@ impl Pool {
         Ok(view)
     }
 
-    pub(crate) async fn find_good_copy(
+    async fn find_good_copy(
         &self,
         chunk: &Chunk,
         slots: &[Slot],

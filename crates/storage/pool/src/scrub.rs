@@ -1,4 +1,7 @@
 //! Reading every copy of a chunk, whether anybody needs it or not, and mending what is bad.
+//!
+//! That a scrub cannot read does not count towards taking a device out of use: it looks for bad places, and a device with a few is
+//! better than none.
 
 use std::collections::BTreeSet;
 
@@ -29,6 +32,8 @@ impl Pool {
     /// device in use, and writes bad ones again from good ones.
     pub async fn scrub(&self, chunk: &Chunk, pieces: &[(u32, Expected)]) -> Scrubbed {
         let mut scrubbed = Scrubbed::default();
+        // Up to where some copy was asked; what lies behind is on no device in use.
+        let mut asked = 0;
         for slot in chunk.slots() {
             let mut first = 0;
             while first < pieces.len() && !self.shared.is_failed(slot.device) {
@@ -36,7 +41,9 @@ impl Pool {
                 self.scrub_window(chunk, slot, (first, &pieces[first..last]), &mut scrubbed).await;
                 first = last;
             }
+            asked = asked.max(first);
         }
+        scrubbed.lost.extend(asked..pieces.len());
         scrubbed
     }
 
@@ -49,7 +56,7 @@ impl Pool {
     ) {
         let start = offset_of(pieces[0].0);
         let end = pieces.last().map_or(start, |(sector, piece)| offset_of(*sector) + piece.padded_bytes());
-        let read = self.read_copy(slot, start as u64, end - start).await;
+        let read = self.read_copy_apart(slot, start as u64, end - start).await;
         for (index, (sector, piece)) in (first..).zip(pieces) {
             let range = offset_of(*sector) - start..offset_of(*sector) - start + piece.padded_bytes();
             scrubbed.bytes += range.len() as u64;
@@ -77,16 +84,23 @@ impl Pool {
         piece: &Expected,
     ) -> Result<bool, PoolError> {
         let offset = offset_of(sector) as u64;
-        let read = async || self.read_copy(slot, offset, piece.padded_bytes()).await;
+        let read = async || self.read_copy_apart(slot, offset, piece.padded_bytes()).await;
         let is_good = |bytes: Result<Buffer, _>| bytes.is_ok_and(|bytes: Buffer| piece.holds(&bytes));
         if is_good(read().await) {
             // A read that failed once, or a larger one of which another part failed.
             return Ok(true);
         }
-        let others: Vec<Slot> = chunk.slots().into_iter().filter(|other| *other != slot).collect();
-        let good = self.find_good_copy(chunk, &others, offset, piece).await?;
-        self.repair(chunk, slot, offset, good.freeze()).await;
-        Ok(is_good(read().await))
+        for other in chunk.slots().into_iter().filter(|other| *other != slot) {
+            match self.read_copy_apart(other, offset, piece.padded_bytes()).await {
+                Ok(bytes) if piece.holds(&bytes) => {
+                    self.repair(chunk, slot, offset, bytes.freeze()).await;
+                    return Ok(is_good(read().await));
+                }
+                _ => {}
+            }
+        }
+        let (bytes, copies) = (piece.padded_bytes(), chunk.slots().len());
+        Err(PoolError::Corrupt { chunk: chunk.id(), offset, bytes, copies })
     }
 }
 

@@ -283,7 +283,7 @@ impl History {
         let engine = self.node.engine();
         let Some(volume) = self.pick(self.volumes.keys().copied()) else { return };
         let snapshot = self.pick(self.snapshots.keys().copied());
-        match (self.chance.below(20), snapshot) {
+        match (self.chance.below(21), snapshot) {
             (0..9, _) => self.write(volume),
             (9..11, _) => self.discard(volume),
             (11..14, _) => {
@@ -302,6 +302,14 @@ impl History {
                     .run(|_| async move { engine.clone_volume(CloneOf::Snapshot(id), clone, "c").await });
                 made.expect("clone");
                 self.volumes.insert(clone, self.snapshots[&id].1.clone());
+            }
+            (20, _) if self.volumes.len() < 6 => {
+                let clone = VolumeId::from_random(u128::from(self.version));
+                let made = self
+                    .node
+                    .run(|_| async move { engine.clone_volume(CloneOf::Volume(volume), clone, "c").await });
+                made.expect("clone");
+                self.volumes.insert(clone, self.volumes[&volume].clone());
             }
             (17, _) if self.volumes.len() > 1 => {
                 let deleted = self.node.run(|_| async move { engine.delete_volume(volume, true).await });
