@@ -88,8 +88,8 @@ struct Volume {
     log: usize,
     zones: Vec<Zone>,
     size_bytes: u64,
-    /// A resize that was not acknowledged.
-    pending_size_bytes: Option<u64>,
+    /// Resizes since the last one that was acknowledged: any of them may have taken effect.
+    pending_size_bytes: Vec<u64>,
 }
 
 /// The model of all volumes of a pool.
@@ -115,7 +115,7 @@ impl Model {
             content: vec![empty.clone(); (sectors.end - sectors.start) as usize],
         };
         let zones = zones.iter().map(zone).collect();
-        self.volumes.push(Volume { log, zones, size_bytes, pending_size_bytes: None });
+        self.volumes.push(Volume { log, zones, size_bytes, pending_size_bytes: Vec::new() });
         self.volumes.len() - 1
     }
 
@@ -139,9 +139,9 @@ impl Model {
         self.volumes[volume].size_bytes
     }
 
-    /// The acknowledged size of a volume, and the one that it is about to have.
-    pub fn sizes(&self, volume: usize) -> (u64, Option<u64>) {
-        (self.volumes[volume].size_bytes, self.volumes[volume].pending_size_bytes)
+    /// The acknowledged size of a volume, and those that it may have or get instead.
+    pub fn sizes(&self, volume: usize) -> (u64, Vec<u64>) {
+        (self.volumes[volume].size_bytes, self.volumes[volume].pending_size_bytes.clone())
     }
 
     /// The zones of a volume in sectors, as far as its size reaches.
@@ -169,7 +169,7 @@ impl Model {
         let ends = |size_bytes: u64| size_bytes / SECTOR_BYTES as u64 == sectors.end;
         let (size_bytes, pending) = self.sizes(volume);
         let start = sectors.start.next_multiple_of(block);
-        let at_end = ends(size_bytes) || pending.is_some_and(ends);
+        let at_end = ends(size_bytes) || pending.into_iter().any(ends);
         let end = if at_end { sectors.end } else { sectors.end / block * block };
         start..end.max(start)
     }
@@ -216,13 +216,13 @@ impl Model {
 
     /// A resize is submitted.
     pub fn begin_resize(&mut self, volume: usize, size_bytes: u64) {
-        self.volumes[volume].pending_size_bytes = Some(size_bytes);
+        self.volumes[volume].pending_size_bytes.push(size_bytes);
     }
 
     /// A resize was acknowledged.
     pub fn end_resize(&mut self, volume: usize, size_bytes: u64) {
         let volume = &mut self.volumes[volume];
-        (volume.size_bytes, volume.pending_size_bytes) = (size_bytes, None);
+        (volume.size_bytes, volume.pending_size_bytes) = (size_bytes, Vec::new());
     }
 
     /// A read is submitted.

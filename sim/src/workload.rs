@@ -185,7 +185,7 @@ async fn discard(shared: &Shared, target: &Target, volume: usize, sectors: Range
     let rest = shared.model.borrow_mut().begin_zero(volume, whole.end..freed.end);
     let (offset, length) = (sectors.start * SECTOR, (sectors.end - sectors.start) * SECTOR);
     let result = target.discard(offset, length, fua).await;
-    let grown = sizes.1.is_some() || shared.model.borrow().sizes(volume) != sizes;
+    let grown = !sizes.1.is_empty() || shared.model.borrow().sizes(volume) != sizes;
     match &result {
         Ok(()) if grown => shared.model.borrow_mut().fail(rest),
         Ok(()) => shared.model.borrow_mut().acknowledge(rest, flushes(shared, volume, fua)),

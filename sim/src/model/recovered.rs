@@ -43,8 +43,8 @@ impl Model {
     /// Checks the size of a volume after a crash, and believes it.
     pub fn recovered_size(&mut self, volume: usize, size_bytes: u64) -> Result<(), Finding> {
         let known = &mut self.volumes[volume];
-        let pending = known.pending_size_bytes.take();
-        if size_bytes != known.size_bytes && Some(size_bytes) != pending {
+        let pending = std::mem::take(&mut known.pending_size_bytes);
+        if size_bytes != known.size_bytes && !pending.contains(&size_bytes) {
             let text =
                 format!("volume {volume} has {size_bytes} bytes, not {} or {pending:?}", known.size_bytes);
             return Err(Finding(text));
