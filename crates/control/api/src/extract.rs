@@ -1,6 +1,6 @@
 //! Parts of a request, with problem documents for what is wrong with them.
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Json, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -61,18 +61,9 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path(segment)) => Ok(Self(segment)),
-            Err(rejection) => Err(path_error(&rejection)),
+            Err(rejection) => Err(bad_request(&rejection, "Correct the name in the path.")),
         }
     }
-}
-
-fn path_error(rejection: &PathRejection) -> ApiError {
-    ApiError::new(
-        ProblemCode::Invalid,
-        StatusCode::BAD_REQUEST,
-        innermost(rejection),
-        "Correct the name in the path.",
-    )
 }
 
 /// What stands behind the `?`.
@@ -88,18 +79,15 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(query)) => Ok(Self(query)),
-            Err(rejection) => Err(query_error(&rejection)),
+            Err(rejection) => {
+                Err(bad_request(&rejection, "Correct the query; /v1/openapi.json describes it."))
+            }
         }
     }
 }
 
-fn query_error(rejection: &QueryRejection) -> ApiError {
-    ApiError::new(
-        ProblemCode::Invalid,
-        StatusCode::BAD_REQUEST,
-        innermost(rejection),
-        "Correct the query; /v1/openapi.json describes it.",
-    )
+fn bad_request(rejection: &dyn std::error::Error, next_step: &str) -> ApiError {
+    ApiError::new(ProblemCode::Invalid, StatusCode::BAD_REQUEST, innermost(rejection), next_step)
 }
 
 /// The text of the deepest cause: the outer ones only tell how axum is built.
