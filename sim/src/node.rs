@@ -55,7 +55,7 @@ pub async fn create(envs: &[Env], scenario: &Scenario) -> Result<Engines, String
     }
     for (index, plan) in scenario.volumes.iter().enumerate() {
         let (id, name) = (scenario.volume_id(index), volume_name(index));
-        let created = engines[plan.core].create_volume(id, &name, plan.size_bytes, plan.durability);
+        let created = engines[plan.core].create_volume(id, &name, plan.size_bytes, plan.settings);
         created.await.map_err(text)?;
     }
     Ok(engines)

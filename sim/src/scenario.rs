@@ -8,7 +8,7 @@ use quarry_engine::Limits;
 use quarry_env::DiskKind;
 use quarry_env_sim::{Config, DiskSpec, FaultKind, FaultRates, Latency};
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
-use quarry_types::{Durability, VolumeId};
+use quarry_types::{Durability, VolumeId, VolumeSettings};
 
 use crate::Chance;
 
@@ -25,7 +25,7 @@ pub struct VolumePlan {
     /// Where there is I/O, in sectors; beyond the size for when it has grown.
     pub zones: Vec<Range<u64>>,
     /// When its writes are safe.
-    pub durability: Durability,
+    pub settings: VolumeSettings,
     /// The core, and so the log.
     pub core: usize,
 }
@@ -261,7 +261,10 @@ fn volume(chance: &Chance, cores: usize, heavy: bool, sectors_left: &mut u64) ->
     VolumePlan {
         size_bytes: end.max(1) * SECTOR_BYTES as u64,
         zones,
-        durability: if chance.percent(25) { Durability::Always } else { Durability::Flush },
+        settings: VolumeSettings {
+            durability: if chance.percent(25) { Durability::Always } else { Durability::Flush },
+            ..VolumeSettings::default()
+        },
         core: chance.below(cores as u64) as usize,
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use quarry_env::Env;
 use quarry_types::limits::SECTOR_BYTES;
-use quarry_types::{Durability, VolumeId};
+use quarry_types::{Durability, VolumeId, VolumeSettings};
 
 use crate::client::{Client, Style};
 use crate::content;
@@ -147,7 +147,7 @@ fn place(shared: &Shared, target: &Target, volume: usize) -> Range<u64> {
 }
 
 fn flushes(shared: &Shared, volume: usize, fua: bool) -> bool {
-    fua || shared.scenario.volumes[volume].durability == Durability::Always
+    fua || shared.scenario.volumes[volume].settings.durability == Durability::Always
 }
 
 async fn write(shared: &Shared, target: &Target, volume: usize, sectors: Range<u64>, fua: bool) {
@@ -313,7 +313,7 @@ async fn churn(shared: &Shared, door: &Door, id: VolumeId) {
     let core = shared.chance.below(door.engines.len() as u64) as usize;
     let engine = door.engines[core].clone();
     let size_bytes = shared.chance.spread(1 << 34).next_multiple_of(SECTOR);
-    if let Err(error) = engine.create_volume(id, "passing", size_bytes, Durability::Flush).await {
+    if let Err(error) = engine.create_volume(id, "passing", size_bytes, VolumeSettings::default()).await {
         return report(shared, "create", text(error));
     }
     let Ok(volume) = engine.volume(id) else {

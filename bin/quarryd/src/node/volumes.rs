@@ -7,7 +7,7 @@ use quarry_api_types::{CreateVolume, Name, RenameVolume, ResizeVolume, Volume, V
 use quarry_engine::{Engine, EngineError, EngineStatus, VolumeStatus};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_types::limits::{BLOCK_BYTES, VOLUMES_MAX};
-use quarry_types::{LogId, PoolId, VolumeId};
+use quarry_types::{LogId, PoolId, VolumeId, VolumeSettings};
 
 use super::engine_error::engine_error;
 use super::{DataNode, OpenPool};
@@ -111,10 +111,11 @@ impl DataNode {
             .ok_or_else(|| NodeError::new(ErrorKind::Unavailable, "the pool has no log"))?;
         let (pool, name) = (shared.id, request.name.as_str().to_owned());
         let (size_bytes, durability) = (request.size_bytes, request.durability.into());
+        let settings = VolumeSettings { durability, ..VolumeSettings::default() };
         let created = self.cores.call(core, move |state| async move {
             let engine = state.engine(pool, log)?;
             let id = VolumeId::from_random(state.env.random.next_u128());
-            let made = engine.create_volume(id, &name, size_bytes, durability).await;
+            let made = engine.create_volume(id, &name, size_bytes, settings).await;
             made.map_err(|error| engine_error(format!("volume '{name}' was not created"), &error))
         });
         created.await??;
@@ -147,7 +148,7 @@ impl DataNode {
             id: status.id,
             pool,
             size_bytes: status.size_bytes,
-            durability: status.durability.into(),
+            durability: status.settings.durability.into(),
             used_bytes: status.mapped_bytes,
             block_bytes: BLOCK_BYTES as u32,
             core: core as u16,

@@ -15,7 +15,7 @@ use crate::record::{SnapshotHead, VolumeHead};
 use crate::{FormatError, Reader, Writer};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"QRYIMAGE");
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 const NAME: &str = "checkpoint image";
 
 /// A position between two batches.

@@ -19,6 +19,7 @@ pub mod label;
 pub mod node;
 pub mod packed;
 pub mod record;
+mod settings;
 
 pub use bytes::{Reader, Writer};
 pub use checksum::crc32c;

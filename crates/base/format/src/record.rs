@@ -1,8 +1,10 @@
 //! Records: what happened to volumes and snapshots, in the order in which it happened.
 
-use quarry_types::{Durability, KeyId, SnapshotCounter, SnapshotId, SnapshotSetId, VolumeId, VolumeNumber};
+use quarry_types::{
+    KeyId, SnapshotCounter, SnapshotId, SnapshotSetId, VolumeId, VolumeNumber, VolumeSettings,
+};
 
-use crate::{FormatError, Reader, Writer};
+use crate::{FormatError, Reader, Writer, settings};
 
 /// One record of a batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,6 +64,13 @@ pub enum Record {
         volume: VolumeNumber,
         /// Its new name.
         name: String,
+    },
+    /// A volume has other settings.
+    VolumeChange {
+        /// The volume.
+        volume: VolumeNumber,
+        /// All of its settings.
+        settings: VolumeSettings,
     },
     /// A volume came to be with the content of a snapshot.
     VolumeClone {
@@ -125,10 +134,10 @@ pub struct VolumeHead {
     pub name: String,
     /// Size.
     pub size_bytes: u64,
-    /// When its writes are safe.
-    pub durability: Durability,
     /// Seconds since 1970 at which it was created.
     pub created_s: u64,
+    /// What it promises and how it stores its data.
+    pub settings: VolumeSettings,
 }
 
 /// What identifies and describes a snapshot, but not its map.
@@ -180,6 +189,7 @@ const SNAPSHOT_CHANGE: u8 = 12;
 const SNAPSHOT_DELETE: u8 = 13;
 const SNAPSHOT_SETTLE: u8 = 14;
 const VOLUME_FORK: u8 = 15;
+const VOLUME_CHANGE: u8 = 16;
 
 /// Encodes a write without a [`Record`] of it.
 pub(crate) fn encode_write(
@@ -216,6 +226,9 @@ impl Record {
             Record::VolumeDelete { volume } => _ = writer.u8(VOLUME_DELETE).u32(volume.0),
             Record::VolumeRename { volume, name } => {
                 writer.u8(VOLUME_RENAME).u32(volume.0).text(name);
+            }
+            Record::VolumeChange { volume, settings } => {
+                settings::encode(settings, writer.u8(VOLUME_CHANGE).u32(volume.0));
             }
             Record::VolumeClone { head, snapshot } => head.encode(writer.u8(VOLUME_CLONE).u32(snapshot.0)),
             Record::VolumeRollback { volume, snapshot } => {
@@ -270,6 +283,10 @@ impl Record {
             VOLUME_RENAME => {
                 Record::VolumeRename { volume: VolumeNumber(reader.u32()?), name: reader.text()? }
             }
+            VOLUME_CHANGE => Record::VolumeChange {
+                volume: VolumeNumber(reader.u32()?),
+                settings: settings::decode(reader)?,
+            },
             VOLUME_CLONE => Record::VolumeClone {
                 snapshot: SnapshotCounter(reader.u32()?),
                 head: VolumeHead::decode(reader)?,
@@ -301,15 +318,13 @@ impl Record {
 
 impl VolumeHead {
     /// Bytes of one without a name.
-    pub(crate) const BYTES_MIN: usize = 4 + 16 + 8 + 1 + 8 + 2;
+    pub(crate) const BYTES_MIN: usize = 4 + 16 + 8 + settings::BYTES + 8 + 2;
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.u32(self.number.0).raw(&self.id.to_bytes()).u64(self.size_bytes);
-        writer.u8(match self.durability {
-            Durability::Flush => 0,
-            Durability::Always => 1,
-        });
-        writer.u64(self.created_s).text(&self.name);
+        writer.u64(self.created_s);
+        settings::encode(&self.settings, writer);
+        writer.text(&self.name);
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
@@ -317,12 +332,8 @@ impl VolumeHead {
             number: VolumeNumber(reader.u32()?),
             id: VolumeId::from_bytes(reader.id()?),
             size_bytes: reader.u64()?,
-            durability: match reader.u8()? {
-                0 => Durability::Flush,
-                1 => Durability::Always,
-                other => return Err(reader.field("durability", u64::from(other))),
-            },
             created_s: reader.u64()?,
+            settings: settings::decode(reader)?,
             name: reader.text()?,
         })
     }
@@ -376,13 +387,21 @@ impl SnapshotHead {
 /// One record of each kind.
 #[cfg(test)]
 pub(crate) fn samples() -> Vec<Record> {
+    use quarry_types::{Compression, Durability};
+
+    let settings = VolumeSettings {
+        durability: Durability::Always,
+        compression: Compression::Zstd,
+        quota_bytes: 1 << 39,
+        reserved_bytes: 1 << 38,
+    };
     let head = VolumeHead {
         number: VolumeNumber(4),
         id: VolumeId::from_random(7),
         name: "disk-1".into(),
         size_bytes: 1 << 40,
-        durability: Durability::Always,
         created_s: 12,
+        settings,
     };
     let (volume, snapshot) = (head.number, SnapshotCounter(9));
     let snapshot_head = SnapshotHead {
@@ -413,6 +432,7 @@ pub(crate) fn samples() -> Vec<Record> {
         Record::VolumeResize { volume, size_bytes: 1 << 41 },
         Record::VolumeDelete { volume },
         Record::VolumeRename { volume, name: "disk-2".into() },
+        Record::VolumeChange { volume, settings },
         Record::VolumeClone { head: head.clone(), snapshot },
         Record::VolumeFork { head, snapshot: in_set.clone() },
         Record::VolumeRollback { volume, snapshot },

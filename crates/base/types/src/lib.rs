@@ -11,6 +11,7 @@
 mod address;
 mod ids;
 pub mod limits;
+mod settings;
 mod size;
 
 pub use address::{LogAddress, SegmentId};
@@ -19,18 +20,8 @@ pub use ids::{
     SnapshotSetId, VolumeId, VolumeNumber,
 };
 pub use limits::{BLOCK_BYTES, SECTOR_BYTES};
+pub use settings::{Compression, Durability, VolumeSettings};
 pub use size::{ByteSize, ParseByteSizeError};
 
 /// How many bytes a block number counts: the granule of the map.
 pub type BlockIndex = u64;
-
-/// When an acknowledged write has become safe.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// Acknowledged once appended on every copy: survives the daemon's death. A flush makes it survive power loss.
-    #[default]
-    Flush,
-    /// Acknowledged once every copy has been flushed as well: each write survives power loss.
-    Always,
-}

@@ -61,6 +61,11 @@ impl Volumes {
                     volume.head.borrow_mut().name.clone_from(name);
                 }
             }
+            Record::VolumeChange { volume, settings } => {
+                if let Some(volume) = self.get(*volume) {
+                    volume.head.borrow_mut().settings = *settings;
+                }
+            }
             Record::VolumeClone { head, snapshot } => {
                 let origin = self.snapshot(*snapshot);
                 if let (Some(origin), None) = (origin, self.get(head.number)) {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use quarry_format::record::{Record, SnapshotHead, VolumeHead};
-use quarry_types::{Durability, SnapshotCounter, SnapshotId, VolumeId};
+use quarry_types::{SnapshotCounter, SnapshotId, VolumeId, VolumeSettings};
 
 use crate::hold::Hold;
 use crate::snapshots::NewSnapshot;
@@ -24,28 +24,28 @@ impl Engine {
     /// caller to know.
     pub async fn clone_volume(&self, of: CloneOf, id: VolumeId, name: &str) -> Result<(), EngineError> {
         let _managing = self.managing.lock().await;
-        let head = |size_bytes: u64, durability: Durability| VolumeHead {
+        let head = |size_bytes: u64, settings: VolumeSettings| VolumeHead {
             number: self.new_volume_number(),
             id,
             name: name.to_owned(),
             size_bytes,
-            durability,
             created_s: self.env.clock.wall().as_secs(),
+            settings,
         };
         match of {
             CloneOf::Snapshot(id) => {
                 let snapshot = self.find_snapshot(id)?;
                 let owner = self.volumes.get(snapshot.head.borrow().volume);
-                let durability = owner.map_or(Durability::Flush, |owner| owner.head.borrow().durability);
-                let head = head(snapshot.head.borrow().size_bytes, durability);
+                let settings = owner.map(|owner| owner.head.borrow().settings.of_clone());
+                let head = head(snapshot.head.borrow().size_bytes, settings.unwrap_or_default());
                 self.append_and_flush(Record::VolumeClone { head, snapshot: snapshot.number }).await
             }
             CloneOf::Volume(origin) => {
                 let origin = self.find(origin)?;
                 // One record for both: a hidden snapshot on which only one thing stands would be dissolved.
                 let fork = |snapshot: SnapshotHead| {
-                    let (size_bytes, durability) = (snapshot.size_bytes, origin.head.borrow().durability);
-                    Record::VolumeFork { head: head(size_bytes, durability), snapshot }
+                    let settings = origin.head.borrow().settings.of_clone();
+                    Record::VolumeFork { head: head(snapshot.size_bytes, settings), snapshot }
                 };
                 let new =
                     NewSnapshot { id: SnapshotId(id.0), name: String::new(), locked_until_s: 0, set: None };

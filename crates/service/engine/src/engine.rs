@@ -13,7 +13,7 @@ use quarry_log::Log;
 use quarry_map::NodeCache;
 use quarry_pool::{LogStore, Pool};
 use quarry_types::limits::BLOCK_BYTES;
-use quarry_types::{BlockIndex, Durability, LogId, SnapshotCounter, VolumeId, VolumeNumber};
+use quarry_types::{BlockIndex, LogId, SnapshotCounter, VolumeId, VolumeNumber, VolumeSettings};
 
 use crate::node_store::EngineNodeStore;
 use crate::scrub::Scrub;
@@ -140,7 +140,7 @@ pub struct VolumeStatus {
     /// Its size.
     pub size_bytes: u64,
     /// When its writes are safe.
-    pub durability: Durability,
+    pub settings: VolumeSettings,
     /// Seconds since 1970 at which it was created.
     pub created_s: u64,
     /// Bytes that are mapped, as of the last checkpoint and the overlay.

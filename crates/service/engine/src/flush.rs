@@ -17,7 +17,7 @@ impl EngineVolume {
 
     /// What a change that has been published still owes its writer.
     pub(crate) async fn settle(&self, operation: &'static str, flags: WriteFlags) -> Result<()> {
-        if flags.fua || self.state.head.borrow().durability == Durability::Always {
+        if flags.fua || self.state.head.borrow().settings.durability == Durability::Always {
             self.engine.log.flush().await.map_err(|error| log_error(operation, error))?;
         }
         Ok(())

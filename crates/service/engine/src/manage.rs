@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quarry_format::record::{Record, VolumeHead};
 use quarry_types::limits::{SECTOR_BYTES, VOLUME_BYTES_MAX};
-use quarry_types::{Durability, VolumeId, VolumeNumber};
+use quarry_types::{VolumeId, VolumeNumber, VolumeSettings};
 
 use crate::volume::VolumeState;
 use crate::{Engine, EngineError, EngineVolume};
@@ -23,13 +23,13 @@ impl Engine {
         id: VolumeId,
         name: &str,
         size_bytes: u64,
-        durability: Durability,
+        settings: VolumeSettings,
     ) -> Result<(), EngineError> {
         check_size(size_bytes)?;
         let _managing = self.managing.lock().await;
         let number = self.new_volume_number();
         let created_s = self.env.clock.wall().as_secs();
-        let head = VolumeHead { number, id, name: name.to_owned(), size_bytes, durability, created_s };
+        let head = VolumeHead { number, id, name: name.to_owned(), size_bytes, created_s, settings };
         self.append_and_flush(Record::VolumeCreate(head)).await
     }
 
@@ -50,6 +50,13 @@ impl Engine {
         let _managing = self.managing.lock().await;
         let volume = self.find(id)?.number;
         self.append_and_flush(Record::VolumeRename { volume, name: name.to_owned() }).await
+    }
+
+    /// Gives a volume other settings, which concern writes from now on; durable on return.
+    pub async fn change_volume(&self, id: VolumeId, settings: VolumeSettings) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
+        let volume = self.find(id)?.number;
+        self.append_and_flush(Record::VolumeChange { volume, settings }).await
     }
 
     /// Grows a volume; durable on return.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use quarry_format::record::{SnapshotHead, VolumeHead};
 use quarry_map::{Version, VolumeMap};
 use quarry_types::limits::BLOCK_BYTES;
-use quarry_types::{Durability, SnapshotCounter, SnapshotId, VolumeId};
+use quarry_types::{SnapshotCounter, SnapshotId, VolumeId, VolumeSettings};
 
 use crate::volume::VolumeState;
 
@@ -34,7 +34,7 @@ impl SnapshotState {
             id: VolumeId(head.id.0),
             name: format!("{owner}@{}", head.name),
             size_bytes: head.size_bytes,
-            durability: Durability::Flush,
+            settings: VolumeSettings::default(),
             created_s: head.created_s,
         };
         let reader = VolumeState::read_only(as_volume, VolumeMap::new(version.clone()), parent);

@@ -65,7 +65,7 @@ impl VolumeState {
             id: head.id,
             name: head.name.clone(),
             size_bytes: head.size_bytes,
-            durability: head.durability,
+            settings: head.settings,
             created_s: head.created_s,
             mapped_bytes: (self.map.mapped_blocks() + self.map.overlay_entries() as u64) * BLOCK_BYTES as u64,
             snapshots: 0,
@@ -128,7 +128,7 @@ impl Volume for EngineVolume {
             preferred_bytes: BLOCK_BYTES as u32,
             request_bytes_max: REQUEST_BYTES_MAX as u32,
             read_only: self.state.read_only,
-            durability: head.durability,
+            durability: head.settings.durability,
         }
     }
 

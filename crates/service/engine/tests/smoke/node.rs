@@ -11,7 +11,7 @@ use quarry_device::{FormatRequest, format_devices};
 use quarry_engine::{Engine, EngineError, EngineVolume, Limits, verify_slots};
 use quarry_env::{Env, View};
 use quarry_env_sim::{Config, DiskId, DiskSpec, Process, World};
-use quarry_types::{Durability, LogId, PoolId, VolumeId};
+use quarry_types::{LogId, PoolId, VolumeId, VolumeSettings};
 use quarry_volume::{Result, Volume, WriteFlags};
 
 pub const POOL: PoolId = PoolId(uuid::Uuid::from_u128(0x4040));
@@ -53,7 +53,10 @@ impl Node {
             let devices = format_devices(&env, &request).await.expect("disks are empty");
             let pool = quarry_pool::from_devices(&env, devices);
             let engine = Engine::create(env, pool, LogId(0), LIMITS).await.expect("create");
-            engine.create_volume(VOLUME, "one", volume_bytes, Durability::Flush).await.expect("volume");
+            engine
+                .create_volume(VOLUME, "one", volume_bytes, VolumeSettings::default())
+                .await
+                .expect("volume");
             engine
         });
         *node.engine.borrow_mut() = Some(engine);
