@@ -1,8 +1,8 @@
 //! A batch: the unit of append. Header and record table, then the payloads in the order of their records.
 //!
-//! The header is padded to the pool's granule, so that payload blocks are aligned; each payload is padded to the granule;
-//! nothing in the table says where a payload lies, because the order does: a batch can be moved to another segment by
-//! encoding its header again. The checksum of a header covers the checksums of all payloads, and each header carries the
+//! The header is padded to the pool's granule, so that payload blocks are aligned; payloads are whole sectors; nothing in the
+//! table says where one lies, because order and size do (see [`Layout`]): a batch can be moved to another segment by encoding
+//! its header again. The checksum of a header covers the checksums of all payloads, and each header carries the
 //! checksum of the one before it: a chain from the first batch of an incarnation to the last.
 
 use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BLOCK_SECTORS, SECTOR_BYTES};
@@ -11,6 +11,7 @@ use quarry_types::{
 };
 
 use crate::bytes::PREFIX_BYTES;
+use crate::label::{GRANULE_BYTES, GRANULE_SECTORS};
 use crate::record::{Record, encode_write};
 use crate::{FormatError, Reader, Writer};
 
@@ -175,38 +176,71 @@ pub fn decode(bytes: &[u8]) -> Result<Batch, FormatError> {
 pub struct Item {
     /// Sector of its first byte, counted from the start of the batch.
     pub sector: u32,
-    /// Sectors with padding.
+    /// Sectors of it.
     pub sectors: u32,
-    /// Bytes without padding; the checksum covers these.
-    pub bytes: u32,
-    /// CRC-32C.
+    /// CRC-32C of all of them.
     pub checksum: u32,
+}
+
+/// Where the payloads of a batch lie: behind the header those that are whole granules, in the order of their records, then, packed
+/// by sectors, the others. So blocks as they are stay aligned, and smaller things waste nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Layout {
+    whole: u32,
+    packed: u32,
+}
+
+impl Layout {
+    /// The layout behind a header of `header_sectors` sectors, with `whole_sectors` sectors of payloads that are whole granules.
+    pub fn new(header_sectors: u32, whole_sectors: u32) -> Self {
+        Self { whole: header_sectors, packed: header_sectors.saturating_add(whole_sectors) }
+    }
+
+    /// The place of the next payload, in sectors from the start of the batch.
+    pub fn place(&mut self, sectors: u32) -> u32 {
+        let cursor = if is_whole(sectors) { &mut self.whole } else { &mut self.packed };
+        let place = *cursor;
+        *cursor = cursor.saturating_add(sectors);
+        place
+    }
+}
+
+/// Whether a payload of so many sectors is one of whole granules.
+pub fn is_whole(sectors: u32) -> bool {
+    sectors.is_multiple_of(GRANULE_SECTORS)
 }
 
 impl Batch {
     /// Sectors of the padded header.
-    pub fn header_sectors(&self, granule_bytes: usize) -> u32 {
-        (self.header_bytes.next_multiple_of(granule_bytes) / SECTOR_BYTES) as u32
+    pub fn header_sectors(&self) -> u32 {
+        (self.header_bytes.next_multiple_of(GRANULE_BYTES as usize) / SECTOR_BYTES) as u32
     }
 
-    /// The payloads in order. Their sum may exceed [`BatchHeader::sectors`] if the header lies: check before use.
-    pub fn items(&self, granule_bytes: usize) -> Vec<Item> {
-        let mut sector = self.header_sectors(granule_bytes);
+    /// Where its payloads lie.
+    pub fn layout(&self) -> Layout {
+        let whole = |sectors: u32| if is_whole(sectors) { sectors } else { 0 };
+        let sectors = self.records.iter().map(|record| match record {
+            Record::Write { checksums, .. } => BLOCK_SECTORS * checksums.len() as u32,
+            Record::Node { sectors, .. } => whole(u32::from(*sectors)),
+            _ => 0,
+        });
+        Layout::new(self.header_sectors(), sectors.fold(0, u32::saturating_add))
+    }
+
+    /// The payloads in the order of their records. They may go beyond [`BatchHeader::sectors`] if the header lies: check before
+    /// use.
+    pub fn items(&self) -> Vec<Item> {
+        let mut layout = self.layout();
         let mut items = Vec::new();
+        let mut push = |sectors: u32, checksum: u32| {
+            items.push(Item { sector: layout.place(sectors), sectors, checksum });
+        };
         for record in &self.records {
             match record {
                 Record::Write { checksums, .. } => {
-                    for &checksum in checksums {
-                        let bytes = BLOCK_SECTORS * SECTOR_BYTES as u32;
-                        items.push(Item { sector, sectors: BLOCK_SECTORS, bytes, checksum });
-                        sector += BLOCK_SECTORS;
-                    }
+                    checksums.iter().for_each(|&checksum| push(BLOCK_SECTORS, checksum));
                 }
-                Record::Node { bytes, checksum, .. } => {
-                    let padded = (*bytes as usize).next_multiple_of(granule_bytes) / SECTOR_BYTES;
-                    items.push(Item { sector, sectors: padded as u32, bytes: *bytes, checksum: *checksum });
-                    sector = sector.saturating_add(padded as u32);
-                }
+                Record::Node { sectors, checksum, .. } => push(u32::from(*sectors), *checksum),
                 _ => {}
             }
         }
@@ -243,9 +277,10 @@ mod tests {
         bytes.extend_from_slice(&[0x55; 100]);
         let batch = decode(&bytes).expect("valid");
         assert_eq!(batch, Batch { header, checksum, header_bytes: length, records });
-        let items = batch.items(4096);
-        assert_eq!(items.iter().map(|item| item.sector).collect::<Vec<_>>(), [8, 16, 24, 32]);
-        assert_eq!((items[3].sectors, items[3].bytes), (8, 700));
+        let items = batch.items();
+        // Three blocks, a node of two sectors, and one of a granule, which comes before that.
+        assert_eq!(items.iter().map(|item| item.sector).collect::<Vec<_>>(), [8, 16, 24, 40, 32]);
+        assert_eq!(items.iter().map(|item| item.sectors).collect::<Vec<_>>(), [8, 8, 8, 2, 8]);
     }
 
     #[test]

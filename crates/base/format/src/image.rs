@@ -83,21 +83,21 @@ pub struct ImageChunk {
 pub struct ImageSegment {
     /// The segment.
     pub segment: SegmentId,
-    /// Where its bytes lie, in order of their granules; each run begins behind the granules of the one before.
+    /// Where its bytes lie, in order of their sectors; each run begins behind the sectors of the one before.
     pub runs: Vec<ImageRun>,
     /// Sectors written, header included; 0 while it is open.
     pub end_sector: u32,
-    /// One bit a granule: which granules of the segment are in the runs. Empty: all of them, as they were written.
+    /// One bit a granule or a sector: which of the segment are in the runs. Empty: all of them, as they were written.
     pub kept: Vec<u64>,
-    /// One bit a granule: which granules live.
+    /// One bit a granule or a sector: which live.
     pub live: Vec<u64>,
 }
 
 /// A part of a segment that lies in one chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ImageRun {
-    /// First granule of the segment that may be in it.
-    pub first_granule: u32,
+    /// First sector of the segment that may be in it.
+    pub first_sector: u32,
     /// The chunk.
     pub chunk: ChunkId,
     /// First sector of the run in the chunk.
@@ -287,7 +287,7 @@ impl ImageSegment {
     fn encode(&self, writer: &mut Writer) {
         writer.u64(self.segment.0).u32(self.end_sector).u32(self.runs.len() as u32);
         for run in &self.runs {
-            writer.u32(run.first_granule).u64(run.chunk.0).u32(run.start_sector);
+            writer.u32(run.first_sector).u64(run.chunk.0).u32(run.start_sector);
         }
         encode_bits(writer, &self.kept);
         encode_bits(writer, &self.live);
@@ -298,7 +298,7 @@ impl ImageSegment {
         let mut runs = Vec::new();
         for _ in 0..reader.count(RUN_BYTES)? {
             runs.push(ImageRun {
-                first_granule: reader.u32()?,
+                first_sector: reader.u32()?,
                 chunk: ChunkId(reader.u64()?),
                 start_sector: reader.u32()?,
             });

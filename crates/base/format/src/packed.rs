@@ -5,32 +5,30 @@ use quarry_types::LogAddress;
 use crate::{FormatError, Reader, Writer};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"QRYPACKD");
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const NAME: &str = "packed chunk's table";
-const ITEM_BYTES: usize = 8 + 4 + 4 + 4;
+const ITEM_BYTES: usize = 8 + 4 + 4;
 
 /// One survivor: a block or a node, with the address that it keeps for ever.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PackedItem {
     /// Where it was written first.
     pub address: LogAddress,
-    /// Sectors with padding.
+    /// Sectors of it.
     pub sectors: u32,
-    /// Bytes without padding; the checksum covers these.
-    pub bytes: u32,
-    /// CRC-32C.
+    /// CRC-32C of all of them.
     pub checksum: u32,
 }
 
 impl PackedItem {
     /// Sectors that hold nothing, between survivors that were moved here at different times.
     pub fn filler(sectors: u32) -> Self {
-        Self { address: LogAddress(0), sectors, bytes: 0, checksum: 0 }
+        Self { address: LogAddress(0), sectors, checksum: 0 }
     }
 
     /// Whether it is no survivor.
     pub fn is_filler(&self) -> bool {
-        self.bytes == 0
+        self.address == LogAddress(0)
     }
 }
 
@@ -39,7 +37,7 @@ pub fn encode(items: &[PackedItem]) -> Vec<u8> {
     let mut writer = Writer::new(MAGIC, VERSION);
     writer.u32(items.len() as u32);
     for item in items {
-        writer.u64(item.address.0).u32(item.sectors).u32(item.bytes).u32(item.checksum);
+        writer.u64(item.address.0).u32(item.sectors).u32(item.checksum);
     }
     writer.finish()
 }
@@ -58,7 +56,6 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<PackedItem>, FormatError> {
         items.push(PackedItem {
             address: LogAddress(reader.u64()?),
             sectors: reader.u32()?,
-            bytes: reader.u32()?,
             checksum: reader.u32()?,
         });
     }
@@ -73,7 +70,7 @@ mod tests {
     #[test]
     fn a_table_comes_back() {
         let items: Vec<_> = (1..50)
-            .map(|n| PackedItem { address: LogAddress(n * 8), sectors: 8, bytes: 4096, checksum: n as u32 })
+            .map(|n| PackedItem { address: LogAddress(n * 8), sectors: 8, checksum: n as u32 })
             .collect();
         let mut items = items;
         items.insert(7, PackedItem::filler(16));

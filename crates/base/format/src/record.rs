@@ -39,8 +39,8 @@ pub enum Record {
         level: u8,
         /// The first block that it maps.
         first_block: u64,
-        /// Bytes of the node without padding.
-        bytes: u32,
+        /// Sectors of the node.
+        sectors: u8,
         /// CRC-32C of these bytes.
         checksum: u32,
     },
@@ -215,9 +215,9 @@ impl Record {
             Record::Zero { volume, first_block, blocks } => {
                 writer.u8(ZERO).u32(volume.0).u64(*first_block).u64(*blocks);
             }
-            Record::Node { volume, level, first_block, bytes, checksum } => {
+            Record::Node { volume, level, first_block, sectors, checksum } => {
                 writer.u8(NODE).raw(&volume.to_bytes()).u8(*level).u64(*first_block);
-                writer.u32(*bytes).u32(*checksum);
+                writer.u8(*sectors).u32(*checksum);
             }
             Record::VolumeCreate(head) => head.encode(writer.u8(VOLUME_CREATE)),
             Record::VolumeResize { volume, size_bytes } => {
@@ -272,7 +272,7 @@ impl Record {
                 volume: VolumeId::from_bytes(reader.id()?),
                 level: reader.u8()?,
                 first_block: reader.u64()?,
-                bytes: reader.u32()?,
+                sectors: reader.u8()?,
                 checksum: reader.u32()?,
             },
             VOLUME_CREATE => Record::VolumeCreate(VolumeHead::decode(reader)?),
@@ -427,7 +427,8 @@ pub(crate) fn samples() -> Vec<Record> {
             checksums: vec![1, 2, 3],
         },
         Record::Zero { volume, first_block: 0, blocks: 1 << 30 },
-        Record::Node { volume: head.id, level: 1, first_block: 128, bytes: 700, checksum: 5 },
+        Record::Node { volume: head.id, level: 1, first_block: 128, sectors: 2, checksum: 5 },
+        Record::Node { volume: head.id, level: 0, first_block: 128, sectors: 8, checksum: 6 },
         Record::VolumeCreate(head.clone()),
         Record::VolumeResize { volume, size_bytes: 1 << 41 },
         Record::VolumeDelete { volume },

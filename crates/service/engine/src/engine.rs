@@ -12,7 +12,7 @@ use quarry_format::image::{ImageSnapshot, ImageVolume, Position};
 use quarry_log::Log;
 use quarry_map::NodeCache;
 use quarry_pool::{LogStore, Pool};
-use quarry_types::limits::BLOCK_BYTES;
+use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BlockIndex, LogId, SnapshotCounter, VolumeId, VolumeNumber, VolumeSettings};
 
 use crate::node_store::EngineNodeStore;
@@ -201,8 +201,7 @@ impl Engine {
         let table = self.store.table();
         EngineStatus {
             log: self.store.log,
-            live_bytes: table.live_granules() * u64::from(geometry.granule_bytes)
-                + self.volumes.tail_live_bytes(),
+            live_bytes: table.live_sectors() * SECTOR_BYTES as u64 + self.volumes.tail_live_bytes(),
             reserved_bytes: self.space.need(self).total() * geometry.segment_bytes,
             segments: table.len(),
             checkpoints: self.statistics.checkpoints.get(),

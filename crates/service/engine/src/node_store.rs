@@ -10,7 +10,6 @@ use quarry_log::Log;
 use quarry_map::{AppendError, EncodedNode, NodeReadError, NodeStore};
 use quarry_pool::{Expected, LogStore, PoolError};
 use quarry_types::LogAddress;
-use quarry_types::limits::SECTOR_BYTES;
 
 /// Nodes of the maps of one log.
 pub(crate) struct EngineNodeStore {
@@ -25,10 +24,7 @@ impl NodeStore for EngineNodeStore {
 
     fn read(&self, node: NodeRef) -> LocalBoxFuture<'_, Result<View, NodeReadError>> {
         async move {
-            let granule = self.store.pool.geometry().granule_bytes as usize;
-            let bytes = node.length_bytes();
-            let sectors = (bytes.next_multiple_of(granule) / SECTOR_BYTES) as u32;
-            let expected = Expected { bytes: bytes as u32, sectors, checksum: node.checksum };
+            let expected = Expected { sectors: u32::from(node.sectors), checksum: node.checksum };
             self.store.read(node.address, expected).await.map_err(|error| {
                 let address = node.address;
                 let lost = matches!(error, PoolError::Corrupt { .. } | PoolError::Dangling { .. });

@@ -137,11 +137,7 @@ fn records(runs: &[Run]) -> SmallVec<[Wanted; 1]> {
 }
 
 fn wanted(entry: &Entry) -> Wanted {
-    let expected = Expected {
-        bytes: BLOCK_BYTES as u32,
-        sectors: u32::from(entry.stored_sectors),
-        checksum: entry.checksum,
-    };
+    let expected = Expected { sectors: u32::from(entry.stored_sectors), checksum: entry.checksum };
     Wanted { address: entry.address, expected }
 }
 

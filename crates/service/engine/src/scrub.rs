@@ -173,9 +173,7 @@ impl Engine {
         };
         let expected: Vec<(u32, Expected)> = pieces
             .iter()
-            .map(|(item, sector)| {
-                (*sector, Expected { bytes: item.bytes, sectors: item.sectors, checksum: item.checksum })
-            })
+            .map(|(item, sector)| (*sector, Expected { sectors: item.sectors, checksum: item.checksum }))
             .collect();
         let scrubbed = self.store.pool.scrub(&chunk, &expected).await;
         let mut report = self.scrub.report.borrow_mut();

@@ -40,7 +40,7 @@ pub enum Finding {
         /// The segment.
         segment: SegmentId,
         /// Granules of it.
-        granules: u32,
+        sectors: u32,
     },
     /// A segment that is neither sealed nor written to.
     LeftOpen {
@@ -78,11 +78,8 @@ impl fmt::Display for Finding {
             Finding::NotLive { address } => write!(f, "{address:?} is mapped but does not count as live"),
             Finding::NotKept { address } => write!(f, "{address:?} is mapped but was not moved along"),
             Finding::TwiceReferenced { address } => write!(f, "{address:?} is mapped twice"),
-            Finding::Unreferenced { segment, granules } => {
-                write!(
-                    f,
-                    "{granules} granules of segment {segment} count as live, but nothing refers to them"
-                )
+            Finding::Unreferenced { segment, sectors } => {
+                write!(f, "{sectors} sectors of segment {segment} count as live, but nothing refers to them")
             }
             Finding::LeftOpen { segment } => write!(f, "segment {segment} is open, but nobody writes to it"),
             Finding::MappedBlocks { volume, expected, found } => {
@@ -117,7 +114,7 @@ struct Of {
 /// What the maps refer to, by segment.
 #[derive(Default)]
 struct Referenced {
-    granules: BTreeMap<SegmentId, Bitmap>,
+    sectors: BTreeMap<SegmentId, Bitmap>,
     findings: Vec<Finding>,
 }
 
@@ -203,18 +200,17 @@ impl Engine {
 
     fn note(&self, referenced: &mut Referenced, address: LogAddress, sectors: u32) {
         let geometry = self.store.pool.geometry();
-        let granule = geometry.granule_sectors();
-        let (first, count) = (address.sector() / granule, sectors.div_ceil(granule));
         let bitmap = referenced
-            .granules
+            .sectors
             .entry(address.segment())
-            .or_insert_with(|| Bitmap::new(geometry.segment_granules()));
-        if (first..first + count).any(|index| bitmap.get(index)) {
+            .or_insert_with(|| Bitmap::new(geometry.segment_sectors()));
+        let all = address.sector()..address.sector() + sectors;
+        if bitmap.count(all.clone()) > 0 {
             referenced.findings.push(Finding::TwiceReferenced { address });
         }
-        bitmap.set(first, count);
+        bitmap.set(all.start, sectors);
         let table = self.store.table();
-        let live = |segment: &Segment| (first..first + count).all(|index| segment.live.get(index));
+        let live = |segment: &Segment| segment.live.count(all) == sectors;
         if !table.get(address.segment()).is_some_and(live) {
             referenced.findings.push(Finding::NotLive { address });
         } else if table.resolve(address).is_none() {
@@ -225,14 +221,10 @@ impl Engine {
     fn compare(&self, referenced: &mut Referenced) {
         let open = self.log.open_segment();
         for (id, segment) in self.store.table().iter() {
-            let of = referenced.granules.get(&id);
-            let known = of.map_or(0, |bitmap| {
-                let both = bitmap.words().iter().zip(segment.live.words());
-                both.map(|(referenced, live)| (referenced & live).count_ones()).sum()
-            });
-            if segment.live.ones() > known {
-                let granules = segment.live.ones() - known;
-                referenced.findings.push(Finding::Unreferenced { segment: id, granules });
+            let of = referenced.sectors.get(&id);
+            let sectors = of.map_or(segment.live.ones(), |of| segment.live.count_without(of));
+            if sectors > 0 {
+                referenced.findings.push(Finding::Unreferenced { segment: id, sectors });
             }
             if segment.end_sector == 0 && Some(id) != open {
                 referenced.findings.push(Finding::LeftOpen { segment: id });

@@ -172,28 +172,27 @@ impl<'a> Round<'a> {
         run: LiveRun,
     ) -> Result<(), PoolError> {
         let geometry = self.store.pool.geometry();
-        let granule = geometry.granule_sectors();
         let mut relocation = Relocation {
             segment: run.segment,
-            first_granule: run.first_granule,
+            first_sector: run.first_sector,
             from: source.chunk().clone(),
-            kept: Bitmap::new(geometry.segment_granules()),
+            kept: Bitmap::new(geometry.segment_sectors()),
             runs: Vec::new(),
         };
         for survivor in &run.survivors {
             let (store, Survivor { item, .. }) = (self.store, *survivor);
-            let index = item.address.sector() / granule;
+            let sector = item.address.sector();
             let goes_on = !relocation.runs.is_empty();
             let output = self.output_for(class, &item, goes_on)?;
             if relocation.runs.last().is_none_or(|run| run.chunk.id() != output.id()) {
                 // The first run takes the place of the old one, whatever died in front of it.
-                let first_granule = if goes_on { index } else { run.first_granule };
+                let first_sector = if goes_on { sector } else { run.first_sector };
                 let (chunk, start_sector) = (output.chunk.clone(), output.end_sector());
-                relocation.runs.push(Run { first_granule, chunk, start_sector });
+                relocation.runs.push(Run { first_sector, chunk, start_sector });
             }
             let bytes = source.read(survivor).await?;
             output.push(store, item, &bytes).await?;
-            relocation.kept.set(index, item.sectors / granule);
+            relocation.kept.set(sector, item.sectors);
         }
         self.moved.push(relocation);
         Ok(())

@@ -50,7 +50,7 @@ impl<'a> Source<'a> {
         let Survivor { item, sector } = survivor;
         let (offset, padded) = (*sector as usize * SECTOR_BYTES, item.sectors as usize * SECTOR_BYTES);
         let is_good = match self.window.bytes(offset, padded).await {
-            Ok(bytes) => crc32c(&bytes[..item.bytes as usize]) == item.checksum,
+            Ok(bytes) => crc32c(bytes) == item.checksum,
             Err(_) => false,
         };
         if !is_good {
@@ -62,15 +62,15 @@ impl<'a> Source<'a> {
     /// Asks every copy, and mends bad ones.
     async fn search(&self, survivor: &Survivor, offset: u64, padded: usize) -> Result<View, PoolError> {
         let Survivor { item, sector } = survivor;
-        let expected = Expected { bytes: item.bytes, sectors: item.sectors, checksum: item.checksum };
+        let expected = Expected { sectors: item.sectors, checksum: item.checksum };
         match self.store.pool.read_verified(self.chunk, *sector, &[expected]).await {
             Err(PoolError::Corrupt { .. }) => {}
             other => return other,
         }
         for slot in self.chunk.slots() {
-            if let Ok(buffer) = self.store.pool.read_copy(slot, offset, padded).await {
+            if let Ok(view) = self.store.pool.read_copy_part(slot, offset, padded).await {
                 tracing::error!(chunk = %self.chunk.id(), address = ?item.address, "a damaged block was moved as it is");
-                return Ok(buffer.freeze());
+                return Ok(view);
             }
         }
         Err(PoolError::Unreadable { chunk: self.chunk.id(), offset, source: None })

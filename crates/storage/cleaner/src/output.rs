@@ -11,6 +11,8 @@ use quarry_types::limits::SECTOR_BYTES;
 
 /// Bytes that are written at once.
 const PIECE_BYTES: usize = 512 << 10;
+/// Items of the next table that are no survivors: the table before it, and what is left of a granule.
+const FILLERS: usize = 2;
 /// A chunk with less room than this part of it is closed.
 pub(crate) const ROOM_SHARE_MIN: u64 = 32;
 
@@ -56,7 +58,7 @@ impl Output {
 
     /// Bytes that more survivors may take, with their share of the table.
     pub(crate) fn room_bytes(&self, store: &LogStore) -> u64 {
-        room_bytes(store, self.end_bytes(), self.items.len() + 1)
+        room_bytes(store, self.end_bytes(), self.items.len() + FILLERS)
     }
 
     /// The same of a chunk in which there is nothing yet.
@@ -105,9 +107,15 @@ impl Output {
         if self.table.is_some() {
             return Ok(());
         }
+        let granule = store.pool.geometry().granule_bytes as usize;
+        let padding = (self.end_bytes() as usize).next_multiple_of(granule) - self.end_bytes() as usize;
+        if padding > 0 {
+            self.items.push(PackedItem::filler((padding / SECTOR_BYTES) as u32));
+            self.append(store, &vec![0; padding]).await?;
+        }
         let mut table = packed::encode(&self.items);
         let (sector, bytes) = (self.end_sector(), table.len() as u32);
-        table.resize(table.len().next_multiple_of(store.pool.geometry().granule_bytes as usize), 0);
+        table.resize(table.len().next_multiple_of(granule), 0);
         self.append(store, &table).await?;
         self.write_pending(store).await?;
         self.table = Some((sector, bytes));
@@ -137,7 +145,8 @@ impl Output {
 /// Bytes of survivors, with their share of a table that has `items` items already, that fit behind `end_bytes`.
 fn room_bytes(store: &LogStore, end_bytes: u64, items: usize) -> u64 {
     let geometry = store.pool.geometry();
-    let table = packed::encoded_bytes(items) as u64 + u64::from(geometry.granule_bytes);
+    // The table begins and ends with a granule.
+    let table = packed::encoded_bytes(items) as u64 + 2 * u64::from(geometry.granule_bytes);
     geometry.segment_bytes.saturating_sub(end_bytes + table)
 }
 

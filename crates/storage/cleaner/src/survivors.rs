@@ -20,9 +20,9 @@ pub(crate) struct Survivor {
 /// What lives of one run.
 pub(crate) struct LiveRun {
     pub(crate) segment: SegmentId,
-    pub(crate) first_granule: u32,
-    /// How many granules of it live.
-    live_granules: u32,
+    pub(crate) first_sector: u32,
+    /// How many sectors of it live.
+    live_sectors: u32,
     /// In order.
     pub(crate) survivors: Vec<Survivor>,
 }
@@ -53,16 +53,15 @@ pub(crate) async fn survivors(
         ((_, 0), [segment]) => written(store, chunk, *segment).await?,
         (table, _) => packed(store, chunk, table).await?,
     };
-    let granule = store.pool.geometry().granule_sectors();
     let table = store.table();
     let mut runs = Vec::new();
     for &id in segments {
         let Some(segment) = table.get(id) else { continue };
         let here = segment.live_by_run().filter(|(run, _)| run.chunk.id() == chunk.id());
-        runs.extend(here.map(|(run, live_granules)| LiveRun {
+        runs.extend(here.map(|(run, live_sectors)| LiveRun {
             segment: id,
-            first_granule: run.first_granule,
-            live_granules,
+            first_sector: run.first_sector,
+            live_sectors,
             survivors: Vec::new(),
         }));
     }
@@ -70,22 +69,21 @@ pub(crate) async fn survivors(
         let address = piece.item.address;
         // What was copied in vain, or lies here no more, resolves to another place.
         let Some((run, sector)) = table.resolve_run(address) else { continue };
-        let is_live =
-            table.get(address.segment()).is_some_and(|segment| segment.live.get(address.sector() / granule));
+        let is_live = table.get(address.segment()).is_some_and(|segment| segment.live.get(address.sector()));
         if !is_live || sector != piece.sector || run.chunk.id() != chunk.id() {
             continue;
         }
-        let key = (address.segment(), run.first_granule);
-        if let Ok(index) = runs.binary_search_by_key(&key, |run| (run.segment, run.first_granule)) {
+        let key = (address.segment(), run.first_sector);
+        if let Ok(index) = runs.binary_search_by_key(&key, |run| (run.segment, run.first_sector)) {
             runs[index].survivors.push(piece);
         }
     }
     for run in &mut runs {
         run.survivors.sort_unstable_by_key(|survivor| survivor.item.address);
-        let found: u32 = run.survivors.iter().map(|survivor| survivor.item.sectors / granule).sum();
-        if found != run.live_granules {
+        let found: u32 = run.survivors.iter().map(|survivor| survivor.item.sectors).sum();
+        if found != run.live_sectors {
             tracing::error!(
-                chunk = %chunk.id(), segment = %run.segment, found, live = run.live_granules,
+                chunk = %chunk.id(), segment = %run.segment, found, live = run.live_sectors,
                 "a chunk does not tell of everything that lives in it"
             );
             let bytes = store.pool.geometry().segment_bytes as usize;
@@ -113,11 +111,10 @@ async fn written(store: &LogStore, chunk: &Chunk, segment: SegmentId) -> Result<
             Some(batch) => batch,
             None => read_header(store, chunk, address).await?,
         };
-        for item in batch.items(geometry.granule_bytes as usize) {
+        for item in batch.items() {
             let sector = at + item.sector;
             let address = LogAddress::new(segment, sector);
-            let item =
-                PackedItem { address, sectors: item.sectors, bytes: item.bytes, checksum: item.checksum };
+            let item = PackedItem { address, sectors: item.sectors, checksum: item.checksum };
             all.push(Survivor { item, sector });
         }
         at += batch.header.sectors;

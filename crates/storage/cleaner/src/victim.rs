@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use quarry_format::packed;
 use quarry_pool::{Chunk, Geometry, SegmentTable};
+use quarry_types::limits::{BLOCK_SECTORS, SECTOR_BYTES};
 use quarry_types::{ChunkId, SegmentId};
 
 use crate::Cleaner;
@@ -25,8 +26,8 @@ pub struct Victim {
     pub chunk: Rc<Chunk>,
     /// The segments of which runs lie in it.
     pub segments: Vec<SegmentId>,
-    /// Granules that live in it.
-    pub live_granules: u32,
+    /// Sectors that live in it.
+    pub live_sectors: u32,
     /// What cleaning it is worth.
     pub score: f64,
 }
@@ -43,15 +44,15 @@ struct Candidate {
     kept: bool,
 }
 
-/// Granules of a chunk that live at most if cleaning is to gain something: fewer than any packed chunk holds that was closed
+/// Sectors of a chunk that live at most if cleaning is to gain something: fewer than any packed chunk holds that was closed
 /// because it was full. Else what was packed would be packed again, and nothing would ever be gained.
-fn live_granules_max(geometry: Geometry) -> u32 {
+fn live_sectors_max(geometry: Geometry) -> u32 {
     let granule = u64::from(geometry.granule_bytes);
-    let table = packed::encoded_bytes(geometry.segment_granules() as usize) as u64;
+    let table = packed::encoded_bytes((geometry.segment_sectors() / BLOCK_SECTORS) as usize) as u64;
     let lost =
         granule + TABLES_MAX * table.next_multiple_of(granule) + geometry.segment_bytes / ROOM_SHARE_MIN;
-    let packed = (geometry.segment_bytes - lost) / granule;
-    packed.min((f64::from(geometry.segment_granules()) * LIVE_SHARE_MAX) as u64) as u32
+    let packed = (geometry.segment_bytes - lost) / SECTOR_BYTES as u64;
+    packed.min((f64::from(geometry.segment_sectors()) * LIVE_SHARE_MAX) as u64) as u32
 }
 
 /// The chunks worth cleaning, best first. Segments from `first_kept` on, open ones, and what `cleaner` may not clean are left
@@ -63,20 +64,20 @@ pub fn choose(
     cleaner: &Cleaner,
     now: u64,
 ) -> Vec<Victim> {
-    let live_max = live_granules_max(geometry);
+    let live_max = live_sectors_max(geometry);
     let mut candidates: BTreeMap<ChunkId, Candidate> = BTreeMap::new();
     for (id, segment) in table.iter() {
         for (run, live) in segment.live_by_run() {
             let candidate = candidates.entry(run.chunk.id()).or_insert_with(|| {
                 let chunk = run.chunk.clone();
-                let victim = Victim { chunk, segments: Vec::new(), live_granules: 0, score: 0.0 };
+                let victim = Victim { chunk, segments: Vec::new(), live_sectors: 0, score: 0.0 };
                 Candidate { victim, kept: !cleaner.may_clean(run.chunk.id()) }
             });
             let victim = &mut candidate.victim;
             if victim.segments.last() != Some(&id) {
                 victim.segments.push(id);
             }
-            victim.live_granules += live;
+            victim.live_sectors += live;
             candidate.kept |= segment.end_sector == 0 || id >= first_kept;
         }
     }
@@ -85,12 +86,12 @@ pub fn choose(
         .filter(|candidate| !candidate.kept)
         .map(|candidate| {
             let mut victim = candidate.victim;
-            let live = f64::from(victim.live_granules) / f64::from(geometry.segment_granules());
+            let live = f64::from(victim.live_sectors) / f64::from(geometry.segment_sectors());
             let age = (now.saturating_sub(victim.chunk.sealed_at.get()) + 1) as f64;
             victim.score = (1.0 - live).powi(2) * age / live.max(1e-6);
             victim
         })
-        .filter(|victim| victim.live_granules <= live_max)
+        .filter(|victim| victim.live_sectors <= live_max)
         .collect();
     victims.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.chunk.id().cmp(&b.chunk.id())));
     victims

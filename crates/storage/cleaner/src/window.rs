@@ -27,10 +27,13 @@ impl<'a> Window<'a> {
     pub(crate) async fn bytes(&mut self, offset: usize, length: usize) -> Result<&[u8], CopyError> {
         let end = self.held.as_ref().map_or(0, |held| self.start + held.len());
         if offset < self.start || offset + length > end {
-            let rest = self.store.pool.geometry().segment_bytes as usize - offset;
+            let granule = self.store.pool.geometry().granule_bytes as usize;
+            let start = offset - offset % granule;
+            let rest = self.store.pool.geometry().segment_bytes as usize - start;
+            let wanted = (offset + length - start).next_multiple_of(granule);
             self.held = None;
-            self.held = Some(self.read(offset, WINDOW_BYTES.max(length).min(rest)).await?);
-            self.start = offset;
+            self.held = Some(self.read(start, WINDOW_BYTES.max(wanted).min(rest)).await?);
+            self.start = start;
         }
         Ok(self.held(offset, length))
     }

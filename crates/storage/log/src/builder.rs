@@ -9,7 +9,7 @@ use quarry_format::record::Record;
 use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{KeyId, LogAddress, SnapshotCounter, VolumeNumber};
 
-use crate::payload::Payload;
+use crate::payload::{Payload, Place};
 use crate::{Applied, Apply, LogError};
 
 /// A record of the batch, as it is needed when the batch counts.
@@ -20,10 +20,10 @@ enum Entry {
         birth: SnapshotCounter,
         key: KeyId,
         checksums: Range<usize>,
-        payload_offset: usize,
+        place: Place,
     },
     Node {
-        payload_offset: usize,
+        place: Place,
         done: Completer<Result<LogAddress, LogError>>,
     },
     Other(Record),
@@ -38,17 +38,21 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
-    /// The batch counts; its payload begins at `payload`. Applies every record, then tells the writers.
-    pub(crate) fn publish(self, payload: LogAddress, apply: &dyn Apply) {
-        let at = |offset: usize| payload.plus((offset / SECTOR_BYTES) as u32);
+    /// The batch counts; its payloads of whole granules begin at `whole`, the others at `packed`. Applies every record, then
+    /// tells the writers.
+    pub(crate) fn publish(self, whole: LogAddress, packed: LogAddress, apply: &dyn Apply) {
+        let at = |place: Place| match place {
+            Place::Whole(bytes) => whole.plus((bytes / SECTOR_BYTES) as u32),
+            Place::Packed(bytes) => packed.plus((bytes / SECTOR_BYTES) as u32),
+        };
         for entry in self.entries {
             match entry {
-                Entry::Write { volume, first_block, birth, key, checksums, payload_offset } => {
+                Entry::Write { volume, first_block, birth, key, checksums, place } => {
                     let checksums = &self.checksums[checksums];
-                    let address = at(payload_offset);
+                    let address = at(place);
                     apply.apply(Applied::Write { volume, first_block, address, birth, key, checksums });
                 }
-                Entry::Node { payload_offset, done } => done.complete(Ok(at(payload_offset))),
+                Entry::Node { place, done } => done.complete(Ok(at(place))),
                 Entry::Other(record) => apply.apply(Applied::Other(&record)),
             }
         }
@@ -112,16 +116,8 @@ impl Builder {
         self.entries.checksums.extend(data.chunks_exact(BLOCK_BYTES).map(crc32c));
         let checksums = start..self.entries.checksums.len();
         self.table.push_write(volume, first_block, birth, key, &self.entries.checksums[checksums.clone()]);
-        let payload_offset = self.payload.bytes();
-        self.entries.entries.push(Entry::Write {
-            volume,
-            first_block,
-            birth,
-            key,
-            checksums,
-            payload_offset,
-        });
-        self.payload.append_view(pool, data);
+        let place = self.payload.append_view(pool, data);
+        self.entries.entries.push(Entry::Write { volume, first_block, birth, key, checksums, place });
     }
 
     /// Appends a node with its bytes.
@@ -133,9 +129,8 @@ impl Builder {
         done: Completer<Result<LogAddress, LogError>>,
     ) {
         self.table.push(record);
-        let payload_offset = self.payload.bytes();
-        self.entries.entries.push(Entry::Node { payload_offset, done });
-        self.payload.append(pool, bytes);
+        let place = self.payload.append(pool, bytes);
+        self.entries.entries.push(Entry::Node { place, done });
     }
 
     /// Appends a record without payload.

@@ -185,8 +185,8 @@ impl Log {
         if let Some(error) = &state.stopped {
             return Completion::ready(Err(error.clone()));
         }
-        let record =
-            Record::Node { volume, level, first_block, bytes: bytes.len() as u32, checksum: crc32c(bytes) };
+        let sectors = (bytes.len() / SECTOR_BYTES) as u8;
+        let record = Record::Node { volume, level, first_block, sectors, checksum: crc32c(bytes) };
         let (done, address) = completion();
         let builder = self.builder(&mut state, |builder| builder.has_room(64, bytes.len()));
         builder.push_node(&self.env.buffers, &record, bytes, done);

@@ -9,42 +9,39 @@ const BY_REFERENCE_BYTES_MIN: usize = 32 << 10;
 /// Alignment that direct I/O may need of memory.
 const MEMORY_ALIGNMENT: usize = 4096;
 
-/// Pieces of payload in order. The first granule of the first buffer is left free for the batch's header.
+/// Where a payload lies behind the header of its batch, as long as the batch takes more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// So many bytes behind the header.
+    Whole(usize),
+    /// So many bytes behind the payloads that are whole granules.
+    Packed(usize),
+}
+
+/// Pieces of payload in order.
 #[derive(Default)]
-pub(crate) struct Payload {
-    granule_bytes: usize,
+struct Area {
     views: Vec<View>,
     open: Option<(Buffer, usize)>,
     bytes: usize,
+    /// The first granule of the first buffer was left free for the batch's header.
     headroom: bool,
 }
 
-impl Payload {
-    pub(crate) fn new(granule_bytes: usize) -> Self {
-        Self { granule_bytes, ..Self::default() }
-    }
-
-    /// Bytes so far, with padding.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Appends a piece that is a multiple of the granule.
-    pub(crate) fn append_view(&mut self, pool: &BufferPool, view: &View) {
+impl Area {
+    fn append_view(&mut self, pool: &BufferPool, granule: usize, view: &View) {
         let aligned = view.as_ptr().addr().is_multiple_of(MEMORY_ALIGNMENT);
         if view.len() >= BY_REFERENCE_BYTES_MIN && aligned {
             self.close_buffer();
             self.bytes += view.len();
             self.views.push(view.clone());
         } else {
-            self.append(pool, view);
+            self.append(pool, granule, view);
         }
     }
 
-    /// Appends a copy of `piece`, padded with zeroes to the granule.
-    pub(crate) fn append(&mut self, pool: &BufferPool, mut piece: &[u8]) {
+    fn append(&mut self, pool: &BufferPool, granule: usize, mut piece: &[u8]) {
         while !piece.is_empty() {
-            let granule = self.granule_bytes;
             if self.open.as_ref().is_some_and(|(buffer, filled)| *filled == buffer.capacity()) {
                 self.close_buffer();
             }
@@ -55,12 +52,16 @@ impl Payload {
             });
             let taken = piece.len().min(buffer.capacity() - *filled);
             buffer[*filled..*filled + taken].copy_from_slice(&piece[..taken]);
-            let padded = taken.next_multiple_of(granule);
-            buffer[*filled + taken..*filled + padded].fill(0);
-            *filled += padded;
-            self.bytes += padded;
+            *filled += taken;
+            self.bytes += taken;
             piece = &piece[taken..];
         }
+    }
+
+    /// Fills the last granule with zeroes.
+    fn pad(&mut self, pool: &BufferPool, granule: usize) {
+        let padding = self.bytes.next_multiple_of(granule) - self.bytes;
+        self.append(pool, granule, &vec![0; padding]);
     }
 
     fn close_buffer(&mut self) {
@@ -71,28 +72,83 @@ impl Payload {
         }
     }
 
-    /// Puts the header in front and gives all views: into the headroom, if there is one and the header fits.
-    pub(crate) fn with_header(mut self, pool: &BufferPool, header: &[u8]) -> (Vec<View>, PayloadViews) {
-        let granule = self.granule_bytes;
-        let alone = self.views.is_empty();
-        if alone
-            && header.len() <= granule
-            && self.headroom
-            && let Some((buffer, _)) = &mut self.open
-        {
-            buffer[..header.len()].copy_from_slice(header);
-            buffer[header.len()..granule].fill(0);
-            self.close_buffer();
-            let whole = self.views[0].clone();
-            let payload = whole.slice(granule..whole.len());
-            return (self.views, PayloadViews(vec![payload]));
-        }
+    /// Its views, without the headroom.
+    fn into_views(mut self, granule: usize) -> Vec<View> {
         self.close_buffer();
         if self.headroom {
             let first = &self.views[0];
             self.views[0] = first.slice(granule..first.len());
         }
-        let payload = PayloadViews(self.views);
+        self.views
+    }
+
+    /// Puts `header` into the headroom, if there is some, it fits, and all is in the one buffer: the view of that.
+    fn take_header(&mut self, header: &[u8], granule: usize) -> Option<View> {
+        let fits = self.views.is_empty() && self.headroom && header.len() <= granule;
+        let (buffer, _) = self.open.as_mut().filter(|_| fits)?;
+        buffer[..header.len()].copy_from_slice(header);
+        buffer[header.len()..granule].fill(0);
+        self.close_buffer();
+        self.views.pop()
+    }
+}
+
+/// The payloads of a batch: see [`Layout`](quarry_format::batch::Layout) for their order.
+pub(crate) struct Payload {
+    granule_bytes: usize,
+    whole: Area,
+    packed: Area,
+}
+
+impl Payload {
+    pub(crate) fn new(granule_bytes: usize) -> Self {
+        Self { granule_bytes, whole: Area::default(), packed: Area::default() }
+    }
+
+    /// Bytes so far, with padding.
+    pub(crate) fn bytes(&self) -> usize {
+        self.whole.bytes + self.packed.bytes.next_multiple_of(self.granule_bytes)
+    }
+
+    /// Bytes so far of payloads that are whole granules.
+    pub(crate) fn whole_bytes(&self) -> usize {
+        self.whole.bytes
+    }
+
+    /// Appends a piece that is a multiple of the granule.
+    pub(crate) fn append_view(&mut self, pool: &BufferPool, view: &View) -> Place {
+        let place = Place::Whole(self.whole.bytes);
+        self.whole.append_view(pool, self.granule_bytes, view);
+        place
+    }
+
+    /// Appends a copy of a piece that is a multiple of a sector.
+    pub(crate) fn append(&mut self, pool: &BufferPool, piece: &[u8]) -> Place {
+        let is_whole = piece.len().is_multiple_of(self.granule_bytes);
+        let area = if is_whole { &mut self.whole } else { &mut self.packed };
+        let offset = area.bytes;
+        area.append(pool, self.granule_bytes, piece);
+        if is_whole { Place::Whole(offset) } else { Place::Packed(offset) }
+    }
+
+    /// Puts the header in front and gives all views: into the headroom, if there is one and the header fits.
+    pub(crate) fn with_header(mut self, pool: &BufferPool, header: &[u8]) -> (Vec<View>, PayloadViews) {
+        let granule = self.granule_bytes;
+        self.packed.pad(pool, granule);
+        let first = if self.whole.bytes > 0 { &mut self.whole } else { &mut self.packed };
+        if let Some(view) = first.take_header(header, granule) {
+            let mut payload = vec![view.slice(granule..view.len())];
+            let mut views = vec![view];
+            if self.whole.bytes > 0 {
+                let packed = self.packed.into_views(granule);
+                payload.extend(packed.iter().cloned());
+                views.extend(packed);
+            }
+            return (views, PayloadViews(payload));
+        }
+        let mut views = self.whole.into_views(granule);
+        views.extend(self.packed.into_views(granule));
+        let payload = PayloadViews(views);
         (payload.with_header(pool, header, granule), payload)
     }
 }

@@ -40,8 +40,9 @@ impl Log {
     fn publish_ready(&self) {
         let mut published = false;
         while let Some(batch) = self.take_publishable() {
-            let payload = batch.start.plus(batch.batch.header_sectors);
-            batch.batch.entries.publish(payload, &*self.apply);
+            let InFlight { batch, start, .. } = batch;
+            let whole = start.plus(batch.header_sectors);
+            batch.entries.publish(whole, start.plus(batch.packed_sectors), &*self.apply);
             published = true;
         }
         if published {

@@ -276,11 +276,11 @@ impl Walk<'_> {
     }
 
     fn apply_batch(&self, batch: &Batch, start: LogAddress) {
-        let granule = self.pool.geometry().granule_bytes as usize;
-        let mut sector = batch.header_sectors(granule);
+        let mut layout = batch.layout();
         for record in &batch.records {
             match record {
                 Record::Write { volume, first_block, birth, key, checksums } => {
+                    let sector = layout.place(BLOCK_SECTORS * checksums.len() as u32);
                     self.apply.apply(Applied::Write {
                         volume: *volume,
                         first_block: *first_block,
@@ -289,12 +289,8 @@ impl Walk<'_> {
                         key: *key,
                         checksums,
                     });
-                    sector += BLOCK_SECTORS * checksums.len() as u32;
                 }
-                Record::Node { bytes, .. } => {
-                    let padded = (*bytes as usize).next_multiple_of(granule);
-                    sector += (padded / quarry_types::SECTOR_BYTES) as u32;
-                }
+                Record::Node { sectors, .. } => _ = layout.place(u32::from(*sectors)),
                 other => self.apply.apply(Applied::Other(other)),
             }
         }

@@ -189,7 +189,6 @@ fn valid_batch(bytes: &[u8], pool: &Pool, log: LogId, expected: &Expectation) ->
     header_length(bytes)?;
     let batch = decode(bytes).ok()?;
     let header = &batch.header;
-    let granule = pool.geometry().granule_bytes as usize;
     let is_next = header.pool == pool.shared.id
         && header.log == log
         && header.address == expected.address
@@ -200,9 +199,9 @@ fn valid_batch(bytes: &[u8], pool: &Pool, log: LogId, expected: &Expectation) ->
     if !is_next {
         return None;
     }
-    for item in batch.items(granule) {
+    for item in batch.items() {
         let start = item.sector as usize * SECTOR_BYTES;
-        let piece = whole.get(start..start.checked_add(item.bytes as usize)?)?;
+        let piece = whole.get(start..start.checked_add(item.sectors as usize * SECTOR_BYTES)?)?;
         // Rot in a batch that is known to be durable is a matter for reads and scrubs; it does not end the log.
         if crc32c(piece) != item.checksum && header.number > expected.flushed_through {
             return None;

@@ -35,6 +35,8 @@ pub(crate) struct Unpublished {
     pub(crate) payload: PayloadViews,
     pub(crate) entries: Entries,
     pub(crate) sectors: u32,
+    /// Sectors in front of the packed payloads.
+    pub(crate) packed_sectors: u32,
     pub(crate) header_sectors: u32,
 }
 
@@ -171,8 +173,9 @@ impl Log {
         let pool = &self.env.buffers;
         let (mut views, batch) = match next {
             Waiting::New(Builder { table, payload, entries }) => {
+                let packed_sectors = header_sectors + (payload.whole_bytes() / SECTOR_BYTES) as u32;
                 let (views, payload) = payload.with_header(pool, &bytes);
-                (views, Unpublished { table, payload, entries, sectors, header_sectors })
+                (views, Unpublished { table, payload, entries, sectors, packed_sectors, header_sectors })
             }
             Waiting::Again(batch) => (batch.payload.with_header(pool, &bytes, granule), batch),
         };

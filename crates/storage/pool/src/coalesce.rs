@@ -26,13 +26,13 @@ const BRIDGED_BYTES_MAX: usize = 1 << 20;
 /// How many times as long as what is wanted of it a read over gaps may be.
 pub const BRIDGED_FACTOR_MAX: usize = 4;
 
-/// Records that follow each other in the request and in their chunk, without padding between them.
+/// Records that follow each other in the request and in their chunk.
 #[derive(Clone)]
 pub(crate) struct Stretch {
     pub chunk: Rc<Chunk>,
     /// Where the first begins.
     pub sector: u32,
-    /// Sectors of all, with the padding of the last.
+    /// Sectors of all.
     pub sectors: u32,
     /// Which records of the request.
     pub records: Range<usize>,
@@ -45,9 +45,8 @@ impl Stretch {
     }
 
     /// Takes up the record behind the last one, if it lies right behind it in `chunk`.
-    pub fn take_up(&mut self, chunk: &Rc<Chunk>, sector: u32, last: &Wanted, next: &Wanted) -> bool {
-        let follows =
-            Rc::ptr_eq(&self.chunk, chunk) && self.end_sector() == sector && last.expected.is_unpadded();
+    pub fn take_up(&mut self, chunk: &Rc<Chunk>, sector: u32, next: &Wanted) -> bool {
+        let follows = Rc::ptr_eq(&self.chunk, chunk) && self.end_sector() == sector;
         if follows {
             self.sectors += next.expected.sectors;
             self.records.end += 1;

@@ -149,13 +149,14 @@ fn claim_slots(pool: &Pool, state: &LogState) -> Result<(), OpenError> {
 /// Refuses a pool in which data that counts has no copy left, or may have none: the tail may go on in what is reserved.
 fn check_complete(pool: &Pool, state: &LogState) -> Result<(), OpenError> {
     let tail = state.image.replay_from.address.segment();
-    let granules = pool.geometry().segment_granules();
+    let sectors = pool.geometry().segment_sectors();
     let needed_runs = |segment: &ImageSegment| -> Vec<ChunkId> {
-        let live = Bitmap::from_words(segment.live.clone());
-        let ends = segment.runs.iter().skip(1).map(|next| next.first_granule).chain([granules]);
+        let live = Bitmap::from_words(segment.live.clone(), sectors);
+        let ends = segment.runs.iter().skip(1).map(|next| next.first_sector).chain([sectors]);
         let lives = |(run, end): &(&ImageRun, u32)| {
-            let range = run.first_granule.min(*end)..(*end).min(live.bits());
-            segment.segment >= tail || live.count(range) > 0
+            let lives = |live: &Bitmap| live.count(run.first_sector.min(*end)..(*end).min(sectors)) > 0;
+            // A bitmap of a wrong size is refused when the segment is opened.
+            segment.segment >= tail || live.as_ref().is_none_or(lives)
         };
         segment.runs.iter().zip(ends).filter(lives).map(|(run, _)| run.chunk).collect()
     };
@@ -195,7 +196,7 @@ pub struct OpenedLog {
 impl LogStore {
     /// A log that did not exist.
     pub fn create(pool: Rc<Pool>, log: LogId) -> Rc<Self> {
-        let table = SegmentTable::new(pool.geometry());
+        let table = SegmentTable::default();
         Rc::new(Self::new(pool, log, Incarnation(1), table, 0, Vec::new()))
     }
 
@@ -212,7 +213,7 @@ impl LogStore {
             let what = format!("chunk {id} is used but has no place");
             chunks.get(&id).cloned().ok_or_else(|| contradiction(&pool, state.log, what))
         };
-        let mut table = SegmentTable::new(pool.geometry());
+        let mut table = SegmentTable::default();
         for image in &state.image.segments {
             let segment = open_segment(&pool, state.log, image, &named)?;
             table.insert(image.segment, segment);
@@ -238,27 +239,26 @@ fn open_segment(
 ) -> Result<Segment, OpenError> {
     let geometry = pool.geometry();
     let wrong = |what: &str| contradiction(pool, log, format!("segment {} {what}", image.segment));
-    let words = geometry.segment_granules() as usize / 64;
-    if image.live.len() != words || !(image.kept.is_empty() || image.kept.len() == words) {
-        return Err(wrong("has bitmaps of another size"));
-    }
-    let kept = (!image.kept.is_empty()).then(|| Bitmap::from_words(image.kept.clone()));
-    if kept.is_none() && !matches!(&image.runs[..], [run] if run.first_granule == 0 && run.start_sector == 0)
-    {
+    let bitmap = |words: &[u64]| {
+        Bitmap::from_words(words.to_vec(), geometry.segment_sectors())
+            .ok_or_else(|| wrong("has bitmaps of another size"))
+    };
+    let live = bitmap(&image.live)?;
+    let kept = if image.kept.is_empty() { None } else { Some(bitmap(&image.kept)?) };
+    if kept.is_none() && !matches!(&image.runs[..], [run] if run.first_sector == 0 && run.start_sector == 0) {
         return Err(wrong("was written to several places"));
     }
     let mut runs = SmallVec::new();
-    for (index, &ImageRun { first_granule, chunk: id, start_sector }) in image.runs.iter().enumerate() {
-        let end = image.runs.get(index + 1).map_or(geometry.segment_granules(), |next| next.first_granule);
-        if first_granule >= end || end > geometry.segment_granules() {
+    for (index, &ImageRun { first_sector, chunk: id, start_sector }) in image.runs.iter().enumerate() {
+        let end = image.runs.get(index + 1).map_or(geometry.segment_sectors(), |next| next.first_sector);
+        if first_sector >= end || end > geometry.segment_sectors() {
             return Err(wrong("has runs out of order"));
         }
-        let granules = kept.as_ref().map_or(end, |kept| kept.count(first_granule..end));
-        let sectors = u64::from(granules) * u64::from(geometry.granule_sectors());
-        if u64::from(start_sector) + sectors > u64::from(geometry.segment_sectors()) {
+        let sectors = kept.as_ref().map_or(end, |kept| kept.count(first_sector..end));
+        if u64::from(start_sector) + u64::from(sectors) > u64::from(geometry.segment_sectors()) {
             return Err(wrong("has a run beyond the end of its chunk"));
         }
-        runs.push(Run { first_granule, chunk: chunk(id)?, start_sector });
+        runs.push(Run { first_sector, chunk: chunk(id)?, start_sector });
     }
-    Ok(Segment { runs, kept, end_sector: image.end_sector, live: Bitmap::from_words(image.live.clone()) })
+    Ok(Segment { runs, kept, end_sector: image.end_sector, live })
 }

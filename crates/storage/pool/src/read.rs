@@ -14,28 +14,22 @@ use quarry_types::limits::SECTOR_BYTES;
 
 use crate::{Chunk, CopyError, Pool, PoolError};
 
-/// A piece of a read: so many bytes with this checksum, then padding.
+/// A piece of a read: so many sectors with this checksum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Expected {
-    /// Bytes that the checksum covers.
-    pub bytes: u32,
-    /// Sectors with padding.
+    /// Its length.
     pub sectors: u32,
-    /// CRC-32C.
+    /// CRC-32C of all of it.
     pub checksum: u32,
 }
 
 impl Expected {
-    pub(crate) fn padded_bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.sectors as usize * SECTOR_BYTES
     }
 
-    pub(crate) fn is_unpadded(&self) -> bool {
-        self.bytes as usize == self.padded_bytes()
-    }
-
     pub(crate) fn holds(&self, piece: &[u8]) -> bool {
-        crc32c(&piece[..self.bytes as usize]) == self.checksum
+        crc32c(piece) == self.checksum
     }
 }
 
@@ -48,7 +42,7 @@ pub(crate) fn placed<'p>(
     start: usize,
 ) -> impl Iterator<Item = Placed> + Clone {
     pieces.scan(start, |start, piece| {
-        let range = *start..*start + piece.padded_bytes();
+        let range = *start..*start + piece.bytes();
         *start = range.end;
         Some((*piece, range))
     })
@@ -81,11 +75,12 @@ impl Pool {
         sector: u32,
         pieces: &[Expected],
     ) -> Result<View, PoolError> {
-        let bytes = pieces.iter().map(Expected::padded_bytes).sum();
+        let bytes = pieces.iter().map(Expected::bytes).sum();
         self.read_placed(chunk, sector, bytes, placed(pieces.iter(), 0)).await
     }
 
-    /// Reads `bytes` bytes from sector `sector` of a chunk, and verifies the pieces in them. Starts when it is called.
+    /// Reads `bytes` bytes from sector `sector` of a chunk, and verifies the pieces in them. Starts when it is called. The device
+    /// reads whole granules.
     pub(crate) fn read_placed<'a>(
         &'a self,
         chunk: &'a Chunk,
@@ -93,20 +88,22 @@ impl Pool {
         bytes: usize,
         pieces: impl Iterator<Item = Placed> + Clone + 'a,
     ) -> impl Future<Output = Result<View, PoolError>> + 'a {
-        let offset = u64::from(sector) * SECTOR_BYTES as u64;
+        let (offset, skipped, length) = self.granules(u64::from(sector) * SECTOR_BYTES as u64, bytes);
+        let pieces = pieces.map(move |(piece, range)| (piece, range.start + skipped..range.end + skipped));
         let order = chunk.read_order(self);
-        let reading = order.first().map(|&first| self.read_copy(first, offset, bytes));
+        let reading = order.first().map(|&first| self.read_copy(first, offset, length));
         async move {
             let Some(reading) = reading else {
                 return Err(PoolError::Unreadable { chunk: chunk.id(), offset, source: None });
             };
             let (first, others) = (order[0], &order[1..]);
-            match reading.await {
+            let view = match reading.await {
                 Ok(buffer) => {
                     if pieces.clone().all(|(piece, range)| piece.holds(&buffer[range])) {
-                        return Ok(buffer.freeze());
+                        buffer.freeze()
+                    } else {
+                        Box::pin(self.mend(chunk, first, others, offset, pieces.collect(), buffer)).await?
                     }
-                    Box::pin(self.mend(chunk, first, others, offset, pieces.collect(), buffer)).await
                 }
                 Err(error) => {
                     tracing::warn!(device = first.device, chunk = %chunk.id(), offset, %error, "read failed, trying another copy");
@@ -116,14 +113,39 @@ impl Pool {
                         return Err(PoolError::Unreadable { chunk: chunk.id(), offset, source: Some(error) });
                     }
                     // All pieces count as bad: each comes from another copy and is written back.
-                    let buffer = self.env.buffers.allocate(bytes);
-                    Box::pin(self.mend(chunk, first, others, offset, pieces.collect(), buffer)).await
+                    let buffer = self.env.buffers.allocate(length);
+                    Box::pin(self.mend(chunk, first, others, offset, pieces.collect(), buffer)).await?
                 }
-            }
+            };
+            Ok(if bytes < length { view.slice(skipped..skipped + bytes) } else { view })
         }
     }
 
-    /// Reads bytes of one copy as they are. Starts when it is called.
+    /// The granules that hold `bytes` bytes at `offset`: where they begin, what of them lies before these bytes, and their length.
+    fn granules(&self, offset: u64, bytes: usize) -> (u64, usize, usize) {
+        let granule = self.geometry().granule_bytes as usize;
+        let skipped = (offset % granule as u64) as usize;
+        (offset - skipped as u64, skipped, (skipped + bytes).next_multiple_of(granule))
+    }
+
+    /// Reads bytes of one copy as they are, wherever they begin and end.
+    pub async fn read_copy_part(&self, slot: Slot, offset: u64, bytes: usize) -> Result<View, CopyError> {
+        let (start, skipped, length) = self.granules(offset, bytes);
+        Ok(self.read_copy(slot, start, length).await?.freeze().slice(skipped..skipped + bytes))
+    }
+
+    /// The same, without taking note of whether the device can read.
+    pub(crate) async fn read_copy_part_apart(
+        &self,
+        slot: Slot,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<View, CopyError> {
+        let (start, skipped, length) = self.granules(offset, bytes);
+        Ok(self.read_copy_apart(slot, start, length).await?.freeze().slice(skipped..skipped + bytes))
+    }
+
+    /// Reads whole granules of one copy as they are. Starts when it is called.
     pub fn read_copy(
         &self,
         slot: Slot,
@@ -187,34 +209,54 @@ impl Pool {
         slots: &[Slot],
         offset: u64,
         piece: &Expected,
-    ) -> Result<Buffer, PoolError> {
+    ) -> Result<View, PoolError> {
         let mut source = None;
         for &slot in slots {
-            match self.read_copy(slot, offset, piece.padded_bytes()).await {
-                Ok(buffer) if piece.holds(&buffer) => return Ok(buffer),
+            match self.read_copy_part(slot, offset, piece.bytes()).await {
+                Ok(view) if piece.holds(&view) => return Ok(view),
                 Ok(_) => {}
                 Err(error) => source = Some(error),
             }
         }
-        let bytes = piece.bytes as usize;
+        let bytes = piece.bytes();
         Err(match source {
             None => PoolError::Corrupt { chunk: chunk.id(), offset, bytes, copies: slots.len() + 1 },
             Some(error) => PoolError::Unreadable { chunk: chunk.id(), offset, source: Some(error) },
         })
     }
 
-    /// Writes verified bytes over a bad copy. That it fails is no error of the reader, who has good bytes.
+    /// Writes verified bytes over a bad copy. What else is in their granules is written as it is: it belongs to the same append, so
+    /// that nobody writes there. That it fails is no error of the reader, who has good bytes.
     pub(crate) async fn repair(&self, chunk: &Chunk, slot: Slot, offset: u64, data: View) {
         if self.shared.is_failed(slot.device) || !chunk.slots().contains(&slot) {
             return;
         }
         let Some(device) = self.device(slot.device) else { return };
         let bytes = data.len();
-        match device.write(device.slot_offset(slot.index) + offset, vec![data]).await {
+        let (start, skipped, length) = self.granules(offset, bytes);
+        let data = if length == bytes {
+            data
+        } else {
+            let Some(mut granules) = self.read_any(chunk, slot, start, length).await else { return };
+            granules[skipped..skipped + bytes].copy_from_slice(&data);
+            granules.freeze()
+        };
+        match device.write(device.slot_offset(slot.index) + start, vec![data]).await {
             Ok(()) => tracing::warn!(
                 device = slot.device, chunk = %chunk.id(), offset, bytes, "bad copy repaired from a good one"
             ),
             Err(error) => self.shared.fail_device(slot.device, format!("repair failed: {error}")),
         }
+    }
+
+    /// Granules of a copy, or of another one if this cannot be read: nothing vouches for what is in them.
+    async fn read_any(&self, chunk: &Chunk, first: Slot, offset: u64, bytes: usize) -> Option<Buffer> {
+        let others = chunk.slots().into_iter().filter(|slot| *slot != first);
+        for slot in std::iter::once(first).chain(others) {
+            if let Ok(buffer) = self.read_copy_apart(slot, offset, bytes).await {
+                return Some(buffer);
+            }
+        }
+        None
     }
 }

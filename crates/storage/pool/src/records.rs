@@ -39,23 +39,20 @@ fn expected(wanted: &[Wanted]) -> impl Iterator<Item = &Expected> + Clone {
     wanted.iter().map(|wanted| &wanted.expected)
 }
 
-/// Bytes of records that lie one behind the other, without the padding of the last.
+/// Bytes of records that lie one behind the other.
 fn bytes(wanted: &[Wanted]) -> usize {
-    expected(wanted).map(|expected| expected.bytes as usize).sum()
+    expected(wanted).map(Expected::bytes).sum()
 }
 
 impl LogStore {
-    /// Reads and verifies records, which may lie anywhere. Gives their bytes, without padding, in the order of `wanted`;
+    /// Reads and verifies records, which may lie anywhere. Gives their bytes in the order of `wanted`;
     /// records that lie one behind the other share a view.
     pub async fn read_records(&self, wanted: &[Wanted]) -> Result<SmallVec<[View; 1]>, PoolError> {
         let stretches = self.locate(wanted)?;
         if let [only] = &stretches[..] {
             let length = only.sectors as usize * SECTOR_BYTES;
             let pieces = placed(expected(wanted), 0);
-            let mut view = self.pool.read_placed(&only.chunk, only.sector, length, pieces).await?;
-            if bytes(wanted) < length {
-                view = view.slice(0..bytes(wanted));
-            }
+            let view = self.pool.read_placed(&only.chunk, only.sector, length, pieces).await?;
             return Ok(SmallVec::from_buf([view]));
         }
         Box::pin(self.read_stretches(wanted, stretches)).await
@@ -69,7 +66,7 @@ impl LogStore {
             let address = record.address;
             let (chunk, sector) = table.resolve(address).ok_or(PoolError::Dangling { address })?;
             let before = stretches.last_mut();
-            if !before.is_some_and(|last| last.take_up(chunk, sector, &wanted[index - 1], record)) {
+            if !before.is_some_and(|last| last.take_up(chunk, sector, record)) {
                 stretches.push(Stretch::new(chunk, sector, index, record));
             }
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use quarry_env::Buffer;
+use quarry_env::View;
 use quarry_format::anchor::Slot;
 use quarry_types::limits::SECTOR_BYTES;
 
@@ -55,10 +55,10 @@ impl Pool {
         scrubbed: &mut Scrubbed,
     ) {
         let start = offset_of(pieces[0].0);
-        let end = pieces.last().map_or(start, |(sector, piece)| offset_of(*sector) + piece.padded_bytes());
-        let read = self.read_copy_apart(slot, start as u64, end - start).await;
+        let end = pieces.last().map_or(start, |(sector, piece)| offset_of(*sector) + piece.bytes());
+        let read = self.read_copy_part_apart(slot, start as u64, end - start).await;
         for (index, (sector, piece)) in (first..).zip(pieces) {
-            let range = offset_of(*sector) - start..offset_of(*sector) - start + piece.padded_bytes();
+            let range = offset_of(*sector) - start..offset_of(*sector) - start + piece.bytes();
             scrubbed.bytes += range.len() as u64;
             if read.as_ref().is_ok_and(|bytes| piece.holds(&bytes[range])) {
                 continue;
@@ -84,22 +84,22 @@ impl Pool {
         piece: &Expected,
     ) -> Result<bool, PoolError> {
         let offset = offset_of(sector) as u64;
-        let read = async || self.read_copy_apart(slot, offset, piece.padded_bytes()).await;
-        let is_good = |bytes: Result<Buffer, _>| bytes.is_ok_and(|bytes: Buffer| piece.holds(&bytes));
+        let read = async || self.read_copy_part_apart(slot, offset, piece.bytes()).await;
+        let is_good = |bytes: Result<View, _>| bytes.is_ok_and(|bytes: View| piece.holds(&bytes));
         if is_good(read().await) {
             // A read that failed once, or a larger one of which another part failed.
             return Ok(true);
         }
         for other in chunk.slots().into_iter().filter(|other| *other != slot) {
-            match self.read_copy_apart(other, offset, piece.padded_bytes()).await {
+            match self.read_copy_part_apart(other, offset, piece.bytes()).await {
                 Ok(bytes) if piece.holds(&bytes) => {
-                    self.repair(chunk, slot, offset, bytes.freeze()).await;
+                    self.repair(chunk, slot, offset, bytes).await;
                     return Ok(is_good(read().await));
                 }
                 _ => {}
             }
         }
-        let (bytes, copies) = (piece.padded_bytes(), chunk.slots().len());
+        let (bytes, copies) = (piece.bytes(), chunk.slots().len());
         Err(PoolError::Corrupt { chunk: chunk.id(), offset, bytes, copies })
     }
 }
@@ -111,8 +111,7 @@ fn offset_of(sector: u32) -> usize {
 /// Where the pieces that one read covers end.
 fn window_end(pieces: &[(u32, Expected)], first: usize) -> usize {
     let start = offset_of(pieces[first].0);
-    let fits =
-        |(sector, piece): &(u32, Expected)| offset_of(*sector) + piece.padded_bytes() <= start + WINDOW_BYTES;
+    let fits = |(sector, piece): &(u32, Expected)| offset_of(*sector) + piece.bytes() <= start + WINDOW_BYTES;
     let more = pieces[first + 1..].iter().take_while(|piece| fits(piece)).count();
     first + 1 + more
 }

@@ -23,7 +23,7 @@ const READ_ERRORS_MAX: u32 = 32;
 /// The sizes by which a pool is cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Geometry {
-    /// Records and payloads are padded to this many bytes; liveness is counted in it.
+    /// Batches and chunks are padded to this many bytes, and device reads and writes are multiples of it.
     pub granule_bytes: u32,
     /// Bytes of a segment, of a chunk and of a slot.
     pub segment_bytes: u64,
@@ -38,11 +38,6 @@ impl Geometry {
     /// Sectors of a segment.
     pub fn segment_sectors(&self) -> u32 {
         (self.segment_bytes / SECTOR_BYTES as u64) as u32
-    }
-
-    /// Granules of a segment.
-    pub fn segment_granules(&self) -> u32 {
-        (self.segment_bytes / u64::from(self.granule_bytes)) as u32
     }
 }
 

@@ -14,11 +14,11 @@ use smallvec::SmallVec;
 
 use crate::{Bitmap, Chunk, Geometry};
 
-/// Some granules of a segment, in order and one behind the other in one chunk.
+/// Some sectors of a segment, in order and one behind the other in one chunk.
 #[derive(Clone)]
 pub struct Run {
-    /// First granule of the segment that may be in it; the next run's is the first that is not.
-    pub first_granule: u32,
+    /// First sector of the segment that may be in it; the next run's is the first that is not.
+    pub first_sector: u32,
     /// The chunk.
     pub chunk: Rc<Chunk>,
     /// First sector of the run in the chunk.
@@ -28,32 +28,28 @@ pub struct Run {
 impl Run {
     /// What an image says of it.
     fn image(&self) -> ImageRun {
-        ImageRun {
-            first_granule: self.first_granule,
-            chunk: self.chunk.id(),
-            start_sector: self.start_sector,
-        }
+        ImageRun { first_sector: self.first_sector, chunk: self.chunk.id(), start_sector: self.start_sector }
     }
 }
 
 /// A segment.
 #[derive(Clone)]
 pub struct Segment {
-    /// Where its bytes lie: runs in order of their granules.
+    /// Where its bytes lie: runs in order of their sectors.
     pub(crate) runs: SmallVec<[Run; 1]>,
-    /// The granules that are in the runs; `None` for all of them, in one run, as they were written.
+    /// The sectors that are in the runs; `None` for all of them, in one run, as they were written.
     pub(crate) kept: Option<Bitmap>,
     /// Sectors written, header included; 0 while it is open.
     pub end_sector: u32,
-    /// Which granules live.
+    /// Which sectors live.
     pub live: Bitmap,
 }
 
 impl Segment {
     /// A segment that begins in `chunk`.
     pub fn open(chunk: Rc<Chunk>, geometry: Geometry) -> Self {
-        let runs = SmallVec::from_buf([Run { first_granule: 0, chunk, start_sector: 0 }]);
-        Self { runs, kept: None, end_sector: 0, live: Bitmap::new(geometry.segment_granules()) }
+        let runs = SmallVec::from_buf([Run { first_sector: 0, chunk, start_sector: 0 }]);
+        Self { runs, kept: None, end_sector: 0, live: Bitmap::new(geometry.segment_sectors()) }
     }
 
     /// The chunks in which it lies; one of them may come twice.
@@ -66,7 +62,7 @@ impl Segment {
         if self.kept.is_none() { self.chunks().next() } else { None }
     }
 
-    /// Each run and how many of its granules live.
+    /// Each run and how many of its sectors live.
     pub fn live_by_run(&self) -> impl Iterator<Item = (&Run, u32)> {
         self.runs.iter().enumerate().map(|(index, run)| {
             let live =
@@ -75,19 +71,18 @@ impl Segment {
         })
     }
 
-    /// The granules that may be in run `index`.
+    /// The sectors that may be in run `index`.
     fn range(&self, index: usize) -> Range<u32> {
-        let end = self.runs.get(index + 1).map_or(self.live.bits(), |next| next.first_granule);
-        self.runs[index].first_granule..end
+        let end = self.runs.get(index + 1).map_or(self.live.sectors(), |next| next.first_sector);
+        self.runs[index].first_sector..end
     }
 
     /// Joins runs that lie one behind the other in one chunk.
-    fn join_runs(&mut self, granule_sectors: u32) {
+    fn join_runs(&mut self) {
         let Some(kept) = &self.kept else { return };
         self.runs.dedup_by(|next, run| {
-            let granules = kept.count(run.first_granule..next.first_granule);
-            Rc::ptr_eq(&run.chunk, &next.chunk)
-                && run.start_sector + granules * granule_sectors == next.start_sector
+            let sectors = kept.count(run.first_sector..next.first_sector);
+            Rc::ptr_eq(&run.chunk, &next.chunk) && run.start_sector + sectors == next.start_sector
         });
     }
 }
@@ -96,41 +91,36 @@ impl Segment {
 pub struct Relocation {
     /// The segment.
     pub segment: SegmentId,
-    /// First granule of the run.
-    pub first_granule: u32,
+    /// First sector of the run.
+    pub first_sector: u32,
     /// The chunk in which it lay.
     pub from: Rc<Chunk>,
-    /// The granules that were copied.
+    /// The sectors that were copied.
     pub kept: Bitmap,
     /// Where they are now, in order.
     pub runs: Vec<Run>,
 }
 
 /// The segments of one log.
+#[derive(Default)]
 pub struct SegmentTable {
-    geometry: Geometry,
     segments: HashMap<SegmentId, Segment, FxBuildHasher>,
-    live_granules: u64,
+    live_sectors: u64,
 }
 
 impl SegmentTable {
-    /// An empty table.
-    pub fn new(geometry: Geometry) -> Self {
-        Self { geometry, segments: HashMap::default(), live_granules: 0 }
-    }
-
     /// Adds or replaces a segment.
     pub fn insert(&mut self, id: SegmentId, segment: Segment) {
-        self.live_granules += u64::from(segment.live.ones());
+        self.live_sectors += u64::from(segment.live.ones());
         if let Some(old) = self.segments.insert(id, segment) {
-            self.live_granules -= u64::from(old.live.ones());
+            self.live_sectors -= u64::from(old.live.ones());
         }
     }
 
     /// Takes a segment out.
     pub fn remove(&mut self, id: SegmentId) -> Option<Segment> {
         let segment = self.segments.remove(&id)?;
-        self.live_granules -= u64::from(segment.live.ones());
+        self.live_sectors -= u64::from(segment.live.ones());
         Some(segment)
     }
 
@@ -159,19 +149,19 @@ impl SegmentTable {
         // Only now: a run that is still to be relocated must be found as it was.
         for segment in moved {
             if let Some(segment) = self.segments.get_mut(&segment) {
-                segment.join_runs(self.geometry.granule_sectors());
+                segment.join_runs();
             }
         }
     }
 
     fn relocate_run(&mut self, relocation: Relocation) {
-        let Relocation { segment, first_granule, from, kept, runs } = relocation;
+        let Relocation { segment, first_sector, from, kept, runs } = relocation;
         let Some(segment) = self.segments.get_mut(&segment) else { return };
-        let is_it = |run: &Run| run.first_granule == first_granule && Rc::ptr_eq(&run.chunk, &from);
+        let is_it = |run: &Run| run.first_sector == first_sector && Rc::ptr_eq(&run.chunk, &from);
         let index =
             segment.runs.iter().position(is_it).expect("only the cleaner moves runs, one round at a time");
         let range = segment.range(index);
-        let mut all = segment.kept.take().unwrap_or_else(|| Bitmap::new(kept.bits()));
+        let mut all = segment.kept.take().unwrap_or_else(|| Bitmap::new(kept.sectors()));
         all.clear(range.start, range.len() as u32);
         all.unite(&kept);
         segment.kept = Some(all);
@@ -196,39 +186,34 @@ impl SegmentTable {
         self.segments.is_empty()
     }
 
-    /// Granules that live.
-    pub fn live_granules(&self) -> u64 {
-        self.live_granules
+    /// Sectors that live.
+    pub fn live_sectors(&self) -> u64 {
+        self.live_sectors
     }
 
     /// Bytes of memory that the table takes.
     pub fn memory_bytes(&self) -> usize {
-        let bitmap = self.geometry.segment_granules() as usize / 8;
-        self.segments.len() * (2 * bitmap + size_of::<Segment>() + 64)
-    }
-
-    fn granules(&self, address: LogAddress, sectors: u32) -> (u32, u32) {
-        let granule = self.geometry.granule_sectors();
-        (address.sector() / granule, sectors.div_ceil(granule))
+        let bitmaps = |segment: &Segment| {
+            segment.live.heap_bytes() + segment.kept.as_ref().map_or(0, Bitmap::heap_bytes)
+        };
+        self.segments.values().map(bitmaps).sum::<usize>() + self.segments.len() * (size_of::<Segment>() + 64)
     }
 
     /// Marks a record's sectors as live. Marking twice is the same as once.
     pub fn mark_live(&mut self, address: LogAddress, sectors: u32) {
-        let (first, count) = self.granules(address, sectors);
         let segment =
             self.segments.get_mut(&address.segment()).expect("records are published into known segments");
         let before = segment.live.ones();
-        segment.live.set(first, count);
-        self.live_granules += u64::from(segment.live.ones() - before);
+        segment.live.set(address.sector(), sectors);
+        self.live_sectors += u64::from(segment.live.ones() - before);
     }
 
     /// Marks a record's sectors as dead. A segment that is gone was dead already.
     pub fn mark_dead(&mut self, address: LogAddress, sectors: u32) {
-        let (first, count) = self.granules(address, sectors);
         if let Some(segment) = self.segments.get_mut(&address.segment()) {
             let before = segment.live.ones();
-            segment.live.clear(first, count);
-            self.live_granules -= u64::from(before - segment.live.ones());
+            segment.live.clear(address.sector(), sectors);
+            self.live_sectors -= u64::from(before - segment.live.ones());
         }
     }
 
@@ -245,14 +230,13 @@ impl SegmentTable {
             let run = segment.runs.first()?;
             return Some((run, run.start_sector + address.sector()));
         };
-        let granule = self.geometry.granule_sectors();
-        let index = address.sector() / granule;
-        if !kept.get(index) {
+        let sector = address.sector();
+        if !kept.get(sector) {
             return None;
         }
         let runs = &segment.runs;
-        let run = &runs[runs.partition_point(|run| run.first_granule <= index).checked_sub(1)?];
-        Some((run, run.start_sector + kept.count(run.first_granule..index) * granule))
+        let run = &runs[runs.partition_point(|run| run.first_sector <= sector).checked_sub(1)?];
+        Some((run, run.start_sector + kept.count(run.first_sector..sector)))
     }
 
     /// What an image says of a segment.

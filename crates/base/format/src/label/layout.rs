@@ -9,6 +9,8 @@ use super::LABEL_BYTES;
 
 /// Unit of placement: every structure of a device begins and ends at a multiple of this, whatever its sector size.
 pub const GRANULE_BYTES: u32 = BLOCK_BYTES as u32;
+/// The same in sectors.
+pub const GRANULE_SECTORS: u32 = GRANULE_BYTES / quarry_types::SECTOR_BYTES as u32;
 /// Where the two copies of the label begin. The second is written first.
 pub const LABEL_COPY_OFFSETS: [u64; 2] = [0, 64 << 10];
 /// Size of one anchor of a log.

@@ -7,6 +7,7 @@ use super::{
     Entry, MAP_BLOCKS_MAX, NODE_BYTES_MAX, NODE_LEVEL_MAX, NODE_SLOTS, Node, NodeRef, NodeSlots, SlotBits,
     Slots, span_blocks,
 };
+use crate::label::GRANULE_SECTORS;
 use crate::{FormatError, Reader, crc32c};
 
 /// First eight bytes of a node.
@@ -79,9 +80,12 @@ fn require(kept: bool, field: &'static str, found: u64) -> Result<(), FormatErro
     if kept { Ok(()) } else { Err(invalid(field, found)) }
 }
 
-/// Sectors of a node with `count` present slots.
+/// Sectors of a node with `count` present slots: it fills the last granule that it touches if it would fill more than half of
+/// it, and leaves it to others if not.
 pub(super) fn sectors(count: usize) -> u8 {
-    (NODE_HEADER_BYTES + count * SLOT_BYTES).div_ceil(SECTOR_BYTES) as u8
+    let sectors = (NODE_HEADER_BYTES + count * SLOT_BYTES).div_ceil(SECTOR_BYTES) as u32;
+    let whole = sectors % GRANULE_SECTORS > GRANULE_SECTORS / 2;
+    (if whole { sectors.next_multiple_of(GRANULE_SECTORS) } else { sectors }) as u8
 }
 
 impl Entry {

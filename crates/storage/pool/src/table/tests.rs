@@ -9,11 +9,12 @@ use quarry_types::{ChunkId, Incarnation, LogId, PoolId};
 use super::*;
 use crate::{PoolShared, Slots};
 
-const GRANULES: u32 = 128;
-const GEOMETRY: Geometry = Geometry { granule_bytes: 4096, segment_bytes: GRANULES as u64 * 4096 };
-const GRANULE_SECTORS: u32 = 8;
+/// Pieces of the segment that is played with; of 8 sectors each they fill it.
+const PIECES: u32 = 128;
+const SEGMENT_SECTORS: u32 = 8 * PIECES;
+const GEOMETRY: Geometry = Geometry { granule_bytes: 4096, segment_bytes: PIECES as u64 * 4096 };
 
-/// One round of cleaning: which granules die before it, which chunks are emptied, and after how many granules a chunk is
+/// One round of cleaning: which pieces die before it, which chunks are emptied, and after how many pieces a chunk is
 /// full.
 #[derive(Clone, Debug)]
 struct Round {
@@ -23,22 +24,24 @@ struct Round {
 }
 
 fn round() -> impl Strategy<Value = Round> {
-    let dead = prop::collection::vec(0..GRANULES, 0..60);
+    let dead = prop::collection::vec(0..PIECES, 0..60);
     let victims = prop::collection::vec(0usize..64, 1..4);
-    (dead, victims, 1..GRANULES).prop_map(|(dead, victims, room)| Round { dead, victims, room })
+    (dead, victims, 1..PIECES).prop_map(|(dead, victims, room)| Round { dead, victims, room })
 }
 
 struct Model {
+    /// Sectors of a piece.
+    sectors: u32,
     shared: Arc<PoolShared>,
     table: SegmentTable,
     id: SegmentId,
     chunks: u64,
-    /// Where each granule that lives is.
+    /// Where each piece that lives is.
     places: BTreeMap<u32, (ChunkId, u32)>,
 }
 
 impl Model {
-    fn new() -> Self {
+    fn new(sectors: u32) -> Self {
         let shared = Arc::new(PoolShared::new(
             PoolId::from_bytes([0; 16]),
             "tank".to_owned(),
@@ -48,13 +51,13 @@ impl Model {
         ));
         let id = SegmentId::new(LogId(0), 1);
         let mut model =
-            Self { shared, table: SegmentTable::new(GEOMETRY), id, chunks: 0, places: BTreeMap::new() };
+            Self { sectors, shared, table: SegmentTable::default(), id, chunks: 0, places: BTreeMap::new() };
         let chunk = model.chunk();
         model.table.insert(id, Segment::open(chunk.clone(), GEOMETRY));
-        model.table.seal(id, GRANULES * GRANULE_SECTORS);
-        for granule in 1..GRANULES {
-            model.table.mark_live(LogAddress::new(id, granule * GRANULE_SECTORS), GRANULE_SECTORS);
-            model.places.insert(granule, (chunk.id(), granule * GRANULE_SECTORS));
+        model.table.seal(id, PIECES * sectors);
+        for piece in 1..PIECES {
+            model.table.mark_live(LogAddress::new(id, piece * sectors), sectors);
+            model.places.insert(piece, (chunk.id(), piece * sectors));
         }
         model
     }
@@ -66,9 +69,9 @@ impl Model {
     }
 
     fn play(&mut self, round: &Round) {
-        for &granule in &round.dead {
-            self.table.mark_dead(LogAddress::new(self.id, granule * GRANULE_SECTORS), GRANULE_SECTORS);
-            self.places.remove(&granule);
+        for &piece in &round.dead {
+            self.table.mark_dead(LogAddress::new(self.id, piece * self.sectors), self.sectors);
+            self.places.remove(&piece);
         }
         let Some(segment) = self.table.get(self.id).cloned() else { return };
         let all: Vec<Rc<Chunk>> = segment.chunks().cloned().collect();
@@ -89,36 +92,44 @@ impl Model {
                 if !Rc::ptr_eq(&run.chunk, &victim) {
                     continue;
                 }
-                let (mut runs, mut kept) = (Vec::<Run>::new(), Bitmap::new(GRANULES));
-                for granule in segment.range(index).filter(|&granule| segment.live.get(granule)) {
+                let (mut runs, mut kept) = (Vec::<Run>::new(), Bitmap::new(SEGMENT_SECTORS));
+                let (range, sectors) = (segment.range(index), self.sectors);
+                let pieces = (range.start.div_ceil(sectors)..range.end.div_ceil(sectors).min(PIECES))
+                    .filter(|&piece| segment.live.get(piece * sectors));
+                for piece in pieces {
                     if filled > round.room {
                         (output, filled) = (self.chunk(), 1);
                     }
-                    let start_sector = filled * GRANULE_SECTORS;
+                    let start_sector = filled * self.sectors;
                     if runs.last().is_none_or(|run| !Rc::ptr_eq(&run.chunk, &output)) {
-                        let first_granule = if runs.is_empty() { run.first_granule } else { granule };
-                        runs.push(Run { first_granule, chunk: output.clone(), start_sector });
+                        let first_sector =
+                            if runs.is_empty() { run.first_sector } else { piece * self.sectors };
+                        runs.push(Run { first_sector, chunk: output.clone(), start_sector });
                     }
-                    self.places.insert(granule, (output.id(), start_sector));
-                    kept.set(granule, 1);
+                    self.places.insert(piece, (output.id(), start_sector));
+                    kept.set(piece * self.sectors, self.sectors);
                     filled += 1;
                 }
-                let (segment, first_granule) = (self.id, run.first_granule);
-                relocations.push(Relocation { segment, first_granule, from: victim.clone(), kept, runs });
+                let (segment, first_sector) = (self.id, run.first_sector);
+                relocations.push(Relocation { segment, first_sector, from: victim.clone(), kept, runs });
             }
         }
         self.table.relocate(relocations);
     }
 
     fn check(&self) {
-        for (&granule, &place) in &self.places {
-            let found = self.table.resolve(LogAddress::new(self.id, granule * GRANULE_SECTORS));
-            assert_eq!(found.map(|(chunk, sector)| (chunk.id(), sector)), Some(place), "granule {granule}");
+        for (&piece, &place) in &self.places {
+            let found = self.table.resolve(LogAddress::new(self.id, piece * self.sectors));
+            assert_eq!(found.map(|(chunk, sector)| (chunk.id(), sector)), Some(place), "piece {piece}");
         }
         let segment = self.table.get(self.id).expect("nobody removes it");
-        assert!(segment.runs.is_sorted_by(|run, next| run.first_granule < next.first_granule));
+        assert!(segment.runs.is_sorted_by(|run, next| run.first_sector < next.first_sector));
         let live: u32 = segment.live_by_run().map(|(_, live)| live).sum();
-        assert_eq!(live as usize, self.places.len(), "every granule that lives is in a run");
+        assert_eq!(
+            live as usize,
+            self.places.len() * self.sectors as usize,
+            "every piece that lives is in a run"
+        );
     }
 }
 
@@ -126,8 +137,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn what_lives_is_found_where_it_was_copied(rounds in prop::collection::vec(round(), 1..12)) {
-        let mut model = Model::new();
+    fn what_lives_is_found_where_it_was_copied(sectors in 1u32..=8, rounds in prop::collection::vec(round(), 1..12)) {
+        let mut model = Model::new(sectors);
         for round in &rounds {
             model.play(round);
             model.check();
@@ -137,32 +148,32 @@ proptest! {
 
 #[test]
 fn a_run_that_is_empty_does_not_hide_the_one_behind_it() {
-    let mut model = Model::new();
+    let mut model = Model::new(8);
     let (both, between) = (model.chunk(), model.chunk());
-    let run = |first_granule, chunk: &Rc<Chunk>, granule: u32| {
-        let start_sector = granule * GRANULE_SECTORS;
-        Run { first_granule, chunk: chunk.clone(), start_sector }
+    let run = |first_sector, chunk: &Rc<Chunk>, piece: u32| {
+        let start_sector = piece * 8;
+        Run { first_sector, chunk: chunk.clone(), start_sector }
     };
     let first = model.table.get(model.id).and_then(Segment::written_chunk).expect("as written").clone();
-    let mut kept = Bitmap::new(GRANULES);
-    kept.set(1, GRANULES - 1);
-    // 39 granules, 20 elsewhere, and the rest right behind the 39.
-    let runs = vec![run(0, &both, 1), run(40, &between, 1), run(60, &both, 40)];
-    let (segment, first_granule) = (model.id, 0);
-    model.table.relocate(vec![Relocation { segment, first_granule, from: first, kept, runs }]);
-    for granule in 1..GRANULES {
-        let place = match granule {
-            ..40 => (both.id(), granule),
-            40..60 => (between.id(), granule - 39),
-            _ => (both.id(), granule - 20),
+    let mut kept = Bitmap::new(SEGMENT_SECTORS);
+    kept.set(8, 8 * (PIECES - 1));
+    // 39 pieces, 20 elsewhere, and the rest right behind the 39.
+    let runs = vec![run(0, &both, 1), run(8 * 40, &between, 1), run(8 * 60, &both, 40)];
+    let (segment, first_sector) = (model.id, 0);
+    model.table.relocate(vec![Relocation { segment, first_sector, from: first, kept, runs }]);
+    for piece in 1..PIECES {
+        let place = match piece {
+            ..40 => (both.id(), piece),
+            40..60 => (between.id(), piece - 39),
+            _ => (both.id(), piece - 20),
         };
-        model.places.insert(granule, (place.0, place.1 * GRANULE_SECTORS));
+        model.places.insert(piece, (place.0, place.1 * 8));
     }
     model.check();
     // The 20 die, and one round takes both chunks, theirs first.
     let victims = model.table.get(segment).expect("it is there").chunks().cloned().collect::<Vec<_>>();
     assert!(Rc::ptr_eq(&victims[1], &between));
     let dead: Vec<u32> = (40..60).collect();
-    model.play(&Round { dead, victims: vec![1, 0], room: GRANULES });
+    model.play(&Round { dead, victims: vec![1, 0], room: PIECES });
     model.check();
 }
