@@ -7,13 +7,12 @@ use quarry_types::SECTOR_BYTES;
 pub const ZEROES: u64 = 0;
 
 const WORDS: usize = 4;
-const REPEAT_BYTES: usize = 8 * WORDS;
 const TAG: u64 = 0x5155_4152_5259 << 16;
 
 /// Bytes of a sector that no write has made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Foreign {
-    /// What the sector says of itself, if all of it says the same: seed, volume, sector, version.
+    /// What the sector says of itself, if all of it fits: seed, volume, sector, version.
     pub says: Option<[u64; WORDS]>,
 }
 
@@ -21,29 +20,45 @@ fn words(seed: u64, volume: usize, sector: u64, version: u64) -> [u64; WORDS] {
     [seed, TAG | volume as u64, sector, version]
 }
 
+/// A sector that begins with `words` and says them again and again; some versions after a while as noise, so that some blocks
+/// compress well, some a little and some not at all.
+fn sector(words: [u64; WORDS]) -> [u8; SECTOR_BYTES] {
+    let clear = match words[WORDS - 1] / 3 % 4 {
+        0 => WORDS,
+        1 => SECTOR_BYTES / 16,
+        _ => SECTOR_BYTES / 8,
+    };
+    let mut noise =
+        words.iter().fold(0, |noise: u64, word| (noise ^ word).wrapping_mul(0x2545_f491_4f6c_dd1d));
+    let mut bytes = [0; SECTOR_BYTES];
+    for (index, to) in bytes.chunks_exact_mut(8).enumerate() {
+        noise = (noise ^ noise >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9).wrapping_add(index as u64);
+        let word = words[index % WORDS] ^ if index < clear { 0 } else { noise };
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
 /// Fills `bytes`, whole sectors from `first_sector` on, with `version` (not 0).
 pub fn fill(bytes: &mut [u8], seed: u64, volume: usize, first_sector: u64, version: u64) {
-    for (sector, bytes) in (first_sector..).zip(bytes.chunks_exact_mut(SECTOR_BYTES)) {
-        let mut repeat = [0; REPEAT_BYTES];
-        let words = words(seed, volume, sector, version);
-        repeat.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_le_bytes()));
-        bytes.chunks_exact_mut(REPEAT_BYTES).for_each(|to| to.copy_from_slice(&repeat));
+    for (number, bytes) in (first_sector..).zip(bytes.chunks_exact_mut(SECTOR_BYTES)) {
+        bytes.copy_from_slice(&sector(words(seed, volume, number, version)));
     }
 }
 
 /// The version that one sector holds.
-pub fn version(bytes: &[u8], seed: u64, volume: usize, sector: u64) -> Result<u64, Foreign> {
-    let (first, _) = bytes.split_at(REPEAT_BYTES);
-    if bytes.chunks_exact(REPEAT_BYTES).any(|repeat| repeat != first) {
-        return Err(Foreign { says: None });
-    }
-    let word = |at: usize| u64::from_le_bytes(first[8 * at..8 * at + 8].try_into().expect("eight bytes"));
+pub fn version(bytes: &[u8], seed: u64, volume: usize, number: u64) -> Result<u64, Foreign> {
+    let word = |at: usize| u64::from_le_bytes(bytes[8 * at..8 * at + 8].try_into().expect("eight bytes"));
     let says: [u64; WORDS] = std::array::from_fn(word);
     if says == [0; WORDS] {
-        return Ok(ZEROES);
+        let zeroes = bytes.iter().all(|&byte| byte == 0);
+        return if zeroes { Ok(ZEROES) } else { Err(Foreign { says: None }) };
+    }
+    if bytes != sector(says) {
+        return Err(Foreign { says: None });
     }
     let version = says[3];
-    if version != ZEROES && says == words(seed, volume, sector, version) {
+    if version != ZEROES && says == words(seed, volume, number, version) {
         Ok(version)
     } else {
         Err(Foreign { says: Some(says) })

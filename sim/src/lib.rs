@@ -18,6 +18,7 @@ mod chance;
 mod client;
 mod content;
 mod enumerate;
+mod keys;
 mod life;
 mod model;
 mod node;

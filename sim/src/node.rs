@@ -14,7 +14,7 @@ use quarry_target::{Export, Exports, HandOver, Volumes};
 use quarry_types::{LogId, PoolId, VolumeId};
 use quarry_volume::Volume;
 
-use crate::Scenario;
+use crate::{Scenario, keys};
 
 const POOL: PoolId = PoolId(uuid::Uuid::from_u128(0x5155_4152_5259));
 
@@ -55,7 +55,8 @@ pub async fn create(envs: &[Env], scenario: &Scenario) -> Result<Engines, String
     }
     for (index, plan) in scenario.volumes.iter().enumerate() {
         let (id, name) = (scenario.volume_id(index), volume_name(index));
-        let created = engines[plan.core].create_volume(id, &name, plan.size_bytes, plan.settings);
+        let key = plan.encrypted.then(|| keys::new_key(index as u128));
+        let created = engines[plan.core].create_volume(id, &name, plan.size_bytes, plan.settings, key);
         created.await.map_err(text)?;
     }
     Ok(engines)
@@ -72,7 +73,9 @@ pub async fn open(envs: &[Env], scenario: &Scenario) -> Result<Engines, String> 
         };
         let of_core = |state: &&LogState| usize::from(state.log.0) == core;
         let state = opened.logs.iter().find(of_core).ok_or_else(|| format!("log {core} is gone"))?;
-        engines.push(Engine::open(env.clone(), pool, state, scenario.limits).await.map_err(text)?);
+        let engine = Engine::open(env.clone(), pool, state, scenario.limits).await.map_err(text)?;
+        keys::open_all(&engine)?;
+        engines.push(engine);
     }
     Ok(engines)
 }

@@ -8,7 +8,7 @@ use quarry_engine::Limits;
 use quarry_env::DiskKind;
 use quarry_env_sim::{Config, DiskSpec, FaultKind, FaultRates, Latency};
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
-use quarry_types::{Durability, VolumeId, VolumeSettings};
+use quarry_types::{Compression, Durability, VolumeId, VolumeSettings};
 
 use crate::Chance;
 
@@ -26,6 +26,8 @@ pub struct VolumePlan {
     pub zones: Vec<Range<u64>>,
     /// When its writes are safe.
     pub settings: VolumeSettings,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
     /// The core, and so the log.
     pub core: usize,
 }
@@ -110,7 +112,10 @@ impl Scenario {
         let mut sectors_left = chunks * MIB / SECTOR_BYTES as u64 * share / 100;
         let volumes = (0..1 + chance.below(3) as usize)
             .map(|_| volume(&chance, cores, heavy, &mut sectors_left))
-            .collect();
+            .collect::<Vec<_>>();
+        // Drawn apart, so that what else a seed means stays as it was.
+        let stored = Chance::new(seed ^ 0x5354_4f52);
+        let volumes = volumes.into_iter().map(|plan| stored_somehow(plan, &stored)).collect();
         let access = if chance.percent(35) { Access::Nbd } else { Access::Direct };
         Self {
             seed,
@@ -265,6 +270,15 @@ fn volume(chance: &Chance, cores: usize, heavy: bool, sectors_left: &mut u64) ->
             durability: if chance.percent(25) { Durability::Always } else { Durability::Flush },
             ..VolumeSettings::default()
         },
+        encrypted: false,
         core: chance.below(cores as u64) as usize,
     }
+}
+
+/// The volume with compression and encryption, or not.
+fn stored_somehow(plan: VolumePlan, chance: &Chance) -> VolumePlan {
+    let compression =
+        *chance.pick(&[Compression::Off, Compression::Off, Compression::Lz4, Compression::Zstd]);
+    let settings = VolumeSettings { compression, ..plan.settings };
+    VolumePlan { settings, encrypted: chance.percent(40), ..plan }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use quarry_env::Env;
 use quarry_types::limits::SECTOR_BYTES;
-use quarry_types::{Durability, VolumeId, VolumeSettings};
+use quarry_types::{Compression, Durability, VolumeId, VolumeSettings};
 
 use crate::client::{Client, Style};
 use crate::content;
@@ -14,7 +14,7 @@ use crate::model::{Finding, Model};
 use crate::node::{Engines, text, volume_name};
 use crate::scenario::Access;
 use crate::target::{Failed, Target};
-use crate::{Chance, Scenario, snapshots};
+use crate::{Chance, Scenario, keys, snapshots};
 
 const SECTOR: u64 = SECTOR_BYTES as u64;
 /// How often a host tries to connect before it gives up for this life.
@@ -282,6 +282,7 @@ pub async fn administrator(shared: Rc<Shared>, door: Door) {
                 churn(&shared, &door, VolumeId::from_random(u128::from(life) << 32 | u128::from(churned)))
                     .await;
             }
+            6 => keys::step(&shared, &door).await,
             _ if shared.scenario.snapshots => snapshots::step(&shared, &door).await,
             _ => {}
         }
@@ -313,7 +314,9 @@ async fn churn(shared: &Shared, door: &Door, id: VolumeId) {
     let core = shared.chance.below(door.engines.len() as u64) as usize;
     let engine = door.engines[core].clone();
     let size_bytes = shared.chance.spread(1 << 34).next_multiple_of(SECTOR);
-    if let Err(error) = engine.create_volume(id, "passing", size_bytes, VolumeSettings::default()).await {
+    let key = shared.chance.percent(30).then(|| keys::new_key(id.0.as_u128()));
+    let settings = VolumeSettings { compression: Compression::Lz4, ..VolumeSettings::default() };
+    if let Err(error) = engine.create_volume(id, "passing", size_bytes, settings, key).await {
         return report(shared, "create", text(error));
     }
     let Ok(volume) = engine.volume(id) else {

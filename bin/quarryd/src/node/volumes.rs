@@ -115,7 +115,7 @@ impl DataNode {
         let created = self.cores.call(core, move |state| async move {
             let engine = state.engine(pool, log)?;
             let id = VolumeId::from_random(state.env.random.next_u128());
-            let made = engine.create_volume(id, &name, size_bytes, settings).await;
+            let made = engine.create_volume(id, &name, size_bytes, settings, None).await;
             made.map_err(|error| engine_error(format!("volume '{name}' was not created"), &error))
         });
         created.await??;

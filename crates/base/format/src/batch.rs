@@ -7,12 +7,12 @@
 
 use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BLOCK_SECTORS, SECTOR_BYTES};
 use quarry_types::{
-    BatchNumber, Incarnation, KeyId, LogAddress, LogId, PoolId, SegmentId, SnapshotCounter, VolumeNumber,
+    BatchNumber, Incarnation, KeyId, LogAddress, LogId, PoolId, SegmentId, SnapshotCounter, Tag, VolumeNumber,
 };
 
 use crate::bytes::PREFIX_BYTES;
 use crate::label::{GRANULE_BYTES, GRANULE_SECTORS};
-use crate::record::{Record, encode_write};
+use crate::record::{Record, StoredBlock, encode_stored, encode_write};
 use crate::{FormatError, Reader, Writer};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"QRYBATCH");
@@ -73,6 +73,38 @@ impl RecordTable {
     ) {
         self.count += 1;
         encode_write(&mut self.writer, volume, first_block, (birth, key), checksums);
+    }
+
+    /// Bytes that a write of so many stored blocks takes in the table at most.
+    pub const fn stored_bytes_max(blocks: usize) -> usize {
+        Self::write_bytes(0) + (StoredBlock::BYTES + Tag::BYTES) * blocks
+    }
+
+    /// Appends a write of so many stored blocks, which [`Self::set_stored`] describes before the table is encoded: says where.
+    pub fn push_stored(
+        &mut self,
+        volume: VolumeNumber,
+        first_block: u64,
+        birth: SnapshotCounter,
+        key: KeyId,
+        blocks: usize,
+    ) -> impl Iterator<Item = usize> + use<> {
+        self.count += 1;
+        let begun = self.writer.len() + Self::write_bytes(0);
+        encode_stored(
+            &mut self.writer,
+            volume,
+            first_block,
+            (birth, key),
+            &vec![StoredBlock::default(); blocks],
+        );
+        (begun..self.writer.len()).step_by(StoredBlock::bytes(key))
+    }
+
+    /// Describes a stored block that [`Self::push_stored`] has put at `at`.
+    pub fn set_stored(&mut self, at: usize, block: &StoredBlock, key: KeyId) {
+        let mut bytes = [0; StoredBlock::BYTES + Tag::BYTES];
+        self.writer.overwrite(at, block.to_bytes(key, &mut bytes));
     }
 
     /// Appends any record.
@@ -221,6 +253,9 @@ impl Batch {
         let whole = |sectors: u32| if is_whole(sectors) { sectors } else { 0 };
         let sectors = self.records.iter().map(|record| match record {
             Record::Write { checksums, .. } => BLOCK_SECTORS * checksums.len() as u32,
+            Record::WriteStored { blocks, .. } => {
+                blocks.iter().map(|block| whole(u32::from(block.sectors))).sum()
+            }
             Record::Node { sectors, .. } => whole(u32::from(*sectors)),
             _ => 0,
         });
@@ -239,6 +274,9 @@ impl Batch {
             match record {
                 Record::Write { checksums, .. } => {
                     checksums.iter().for_each(|&checksum| push(BLOCK_SECTORS, checksum));
+                }
+                Record::WriteStored { blocks, .. } => {
+                    blocks.iter().for_each(|block| push(u32::from(block.sectors), block.checksum));
                 }
                 Record::Node { sectors, checksum, .. } => push(u32::from(*sectors), *checksum),
                 _ => {}
@@ -278,9 +316,12 @@ mod tests {
         let batch = decode(&bytes).expect("valid");
         assert_eq!(batch, Batch { header, checksum, header_bytes: length, records });
         let items = batch.items();
-        // Three blocks, a node of two sectors, and one of a granule, which comes before that.
-        assert_eq!(items.iter().map(|item| item.sector).collect::<Vec<_>>(), [8, 16, 24, 40, 32]);
-        assert_eq!(items.iter().map(|item| item.sectors).collect::<Vec<_>>(), [8, 8, 8, 2, 8]);
+        // Three blocks; a small one and a whole one; a small one; a node of two sectors, and one of a granule.
+        assert_eq!(items.iter().map(|item| item.sectors).collect::<Vec<_>>(), [8, 8, 8, 3, 8, 3, 2, 8]);
+        assert_eq!(
+            items.iter().map(|item| item.sector).collect::<Vec<_>>(),
+            [0, 8, 16, 40, 24, 43, 46, 32].map(|at| at + batch.header_sectors())
+        );
     }
 
     #[test]

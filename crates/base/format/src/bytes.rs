@@ -44,6 +44,11 @@ impl Writer {
         self
     }
 
+    /// Writes over bytes that were appended before.
+    pub(crate) fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
     /// Appends a length (two bytes) and the text.
     ///
     /// # Panics

@@ -11,7 +11,7 @@ use quarry_types::{
 use crate::anchor::Placement;
 use crate::detached::{Detached, Floor};
 use crate::node::NodeRef;
-use crate::record::{SnapshotHead, VolumeHead};
+use crate::record::{KeyRecord, SnapshotHead, VolumeHead};
 use crate::{FormatError, Reader, Writer};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"QRYIMAGE");
@@ -65,6 +65,19 @@ pub struct Image {
     pub dissolving: Option<(SnapshotCounter, u64)>,
     /// Subtrees of maps that nothing refers to any more and whose space is still to be credited.
     pub detached: Vec<Detached>,
+    /// The data keys of encrypted volumes, in order of their numbers.
+    pub keys: Vec<KeyRecord>,
+    /// The salts of the openings of the log that began segments which are still there, and of the present one; in order.
+    pub salts: Vec<ImageSalt>,
+}
+
+/// What the keys of one opening of a log are derived with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ImageSalt {
+    /// The first segment that this opening may have begun; it has all up to the first of the next opening.
+    pub first: SegmentId,
+    /// Drawn by chance.
+    pub salt: [u8; 16],
 }
 
 /// A chunk and, if it is packed, where its table lies.
@@ -221,6 +234,10 @@ impl Image {
             encode_node(&mut writer, node);
             writer.u64(*first_block).u32(floor.before.0).u64(floor.cursor).u32(floor.from.0);
         }
+        writer.u32(self.keys.len() as u32);
+        self.keys.iter().for_each(|key| key.encode(&mut writer));
+        writer.u32(self.salts.len() as u32);
+        self.salts.iter().for_each(|salt| _ = writer.u64(salt.first.0).raw(&salt.salt));
         writer.finish()
     }
 
@@ -245,6 +262,8 @@ impl Image {
             snapshots: Vec::new(),
             dissolving: None,
             detached: Vec::new(),
+            keys: Vec::new(),
+            salts: Vec::new(),
         };
         for _ in 0..reader.count(25)? {
             let placement = Placement::decode(reader)?;
@@ -275,6 +294,12 @@ impl Image {
             let (before, cursor) = (SnapshotCounter(reader.u32()?), reader.u64()?);
             let floor = Floor { before, cursor, from: SnapshotCounter(reader.u32()?) };
             image.detached.push(Detached { node, first_block, floor });
+        }
+        for _ in 0..reader.count(KeyRecord::BYTES_MIN)? {
+            image.keys.push(KeyRecord::decode(reader)?);
+        }
+        for _ in 0..reader.count(8 + 16)? {
+            image.salts.push(ImageSalt { first: SegmentId(reader.u64()?), salt: reader.id()? });
         }
         match reader.remaining() {
             0 => Ok(image),

@@ -3,7 +3,8 @@
 //! The tree is a radix tree of [`NODE_SLOTS`] slots a node. A leaf (level 0) holds an [`Entry`] per mapped block, an
 //! interior node a [`NodeRef`] per child that is not empty. Nodes are written once and never changed; a changed tree
 //! shares what is the same with the one before it. Absent slots cost nothing: a bitmap says which are present, and
-//! these are packed behind it in slot order. A full node has [`NODE_BYTES_MAX`] bytes and fits into one block of 4 KiB.
+//! these are packed behind it in slot order. Behind the entries of a leaf come
+//! the tags of those that are encrypted. A full node of clear blocks fits into one block of 4 KiB.
 //!
 //! Invariants of a node that decodes:
 //! - at least one slot is present, and as many as it says;
@@ -12,14 +13,17 @@
 //! - each child is one level below, with at least one and at most [`span_blocks`] mapped blocks.
 
 mod bits;
+mod leaf;
 mod raw;
 mod slots;
 #[cfg(test)]
 mod tests;
 
-use quarry_types::{BlockIndex, KeyId, LogAddress, SnapshotCounter, VolumeId};
+use quarry_types::limits::BLOCK_SECTORS;
+use quarry_types::{BlockIndex, KeyId, LogAddress, SnapshotCounter, Tag, VolumeId};
 
 pub use bits::SlotBits;
+pub use leaf::{Leaf, Mapped, MappedRef};
 pub use raw::{NODE_HEADER_BYTES, NODE_MAGIC, NODE_VERSION};
 pub use slots::{Slots, SlotsIter};
 
@@ -31,10 +35,9 @@ pub const NODE_SLOTS: usize = 1 << NODE_SLOT_BITS;
 pub const NODE_LEVEL_MAX: u8 = 5;
 /// Blocks that the largest tree covers.
 pub const MAP_BLOCKS_MAX: u64 = span_blocks(NODE_LEVEL_MAX);
-/// Bytes of a full node before it is filled up to whole sectors.
-pub const NODE_BYTES_MAX: usize = NODE_HEADER_BYTES + NODE_SLOTS * Entry::BYTES;
+/// Bytes of a full node, of encrypted blocks, before it is filled up to whole sectors.
+pub const NODE_BYTES_MAX: usize = NODE_HEADER_BYTES + NODE_SLOTS * (Entry::BYTES + Tag::BYTES);
 
-const _: () = assert!(NODE_BYTES_MAX <= quarry_types::BLOCK_BYTES);
 const _: () =
     assert!(MAP_BLOCKS_MAX >= quarry_types::limits::VOLUME_BYTES_MAX / quarry_types::BLOCK_BYTES as u64);
 const _: () = assert!(size_of::<Entry>() == Entry::BYTES, "an entry costs no more in memory than on disk");
@@ -57,8 +60,34 @@ pub struct Entry {
     pub key: KeyId,
     /// Length of the stored bytes in sectors, 1 to 8.
     pub stored_sectors: u8,
-    /// How the bytes are stored. No flag is defined in this version: 0, the block as it is.
-    pub flags: u8,
+    /// How the block was made smaller.
+    pub method: Method,
+}
+
+/// How the stored bytes of a block were made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u8)]
+pub enum Method {
+    /// The block as it is.
+    #[default]
+    AsIs = 0,
+    /// Length in two bytes, an LZ4 block, zeroes to a whole sector.
+    Lz4 = 1,
+    /// Length in two bytes, a Zstandard frame, zeroes to a whole sector.
+    Zstd = 2,
+}
+
+impl Method {
+    /// The method with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::AsIs, Self::Lz4, Self::Zstd].into_iter().find(|method| *method as u8 == number)
+    }
+
+    /// Whether a block may be stored in so many sectors by it.
+    pub fn fits(self, sectors: u8) -> bool {
+        let whole = BLOCK_SECTORS as u8;
+        if self == Self::AsIs { sectors == whole } else { (1..whole).contains(&sectors) }
+    }
 }
 
 /// Where a node is, and what a tree without it would miss. The default stands for an absent node where bytes need one.
@@ -93,7 +122,7 @@ pub struct Node {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NodeSlots {
     /// Of a leaf: slot `i` is block `first_block + i`.
-    Leaf(Slots<Entry>),
+    Leaf(Leaf),
     /// Of an interior node: slot `i` covers the `i`-th part of the range.
     Interior {
         /// Level of the node, 1 to [`NODE_LEVEL_MAX`].
@@ -115,7 +144,7 @@ impl Node {
     /// Present slots.
     pub fn count(&self) -> usize {
         match &self.slots {
-            NodeSlots::Leaf(entries) => entries.len(),
+            NodeSlots::Leaf(leaf) => leaf.entries.len(),
             NodeSlots::Interior { children, .. } => children.len(),
         }
     }
@@ -123,7 +152,7 @@ impl Node {
     /// Data blocks mapped in it and below.
     pub fn mapped(&self) -> u64 {
         match &self.slots {
-            NodeSlots::Leaf(entries) => entries.len() as u64,
+            NodeSlots::Leaf(leaf) => leaf.entries.len() as u64,
             NodeSlots::Interior { children, .. } => children.iter().map(|(_, child)| child.mapped).sum(),
         }
     }

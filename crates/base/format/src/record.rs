@@ -1,9 +1,10 @@
 //! Records: what happened to volumes and snapshots, in the order in which it happened.
 
 use quarry_types::{
-    KeyId, SnapshotCounter, SnapshotId, SnapshotSetId, VolumeId, VolumeNumber, VolumeSettings,
+    KeyId, SnapshotCounter, SnapshotId, SnapshotSetId, Tag, VolumeId, VolumeNumber, VolumeSettings,
 };
 
+use crate::node::Method;
 use crate::{FormatError, Reader, Writer, settings};
 
 /// One record of a batch.
@@ -21,6 +22,19 @@ pub enum Record {
         key: KeyId,
         /// CRC-32C of each block.
         checksums: Vec<u32>,
+    },
+    /// Blocks were written that are compressed, encrypted or both, or some of which are; their stored bytes are the payload.
+    WriteStored {
+        /// The volume.
+        volume: VolumeNumber,
+        /// The first block.
+        first_block: u64,
+        /// The log's snapshot counter.
+        birth: SnapshotCounter,
+        /// The data key, 0 for clear text.
+        key: KeyId,
+        /// Each block.
+        blocks: Vec<StoredBlock>,
     },
     /// Blocks read as zeroes from here on.
     Zero {
@@ -64,6 +78,13 @@ pub enum Record {
         volume: VolumeNumber,
         /// Its new name.
         name: String,
+    },
+    /// A data key came to be, or is wrapped under another key-encryption key.
+    KeyWrap(KeyRecord),
+    /// Nothing uses a data key any more.
+    KeyForget {
+        /// The key.
+        key: KeyId,
     },
     /// A volume has other settings.
     VolumeChange {
@@ -123,6 +144,51 @@ pub enum Record {
     },
 }
 
+/// Bytes of a wrapped data key: nonce 12, key 32, tag 16.
+pub const WRAPPED_KEY_BYTES: usize = 12 + 32 + 16;
+
+/// A data key, encrypted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyRecord {
+    /// Its number in the log.
+    pub key: KeyId,
+    /// What the key-encryption key is called by the key store that holds it.
+    pub name: String,
+    /// The key under that one.
+    pub wrapped: [u8; WRAPPED_KEY_BYTES],
+}
+
+impl KeyRecord {
+    /// Bytes of one without a name.
+    pub(crate) const BYTES_MIN: usize = 2 + WRAPPED_KEY_BYTES + 2;
+
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        writer.u16(self.key.0).raw(&self.wrapped).text(&self.name);
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        let key = match reader.u16()? {
+            0 => return Err(reader.field("key", 0)),
+            key => KeyId(key),
+        };
+        let wrapped = reader.raw(WRAPPED_KEY_BYTES)?.try_into().expect("raw gives the length asked for");
+        Ok(Self { key, name: reader.text()?, wrapped })
+    }
+}
+
+/// One block as it is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StoredBlock {
+    /// How it was made smaller.
+    pub method: Method,
+    /// Its length.
+    pub sectors: u8,
+    /// CRC-32C of the stored bytes.
+    pub checksum: u32,
+    /// Proof that they are what was written; [`Tag::NONE`] without a key.
+    pub tag: Tag,
+}
+
 /// What identifies and describes a volume, but not its map.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VolumeHead {
@@ -138,6 +204,8 @@ pub struct VolumeHead {
     pub created_s: u64,
     /// What it promises and how it stores its data.
     pub settings: VolumeSettings,
+    /// The data key under which it is encrypted, 0 for clear text. Clones have that of their origin.
+    pub key: KeyId,
 }
 
 /// What identifies and describes a snapshot, but not its map.
@@ -153,6 +221,8 @@ pub struct SnapshotHead {
     pub name: String,
     /// Size of the volume when it was taken.
     pub size_bytes: u64,
+    /// The data key of the volume.
+    pub key: KeyId,
     /// Seconds since 1970 at which it was taken.
     pub created_s: u64,
     /// Nobody deletes it before this time, in seconds since 1970; 0 when it is not locked.
@@ -190,6 +260,9 @@ const SNAPSHOT_DELETE: u8 = 13;
 const SNAPSHOT_SETTLE: u8 = 14;
 const VOLUME_FORK: u8 = 15;
 const VOLUME_CHANGE: u8 = 16;
+const WRITE_STORED: u8 = 17;
+const KEY_WRAP: u8 = 18;
+const KEY_FORGET: u8 = 19;
 
 /// Encodes a write without a [`Record`] of it.
 pub(crate) fn encode_write(
@@ -206,11 +279,68 @@ pub(crate) fn encode_write(
     }
 }
 
+/// Encodes a write of stored blocks without a [`Record`] of it.
+pub(crate) fn encode_stored(
+    writer: &mut Writer,
+    volume: VolumeNumber,
+    first_block: u64,
+    (birth, key): (SnapshotCounter, KeyId),
+    blocks: &[StoredBlock],
+) {
+    let count = u16::try_from(blocks.len()).expect("a batch holds fewer than 65536 blocks");
+    writer.u8(WRITE_STORED).u32(volume.0).u64(first_block).u32(birth.0).u16(key.0).u16(count);
+    let mut bytes = [0; StoredBlock::BYTES + Tag::BYTES];
+    for block in blocks {
+        writer.raw(block.to_bytes(key, &mut bytes));
+    }
+}
+
+fn decode_stored(reader: &mut Reader<'_>) -> Result<Record, FormatError> {
+    let (volume, first_block) = (VolumeNumber(reader.u32()?), reader.u64()?);
+    let (birth, key) = (SnapshotCounter(reader.u32()?), KeyId(reader.u16()?));
+    let count = usize::from(reader.u16()?);
+    let mut blocks = Vec::with_capacity(count.min(reader.remaining() / StoredBlock::BYTES));
+    for _ in 0..count {
+        let number = reader.u8()?;
+        let method = Method::from_number(number).ok_or_else(|| reader.field("method", number.into()))?;
+        let sectors = reader.u8()?;
+        if !method.fits(sectors) {
+            return Err(reader.field("stored sectors", sectors.into()));
+        }
+        let checksum = reader.u32()?;
+        let tag = if key.0 == 0 { Tag::NONE } else { Tag(reader.id()?) };
+        blocks.push(StoredBlock { method, sectors, checksum, tag });
+    }
+    Ok(Record::WriteStored { volume, first_block, birth, key, blocks })
+}
+
+impl StoredBlock {
+    /// Bytes of one in a record, without its tag.
+    pub(crate) const BYTES: usize = 1 + 1 + 4;
+
+    /// Bytes of one in a record.
+    pub(crate) fn bytes(key: KeyId) -> usize {
+        if key.0 == 0 { Self::BYTES } else { Self::BYTES + Tag::BYTES }
+    }
+
+    /// Its bytes in a record, with the tag if there is a key.
+    pub(crate) fn to_bytes<'a>(&self, key: KeyId, bytes: &'a mut [u8; Self::BYTES + Tag::BYTES]) -> &'a [u8] {
+        bytes[0] = self.method as u8;
+        bytes[1] = self.sectors;
+        bytes[2..Self::BYTES].copy_from_slice(&self.checksum.to_le_bytes());
+        bytes[Self::BYTES..].copy_from_slice(&self.tag.0);
+        &bytes[..Self::bytes(key)]
+    }
+}
+
 impl Record {
     pub(crate) fn encode(&self, writer: &mut Writer) {
         match self {
             Record::Write { volume, first_block, birth, key, checksums } => {
                 encode_write(writer, *volume, *first_block, (*birth, *key), checksums);
+            }
+            Record::WriteStored { volume, first_block, birth, key, blocks } => {
+                encode_stored(writer, *volume, *first_block, (*birth, *key), blocks);
             }
             Record::Zero { volume, first_block, blocks } => {
                 writer.u8(ZERO).u32(volume.0).u64(*first_block).u64(*blocks);
@@ -227,6 +357,8 @@ impl Record {
             Record::VolumeRename { volume, name } => {
                 writer.u8(VOLUME_RENAME).u32(volume.0).text(name);
             }
+            Record::KeyWrap(key) => key.encode(writer.u8(KEY_WRAP)),
+            Record::KeyForget { key } => _ = writer.u8(KEY_FORGET).u16(key.0),
             Record::VolumeChange { volume, settings } => {
                 settings::encode(settings, writer.u8(VOLUME_CHANGE).u32(volume.0));
             }
@@ -263,6 +395,7 @@ impl Record {
                     .collect();
                 Record::Write { volume, first_block, birth, key, checksums }
             }
+            WRITE_STORED => decode_stored(reader)?,
             ZERO => Record::Zero {
                 volume: VolumeNumber(reader.u32()?),
                 first_block: reader.u64()?,
@@ -283,6 +416,8 @@ impl Record {
             VOLUME_RENAME => {
                 Record::VolumeRename { volume: VolumeNumber(reader.u32()?), name: reader.text()? }
             }
+            KEY_WRAP => Record::KeyWrap(KeyRecord::decode(reader)?),
+            KEY_FORGET => Record::KeyForget { key: KeyId(reader.u16()?) },
             VOLUME_CHANGE => Record::VolumeChange {
                 volume: VolumeNumber(reader.u32()?),
                 settings: settings::decode(reader)?,
@@ -318,13 +453,13 @@ impl Record {
 
 impl VolumeHead {
     /// Bytes of one without a name.
-    pub(crate) const BYTES_MIN: usize = 4 + 16 + 8 + settings::BYTES + 8 + 2;
+    pub(crate) const BYTES_MIN: usize = 4 + 16 + 8 + settings::BYTES + 8 + 2 + 2;
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.u32(self.number.0).raw(&self.id.to_bytes()).u64(self.size_bytes);
         writer.u64(self.created_s);
         settings::encode(&self.settings, writer);
-        writer.text(&self.name);
+        writer.u16(self.key.0).text(&self.name);
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
@@ -334,6 +469,7 @@ impl VolumeHead {
             size_bytes: reader.u64()?,
             created_s: reader.u64()?,
             settings: settings::decode(reader)?,
+            key: KeyId(reader.u16()?),
             name: reader.text()?,
         })
     }
@@ -346,7 +482,7 @@ const SETTLED: u8 = 4;
 
 impl SnapshotHead {
     /// Bytes of one without a name.
-    pub(crate) const BYTES_MIN: usize = 4 + 16 + 4 + 1 + 8 + 8 + 8 + 2;
+    pub(crate) const BYTES_MIN: usize = 4 + 16 + 4 + 1 + 8 + 8 + 8 + 2 + 2;
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
         writer.u32(self.number.0).raw(&self.id.to_bytes()).u32(self.volume.0);
@@ -356,7 +492,12 @@ impl SnapshotHead {
             Some(SnapshotSet { settled: true, .. }) => IN_SET | SETTLED,
         };
         writer.u8(if self.hidden { HIDDEN } else { 0 } | set);
-        writer.u64(self.size_bytes).u64(self.created_s).u64(self.locked_until_s).text(&self.name);
+        writer
+            .u64(self.size_bytes)
+            .u64(self.created_s)
+            .u64(self.locked_until_s)
+            .u16(self.key.0)
+            .text(&self.name);
         if let Some(set) = self.set {
             writer.raw(&set.id.to_bytes()).u16(set.members);
         }
@@ -370,7 +511,7 @@ impl SnapshotHead {
             return Err(reader.field("snapshot flags", u64::from(flags)));
         }
         let (size_bytes, created_s, locked_until_s) = (reader.u64()?, reader.u64()?, reader.u64()?);
-        let name = reader.text()?;
+        let (key, name) = (KeyId(reader.u16()?), reader.text()?);
         let set = match flags & IN_SET {
             0 => None,
             _ => Some(SnapshotSet {
@@ -380,7 +521,7 @@ impl SnapshotHead {
             }),
         };
         let hidden = flags & HIDDEN != 0;
-        Ok(Self { number, id, volume, name, size_bytes, created_s, locked_until_s, hidden, set })
+        Ok(Self { number, id, volume, name, size_bytes, key, created_s, locked_until_s, hidden, set })
     }
 }
 
@@ -402,6 +543,7 @@ pub(crate) fn samples() -> Vec<Record> {
         size_bytes: 1 << 40,
         created_s: 12,
         settings,
+        key: KeyId(5),
     };
     let (volume, snapshot) = (head.number, SnapshotCounter(9));
     let snapshot_head = SnapshotHead {
@@ -410,11 +552,14 @@ pub(crate) fn samples() -> Vec<Record> {
         volume,
         name: "before".into(),
         size_bytes: 1 << 40,
+        key: KeyId(5),
         created_s: 13,
         locked_until_s: 99,
         hidden: false,
         set: None,
     };
+    let small = StoredBlock { method: Method::Lz4, sectors: 3, checksum: 9, tag: Tag::NONE };
+    let whole = StoredBlock { method: Method::AsIs, sectors: 8, ..small };
     let set = SnapshotSet { id: SnapshotSetId::from_random(3), members: 3, settled: false };
     let in_set = SnapshotHead { set: Some(set), hidden: true, ..snapshot_head.clone() };
     let settled = SnapshotHead { set: Some(SnapshotSet { settled: true, ..set }), ..snapshot_head.clone() };
@@ -426,6 +571,20 @@ pub(crate) fn samples() -> Vec<Record> {
             key: KeyId(0),
             checksums: vec![1, 2, 3],
         },
+        Record::WriteStored {
+            volume,
+            first_block: 5,
+            birth: snapshot,
+            key: KeyId(0),
+            blocks: vec![small, whole],
+        },
+        Record::WriteStored {
+            volume,
+            first_block: 5,
+            birth: snapshot,
+            key: KeyId(2),
+            blocks: vec![StoredBlock { tag: Tag([7; 16]), ..small }],
+        },
         Record::Zero { volume, first_block: 0, blocks: 1 << 30 },
         Record::Node { volume: head.id, level: 1, first_block: 128, sectors: 2, checksum: 5 },
         Record::Node { volume: head.id, level: 0, first_block: 128, sectors: 8, checksum: 6 },
@@ -433,6 +592,8 @@ pub(crate) fn samples() -> Vec<Record> {
         Record::VolumeResize { volume, size_bytes: 1 << 41 },
         Record::VolumeDelete { volume },
         Record::VolumeRename { volume, name: "disk-2".into() },
+        Record::KeyWrap(KeyRecord { key: KeyId(5), name: "vault/7".into(), wrapped: [3; WRAPPED_KEY_BYTES] }),
+        Record::KeyForget { key: KeyId(5) },
         Record::VolumeChange { volume, settings },
         Record::VolumeClone { head: head.clone(), snapshot },
         Record::VolumeFork { head, snapshot: in_set.clone() },

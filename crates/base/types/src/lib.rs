@@ -13,6 +13,7 @@ mod ids;
 pub mod limits;
 mod settings;
 mod size;
+mod tag;
 
 pub use address::{LogAddress, SegmentId};
 pub use ids::{
@@ -22,6 +23,7 @@ pub use ids::{
 pub use limits::{BLOCK_BYTES, SECTOR_BYTES};
 pub use settings::{Compression, Durability, VolumeSettings};
 pub use size::{ByteSize, ParseByteSizeError};
+pub use tag::Tag;
 
 /// How many bytes a block number counts: the granule of the map.
 pub type BlockIndex = u64;

@@ -1,6 +1,6 @@
 //! What a record does when it counts: to the map of its volume, to the tree of snapshots, and to what lives.
 
-use quarry_format::node::Entry;
+use quarry_format::node::{Entry, Mapped, Method};
 use quarry_format::record::{Record, SnapshotHead};
 use quarry_log::{Applied, Apply};
 use quarry_map::Version;
@@ -14,9 +14,10 @@ impl Apply for Volumes {
         match applied {
             Applied::Write { volume, first_block, address, birth, key, checksums } => {
                 let stored_sectors = (BLOCK_BYTES / SECTOR_BYTES) as u8;
-                let entry = Entry { address, checksum: 0, birth, key, stored_sectors, flags: 0 };
+                let entry = Entry { address, checksum: 0, birth, key, stored_sectors, method: Method::AsIs };
                 self.write(volume, first_block, entry, checksums);
             }
+            Applied::Stored { volume, first_block, mapped } => self.write_stored(volume, first_block, mapped),
             Applied::Other(record) => self.apply_record(record),
         }
     }
@@ -26,13 +27,21 @@ impl Volumes {
     fn write(&self, volume: VolumeNumber, first_block: u64, entry: Entry, checksums: &[u32]) {
         let Some(volume) = self.get(volume) else { return };
         self.record_live(entry.address, BLOCK_SECTORS * checksums.len() as u32);
-        let entries = checksums.iter().zip(0..).map(|(&checksum, index)| Entry {
-            address: entry.address.plus(BLOCK_SECTORS * index),
-            checksum,
-            ..entry
+        let entries = checksums.iter().zip(0..).map(|(&checksum, index)| {
+            let address = entry.address.plus(BLOCK_SECTORS * index);
+            Mapped::from(Entry { address, checksum, ..entry })
         });
         let mut dead = self.dead.borrow_mut();
         volume.map.insert_run(first_block, entries, |old| dead.push(extent_of(&old)));
+    }
+
+    fn write_stored(&self, volume: VolumeNumber, first_block: u64, mapped: &[Mapped]) {
+        let Some(volume) = self.get(volume) else { return };
+        for Mapped { entry, .. } in mapped {
+            self.record_live(entry.address, u32::from(entry.stored_sectors));
+        }
+        let mut dead = self.dead.borrow_mut();
+        volume.map.insert_run(first_block, mapped.iter().copied(), |old| dead.push(extent_of(&old)));
     }
 
     fn zero(&self, volume: VolumeNumber, first_block: u64, blocks: u64) {
@@ -61,6 +70,8 @@ impl Volumes {
                     volume.head.borrow_mut().name.clone_from(name);
                 }
             }
+            Record::KeyWrap(key) => self.keys.wrap(key),
+            Record::KeyForget { key } => self.keys.forget(*key),
             Record::VolumeChange { volume, settings } => {
                 if let Some(volume) = self.get(*volume) {
                     volume.head.borrow_mut().settings = *settings;
@@ -102,7 +113,7 @@ impl Volumes {
                     self.freed.raise();
                 }
             }
-            Record::Write { .. } | Record::Node { .. } => {}
+            Record::Write { .. } | Record::WriteStored { .. } | Record::Node { .. } => {}
         }
     }
 

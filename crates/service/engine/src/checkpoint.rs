@@ -196,6 +196,7 @@ impl Engine {
             next_snapshot: frozen.next_snapshot,
             dissolving: self.volumes.dissolving.get(),
             detached,
+            keys: frozen.keys,
         };
         self.space.appended_at_checkpoint.set(frozen.appended_bytes);
         self.space.changed.raise();

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use quarry_format::record::{Record, SnapshotHead, VolumeHead};
-use quarry_types::{SnapshotCounter, SnapshotId, VolumeId, VolumeSettings};
+use quarry_types::{KeyId, SnapshotCounter, SnapshotId, VolumeId, VolumeSettings};
 
 use crate::hold::Hold;
 use crate::snapshots::NewSnapshot;
@@ -24,20 +24,22 @@ impl Engine {
     /// caller to know.
     pub async fn clone_volume(&self, of: CloneOf, id: VolumeId, name: &str) -> Result<(), EngineError> {
         let _managing = self.managing.lock().await;
-        let head = |size_bytes: u64, settings: VolumeSettings| VolumeHead {
+        let head = |size_bytes: u64, (settings, key): (VolumeSettings, KeyId)| VolumeHead {
             number: self.new_volume_number(),
             id,
             name: name.to_owned(),
             size_bytes,
             created_s: self.env.clock.wall().as_secs(),
             settings,
+            key,
         };
         match of {
             CloneOf::Snapshot(id) => {
                 let snapshot = self.find_snapshot(id)?;
                 let owner = self.volumes.get(snapshot.head.borrow().volume);
                 let settings = owner.map(|owner| owner.head.borrow().settings.of_clone());
-                let head = head(snapshot.head.borrow().size_bytes, settings.unwrap_or_default());
+                let key = snapshot.head.borrow().key;
+                let head = head(snapshot.head.borrow().size_bytes, (settings.unwrap_or_default(), key));
                 self.append_and_flush(Record::VolumeClone { head, snapshot: snapshot.number }).await
             }
             CloneOf::Volume(origin) => {
@@ -45,7 +47,7 @@ impl Engine {
                 // One record for both: a hidden snapshot on which only one thing stands would be dissolved.
                 let fork = |snapshot: SnapshotHead| {
                     let settings = origin.head.borrow().settings.of_clone();
-                    Record::VolumeFork { head: head(snapshot.size_bytes, settings), snapshot }
+                    Record::VolumeFork { head: head(snapshot.size_bytes, (settings, snapshot.key)), snapshot }
                 };
                 let new =
                     NewSnapshot { id: SnapshotId(id.0), name: String::new(), locked_until_s: 0, set: None };

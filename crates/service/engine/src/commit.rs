@@ -31,6 +31,8 @@ impl Engine {
             snapshots: durable.snapshots,
             dissolving: durable.dissolving,
             detached: durable.detached,
+            keys: durable.keys,
+            salts: self.volumes.keys.salts(),
         };
         let result = self.store.commit(parts).await;
         match &result {

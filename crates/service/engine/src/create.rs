@@ -31,6 +31,7 @@ impl Engine {
             next_snapshot: first,
             dissolving: None,
             detached: Vec::new(),
+            keys: Vec::new(),
         };
         let volumes = Rc::new(Volumes::default());
         volumes.next_number.set(1);

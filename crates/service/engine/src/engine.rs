@@ -9,9 +9,11 @@ use quarry_cleaner::Cleaner;
 use quarry_env::{Env, JoinHandle, Signal, View};
 use quarry_format::detached::Detached;
 use quarry_format::image::{ImageSnapshot, ImageVolume, Position};
+use quarry_format::record::KeyRecord;
 use quarry_log::Log;
 use quarry_map::NodeCache;
 use quarry_pool::{LogStore, Pool};
+use quarry_reduce::Reducer;
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BlockIndex, LogId, SnapshotCounter, VolumeId, VolumeNumber, VolumeSettings};
 
@@ -42,6 +44,7 @@ pub(crate) struct Durable {
     pub(crate) next_snapshot: SnapshotCounter,
     pub(crate) dissolving: Option<(SnapshotCounter, BlockIndex)>,
     pub(crate) detached: Vec<Detached>,
+    pub(crate) keys: Vec<KeyRecord>,
 }
 
 /// One log of a pool and the volumes in it.
@@ -72,6 +75,7 @@ pub struct Engine {
     /// When a checkpoint was made for somebody who looks at snapshots.
     pub(crate) merged_for_counting: Cell<Option<Duration>>,
     pub(crate) scrub: Scrub,
+    pub(crate) reducer: RefCell<Reducer>,
     pub(crate) zeroes: View,
     /// No host's write is admitted any more, and the tasks end.
     pub(crate) closing: Cell<bool>,
@@ -95,6 +99,20 @@ pub(crate) struct Statistics {
     pub(crate) written_bytes: Cell<u64>,
     pub(crate) read_bytes: Cell<u64>,
     pub(crate) replayed_batches: Cell<u64>,
+    /// Bytes of blocks that were to be made smaller.
+    pub(crate) reduced_from_bytes: Cell<u64>,
+    /// Of these, bytes of blocks that became holes because they were zero.
+    pub(crate) reduced_zero_bytes: Cell<u64>,
+    /// What the others became.
+    pub(crate) reduced_to_bytes: Cell<u64>,
+}
+
+impl Statistics {
+    pub(crate) fn note_reduced(&self, from_bytes: u64, zero_bytes: u64, to_bytes: u64) {
+        self.reduced_from_bytes.set(self.reduced_from_bytes.get() + from_bytes);
+        self.reduced_zero_bytes.set(self.reduced_zero_bytes.get() + zero_bytes);
+        self.reduced_to_bytes.set(self.reduced_to_bytes.get() + to_bytes);
+    }
 }
 
 /// An engine as it is shown.

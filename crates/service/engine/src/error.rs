@@ -3,7 +3,7 @@
 use quarry_log::{LogError, RecoverError};
 use quarry_map::{MergeError, NodeReadError};
 use quarry_pool::{OpenError, PoolError};
-use quarry_types::{SnapshotId, VolumeId};
+use quarry_types::{KeyId, SnapshotId, VolumeId};
 use quarry_volume::{ErrorKind, VolumeError};
 
 /// An error of an operation on the engine itself; those on a volume's data are
@@ -84,6 +84,15 @@ pub enum EngineError {
         /// The size asked for.
         size_bytes: u64,
     },
+    /// There is no such data key in this log.
+    #[error("no data key {key} in this log")]
+    NoKey {
+        /// The key.
+        key: KeyId,
+    },
+    /// Every number for a data key is taken.
+    #[error("this log has 65535 encrypted volumes with keys of their own, and can have no more")]
+    TooManyKeys,
     /// The pool is full.
     #[error("the pool is full; delete something or add devices")]
     NoSpace,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use quarry_format::detached::Floor;
 use quarry_format::image::Position;
-use quarry_format::record::{SnapshotHead, VolumeHead};
+use quarry_format::record::{KeyRecord, SnapshotHead, VolumeHead};
 use quarry_map::Version;
 use quarry_types::{SnapshotCounter, VolumeId};
 
@@ -20,6 +20,7 @@ pub(crate) struct Frozen {
     pub(crate) appended_bytes: u64,
     pub(crate) next_volume: u32,
     pub(crate) next_snapshot: SnapshotCounter,
+    pub(crate) keys: Vec<KeyRecord>,
     pub(crate) volumes: Vec<FrozenVolume>,
     pub(crate) snapshots: Vec<(Rc<SnapshotState>, SnapshotHead)>,
     /// What is to be merged, in this order.
@@ -68,6 +69,7 @@ impl Engine {
             appended_bytes: self.log.appended_bytes.get(),
             next_volume: known.next_number.get(),
             next_snapshot: known.next_snapshot.get(),
+            keys: known.keys.wrapped(),
             pending: pending.collect(),
             dropped: tail.dropped.iter().map(dropped).collect(),
             lineage: Lineage::of(known, &volumes, &snapshots),

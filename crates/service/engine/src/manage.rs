@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use quarry_format::record::{Record, VolumeHead};
 use quarry_types::limits::{SECTOR_BYTES, VOLUME_BYTES_MAX};
-use quarry_types::{VolumeId, VolumeNumber, VolumeSettings};
+use quarry_types::{KeyId, VolumeId, VolumeNumber, VolumeSettings};
 
 use crate::volume::VolumeState;
-use crate::{Engine, EngineError, EngineVolume};
+use crate::{Engine, EngineError, EngineVolume, NewKey};
 
 fn check_size(size_bytes: u64) -> Result<(), EngineError> {
     let valid =
@@ -17,19 +17,24 @@ fn check_size(size_bytes: u64) -> Result<(), EngineError> {
 }
 
 impl Engine {
-    /// Creates an empty volume; durable on return. That the name is free is for the caller to know.
+    /// Creates an empty volume, encrypted if there is a key for it; durable on return. That the name is free is for the caller to know.
     pub async fn create_volume(
         &self,
         id: VolumeId,
         name: &str,
         size_bytes: u64,
         settings: VolumeSettings,
+        encryption: Option<NewKey>,
     ) -> Result<(), EngineError> {
         check_size(size_bytes)?;
         let _managing = self.managing.lock().await;
+        let key = match encryption {
+            Some(new) => self.add_key(new).await?,
+            None => KeyId(0),
+        };
         let number = self.new_volume_number();
         let created_s = self.env.clock.wall().as_secs();
-        let head = VolumeHead { number, id, name: name.to_owned(), size_bytes, created_s, settings };
+        let head = VolumeHead { number, id, name: name.to_owned(), size_bytes, created_s, settings, key };
         self.append_and_flush(Record::VolumeCreate(head)).await
     }
 

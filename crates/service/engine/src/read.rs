@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use crate::EngineVolume;
 use crate::engine::ZERO_BYTES;
+use crate::unpack::is_plain;
 
 /// A read that finds its record moved away under it looks it up again; more than once cannot happen in a row.
 const LOOKUPS_MAX: usize = 3;
@@ -69,8 +70,8 @@ impl EngineVolume {
             true => Views::new(),
             false => self.engine.store.read_records(&records).await?,
         };
-        let whole = !runs.iter().any(|run| matches!(run, Run::Hole { .. }));
-        Ok(Ok(if whole { views } else { self.with_holes(&runs, views) }))
+        let is_plain = |run: &Run| matches!(run, Run::Data(mapped) if is_plain(&mapped.entry));
+        Ok(if runs.iter().all(is_plain) { Ok(views) } else { self.unpack(&runs, views) })
     }
 
     /// What each of `blocks` is mapped to: at once when the nodes are in memory.
@@ -90,31 +91,7 @@ impl EngineVolume {
         VolumeError::new(kind, operation, what).with_source(error.clone())
     }
 
-    /// Puts zeroes between the `views` of the data of `runs`.
-    fn with_holes(&self, runs: &[Run], views: Views) -> Views {
-        let mut data = views.into_iter();
-        let mut rest = None;
-        let mut all = Views::new();
-        for group in runs.chunk_by(|one, next| matches!((one, next), (Run::Data(_), Run::Data(_)))) {
-            if let [Run::Hole { blocks }] = group {
-                all.extend(self.zero_views(*blocks));
-                continue;
-            }
-            let mut left = group.len() * BLOCK_BYTES;
-            while left > 0 {
-                let view = rest.take().or_else(|| data.next()).expect("each block of data was read");
-                let taken = left.min(view.len());
-                left -= taken;
-                if taken < view.len() {
-                    rest = Some(view.slice(taken..view.len()));
-                }
-                all.push(if taken < view.len() { view.slice(0..taken) } else { view });
-            }
-        }
-        all
-    }
-
-    fn zero_views(&self, blocks: u64) -> Views {
+    pub(crate) fn zero_views(&self, blocks: u64) -> Views {
         let mut left = blocks as usize * BLOCK_BYTES;
         let mut views = Views::new();
         while left > 0 {
@@ -130,7 +107,7 @@ impl EngineVolume {
 fn records(runs: &[Run]) -> SmallVec<[Wanted; 1]> {
     let mut records = SmallVec::with_capacity(runs.len());
     records.extend(runs.iter().filter_map(|run| match run {
-        Run::Data(entry) => Some(wanted(entry)),
+        Run::Data(mapped) => Some(wanted(&mapped.entry)),
         Run::Hole { .. } => None,
     }));
     records

@@ -37,6 +37,8 @@ impl Engine {
         volumes.next_number.set(volumes.next_number.get().max(image.next_volume));
         volumes.next_snapshot.set(image.birth);
         volumes.dissolving.set(image.dissolving);
+        image.keys.iter().for_each(|key| volumes.keys.wrap(key));
+        volumes.keys.set_salts(image.salts.clone());
         let recovered = quarry_log::recover(
             &store.pool,
             store.table_cell(),
@@ -60,6 +62,7 @@ impl Engine {
             next_snapshot: image.birth,
             dissolving: image.dissolving,
             detached: image.detached.clone(),
+            keys: image.keys.clone(),
         };
         let engine =
             Self::start(env, store, volumes, durable, recovered.position, recovered.next_segment, limits)
@@ -82,7 +85,8 @@ impl Engine {
         limits: Limits,
     ) -> Result<Rc<Self>, EngineError> {
         let start = LogStart { position, next_segment, reserve: Vec::new() };
-        let log = Log::start(env.clone(), store.clone(), volumes.clone(), start);
+        volumes.keys.add_salt(next_segment, env.random.next_u128().to_le_bytes());
+        let log = Log::start(env.clone(), store.clone(), volumes.clone(), volumes.keys.clone(), start);
         let total_chunks = store.pool.shared.capacity().total_chunks;
         let space = Space::new(total_chunks, store.pool.geometry().segment_bytes, limits.logs);
         let birth = Cell::new(volumes.next_snapshot.get());
@@ -103,6 +107,7 @@ impl Engine {
             layered: Cell::new(false),
             merged_for_counting: Cell::new(None),
             scrub: Scrub::default(),
+            reducer: RefCell::default(),
             committing: futures::lock::Mutex::new(()),
             maintaining: futures::lock::Mutex::new(()),
             wake: Signal::default(),

@@ -35,6 +35,7 @@ impl SnapshotState {
             name: format!("{owner}@{}", head.name),
             size_bytes: head.size_bytes,
             settings: VolumeSettings::default(),
+            key: head.key,
             created_s: head.created_s,
         };
         let reader = VolumeState::read_only(as_volume, VolumeMap::new(version.clone()), parent);

@@ -98,6 +98,7 @@ impl Engine {
             volume: volume.number,
             name,
             size_bytes: volume.head.borrow().size_bytes,
+            key: volume.head.borrow().key,
             created_s: self.env.clock.wall().as_secs(),
             locked_until_s,
             hidden,

@@ -8,6 +8,7 @@ use futures::future::LocalBoxFuture;
 use quarry_env::View;
 use quarry_format::record::VolumeHead;
 use quarry_map::VolumeMap;
+use quarry_reduce::Bypass;
 use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX, SECTOR_BYTES};
 use quarry_types::{SnapshotCounter, VolumeId, VolumeNumber};
 use quarry_volume::{
@@ -35,6 +36,8 @@ pub(crate) struct VolumeState {
     pub(crate) deleted: Cell<bool>,
     pub(crate) read_only: bool,
     pub(crate) holds: Holds,
+    /// Whether its blocks are worth compressing.
+    pub(crate) bypass: RefCell<Bypass>,
     /// How often it was rolled back: what was read before may be what it holds no more.
     pub(crate) rollbacks: Cell<u64>,
 }
@@ -51,6 +54,7 @@ impl VolumeState {
             deleted: Cell::new(false),
             read_only: false,
             holds: Holds::default(),
+            bypass: RefCell::default(),
             rollbacks: Cell::new(0),
         }
     }
@@ -91,6 +95,9 @@ impl EngineVolume {
         if self.state.read_only {
             let what = format!("{} is a snapshot", self.state.head.borrow().name);
             return Err(VolumeError::new(ErrorKind::ReadOnly, operation, what));
+        }
+        if !self.engine.volumes.keys.is_open(self.state.head.borrow().key) {
+            return Err(self.locked(operation));
         }
         self.check(operation, offset, length)
     }

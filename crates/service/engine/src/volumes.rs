@@ -13,6 +13,7 @@ use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BlockIndex, LogAddress, SnapshotCounter, SnapshotId, VolumeId, VolumeNumber};
 use rustc_hash::FxBuildHasher;
 
+use crate::keys::Keys;
 use crate::snapshot::SnapshotState;
 use crate::volume::VolumeState;
 
@@ -43,6 +44,7 @@ pub(crate) struct Volumes {
     pub(crate) next_number: Cell<u32>,
     /// The number of the next snapshot.
     pub(crate) next_snapshot: Cell<SnapshotCounter>,
+    pub(crate) keys: Rc<Keys>,
     /// Raised when something died or a volume went, so that space may be gained.
     pub(crate) freed: Signal,
 }

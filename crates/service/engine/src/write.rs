@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use quarry_env::View;
 use quarry_log::Appended;
-use quarry_types::KeyId;
 use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX};
 use quarry_volume::{ErrorKind, Result, VolumeError, WriteFlags};
 
@@ -22,7 +21,7 @@ impl EngineVolume {
         }
         let bytes = data.len() as u64;
         if (offset | bytes).is_multiple_of(BLOCK) {
-            self.write_blocks(offset / BLOCK, &data).await?;
+            self.write_blocks(offset / BLOCK, &data, true).await?;
         } else {
             self.write_parts(offset, &data).await?;
         }
@@ -31,12 +30,12 @@ impl EngineVolume {
         self.settle("write", flags).await
     }
 
-    /// Appends whole blocks and waits until they count.
-    pub(crate) async fn write_blocks(&self, first_block: u64, data: &View) -> Result<()> {
+    /// Appends whole blocks and waits until they count. They may become holes where `may_unmap` says so.
+    pub(crate) async fn write_blocks(&self, first_block: u64, data: &View, may_unmap: bool) -> Result<()> {
         let piece = self.engine.space.piece_bytes() as usize;
         if data.len() <= piece {
             return self
-                .append_piece(first_block, data)
+                .append_piece(first_block, data, may_unmap)
                 .await?
                 .await
                 .map_err(|error| log_error("write", error));
@@ -44,7 +43,7 @@ impl EngineVolume {
         let (mut last, mut refused) = (None, Ok(()));
         for start in (0..data.len()).step_by(piece) {
             let data = data.slice(start..(start + piece).min(data.len()));
-            match self.append_piece(first_block + (start / BLOCK_BYTES) as u64, &data).await {
+            match self.append_piece(first_block + (start / BLOCK_BYTES) as u64, &data, may_unmap).await {
                 Ok(appended) => last = Some(appended),
                 Err(error) => {
                     refused = Err(error);
@@ -60,12 +59,13 @@ impl EngineVolume {
     }
 
     /// Appends a piece once there is space for it and nobody merges a part of its blocks.
-    async fn append_piece(&self, first_block: u64, data: &View) -> Result<Appended> {
+    async fn append_piece(&self, first_block: u64, data: &View, may_unmap: bool) -> Result<Appended> {
         let _charge = self.engine.admit("write", data.len() as u64).await?;
+        let prepared = self.prepare(data, may_unmap).await;
         let blocks = first_block..first_block + data.len() as u64 / BLOCK;
         self.wait_for_turn(&blocks).await;
         self.check_again(first_block * BLOCK, data.len() as u64)?;
-        Ok(self.append_blocks(first_block, data))
+        Ok(self.append_prepared(first_block, prepared))
     }
 
     /// A volume that was rolled back or deleted while a write waited may be too small for it, or gone.
@@ -89,14 +89,6 @@ impl EngineVolume {
         }
     }
 
-    fn append_blocks(&self, first_block: u64, data: &View) -> Appended {
-        let engine = &self.engine;
-        let appended =
-            engine.log.append_write(self.state.number, first_block, engine.birth.get(), KeyId(0), data);
-        engine.note_append();
-        appended
-    }
-
     /// Writes a range that does not begin or end with a block.
     async fn write_parts(&self, offset: u64, data: &View) -> Result<()> {
         let end = offset + data.len() as u64;
@@ -107,7 +99,7 @@ impl EngineVolume {
         }
         let tail_start = (end / BLOCK * BLOCK).max(head_end);
         if tail_start > head_end {
-            self.write_blocks(head_end / BLOCK, &slice(head_end, tail_start)).await?;
+            self.write_blocks(head_end / BLOCK, &slice(head_end, tail_start), true).await?;
         }
         if end > tail_start {
             self.write_part(tail_start, &slice(tail_start, end)).await?;
@@ -134,7 +126,8 @@ impl EngineVolume {
         self.check_again(block * BLOCK, BLOCK)?;
         let start = (offset % BLOCK) as usize;
         merged[start..start + part.len()].copy_from_slice(part);
-        let appended = self.append_blocks(block, &merged.freeze());
+        let prepared = self.prepare_block(&merged.freeze());
+        let appended = self.append_prepared(block, prepared);
         drop(charge);
         appended.await.map_err(|error| log_error("write", error))
     }

@@ -77,7 +77,7 @@ impl EngineVolume {
         let mut at = start;
         while at < end {
             let bytes = (end - at).min(ZERO_BYTES as u64);
-            self.write_blocks(at / BLOCK, &self.engine.zeroes(bytes as usize)).await?;
+            self.write_blocks(at / BLOCK, &self.engine.zeroes(bytes as usize), false).await?;
             at += bytes;
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What the log tells its owner, in log order.
 
+use quarry_format::node::Mapped;
 use quarry_format::record::Record;
 use quarry_types::{KeyId, LogAddress, SnapshotCounter, VolumeNumber};
 
@@ -20,6 +21,15 @@ pub enum Applied<'a> {
         key: KeyId,
         /// CRC-32C of each block.
         checksums: &'a [u32],
+    },
+    /// Blocks that are compressed or encrypted, each where its entry says.
+    Stored {
+        /// The volume.
+        volume: VolumeNumber,
+        /// The first block.
+        first_block: u64,
+        /// Each block.
+        mapped: &'a [Mapped],
     },
     /// Any other record that changes something. Never a write or a node.
     Other(&'a Record),

@@ -23,6 +23,7 @@ mod log;
 mod payload;
 mod publish;
 mod recover;
+mod seal;
 mod segment_reader;
 mod submit;
 
@@ -30,3 +31,4 @@ pub use apply::{Applied, Apply};
 pub use error::{LogError, RecoverError};
 pub use log::{Appended, Log, LogStart};
 pub use recover::{Recovered, recover};
+pub use seal::Seal;

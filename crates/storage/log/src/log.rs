@@ -7,6 +7,7 @@ use std::rc::Rc;
 use quarry_env::{Completer, Completion, Env, Signal, View, completion};
 use quarry_format::crc32c;
 use quarry_format::image::Position;
+use quarry_format::node::Method;
 use quarry_format::record::Record;
 use quarry_pool::{Chunk, LogStore};
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
@@ -14,7 +15,7 @@ use quarry_types::{BatchNumber, KeyId, LogAddress, SegmentId, SnapshotCounter, V
 
 use crate::builder::Builder;
 use crate::submit::{InFlight, Waiting};
-use crate::{Apply, LogError};
+use crate::{Apply, LogError, Seal};
 
 /// Batches that may wait for their turn before writers are held back.
 const WAITING_BATCHES_MAX: usize = 16;
@@ -77,6 +78,7 @@ pub struct Log {
     /// What the log owns in its pool.
     pub store: Rc<LogStore>,
     pub(crate) apply: Rc<dyn Apply>,
+    pub(crate) seal: Rc<dyn Seal>,
     pub(crate) state: RefCell<State>,
     pub(crate) work: Signal,
     pub(crate) flush_work: Signal,
@@ -91,12 +93,19 @@ pub struct Log {
 
 impl Log {
     /// Starts the log's tasks on this core; [`Log::close`] ends them.
-    pub fn start(env: Env, store: Rc<LogStore>, apply: Rc<dyn Apply>, start: LogStart) -> Rc<Self> {
+    pub fn start(
+        env: Env,
+        store: Rc<LogStore>,
+        apply: Rc<dyn Apply>,
+        seal: Rc<dyn Seal>,
+        start: LogStart,
+    ) -> Rc<Self> {
         let tail = Tail { open: None, position: start.position, next_segment: start.next_segment };
         let log = Rc::new(Self {
             env: env.clone(),
             store,
             apply,
+            seal,
             state: RefCell::new(State {
                 building: None,
                 waiting: VecDeque::new(),
@@ -161,6 +170,27 @@ impl Log {
                 let taken = builder.room_blocks().min(blocks - done);
                 let piece = data.slice(done * BLOCK_BYTES..(done + taken) * BLOCK_BYTES);
                 builder.push_write(&log.env.buffers, volume, first_block + done as u64, (birth, key), &piece);
+                done += taken;
+            }
+        })
+    }
+
+    /// Appends blocks of a volume that are compressed, whole sectors each, or to be encrypted, or both.
+    pub fn append_stored(
+        &self,
+        volume: VolumeNumber,
+        first_block: u64,
+        birth: SnapshotCounter,
+        key: KeyId,
+        blocks: &[(Method, View)],
+    ) -> Appended {
+        self.append(|log, state| {
+            let mut done = 0;
+            while done < blocks.len() {
+                let builder = log.builder(state, |builder| builder.room_stored() > 0);
+                let taken = builder.room_stored().min(blocks.len() - done);
+                let piece = &blocks[done..done + taken];
+                builder.push_stored(&log.env.buffers, volume, first_block + done as u64, (birth, key), piece);
                 done += taken;
             }
         })

@@ -18,23 +18,27 @@ pub(crate) enum Place {
     Packed(usize),
 }
 
+enum Part {
+    /// Pieces that were copied together, and how much of the buffer they fill, headroom included.
+    Copied(Buffer, usize),
+    Taken(View),
+}
+
 /// Pieces of payload in order.
 #[derive(Default)]
 struct Area {
-    views: Vec<View>,
-    open: Option<(Buffer, usize)>,
+    parts: Vec<Part>,
     bytes: usize,
-    /// The first granule of the first buffer was left free for the batch's header.
-    headroom: bool,
+    /// Bytes of the first buffer that were left free for the batch's header.
+    headroom: usize,
 }
 
 impl Area {
     fn append_view(&mut self, pool: &BufferPool, granule: usize, view: &View) {
         let aligned = view.as_ptr().addr().is_multiple_of(MEMORY_ALIGNMENT);
         if view.len() >= BY_REFERENCE_BYTES_MIN && aligned {
-            self.close_buffer();
             self.bytes += view.len();
-            self.views.push(view.clone());
+            self.parts.push(Part::Taken(view.clone()));
         } else {
             self.append(pool, granule, view);
         }
@@ -42,14 +46,16 @@ impl Area {
 
     fn append(&mut self, pool: &BufferPool, granule: usize, mut piece: &[u8]) {
         while !piece.is_empty() {
-            if self.open.as_ref().is_some_and(|(buffer, filled)| *filled == buffer.capacity()) {
-                self.close_buffer();
+            let has_room =
+                |part: &Part| matches!(part, Part::Copied(buffer, filled) if *filled < buffer.capacity());
+            if !self.parts.last().is_some_and(has_room) {
+                let headroom = if self.parts.is_empty() { granule } else { 0 };
+                self.headroom += headroom;
+                self.parts.push(Part::Copied(pool.allocate(BUFFER_BYTES), headroom));
             }
-            let (buffer, filled) = self.open.get_or_insert_with(|| {
-                let is_first = self.bytes == 0;
-                self.headroom |= is_first;
-                (pool.allocate(BUFFER_BYTES), if is_first { granule } else { 0 })
-            });
+            let Some(Part::Copied(buffer, filled)) = self.parts.last_mut() else {
+                unreachable!("the last part has room")
+            };
             let taken = piece.len().min(buffer.capacity() - *filled);
             buffer[*filled..*filled + taken].copy_from_slice(&piece[..taken]);
             *filled += taken;
@@ -58,38 +64,69 @@ impl Area {
         }
     }
 
+    /// Writes over what was copied to `offset`, counted without the headroom.
+    fn overwrite(&mut self, offset: usize, mut bytes: &[u8]) {
+        let (mut start, mut at) = (0, offset + self.headroom);
+        for part in &mut self.parts {
+            let length = match part {
+                Part::Copied(_, filled) => *filled,
+                Part::Taken(view) => view.len(),
+            };
+            if at < start + length && !bytes.is_empty() {
+                let Part::Copied(buffer, _) = part else { panic!("only what was copied is written over") };
+                let taken = bytes.len().min(start + length - at);
+                buffer[at - start..at - start + taken].copy_from_slice(&bytes[..taken]);
+                (bytes, at) = (&bytes[taken..], at + taken);
+            }
+            start += length;
+        }
+        assert!(bytes.is_empty(), "what is written over was appended before");
+    }
+
     /// Fills the last granule with zeroes.
     fn pad(&mut self, pool: &BufferPool, granule: usize) {
         let padding = self.bytes.next_multiple_of(granule) - self.bytes;
         self.append(pool, granule, &vec![0; padding]);
     }
 
-    fn close_buffer(&mut self) {
-        if let Some((buffer, filled)) = self.open.take()
-            && filled > 0
-        {
-            self.views.push(buffer.freeze().slice(0..filled));
-        }
-    }
-
     /// Its views, without the headroom.
-    fn into_views(mut self, granule: usize) -> Vec<View> {
-        self.close_buffer();
-        if self.headroom {
-            let first = &self.views[0];
-            self.views[0] = first.slice(granule..first.len());
-        }
-        self.views
+    fn into_views(self) -> Vec<View> {
+        let mut headroom = self.headroom;
+        let view = |part| match part {
+            Part::Copied(buffer, filled) => buffer.freeze().slice(std::mem::take(&mut headroom)..filled),
+            Part::Taken(view) => view,
+        };
+        self.parts.into_iter().map(view).collect()
     }
 
     /// Puts `header` into the headroom, if there is some, it fits, and all is in the one buffer: the view of that.
-    fn take_header(&mut self, header: &[u8], granule: usize) -> Option<View> {
-        let fits = self.views.is_empty() && self.headroom && header.len() <= granule;
-        let (buffer, _) = self.open.as_mut().filter(|_| fits)?;
-        buffer[..header.len()].copy_from_slice(header);
-        buffer[header.len()..granule].fill(0);
-        self.close_buffer();
-        self.views.pop()
+    fn take_header(&mut self, header: &[u8]) -> Option<View> {
+        let headroom = self.headroom;
+        if self.parts.len() != 1 || header.len() > headroom {
+            return None;
+        }
+        match self.parts.pop() {
+            Some(Part::Copied(mut buffer, filled)) => {
+                buffer[..header.len()].copy_from_slice(header);
+                buffer[header.len()..headroom].fill(0);
+                Some(buffer.freeze().slice(0..filled))
+            }
+            other => {
+                self.parts.extend(other);
+                None
+            }
+        }
+    }
+
+    /// The same bytes in buffers of its own.
+    fn copy_of(views: &[View], pool: &BufferPool) -> Self {
+        let copy = |view: &View| {
+            let mut buffer = pool.allocate(view.len());
+            buffer.copy_from_slice(view);
+            Part::Copied(buffer, view.len())
+        };
+        let bytes = views.iter().map(|view| view.len()).sum();
+        Self { parts: views.iter().map(copy).collect(), bytes, headroom: 0 }
     }
 }
 
@@ -131,30 +168,41 @@ impl Payload {
         if is_whole { Place::Whole(offset) } else { Place::Packed(offset) }
     }
 
+    /// Writes over a piece that was appended as a copy.
+    pub(crate) fn overwrite(&mut self, place: Place, bytes: &[u8]) {
+        match place {
+            Place::Whole(offset) => self.whole.overwrite(offset, bytes),
+            Place::Packed(offset) => self.packed.overwrite(offset, bytes),
+        }
+    }
+
     /// Puts the header in front and gives all views: into the headroom, if there is one and the header fits.
     pub(crate) fn with_header(mut self, pool: &BufferPool, header: &[u8]) -> (Vec<View>, PayloadViews) {
         let granule = self.granule_bytes;
         self.packed.pad(pool, granule);
         let first = if self.whole.bytes > 0 { &mut self.whole } else { &mut self.packed };
-        if let Some(view) = first.take_header(header, granule) {
-            let mut payload = vec![view.slice(granule..view.len())];
-            let mut views = vec![view];
-            if self.whole.bytes > 0 {
-                let packed = self.packed.into_views(granule);
-                payload.extend(packed.iter().cloned());
-                views.extend(packed);
-            }
-            return (views, PayloadViews(payload));
+        let Some(view) = first.take_header(header) else {
+            let payload = PayloadViews { whole: self.whole.into_views(), packed: self.packed.into_views() };
+            return (payload.with_header(pool, header, granule), payload);
+        };
+        let behind = vec![view.slice(first.headroom..view.len())];
+        let (whole, packed) = match self.whole.bytes {
+            0 => (Vec::new(), behind),
+            _ => (behind, self.packed.into_views()),
+        };
+        let mut views = vec![view];
+        if !whole.is_empty() {
+            views.extend(packed.iter().cloned());
         }
-        let mut views = self.whole.into_views(granule);
-        views.extend(self.packed.into_views(granule));
-        let payload = PayloadViews(views);
-        (payload.with_header(pool, header, granule), payload)
+        (views, PayloadViews { whole, packed })
     }
 }
 
 /// The frozen payload of a batch, without its header: what is kept until the batch is on all copies.
-pub(crate) struct PayloadViews(Vec<View>);
+pub(crate) struct PayloadViews {
+    whole: Vec<View>,
+    packed: Vec<View>,
+}
 
 impl PayloadViews {
     /// All views of the batch with another header in front.
@@ -163,7 +211,14 @@ impl PayloadViews {
         buffer[..header.len()].copy_from_slice(header);
         buffer[header.len()..].fill(0);
         let mut views = vec![buffer.freeze()];
-        views.extend(self.0.iter().filter(|view| !view.is_empty()).cloned());
+        let all = self.whole.iter().chain(&self.packed);
+        views.extend(all.filter(|view| !view.is_empty()).cloned());
         views
+    }
+
+    /// The same payload once more, so that parts of it can be written over: what was handed to the devices stays as it is.
+    pub(crate) fn copy(&self, pool: &BufferPool, granule_bytes: usize) -> Payload {
+        let (whole, packed) = (Area::copy_of(&self.whole, pool), Area::copy_of(&self.packed, pool));
+        Payload { granule_bytes, whole, packed }
     }
 }

@@ -41,8 +41,7 @@ impl Log {
         let mut published = false;
         while let Some(batch) = self.take_publishable() {
             let InFlight { batch, start, .. } = batch;
-            let whole = start.plus(batch.header_sectors);
-            batch.entries.publish(whole, start.plus(batch.packed_sectors), &*self.apply);
+            batch.entries.publish(batch.layout.origin(start), &*self.apply);
             published = true;
         }
         if published {

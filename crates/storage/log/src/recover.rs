@@ -19,7 +19,8 @@ use quarry_types::{BatchNumber, Incarnation, LogAddress, SegmentId};
 use crate::segment_reader::{Found, SegmentReader};
 use crate::{Applied, Apply, RecoverError};
 use quarry_format::batch::Batch;
-use quarry_format::record::Record;
+use quarry_format::node::{Entry, Mapped};
+use quarry_format::record::{Record, StoredBlock};
 
 /// The result of a recovery.
 pub struct Recovered {
@@ -289,6 +290,16 @@ impl Walk<'_> {
                         key: *key,
                         checksums,
                     });
+                }
+                Record::WriteStored { volume, first_block, birth, key, blocks } => {
+                    let mapped = blocks.iter().map(|&StoredBlock { method, sectors, checksum, tag }| {
+                        let address = start.plus(layout.place(u32::from(sectors)));
+                        let (birth, key, stored_sectors) = (*birth, *key, sectors);
+                        Mapped { entry: Entry { address, checksum, birth, key, stored_sectors, method }, tag }
+                    });
+                    let mapped: Vec<Mapped> = mapped.collect();
+                    let (volume, first_block) = (*volume, *first_block);
+                    self.apply.apply(Applied::Stored { volume, first_block, mapped: &mapped });
                 }
                 Record::Node { sectors, .. } => _ = layout.place(u32::from(*sectors)),
                 other => self.apply.apply(Applied::Other(other)),

@@ -11,9 +11,9 @@ use quarry_types::limits::{BATCHES_IN_FLIGHT_MAX, SECTOR_BYTES};
 use quarry_types::{BatchNumber, LogAddress, SegmentId};
 
 use crate::Log;
-use crate::builder::{Builder, Entries};
+use crate::builder::{Builder, Entries, Origin};
 use crate::log::{State, Unflushed};
-use crate::payload::PayloadViews;
+use crate::payload::{Payload, PayloadViews};
 
 /// While batches are on their way, another follows only when it has gathered so much for each of them; a smaller one waits
 /// for company. So few large writes go out at once, and many share the cost of a device write.
@@ -35,9 +35,32 @@ pub(crate) struct Unpublished {
     pub(crate) payload: PayloadViews,
     pub(crate) entries: Entries,
     pub(crate) sectors: u32,
-    /// Sectors in front of the packed payloads.
-    pub(crate) packed_sectors: u32,
-    pub(crate) header_sectors: u32,
+    pub(crate) layout: Sections,
+}
+
+/// The sections of a batch, in sectors from its start.
+#[derive(Clone, Copy)]
+pub(crate) struct Sections {
+    whole: u32,
+    packed: u32,
+}
+
+impl Sections {
+    fn of(table: &RecordTable, whole_bytes: usize, granule: usize) -> Self {
+        let whole = (table.len().next_multiple_of(granule) / SECTOR_BYTES) as u32;
+        Self { whole, packed: whole + (whole_bytes / SECTOR_BYTES) as u32 }
+    }
+
+    /// Where the payloads of a batch at `start` begin.
+    pub(crate) fn origin(self, start: LogAddress) -> Origin {
+        Origin { whole: start.plus(self.whole), packed: start.plus(self.packed) }
+    }
+}
+
+/// A payload that can be written over, or one that was handed to the devices.
+enum Content {
+    Open(Payload),
+    Frozen(PayloadViews),
 }
 
 /// A batch on its way to the devices.
@@ -154,10 +177,27 @@ impl Log {
         let begins = before.address.segment() != segment || before.address.sector() == 0;
         let start =
             if begins { LogAddress::new(segment, geometry.granule_sectors()) } else { before.address };
-        let (sectors, table) = match &next {
-            Waiting::New(builder) => (builder.sectors(granule), &builder.table),
-            Waiting::Again(batch) => (batch.sectors, &batch.table),
+        let pool = &self.env.buffers;
+        let (mut table, mut content, mut entries, sections, sectors) = match next {
+            Waiting::New(builder) => {
+                let sectors = builder.sectors(granule);
+                let Builder { table, payload, entries } = builder;
+                let sections = Sections::of(&table, payload.whole_bytes(), granule);
+                (table, Content::Open(payload), entries, sections, sectors)
+            }
+            Waiting::Again(Unpublished { table, payload, entries, sectors, layout }) => {
+                let content = match entries.is_encrypted {
+                    true => Content::Open(payload.copy(pool, granule)),
+                    false => Content::Frozen(payload),
+                };
+                (table, content, entries, layout, sectors)
+            }
         };
+        if let Content::Open(payload) = &mut content
+            && entries.is_encrypted
+        {
+            entries.seal(sections.origin(start), &*self.seal, &mut table, payload);
+        }
         let header = BatchHeader {
             pool: self.store.pool.shared.id,
             log: self.store.log,
@@ -169,16 +209,11 @@ impl Log {
             flushed_through: state.flushed_through,
         };
         let (bytes, checksum) = table.encode(&header);
-        let header_sectors = (bytes.len().next_multiple_of(granule) / SECTOR_BYTES) as u32;
-        let pool = &self.env.buffers;
-        let (mut views, batch) = match next {
-            Waiting::New(Builder { table, payload, entries }) => {
-                let packed_sectors = header_sectors + (payload.whole_bytes() / SECTOR_BYTES) as u32;
-                let (views, payload) = payload.with_header(pool, &bytes);
-                (views, Unpublished { table, payload, entries, sectors, packed_sectors, header_sectors })
-            }
-            Waiting::Again(batch) => (batch.payload.with_header(pool, &bytes, granule), batch),
+        let (mut views, payload) = match content {
+            Content::Open(payload) => payload.with_header(pool, &bytes),
+            Content::Frozen(payload) => (payload.with_header(pool, &bytes, granule), payload),
         };
+        let batch = Unpublished { table, payload, entries, sectors, layout: sections };
         if begins {
             views.insert(0, self.segment_header(segment, &chunk, before, state));
         }

@@ -14,7 +14,7 @@ mod tests;
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 
-use quarry_format::node::{Entry, Node, NodeRef, NodeSlots};
+use quarry_format::node::{Node, NodeRef, NodeSlots};
 use quarry_types::LogAddress;
 use rustc_hash::FxHashMap;
 
@@ -47,7 +47,7 @@ impl Cached {
 
     fn bytes(&self) -> usize {
         let slots = match &self.node.slots {
-            NodeSlots::Leaf(entries) => entries.capacity() * size_of::<Entry>(),
+            NodeSlots::Leaf(leaf) => leaf.heap_bytes(),
             NodeSlots::Interior { children, .. } => children.capacity() * size_of::<NodeRef>(),
         };
         slots + NODE_OVERHEAD_BYTES

@@ -112,7 +112,7 @@ impl Walk<'_> {
         let load = async |node: &Option<NodeRef>| match node {
             None => Ok::<_, NodeReadError>(None),
             Some(node) => match slots(store, cache, *node).await? {
-                NodeSlots::Leaf(entries) => Ok(Some(entries)),
+                NodeSlots::Leaf(leaf) => Ok(Some(leaf.entries)),
                 NodeSlots::Interior { .. } => unreachable!("a node of level 0 that decodes is a leaf"),
             },
         };

@@ -40,8 +40,8 @@ pub async fn drop_step(
         for (detached, slots) in batch.into_iter().zip(read) {
             let Detached { node, first_block, floor } = detached;
             match slots {
-                Ok(NodeSlots::Leaf(entries)) => {
-                    let entries = entries.iter();
+                Ok(NodeSlots::Leaf(leaf)) => {
+                    let entries = leaf.entries.iter();
                     let gone = entries
                         .filter(|(slot, entry)| floor.is_above(first_block + *slot as u64, entry.birth));
                     dead_entries.extend(gone.map(|(_, entry)| entry));

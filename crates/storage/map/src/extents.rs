@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 
 use quarry_env::yield_now;
-use quarry_format::node::{Entry, NODE_LEVEL_MAX};
+use quarry_format::node::{MappedRef, NODE_LEVEL_MAX};
 use quarry_types::{BlockIndex, LogAddress};
 
 use crate::cache::{Cached, Needed, NodeCache};
@@ -65,7 +65,7 @@ impl Collector {
 }
 
 impl Sink for Collector {
-    fn data(&mut self, block: BlockIndex, _: &Entry) -> ControlFlow<()> {
+    fn data(&mut self, block: BlockIndex, _: MappedRef<'_>) -> ControlFlow<()> {
         self.add(block..block + 1, true)
     }
 

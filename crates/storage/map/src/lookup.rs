@@ -4,7 +4,7 @@ use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 
 use futures::future::join_all;
-use quarry_format::node::{Entry, NodeRef, NodeSlots, span_blocks};
+use quarry_format::node::{Mapped, MappedRef, NodeRef, NodeSlots, span_blocks};
 use quarry_types::{BlockIndex, LogAddress};
 use smallvec::SmallVec;
 
@@ -25,7 +25,7 @@ const RUNS_RESERVED_MAX: usize = 64;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Run {
     /// One block with data.
-    Data(Entry),
+    Data(Mapped),
     /// Blocks that read as zeroes. Neighbouring holes are one run.
     Hole {
         /// How many, at least one.
@@ -53,8 +53,8 @@ struct Found {
 }
 
 impl Sink for Found {
-    fn data(&mut self, _: BlockIndex, entry: &Entry) -> ControlFlow<()> {
-        self.runs.push(Run::Data(*entry));
+    fn data(&mut self, _: BlockIndex, mapped: MappedRef<'_>) -> ControlFlow<()> {
+        self.runs.push(Run::Data(mapped.into()));
         ControlFlow::Continue(())
     }
 
@@ -133,7 +133,7 @@ impl VolumeMap {
 /// What one block holds, or the node that would tell.
 fn find(state: &State, block: BlockIndex, nodes: &InMemory<'_>) -> Result<Run, Needed> {
     match state.active.find(block) {
-        Piece::Data(_, entry) => Ok(Run::Data(*entry)),
+        Piece::Data(_, mapped) => Ok(Run::Data(mapped.into())),
         Piece::Hole(_) => Ok(Run::Hole { blocks: 1 }),
         Piece::Unknown(_) => find_below(&state.below, block, nodes),
     }
@@ -143,7 +143,7 @@ fn find_below(version: &Version, block: BlockIndex, nodes: &InMemory<'_>) -> Res
     match &*version.content() {
         Content::Merged(root) => find_in_tree(*root, block, nodes),
         Content::Pending(pending) => match pending.overlay.find(block) {
-            Piece::Data(_, entry) => Ok(Run::Data(*entry)),
+            Piece::Data(_, mapped) => Ok(Run::Data(mapped.into())),
             Piece::Hole(_) => Ok(Run::Hole { blocks: 1 }),
             Piece::Unknown(_) => find_below(&pending.below, block, nodes),
         },
@@ -162,8 +162,9 @@ fn find_in_tree(root: Option<NodeRef>, block: BlockIndex, nodes: &InMemory<'_>) 
             return Err(Needed { node: child, first_block });
         };
         match &node.slots {
-            NodeSlots::Leaf(entries) => {
-                return Ok(entries.get(slot_of(block, 0)).copied().map_or(hole, Run::Data));
+            NodeSlots::Leaf(leaf) => {
+                let mapped = leaf.get(slot_of(block, 0)).map(Mapped::from);
+                return Ok(mapped.map_or(hole, Run::Data));
             }
             NodeSlots::Interior { level, children } => match children.get(slot_of(block, *level)) {
                 Some(&next) => child = next,

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
-use quarry_format::node::{Entry, NODE_SLOT_BITS, NODE_SLOTS, Slots};
+use quarry_format::node::{Entry, Mapped, MappedRef, NODE_SLOT_BITS, NODE_SLOTS, Slots};
 use quarry_types::BlockIndex;
 
 use crate::arena::Arena;
@@ -32,7 +32,7 @@ const REGION_BYTES: usize = 3 * (size_of::<Region>() + size_of::<u64>()) / 2 + 1
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Piece<'a> {
     /// One block with data.
-    Data(BlockIndex, &'a Entry),
+    Data(BlockIndex, MappedRef<'a>),
     /// Blocks that read as zeroes.
     Hole(Range<BlockIndex>),
     /// Blocks of which it knows nothing.
@@ -87,9 +87,9 @@ impl Overlay {
     }
 
     /// Sets the entry of `block`; returns the one that it replaces.
-    pub fn insert(&mut self, block: BlockIndex, entry: Entry) -> Option<Entry> {
+    pub fn insert(&mut self, block: BlockIndex, mapped: Mapped) -> Option<Entry> {
         let mut replaced = None;
-        self.insert_into_group(block, std::iter::once(entry), &mut |old, _| replaced = Some(old));
+        self.insert_into_group(block, std::iter::once(mapped), &mut |old, _| replaced = Some(old));
         replaced
     }
 
@@ -97,7 +97,7 @@ impl Overlay {
     pub fn insert_run(
         &mut self,
         first_block: BlockIndex,
-        entries: impl IntoIterator<Item = Entry>,
+        entries: impl IntoIterator<Item = Mapped>,
         mut replaced: impl FnMut(Entry, Entry),
     ) {
         let mut entries = entries.into_iter().peekable();
@@ -113,18 +113,18 @@ impl Overlay {
     fn insert_into_group(
         &mut self,
         first_block: BlockIndex,
-        entries: impl Iterator<Item = Entry>,
+        entries: impl Iterator<Item = Mapped>,
         replaced: &mut impl FnMut(Entry, Entry),
     ) {
         let region = self.regions.entry(first_block >> REGION_BITS).or_default();
         let before = region.capacity();
         let group = region.get_or_default(group_slot(first_block));
         let group_before = group.heap_bytes();
-        for (slot, entry) in (entry_slot(first_block)..NODE_SLOTS).zip(entries) {
+        for (slot, mapped) in (entry_slot(first_block)..NODE_SLOTS).zip(entries) {
             match group.get(slot) {
-                Some(number) => replaced(self.arena.replace(number, entry), entry),
+                Some(number) => replaced(self.arena.replace(number, mapped), mapped.entry),
                 None => {
-                    group.add(slot, self.arena.add(entry));
+                    group.add(slot, self.arena.add(mapped));
                     self.entries += 1;
                 }
             }
@@ -157,7 +157,7 @@ impl Overlay {
     }
 
     /// Slots and entries of the leaf that starts at `first_block`, in order.
-    pub fn leaf_entries(&self, first_block: BlockIndex) -> impl Iterator<Item = (usize, &Entry)> {
+    pub fn leaf_entries(&self, first_block: BlockIndex) -> impl Iterator<Item = (usize, MappedRef<'_>)> {
         let region = self.regions.get(&(first_block >> REGION_BITS));
         let group = region.and_then(|region| region.get(group_slot(first_block)));
         group
@@ -196,7 +196,7 @@ impl Overlay {
     pub fn for_each_entry<'a, B>(
         &'a self,
         range: &Range<BlockIndex>,
-        mut visit: impl FnMut(BlockIndex, &'a Entry) -> ControlFlow<B>,
+        mut visit: impl FnMut(BlockIndex, MappedRef<'a>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         for (&number, region) in self.regions.range(range.start >> REGION_BITS..) {
             let start = number << REGION_BITS;
@@ -263,10 +263,10 @@ impl Overlay {
     /// Puts `newer` on top; `died` gets the entries that it replaces or unmaps.
     pub fn apply(&mut self, newer: &Overlay, mut died: impl FnMut(Entry)) {
         newer.holes.iter().for_each(|range| self.unmap(range, &mut died));
-        let _ = newer.for_each_entry(&(0..BlockIndex::MAX), |block, entry| {
-            self.insert(block, *entry)
+        let _ = newer.for_each_entry(&(0..BlockIndex::MAX), |block, mapped| {
+            self.insert(block, mapped.into())
                 .into_iter()
-                .filter(|old| old.address != entry.address)
+                .filter(|old| old.address != mapped.entry.address)
                 .for_each(&mut died);
             ControlFlow::<()>::Continue(())
         });

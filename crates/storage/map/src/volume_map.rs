@@ -4,7 +4,7 @@ use std::cell::{Ref, RefCell};
 use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 
-use quarry_format::node::{Entry, MAP_BLOCKS_MAX};
+use quarry_format::node::{Entry, MAP_BLOCKS_MAX, Mapped};
 use quarry_types::{BlockIndex, SnapshotCounter};
 
 use crate::overlay::Overlay;
@@ -35,10 +35,11 @@ impl VolumeMap {
     ///
     /// # Panics
     /// When the block lies beyond [`MAP_BLOCKS_MAX`].
-    pub fn insert(&self, block: BlockIndex, entry: Entry) -> Option<Entry> {
+    pub fn insert(&self, block: BlockIndex, mapped: Mapped) -> Option<Entry> {
+        let address = mapped.entry.address;
         assert!(block < MAP_BLOCKS_MAX, "block {block} is beyond every volume");
-        debug_assert!(entry.address.0 != 0, "an entry has an address");
-        self.state.borrow_mut().active.insert(block, entry).filter(|old| old.address != entry.address)
+        debug_assert!(address.0 != 0, "an entry has an address");
+        self.state.borrow_mut().active.insert(block, mapped).filter(|old| old.address != address)
     }
 
     /// Maps the blocks from `first_block` on, one for each of `entries`, as [`Self::insert`] does; `died` gets the entries
@@ -46,7 +47,7 @@ impl VolumeMap {
     pub fn insert_run(
         &self,
         first_block: BlockIndex,
-        entries: impl IntoIterator<Item = Entry>,
+        entries: impl IntoIterator<Item = Mapped>,
         mut died: impl FnMut(Entry),
     ) {
         self.state.borrow_mut().active.insert_run(first_block, entries, |old, new| {
@@ -125,8 +126,8 @@ impl VolumeMap {
     /// way go on to see what was there.
     pub fn retire(&self, died: &mut dyn FnMut(Entry)) -> Rc<Version> {
         let state = self.state();
-        let _ = state.active.for_each_entry(&(0..BlockIndex::MAX), |_, entry| {
-            died(*entry);
+        let _ = state.active.for_each_entry(&(0..BlockIndex::MAX), |_, mapped| {
+            died(*mapped.entry);
             ControlFlow::<()>::Continue(())
         });
         state.below.clone()

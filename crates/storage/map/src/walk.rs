@@ -4,7 +4,7 @@ use std::cell::Ref;
 use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 
-use quarry_format::node::{Entry, Node, NodeRef, NodeSlots, Slots, span_blocks};
+use quarry_format::node::{MappedRef, Node, NodeRef, NodeSlots, Slots, span_blocks};
 use quarry_types::{BlockIndex, LogAddress};
 
 use crate::cache::{Cached, Needed, NodeCache, Nodes};
@@ -15,7 +15,7 @@ use crate::volume_map::State;
 /// Gets what a walk finds, in order of blocks and without gaps. `Break` ends the walk.
 pub(crate) trait Sink {
     /// One block has data.
-    fn data(&mut self, block: BlockIndex, entry: &Entry) -> ControlFlow<()>;
+    fn data(&mut self, block: BlockIndex, mapped: MappedRef<'_>) -> ControlFlow<()>;
     /// Blocks have none.
     fn hole(&mut self, blocks: Range<BlockIndex>) -> ControlFlow<()>;
     /// All blocks have data, by a subtree that is full: `Some` when the sink does not want their entries.
@@ -90,7 +90,7 @@ fn layer<S: Sink>(
         return below(range, sink);
     }
     overlay.pieces(range, |piece| match piece {
-        Piece::Data(block, entry) => sink.data(block, entry),
+        Piece::Data(block, mapped) => sink.data(block, mapped),
         Piece::Hole(blocks) => sink.hole(blocks),
         Piece::Unknown(blocks) => below(blocks, sink),
     })
@@ -125,9 +125,10 @@ fn walk_node<S: Sink>(
     sink.visiting()?;
     let Some(node) = nodes.find(needed.node.address) else { return sink.missing(needed, range) };
     match &node.slots {
-        NodeSlots::Leaf(entries) => {
-            each_slot(entries, 0, needed.first_block, range, sink, |block, entry, sink| {
-                sink.data(block.start, entry)
+        NodeSlots::Leaf(leaf) => {
+            each_slot(&leaf.entries, 0, needed.first_block, range, sink, |block, entry, sink| {
+                let tag = leaf.tag(slot_of(block.start, 0), entry);
+                sink.data(block.start, MappedRef { entry, tag })
             })
         }
         NodeSlots::Interior { level, children } => {

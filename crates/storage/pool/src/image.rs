@@ -11,10 +11,11 @@ use quarry_format::anchor::{Anchor, IMAGE_CHUNKS_MAX, Placement};
 use quarry_format::chunk::{CHUNK_HEADER_BYTES, ChunkContent, ChunkHeader};
 use quarry_format::crc32c;
 use quarry_format::detached::Detached;
-use quarry_format::image::{Image, ImageSnapshot, ImageVolume, Position};
+use quarry_format::image::{Image, ImageSalt, ImageSnapshot, ImageVolume, Position};
+use quarry_format::record::KeyRecord;
 use quarry_types::{BatchNumber, BlockIndex, ChunkId, SegmentId, SnapshotCounter};
 
-use crate::{Chunk, Geometry, LogStore, OpenError, Pool, PoolError, Purpose};
+use crate::{Chunk, Geometry, LogStore, OpenError, Pool, PoolError, Purpose, SegmentTable};
 
 /// Bytes that one write of an image takes.
 const PIECE_BYTES: usize = 1 << 20;
@@ -44,6 +45,10 @@ pub struct ImageParts {
     pub dissolving: Option<(SnapshotCounter, BlockIndex)>,
     /// Subtrees whose space is still to be credited.
     pub detached: Vec<Detached>,
+    /// The data keys.
+    pub keys: Vec<KeyRecord>,
+    /// The salts of all openings, in order; those that nothing needs are left out of the image.
+    pub salts: Vec<ImageSalt>,
 }
 
 impl LogStore {
@@ -89,6 +94,8 @@ impl LogStore {
             snapshots: parts.snapshots.clone(),
             dissolving: parts.dissolving,
             detached: parts.detached.clone(),
+            keys: parts.keys.clone(),
+            salts: salts_in_use(&parts.salts, &table),
         };
         image.encode()
     }
@@ -209,4 +216,18 @@ async fn read_image_copy(
         }
     }
     Ok(bytes)
+}
+
+/// The salts of openings that have begun a segment of the table, and the last.
+fn salts_in_use(salts: &[ImageSalt], table: &SegmentTable) -> Vec<ImageSalt> {
+    let mut in_use = vec![false; salts.len()];
+    for (segment, _) in table.iter() {
+        if let Some(index) = salts.partition_point(|salt| salt.first <= segment).checked_sub(1) {
+            in_use[index] = true;
+        }
+    }
+    if let Some(last) = in_use.last_mut() {
+        *last = true;
+    }
+    salts.iter().zip(in_use).filter(|(_, in_use)| *in_use).map(|(salt, _)| *salt).collect()
 }

@@ -1,11 +1,10 @@
 //! The bytes of nodes, entries and references; the table is in `docs/format/node.md`.
 
-use quarry_types::limits::BLOCK_SECTORS;
-use quarry_types::{KeyId, LogAddress, SECTOR_BYTES, SnapshotCounter, VolumeId};
+use quarry_types::{KeyId, LogAddress, SECTOR_BYTES, SnapshotCounter, Tag, VolumeId};
 
 use super::{
-    Entry, MAP_BLOCKS_MAX, NODE_BYTES_MAX, NODE_LEVEL_MAX, NODE_SLOTS, Node, NodeRef, NodeSlots, SlotBits,
-    Slots, span_blocks,
+    Entry, Leaf, MAP_BLOCKS_MAX, Method, NODE_BYTES_MAX, NODE_LEVEL_MAX, NODE_SLOTS, Node, NodeRef,
+    NodeSlots, SlotBits, Slots, span_blocks,
 };
 use crate::label::GRANULE_SECTORS;
 use crate::{FormatError, Reader, crc32c};
@@ -13,10 +12,10 @@ use crate::{FormatError, Reader, crc32c};
 /// First eight bytes of a node.
 pub const NODE_MAGIC: u64 = u64::from_le_bytes(*b"QRYNODE\0");
 /// The version that this code writes and reads.
-pub const NODE_VERSION: u16 = 1;
+pub const NODE_VERSION: u16 = 2;
 /// Bytes before the slots.
 pub const NODE_HEADER_BYTES: usize = 64;
-/// Bytes of an entry and of a reference: a node's length depends on the count of its slots alone.
+/// Bytes of an entry and of a reference.
 const SLOT_BYTES: usize = 24;
 
 /// Offsets of the header's fields.
@@ -27,7 +26,8 @@ pub(super) mod at {
     pub const LEVEL: usize = 16;
     pub const FLAGS: usize = 17;
     pub const COUNT: usize = 18;
-    pub const RESERVED: usize = 20;
+    pub const TAGS: usize = 20;
+    pub const RESERVED: usize = 22;
     pub const VOLUME: usize = 24;
     pub const FIRST_BLOCK: usize = 40;
     pub const PRESENT: usize = 48;
@@ -39,7 +39,7 @@ pub(super) mod entry_at {
     pub const CHECKSUM: usize = 8;
     pub const BIRTH: usize = 12;
     pub const STORED_SECTORS: usize = 16;
-    pub const FLAGS: usize = 17;
+    pub const METHOD: usize = 17;
     pub const KEY: usize = 18;
     pub const RESERVED: usize = 20;
 }
@@ -80,10 +80,15 @@ fn require(kept: bool, field: &'static str, found: u64) -> Result<(), FormatErro
     if kept { Ok(()) } else { Err(invalid(field, found)) }
 }
 
-/// Sectors of a node with `count` present slots: it fills the last granule that it touches if it would fill more than half of
+/// Bytes of a node with `count` present slots, `tags` of them with a tag.
+fn node_bytes(count: usize, tags: usize) -> usize {
+    NODE_HEADER_BYTES + count * SLOT_BYTES + tags * Tag::BYTES
+}
+
+/// Sectors of a node with `count` present slots, `tags` of them with a tag: it fills the last granule that it touches if it would fill more than half of
 /// it, and leaves it to others if not.
-pub(super) fn sectors(count: usize) -> u8 {
-    let sectors = (NODE_HEADER_BYTES + count * SLOT_BYTES).div_ceil(SECTOR_BYTES) as u32;
+pub(super) fn sectors(count: usize, tags: usize) -> u8 {
+    let sectors = node_bytes(count, tags).div_ceil(SECTOR_BYTES) as u32;
     let whole = sectors % GRANULE_SECTORS > GRANULE_SECTORS / 2;
     (if whole { sectors.next_multiple_of(GRANULE_SECTORS) } else { sectors }) as u8
 }
@@ -99,7 +104,7 @@ impl Entry {
         put(&mut bytes, entry_at::CHECKSUM, self.checksum.to_le_bytes());
         put(&mut bytes, entry_at::BIRTH, self.birth.0.to_le_bytes());
         bytes[entry_at::STORED_SECTORS] = self.stored_sectors;
-        bytes[entry_at::FLAGS] = self.flags;
+        bytes[entry_at::METHOD] = self.method as u8;
         put(&mut bytes, entry_at::KEY, self.key.0.to_le_bytes());
         bytes
     }
@@ -109,18 +114,19 @@ impl Entry {
     /// # Errors
     /// [`FormatError::Field`] for what no writer of this version writes.
     pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Result<Self, FormatError> {
+        let number = bytes[entry_at::METHOD];
+        let method = Method::from_number(number).ok_or_else(|| invalid("entry method", number.into()))?;
         let entry = Self {
             address: LogAddress(u64::from_le_bytes(take(bytes, entry_at::ADDRESS))),
             checksum: u32::from_le_bytes(take(bytes, entry_at::CHECKSUM)),
             birth: SnapshotCounter(u32::from_le_bytes(take(bytes, entry_at::BIRTH))),
             key: KeyId(u16::from_le_bytes(take(bytes, entry_at::KEY))),
             stored_sectors: bytes[entry_at::STORED_SECTORS],
-            flags: bytes[entry_at::FLAGS],
+            method,
         };
         require(entry.address.0 != 0, "entry address", 0)?;
-        let stored = u32::from(entry.stored_sectors);
-        require((1..=BLOCK_SECTORS).contains(&stored), "entry stored sectors", stored.into())?;
-        require(entry.flags == 0, "entry flags", entry.flags.into())?;
+        let stored = entry.stored_sectors;
+        require(method.fits(stored), "entry stored sectors", stored.into())?;
         let reserved = u32::from_le_bytes(take(bytes, entry_at::RESERVED));
         require(reserved == 0, "entry reserved", reserved.into())?;
         Ok(entry)
@@ -162,7 +168,11 @@ impl NodeRef {
             level: bytes[ref_at::LEVEL],
         };
         require(node.address.0 != 0, "node address", 0)?;
-        require((1..=sectors(NODE_SLOTS)).contains(&node.sectors), "node sectors", node.sectors.into())?;
+        require(
+            (1..=sectors(NODE_SLOTS, NODE_SLOTS)).contains(&node.sectors),
+            "node sectors",
+            node.sectors.into(),
+        )?;
         require(node.level <= NODE_LEVEL_MAX, "node level", node.level.into())?;
         require((1..=span_blocks(node.level)).contains(&mapped), "node mapped blocks", mapped)?;
         Ok(Some(node))
@@ -177,7 +187,15 @@ impl NodeRef {
 impl Node {
     /// Sectors that [`Self::encode`] fills.
     pub fn sectors(&self) -> u8 {
-        sectors(self.count())
+        sectors(self.count(), self.tags().len())
+    }
+
+    /// The tags behind the slots.
+    fn tags(&self) -> &[Tag] {
+        match &self.slots {
+            NodeSlots::Leaf(leaf) => leaf.tags.values(),
+            NodeSlots::Interior { .. } => &[],
+        }
     }
 
     /// Writes the node into `bytes`, which has [`Self::sectors`] sectors; what the node leaves of them becomes zero.
@@ -187,18 +205,20 @@ impl Node {
     pub fn encode(&self, bytes: &mut [u8]) {
         let count = self.count();
         assert_eq!(bytes.len(), usize::from(self.sectors()) * SECTOR_BYTES, "a node fills whole sectors");
-        let end = NODE_HEADER_BYTES + count * SLOT_BYTES;
+        let slots_end = node_bytes(count, 0);
+        let end = node_bytes(count, self.tags().len());
         bytes[end..].fill(0);
         bytes[..NODE_HEADER_BYTES].fill(0);
         put(bytes, at::MAGIC, NODE_MAGIC.to_le_bytes());
         put(bytes, at::VERSION, NODE_VERSION.to_le_bytes());
         bytes[at::LEVEL] = self.level();
         put(bytes, at::COUNT, (count as u16).to_le_bytes());
+        put(bytes, at::TAGS, (self.tags().len() as u16).to_le_bytes());
         put(bytes, at::VOLUME, self.volume.to_bytes());
         put(bytes, at::FIRST_BLOCK, self.first_block.to_le_bytes());
-        let packed = bytes[NODE_HEADER_BYTES..end].as_chunks_mut::<SLOT_BYTES>().0;
+        let packed = bytes[NODE_HEADER_BYTES..slots_end].as_chunks_mut::<SLOT_BYTES>().0;
         let present = match &self.slots {
-            NodeSlots::Leaf(entries) => {
+            NodeSlots::Leaf(Leaf { entries, .. }) => {
                 packed.iter_mut().zip(entries.values()).for_each(|(bytes, entry)| *bytes = entry.to_bytes());
                 entries.present()
             }
@@ -207,6 +227,9 @@ impl Node {
                 children.present()
             }
         };
+        for (bytes, tag) in bytes[slots_end..end].as_chunks_mut().0.iter_mut().zip(self.tags()) {
+            *bytes = tag.0;
+        }
         for (offset, word) in [at::PRESENT, at::PRESENT + 8].into_iter().zip(present.words()) {
             put(bytes, offset, word.to_le_bytes());
         }
@@ -219,11 +242,12 @@ impl Node {
     /// # Errors
     /// [`FormatError`] when the bytes are no node of this version, are damaged, or break an invariant of this module.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let count = count(bytes)?;
-        let (body, rest) = bytes.split_at(NODE_HEADER_BYTES + count * SLOT_BYTES);
+        let (count, tags) = counts(bytes)?;
+        let (body, rest) = bytes.split_at(node_bytes(count, tags));
         let mut header = Reader::new(STRUCTURE, NODE_MAGIC, NODE_VERSION, body)?;
         let level = header.u8()?;
         header.zero("flags", at::COUNT - at::FLAGS)?;
+        header.u16()?;
         header.u16()?;
         header.zero("reserved", at::VOLUME - at::RESERVED)?;
         let volume = VolumeId::from_bytes(header.id()?);
@@ -233,9 +257,10 @@ impl Node {
         require(level <= NODE_LEVEL_MAX, "level", level.into())?;
         require(first_block.is_multiple_of(span_blocks(level)), "first block", first_block)?;
         require(first_block < MAP_BLOCKS_MAX, "first block", first_block)?;
-        let packed = body[NODE_HEADER_BYTES..].as_chunks::<SLOT_BYTES>().0;
+        let (packed, tags) = body[NODE_HEADER_BYTES..].split_at(count * SLOT_BYTES);
+        let (packed, tags) = (packed.as_chunks::<SLOT_BYTES>().0, tags.as_chunks().0);
         let slots = match level {
-            0 => NodeSlots::Leaf(unpack(present, packed, Entry::from_bytes)?),
+            0 => NodeSlots::Leaf(leaf(unpack(present, packed, Entry::from_bytes)?, tags)?),
             _ => {
                 NodeSlots::Interior { level, children: unpack(present, packed, |bytes| child(level, bytes))? }
             }
@@ -244,8 +269,19 @@ impl Node {
     }
 }
 
-/// The number of present slots, once the bytes are known to be a node of this version and long enough for it.
-fn count(bytes: &[u8]) -> Result<usize, FormatError> {
+/// The leaf of these entries, if there is a tag for each that is encrypted.
+fn leaf(entries: Slots<Entry>, tags: &[[u8; Tag::BYTES]]) -> Result<Leaf, FormatError> {
+    let mut encrypted = SlotBits::default();
+    for (slot, _) in entries.iter().filter(|(_, entry)| entry.is_encrypted()) {
+        encrypted.insert(slot);
+    }
+    let found = tags.len() as u64;
+    let tags = Slots::from_parts(encrypted, tags.iter().map(|&tag| Tag(tag)).collect());
+    Ok(Leaf { entries, tags: tags.ok_or_else(|| invalid("tags", found))? })
+}
+
+/// The numbers of present slots and of tags, once the bytes are known to be a node of this version and long enough for it.
+fn counts(bytes: &[u8]) -> Result<(usize, usize), FormatError> {
     let short = |needed| FormatError::Short { structure: STRUCTURE, needed, available: bytes.len() };
     if bytes.len() < NODE_HEADER_BYTES {
         return Err(short(NODE_HEADER_BYTES));
@@ -260,8 +296,11 @@ fn count(bytes: &[u8]) -> Result<usize, FormatError> {
     }
     let count = usize::from(u16::from_le_bytes(take(bytes, at::COUNT)));
     require((1..=NODE_SLOTS).contains(&count), "count", count as u64)?;
-    let needed = NODE_HEADER_BYTES + count * SLOT_BYTES;
-    if bytes.len() < needed { Err(short(needed)) } else { Ok(count) }
+    let tags = usize::from(u16::from_le_bytes(take(bytes, at::TAGS)));
+    let tags_max = if bytes[at::LEVEL] == 0 { count } else { 0 };
+    require(tags <= tags_max, "tags", tags as u64)?;
+    let needed = node_bytes(count, tags);
+    if bytes.len() < needed { Err(short(needed)) } else { Ok((count, tags)) }
 }
 
 fn unpack<T>(

@@ -1,7 +1,7 @@
 //! Golden bytes, the table in the documentation, and what damaged or hostile bytes do.
 
 use proptest::prelude::*;
-use quarry_types::{LogId, SECTOR_BYTES, SegmentId};
+use quarry_types::{LogId, SECTOR_BYTES, SegmentId, Tag};
 
 use super::raw::{at, entry_at, ref_at};
 use super::*;
@@ -15,9 +15,9 @@ fn entry(number: u32) -> Entry {
         address: LogAddress::new(SegmentId::new(LogId(1), u64::from(number) + 2), number * 8),
         checksum: 0xa0b0_c0d0 + number,
         birth: SnapshotCounter(7),
-        key: KeyId(3),
+        key: KeyId(0),
         stored_sectors: 8,
-        flags: 0,
+        method: Method::AsIs,
     }
 }
 
@@ -37,7 +37,7 @@ fn leaf(slots: impl IntoIterator<Item = usize>) -> Node {
     for slot in slots {
         entries.insert(slot, entry(slot as u32));
     }
-    Node { volume: VolumeId::from_bytes(VOLUME), first_block: 256, slots: NodeSlots::Leaf(entries) }
+    Node { volume: VolumeId::from_bytes(VOLUME), first_block: 256, slots: NodeSlots::Leaf(entries.into()) }
 }
 
 fn interior(level: u8, slots: impl IntoIterator<Item = usize>) -> Node {
@@ -49,6 +49,18 @@ fn interior(level: u8, slots: impl IntoIterator<Item = usize>) -> Node {
     Node { volume: VolumeId::from_bytes(VOLUME), first_block: span_blocks(level), slots }
 }
 
+/// A leaf of encrypted blocks.
+fn encrypted_leaf(slots: impl IntoIterator<Item = usize>) -> Node {
+    let mut node = leaf([]);
+    let NodeSlots::Leaf(encrypted) = &mut node.slots else { unreachable!("it is a leaf") };
+    for slot in slots {
+        let NodeSlots::Leaf(clear) = leaf([slot]).slots else { unreachable!("it is a leaf") };
+        let entry = Entry { key: KeyId(3), ..*clear.entries.get(slot).expect("it was put there") };
+        encrypted.insert(slot, Mapped { entry, tag: Tag([slot as u8; 16]) });
+    }
+    node
+}
+
 fn encoded(node: &Node) -> Vec<u8> {
     let mut bytes = vec![0xee; usize::from(node.sectors()) * SECTOR_BYTES];
     node.encode(&mut bytes);
@@ -58,7 +70,8 @@ fn encoded(node: &Node) -> Vec<u8> {
 /// Makes changed bytes pass the checksum, as a faulty or hostile writer would.
 fn seal(bytes: &mut [u8]) {
     let count = usize::from(u16::from_le_bytes([bytes[at::COUNT], bytes[at::COUNT + 1]]));
-    let end = (NODE_HEADER_BYTES + count * Entry::BYTES).min(bytes.len());
+    let tags = usize::from(u16::from_le_bytes([bytes[at::TAGS], bytes[at::TAGS + 1]]));
+    let end = (NODE_HEADER_BYTES + count * Entry::BYTES + tags * Tag::BYTES).min(bytes.len());
     let checksum = crc32c(&bytes[at::LEVEL..end]);
     bytes[at::CHECKSUM..at::CHECKSUM + 4].copy_from_slice(&checksum.to_le_bytes());
 }
@@ -71,12 +84,12 @@ fn hex(bytes: &[u8]) -> String {
 fn a_leaf_has_these_bytes() {
     let bytes = encoded(&leaf([1, 64]));
     // magic, version, padding, checksum; level, flags, count, reserved; volume, first block; present; then the slots.
-    let golden = "5152594e4f44450001000000c8dd0ec4\
+    let golden = "5152594e4f4445000200000009d57fce\
         0000020000000000\
         101112131415461798191a1b1c1d1e1f0001000000000000\
         02000000000000000100000000000000\
-        0800030000001000d1c0b0a0070000000800030000000000\
-        000242000000100010c1b0a0070000000800030000000000";
+        0800030000001000d1c0b0a0070000000800000000000000\
+        000242000000100010c1b0a0070000000800000000000000";
     assert_eq!(hex(&bytes[..112]), golden);
     assert!(bytes[112..].iter().all(|&byte| byte == 0));
     assert_eq!(bytes.len(), 512);
@@ -86,7 +99,7 @@ fn a_leaf_has_these_bytes() {
 fn an_interior_node_has_these_bytes() {
     let bytes = encoded(&interior(1, [127]));
     // magic, version, padding, checksum; level, flags, count, reserved; volume, first block; present; then the slots.
-    let golden = "5152594e4f444500010000008b5f2b4e\
+    let golden = "5152594e4f444500020000008b5f2b4e\
         0100010000000000\
         101112131415461798191a1b1c1d1e1f0040000000000000\
         00000000000000000000000000000080\
@@ -120,6 +133,7 @@ fn the_documentation_has_the_same_offsets() {
                 at::LEVEL,
                 at::FLAGS,
                 at::COUNT,
+                at::TAGS,
                 at::RESERVED,
                 at::VOLUME,
                 at::FIRST_BLOCK,
@@ -134,7 +148,7 @@ fn the_documentation_has_the_same_offsets() {
                 entry_at::CHECKSUM,
                 entry_at::BIRTH,
                 entry_at::STORED_SECTORS,
-                entry_at::FLAGS,
+                entry_at::METHOD,
                 entry_at::KEY,
                 entry_at::RESERVED,
             ],
@@ -169,6 +183,8 @@ fn nodes_survive_the_trip() {
         interior(1, 0..128),
         interior(5, [1]),
         interior(3, [0, 9]),
+        encrypted_leaf([5]),
+        encrypted_leaf(0..128),
     ];
     for mut node in nodes {
         if node.level() == NODE_LEVEL_MAX {
@@ -177,12 +193,13 @@ fn nodes_survive_the_trip() {
         let bytes = encoded(&node);
         assert_eq!(Node::decode(&bytes), Ok(node.clone()));
         let mut padded = bytes.clone();
-        padded.resize(4096, 0);
+        padded.resize(8192, 0);
         assert_eq!(Node::decode(&padded), Ok(node));
     }
     // A small one shares its granule, a large one fills it.
     let sectors = |count| encoded(&leaf(0..count)).len() / SECTOR_BYTES;
     assert_eq!([1, 18, 19, 82, 83, 128].map(sectors), [1, 1, 2, 4, 8, 8]);
+    assert_eq!(encoded(&encrypted_leaf(0..128)).len(), 11 * SECTOR_BYTES);
 }
 
 #[test]
@@ -204,7 +221,7 @@ fn what_no_writer_writes_is_named() {
     let first = NODE_HEADER_BYTES;
     let leaf = encoded(&leaf([1, 64]));
     let parent = encoded(&interior(1, [4]));
-    let cases: [(&[u8], usize, u8, &str); 17] = [
+    let cases: [(&[u8], usize, u8, &str); 22] = [
         (&leaf, at::LEVEL, 6, "level"),
         (&leaf, at::FLAGS, 1, "flags"),
         (&leaf, at::COUNT, 0, "count"),
@@ -216,10 +233,15 @@ fn what_no_writer_writes_is_named() {
         (&leaf, at::PRESENT, 3, "count"),
         (&leaf, first + entry_at::STORED_SECTORS, 0, "entry stored sectors"),
         (&leaf, first + entry_at::STORED_SECTORS, 9, "entry stored sectors"),
-        (&leaf, first + entry_at::FLAGS, 1, "entry flags"),
+        (&leaf, at::TAGS, 1, "tags"),
+        (&leaf, at::TAGS, 3, "tags"),
+        (&parent, at::TAGS, 1, "tags"),
+        (&leaf, first + entry_at::METHOD, 1, "entry stored sectors"),
+        (&leaf, first + entry_at::METHOD, 3, "entry method"),
+        (&leaf, first + entry_at::KEY, 1, "tags"),
         (&leaf, first + entry_at::RESERVED, 1, "entry reserved"),
         (&parent, first + ref_at::SECTORS, 0, "node sectors"),
-        (&parent, first + ref_at::SECTORS, 9, "node sectors"),
+        (&parent, first + ref_at::SECTORS, 12, "node sectors"),
         (&parent, first + ref_at::LEVEL, 1, "level of a child"),
         (&parent, first + ref_at::MAPPED + 2, 1, "node mapped blocks"),
     ];
@@ -247,8 +269,8 @@ fn an_absent_entry_is_never_stored() {
 #[test]
 fn a_newer_version_is_refused_as_such() {
     let mut bytes = encoded(&leaf([1]));
-    bytes[at::VERSION] = 2;
-    assert!(matches!(Node::decode(&bytes), Err(FormatError::Version { found: 2, supported: 1, .. })));
+    bytes[at::VERSION] = 3;
+    assert!(matches!(Node::decode(&bytes), Err(FormatError::Version { found: 3, supported: 2, .. })));
     bytes[at::MAGIC] = 0;
     assert!(matches!(Node::decode(&bytes), Err(FormatError::Magic { .. })));
 }

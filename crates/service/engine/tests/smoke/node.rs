@@ -54,7 +54,7 @@ impl Node {
             let pool = quarry_pool::from_devices(&env, devices);
             let engine = Engine::create(env, pool, LogId(0), LIMITS).await.expect("create");
             engine
-                .create_volume(VOLUME, "one", volume_bytes, VolumeSettings::default())
+                .create_volume(VOLUME, "one", volume_bytes, VolumeSettings::default(), None)
                 .await
                 .expect("volume");
             engine

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 use quarry_env::Executor;
 use quarry_format::crc32c;
-use quarry_format::node::{Entry, NodeRef, Slots};
+use quarry_format::node::{Entry, Method, NodeRef, Slots};
 use quarry_types::{KeyId, SnapshotCounter, VolumeId};
 
 use super::*;
@@ -15,8 +15,15 @@ fn leaf(number: u64) -> Node {
     let mut entries = Slots::default();
     let address = LogAddress(number + 1);
     let birth = SnapshotCounter(0);
-    entries.insert(3, Entry { address, checksum: 0, birth, key: KeyId(0), stored_sectors: 8, flags: 0 });
-    Node { volume: VolumeId::from_random(1), first_block: number * 128, slots: NodeSlots::Leaf(entries) }
+    entries.insert(
+        3,
+        Entry { address, checksum: 0, birth, key: KeyId(0), stored_sectors: 8, method: Method::AsIs },
+    );
+    Node {
+        volume: VolumeId::from_random(1),
+        first_block: number * 128,
+        slots: NodeSlots::Leaf(entries.into()),
+    }
 }
 
 fn interior(number: u64) -> Node {

@@ -2,7 +2,7 @@
 
 use quarry_format::node::{MAP_BLOCKS_MAX, span_blocks};
 
-use super::world::World;
+use super::world::{World, mapped};
 
 fn merge(world: &mut World) {
     world.begin_merge();
@@ -28,10 +28,12 @@ fn replay_of_what_the_tree_holds_kills_nothing() {
     let mut world = World::new(1, 0, 1 << 20);
     world.insert_run(0, 300);
     let entries: Vec<_> = world.model.borrow().values().copied().collect();
-    world.map.insert_run(0, entries.iter().copied(), |dead| panic!("{dead:?} is the same data"));
+    world.map.insert_run(0, entries.iter().map(|&entry| mapped(entry)), |dead| {
+        panic!("{dead:?} is the same data")
+    });
     merge(&mut world);
     let root = world.root();
-    world.map.insert_run(0, entries, |dead| panic!("{dead:?} is the same data"));
+    world.map.insert_run(0, entries.into_iter().map(mapped), |dead| panic!("{dead:?} is the same data"));
     world.begin_merge();
     world.end_merge(true);
     assert_eq!(world.root(), root);

@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use quarry_env::Executor;
 use quarry_format::detached::{Detached, Floor};
-use quarry_format::node::{Entry, NodeRef};
-use quarry_types::{BlockIndex, KeyId, LogAddress, SnapshotCounter, VolumeId};
+use quarry_format::node::{Entry, Mapped, Method, NodeRef};
+use quarry_types::{BlockIndex, KeyId, LogAddress, SnapshotCounter, Tag, VolumeId};
 
 use super::store::TestStore;
 use crate::{
@@ -141,21 +141,23 @@ impl World {
         let address = self.store.addresses.next();
         self.books.appended.insert(address);
         let birth = SnapshotCounter(self.birth);
-        Entry { address, checksum: address.0 as u32, birth, key: KeyId(0), stored_sectors: 8, flags: 0 }
+        let (key, checksum) = (KeyId(u16::from(address.0.is_multiple_of(3))), address.0 as u32);
+        Entry { address, checksum, birth, key, stored_sectors: 8, method: Method::AsIs }
     }
 
     pub fn insert(&mut self, block: BlockIndex) {
         let entry = self.new_entry();
         self.model.borrow_mut().insert(block, entry);
-        if let Some(dead) = self.map.insert(block, entry) {
+        if let Some(dead) = self.map.insert(block, mapped(entry)) {
             self.books.dies(dead.address);
         }
     }
 
     pub fn insert_run(&mut self, first_block: BlockIndex, count: u64) {
         let entries: Vec<_> = (0..count).map(|_| self.new_entry()).collect();
+        let all: Vec<_> = entries.iter().map(|&entry| mapped(entry)).collect();
         self.model.borrow_mut().extend((first_block..).zip(entries.iter().copied()));
-        self.map.insert_run(first_block, entries, |dead| self.books.dies(dead.address));
+        self.map.insert_run(first_block, all, |dead| self.books.dies(dead.address));
     }
 
     pub fn unmap(&mut self, range: Range<BlockIndex>) {
@@ -439,7 +441,7 @@ fn expected_runs(model: &Model, range: Range<BlockIndex>) -> Runs {
         if position < block {
             runs.push(Run::Hole { blocks: block - position });
         }
-        runs.push(Run::Data(entry));
+        runs.push(Run::Data(mapped(entry)));
         position = block + 1;
     }
     if position < range.end {
@@ -465,4 +467,10 @@ fn expected_extents(model: &Model, range: Range<BlockIndex>, extents_max: usize)
     }
     extents.truncate(extents_max);
     extents
+}
+
+/// An entry with the tag that belongs to it: every third one is encrypted.
+pub fn mapped(entry: Entry) -> Mapped {
+    let tag = if entry.is_encrypted() { Tag([entry.address.0 as u8; 16]) } else { Tag::NONE };
+    Mapped { entry, tag }
 }

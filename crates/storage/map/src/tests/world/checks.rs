@@ -32,7 +32,9 @@ impl World {
                 (reference.level, reference.mapped, reference.sectors)
             );
             match &node.slots {
-                NodeSlots::Leaf(entries) => blocks.extend(entries.values().iter().map(|entry| entry.address)),
+                NodeSlots::Leaf(leaf) => {
+                    blocks.extend(leaf.entries.values().iter().map(|entry| entry.address))
+                }
                 NodeSlots::Interior { children, .. } => pending.extend(children.values()),
             }
         }
@@ -42,8 +44,8 @@ impl World {
     }
 
     fn in_overlay(&self, overlay: &Overlay, found: &mut BTreeSet<LogAddress>) {
-        let _ = overlay.for_each_entry(&(0..BlockIndex::MAX), |_, entry| {
-            assert!(found.insert(entry.address), "an entry of an overlay is nowhere else");
+        let _ = overlay.for_each_entry(&(0..BlockIndex::MAX), |_, mapped| {
+            assert!(found.insert(mapped.entry.address), "an entry of an overlay is nowhere else");
             std::ops::ControlFlow::<()>::Continue(())
         });
     }

@@ -1,0 +1,64 @@
+//! Data keys: added, opened, wrapped anew, and forgotten when nothing uses them.
+
+use std::collections::BTreeSet;
+
+use quarry_crypt::DataKey;
+use quarry_format::record::{KeyRecord, Record};
+use quarry_types::KeyId;
+
+use crate::{Engine, EngineError, NewKey};
+
+impl Engine {
+    /// Adds a key for a volume that is about to be created.
+    pub(crate) async fn add_key(&self, new: NewKey) -> Result<KeyId, EngineError> {
+        let keys = &self.volumes.keys;
+        let key = keys.free_number().ok_or(EngineError::TooManyKeys)?;
+        let record = KeyRecord { key, name: new.name, wrapped: new.wrapped };
+        self.log.room().await;
+        self.log.append_record(Record::KeyWrap(record)).await?;
+        keys.open(self.store.log, key, new.key);
+        Ok(key)
+    }
+
+    /// The data keys of the log in their wrapped form, and whether each is open.
+    pub fn keys(&self) -> Vec<(KeyRecord, bool)> {
+        let keys = &self.volumes.keys;
+        keys.wrapped().into_iter().map(|record| (record.clone(), keys.is_open(record.key))).collect()
+    }
+
+    /// Opens a key: the volumes that use it can be read and written from now on.
+    pub fn open_key(&self, id: KeyId, key: DataKey) {
+        if !self.volumes.keys.is_open(id) {
+            self.volumes.keys.open(self.store.log, id, key);
+        }
+    }
+
+    /// The open key, to be wrapped anew.
+    pub fn data_key(&self, id: KeyId) -> Option<DataKey> {
+        self.volumes.keys.get(id).map(|ciphers| ciphers.key().clone())
+    }
+
+    /// Replaces the wrapped form of a key by that under another key-encryption key; durable on return. No data is written anew.
+    pub async fn rewrap_key(&self, record: KeyRecord) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
+        if self.volumes.keys.name(record.key).is_none() {
+            return Err(EngineError::NoKey { key: record.key });
+        }
+        self.append_and_flush(Record::KeyWrap(record)).await
+    }
+
+    /// Forgets the keys that no volume and no snapshot uses, hidden ones included; durable on return. Says what their
+    /// key-encryption keys are called, which nothing needs any more.
+    pub async fn forget_unused_keys(&self) -> Result<Vec<String>, EngineError> {
+        let _managing = self.managing.lock().await;
+        let volumes = self.volumes.all().into_iter().map(|volume| volume.head.borrow().key);
+        let snapshots = self.volumes.snapshots().into_iter().map(|snapshot| snapshot.head.borrow().key);
+        let used: BTreeSet<KeyId> = volumes.chain(snapshots).collect();
+        let mut names = Vec::new();
+        for record in self.volumes.keys.wrapped().into_iter().filter(|record| !used.contains(&record.key)) {
+            self.append_and_flush(Record::KeyForget { key: record.key }).await?;
+            names.push(record.name);
+        }
+        Ok(names)
+    }
+}
