@@ -31,8 +31,11 @@ pub enum Floor {
 const BOTH_SIDES: [&str; 1] = ["quarryd"];
 
 /// Arrows inside one floor.
-pub const SIDEWAYS: [(&str, &str); 15] = [
+pub const SIDEWAYS: [(&str, &str); 18] = [
     ("quarry-format", "quarry-types"),
+    ("quarry-crypt", "quarry-types"),
+    ("quarry-reduce", "quarry-format"),
+    ("quarry-reduce", "quarry-types"),
     ("quarry-env-linux", "quarry-env"),
     ("quarry-env-sim", "quarry-env"),
     ("quarry-pool", "quarry-device"),

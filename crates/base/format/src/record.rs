@@ -324,7 +324,7 @@ impl StoredBlock {
     }
 
     /// Its bytes in a record, with the tag if there is a key.
-    pub(crate) fn to_bytes<'a>(&self, key: KeyId, bytes: &'a mut [u8; Self::BYTES + Tag::BYTES]) -> &'a [u8] {
+    pub(crate) fn to_bytes(self, key: KeyId, bytes: &mut [u8; Self::BYTES + Tag::BYTES]) -> &[u8] {
         bytes[0] = self.method as u8;
         bytes[1] = self.sectors;
         bytes[2..Self::BYTES].copy_from_slice(&self.checksum.to_le_bytes());

@@ -47,6 +47,8 @@ pub(crate) struct State {
     /// Handed to the devices, in order.
     pub(crate) in_flight: VecDeque<InFlight>,
     pub(crate) tail: Tail,
+    /// Where the last batch with encrypted blocks began. Whatever is encrypted later is for a later place.
+    pub(crate) sealed: LogAddress,
     /// Behind the last batch that counts.
     pub(crate) published: Position,
     pub(crate) flushed_through: BatchNumber,
@@ -111,6 +113,7 @@ impl Log {
                 waiting: VecDeque::new(),
                 in_flight: VecDeque::new(),
                 tail,
+                sealed: LogAddress(0),
                 published: start.position,
                 flushed_through: start.position.batch,
                 reserve: start.reserve.into(),

@@ -196,6 +196,8 @@ impl Log {
         if let Content::Open(payload) = &mut content
             && entries.is_encrypted
         {
+            assert!(start > state.sealed, "nothing is encrypted twice for one place");
+            state.sealed = start;
             entries.seal(sections.origin(start), &*self.seal, &mut table, payload);
         }
         let header = BatchHeader {

@@ -5,4 +5,5 @@ mod node;
 mod scrub;
 mod snapshots;
 mod space;
+mod stored;
 mod verbs;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quarry_device::{FormatRequest, format_devices};
-use quarry_engine::{Engine, EngineError, EngineVolume, Limits, verify_slots};
+use quarry_engine::{Engine, EngineError, EngineVolume, Limits, NewKey, verify_slots};
 use quarry_env::{Env, View};
 use quarry_env_sim::{Config, DiskId, DiskSpec, Process, World};
 use quarry_types::{LogId, PoolId, VolumeId, VolumeSettings};
@@ -35,6 +35,17 @@ pub struct Node {
 impl Node {
     /// A pool of `copies` copies over disks of these sizes in MiB, with an empty volume of `volume_bytes`.
     pub fn new(seed: u64, copies: u8, disks_mib: &[u64], volume_bytes: u64) -> Self {
+        let plain = (VolumeSettings::default(), None);
+        Self::with_settings(seed, copies, disks_mib, (volume_bytes, plain))
+    }
+
+    /// The same with a volume that stores its data in another way.
+    pub fn with_settings(
+        seed: u64,
+        copies: u8,
+        disks_mib: &[u64],
+        (volume_bytes, (settings, key)): (u64, (VolumeSettings, Option<NewKey>)),
+    ) -> Self {
         let world = World::new(seed, Config::default());
         let add = |(index, &mib): (usize, &u64)| world.add_disk(path(index), DiskSpec::of_size(mib << 20));
         let disks: Vec<DiskId> = disks_mib.iter().enumerate().map(add).collect();
@@ -53,10 +64,7 @@ impl Node {
             let devices = format_devices(&env, &request).await.expect("disks are empty");
             let pool = quarry_pool::from_devices(&env, devices);
             let engine = Engine::create(env, pool, LogId(0), LIMITS).await.expect("create");
-            engine
-                .create_volume(VOLUME, "one", volume_bytes, VolumeSettings::default(), None)
-                .await
-                .expect("volume");
+            engine.create_volume(VOLUME, "one", volume_bytes, settings, key).await.expect("volume");
             engine
         });
         *node.engine.borrow_mut() = Some(engine);
