@@ -19,14 +19,15 @@ pub fn new_key(number: u128) -> NewKey {
     let mut bytes = [0x33; 32];
     bytes[..16].copy_from_slice(&number.to_le_bytes());
     let (name, key) = (format!("first-{number:x}"), DataKey::new(bytes));
-    let wrapped = outer(&name).wrap(&key, &name, number);
+    let wrapped = outer(&name).wrap(&key, &name, number).to_vec();
     NewKey { name, key, wrapped }
 }
 
 /// Opens every key of an engine, as a node does when its key store is open.
 pub fn open_all(engine: &Engine) -> Result<(), String> {
     for (record, _) in engine.keys() {
-        let key = outer(&record.name).unwrap(&record.wrapped, &record.name).map_err(text)?;
+        let wrapped = record.wrapped.as_slice().try_into().map_err(text)?;
+        let key = outer(&record.name).unwrap(&wrapped, &record.name).map_err(text)?;
         engine.open_key(record.key, key);
     }
     Ok(())
@@ -50,7 +51,8 @@ pub async fn step(shared: &Shared, door: &Door) {
             for (mut record, _) in engine.keys() {
                 let Some(key) = engine.data_key(record.key) else { continue };
                 record.name = format!("other-{:x}", chance.next());
-                record.wrapped = outer(&record.name).wrap(&key, &record.name, u128::from(chance.next()));
+                record.wrapped =
+                    outer(&record.name).wrap(&key, &record.name, u128::from(chance.next())).to_vec();
                 match engine.rewrap_key(record).await {
                     // A passing volume may have gone meanwhile.
                     Ok(()) | Err(quarry_engine::EngineError::NoKey { .. }) => {}
@@ -59,8 +61,10 @@ pub async fn step(shared: &Shared, door: &Door) {
             }
         }
         _ => {
-            if let Err(error) = engine.forget_unused_keys().await {
-                report(shared, "forget", text(error));
+            for record in engine.unused_keys() {
+                if let Err(error) = engine.forget_key(record.key).await {
+                    report(shared, "forget", text(error));
+                }
             }
             let on_core = |plan: &&crate::scenario::VolumePlan| {
                 plan.encrypted && plan.core == usize::from(engine.log_id().0)

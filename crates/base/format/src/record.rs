@@ -144,8 +144,8 @@ pub enum Record {
     },
 }
 
-/// Bytes of a wrapped data key: nonce 12, key 32, tag 16.
-pub const WRAPPED_KEY_BYTES: usize = 12 + 32 + 16;
+/// Most bytes of a wrapped data key.
+pub const WRAPPED_KEY_BYTES_MAX: usize = 1024;
 
 /// A data key, encrypted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -154,16 +154,16 @@ pub struct KeyRecord {
     pub key: KeyId,
     /// What the key-encryption key is called by the key store that holds it.
     pub name: String,
-    /// The key under that one.
-    pub wrapped: [u8; WRAPPED_KEY_BYTES],
+    /// The key under that one, as the key store makes it.
+    pub wrapped: Vec<u8>,
 }
 
 impl KeyRecord {
     /// Bytes of one without a name.
-    pub(crate) const BYTES_MIN: usize = 2 + WRAPPED_KEY_BYTES + 2;
+    pub(crate) const BYTES_MIN: usize = 2 + 2 + 2;
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
-        writer.u16(self.key.0).raw(&self.wrapped).text(&self.name);
+        writer.u16(self.key.0).u16(self.wrapped.len() as u16).raw(&self.wrapped).text(&self.name);
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
@@ -171,7 +171,11 @@ impl KeyRecord {
             0 => return Err(reader.field("key", 0)),
             key => KeyId(key),
         };
-        let wrapped = reader.raw(WRAPPED_KEY_BYTES)?.try_into().expect("raw gives the length asked for");
+        let length = usize::from(reader.u16()?);
+        if length > WRAPPED_KEY_BYTES_MAX {
+            return Err(reader.field("wrapped key", length as u64));
+        }
+        let wrapped = reader.raw(length)?.to_vec();
         Ok(Self { key, name: reader.text()?, wrapped })
     }
 }
@@ -592,7 +596,7 @@ pub(crate) fn samples() -> Vec<Record> {
         Record::VolumeResize { volume, size_bytes: 1 << 41 },
         Record::VolumeDelete { volume },
         Record::VolumeRename { volume, name: "disk-2".into() },
-        Record::KeyWrap(KeyRecord { key: KeyId(5), name: "vault/7".into(), wrapped: [3; WRAPPED_KEY_BYTES] }),
+        Record::KeyWrap(KeyRecord { key: KeyId(5), name: "vault/7".into(), wrapped: vec![3; 60] }),
         Record::KeyForget { key: KeyId(5) },
         Record::VolumeChange { volume, settings },
         Record::VolumeClone { head: head.clone(), snapshot },

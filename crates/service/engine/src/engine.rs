@@ -15,7 +15,7 @@ use quarry_map::NodeCache;
 use quarry_pool::{LogStore, Pool};
 use quarry_reduce::Reducer;
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
-use quarry_types::{BlockIndex, LogId, SnapshotCounter, VolumeId, VolumeNumber, VolumeSettings};
+use quarry_types::{BlockIndex, KeyId, LogId, SnapshotCounter, VolumeId, VolumeNumber, VolumeSettings};
 
 use crate::node_store::EngineNodeStore;
 use crate::scrub::Scrub;
@@ -64,6 +64,8 @@ pub struct Engine {
     pub(crate) birth: Cell<SnapshotCounter>,
     /// Held by whoever changes volumes or snapshots, from the check to the record that counts.
     pub(crate) managing: futures::lock::Mutex<()>,
+    /// The key of a volume that is being created.
+    pub(crate) adding_key: Cell<Option<KeyId>>,
     /// A volume has so many versions on top of its tree that a checkpoint is due.
     pub(crate) layered: Cell<bool>,
     /// Held while an image is written.

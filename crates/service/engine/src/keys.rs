@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use quarry_crypt::{Ciphers, DataKey, Salt, WrappedKey};
+use quarry_crypt::{Ciphers, DataKey, Salt};
 use quarry_format::image::ImageSalt;
 use quarry_format::record::KeyRecord;
 use quarry_log::Seal;
@@ -24,7 +24,7 @@ pub struct NewKey {
     /// The key in clear.
     pub key: DataKey,
     /// The key as it may lie on devices.
-    pub wrapped: WrappedKey,
+    pub wrapped: Vec<u8>,
 }
 
 /// See the module.

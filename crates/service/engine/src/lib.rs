@@ -59,7 +59,7 @@ pub use engine::{Engine, EngineStatus, Limits, VolumeStatus};
 pub use error::EngineError;
 pub use hold::Hold;
 pub use keys::NewKey;
-pub use quarry_crypt::{DataKey, WrappedKey};
+pub use quarry_crypt::DataKey;
 pub use quarry_format::record::KeyRecord;
 pub use scrub::{LostBlock, LostPlace, ScrubReport};
 pub use snapshots::{NewSnapshot, SnapshotStatus};

@@ -35,7 +35,9 @@ impl Engine {
         let number = self.new_volume_number();
         let created_s = self.env.clock.wall().as_secs();
         let head = VolumeHead { number, id, name: name.to_owned(), size_bytes, created_s, settings, key };
-        self.append_and_flush(Record::VolumeCreate(head)).await
+        let created = self.append_and_flush(Record::VolumeCreate(head)).await;
+        self.adding_key.set(None);
+        created
     }
 
     pub(crate) fn new_volume_number(&self) -> VolumeNumber {

@@ -104,6 +104,7 @@ impl Engine {
             durable: RefCell::new(durable),
             birth,
             managing: futures::lock::Mutex::new(()),
+            adding_key: Cell::new(None),
             layered: Cell::new(false),
             merged_for_counting: Cell::new(None),
             scrub: Scrub::default(),

@@ -9,10 +9,11 @@ use quarry_types::KeyId;
 use crate::{Engine, EngineError, NewKey};
 
 impl Engine {
-    /// Adds a key for a volume that is about to be created.
+    /// Adds a key for a volume that is about to be created, whose record must follow before `adding_key` is cleared.
     pub(crate) async fn add_key(&self, new: NewKey) -> Result<KeyId, EngineError> {
         let keys = &self.volumes.keys;
         let key = keys.free_number().ok_or(EngineError::TooManyKeys)?;
+        self.adding_key.set(Some(key));
         let record = KeyRecord { key, name: new.name, wrapped: new.wrapped };
         self.log.room().await;
         self.log.append_record(Record::KeyWrap(record)).await?;
@@ -47,18 +48,22 @@ impl Engine {
         self.append_and_flush(Record::KeyWrap(record)).await
     }
 
-    /// Forgets the keys that no volume and no snapshot uses, hidden ones included; durable on return. Says what their
-    /// key-encryption keys are called, which nothing needs any more.
-    pub async fn forget_unused_keys(&self) -> Result<Vec<String>, EngineError> {
-        let _managing = self.managing.lock().await;
+    /// The keys that no volume and no snapshot uses, hidden ones included. Nothing can begin to use one: its key-encryption key
+    /// may be destroyed, and then it may be forgotten.
+    pub fn unused_keys(&self) -> Vec<KeyRecord> {
         let volumes = self.volumes.all().into_iter().map(|volume| volume.head.borrow().key);
         let snapshots = self.volumes.snapshots().into_iter().map(|snapshot| snapshot.head.borrow().key);
-        let used: BTreeSet<KeyId> = volumes.chain(snapshots).collect();
-        let mut names = Vec::new();
-        for record in self.volumes.keys.wrapped().into_iter().filter(|record| !used.contains(&record.key)) {
-            self.append_and_flush(Record::KeyForget { key: record.key }).await?;
-            names.push(record.name);
+        let used: BTreeSet<KeyId> = volumes.chain(snapshots).chain(self.adding_key.get()).collect();
+        let keys = self.volumes.keys.wrapped().into_iter();
+        keys.filter(|record| !used.contains(&record.key)).collect()
+    }
+
+    /// Forgets a key that nothing uses; durable on return.
+    pub async fn forget_key(&self, key: KeyId) -> Result<(), EngineError> {
+        let _managing = self.managing.lock().await;
+        if self.unused_keys().iter().any(|record| record.key == key) {
+            self.append_and_flush(Record::KeyForget { key }).await?;
         }
-        Ok(names)
+        Ok(())
     }
 }
