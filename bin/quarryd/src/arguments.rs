@@ -45,7 +45,11 @@ pub struct Arguments {
     /// What a scrub reads each second at most, every copy counted [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub scrub_rate: Option<ByteSize>,
-    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, cores, memory, scrub_days, scrub_rate
+    /// File with the passphrase of the keyring, which encrypted volumes need [default: systemd's credential 'quarry-keyring']
+    #[arg(long, value_name = "FILE")]
+    pub keyring_passphrase_file: Option<PathBuf>,
+    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, cores, memory, scrub_days, scrub_rate,
+    /// keyring_passphrase_file
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
 }
@@ -91,6 +95,7 @@ impl From<Check> for Arguments {
             memory,
             scrub_days: None,
             scrub_rate: None,
+            keyring_passphrase_file: None,
             config,
         }
     }

@@ -36,7 +36,15 @@ async fn check(settings: Settings) -> anyhow::Result<ExitCode> {
     let exports = Exports::default();
     let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &exports)?;
     let api = settings.api;
-    let node = DataNode::new(catalog, cores.clone(), exports, settings, api).map_err(plain)?;
+    let node = DataNode::new(
+        catalog,
+        cores.clone(),
+        exports,
+        settings,
+        api,
+        Err("a stopped node needs no keys".to_owned()),
+    )
+    .map_err(plain)?;
     node.open_pools().await.map_err(plain)?;
     let checking = node.check_pools();
     tokio::pin!(checking);

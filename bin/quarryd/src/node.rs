@@ -7,6 +7,7 @@ mod clones;
 mod devices;
 mod engine_error;
 mod exports;
+mod keys;
 mod metrics;
 mod pools;
 mod scrub;
@@ -37,6 +38,7 @@ use crate::cores::Cores;
 use crate::settings::Settings;
 
 pub use check::CheckedPool;
+pub use keys::{Keys, open_keys, passphrase_file};
 
 /// A pool of the catalog and whether it is open.
 #[derive(Clone)]
@@ -64,6 +66,7 @@ pub struct DataNode {
     pools: RwLock<BTreeMap<PoolId, PoolEntry>>,
     scanned: RwLock<Vec<Device>>,
     changing: Mutex<()>,
+    keys: Keys,
 }
 
 impl DataNode {
@@ -74,6 +77,7 @@ impl DataNode {
         exports: Exports,
         settings: Settings,
         api: SocketAddr,
+        keys: Keys,
     ) -> Result<Self> {
         let id = node_id(&*catalog)?;
         Ok(Self {
@@ -87,6 +91,7 @@ impl DataNode {
             pools: RwLock::default(),
             scanned: RwLock::default(),
             changing: Mutex::default(),
+            keys,
         })
     }
 

@@ -9,7 +9,7 @@ use quarry_target::Exports;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cores::Cores;
-use crate::node::DataNode;
+use crate::node::{DataNode, open_keys};
 use crate::settings::Settings;
 
 /// How long sessions may take to end their requests at a stop.
@@ -37,8 +37,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let api = listener.local_addr()?;
     let exports = Exports::default();
     let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &exports)?;
-    let node = DataNode::new(catalog, cores.clone(), exports.clone(), settings, api).map_err(plain)?;
+    let keys = open_keys(&settings.data_dir, settings.keyring_passphrase_file.clone()).await;
+    let node = DataNode::new(catalog, cores.clone(), exports.clone(), settings, api, keys).map_err(plain)?;
     node.open_pools().await.map_err(plain)?;
+    node.unlock_volumes().await.map_err(plain)?;
     node.serve_nbd().await.map_err(plain)?;
     let node = Arc::new(node);
     tracing::info!("{}, ready after {} ms", node.summary().await, began.elapsed().as_millis());
@@ -52,8 +54,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let node = node.clone();
         async move { node.scrub_by_calendar().await }
     });
+    let erasing = tokio::spawn({
+        let node = node.clone();
+        async move { node.erase_by_and_by().await }
+    });
     quarry_api::serve(listener, node.clone(), stop).await;
     calendar.abort();
+    erasing.abort();
     stop_in_order(&node, &exports).await;
     cores.stop();
     tokio::task::spawn_blocking(move || handles.into_iter().try_for_each(|handle| handle.join()))

@@ -9,6 +9,7 @@ use quarry_types::ByteSize;
 use quarry_types::limits::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN};
 
 use crate::arguments::Arguments;
+use crate::node::passphrase_file;
 
 /// Most threads of the data plane.
 const CORES_MAX: usize = 64;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub scrub_days: u32,
     /// Bytes that a scrub reads each second at most, every copy counted.
     pub scrub_rate_bytes: u64,
+    /// Where the passphrase of the keyring is.
+    pub keyring_passphrase_file: Option<PathBuf>,
 }
 
 /// The configuration file.
@@ -44,6 +47,7 @@ struct File {
     memory: Option<String>,
     scrub_days: Option<u32>,
     scrub_rate: Option<String>,
+    keyring_passphrase_file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -78,6 +82,9 @@ impl Settings {
         Ok(Self {
             scrub_days: arguments.scrub_days.or(file.scrub_days).unwrap_or(SCRUB_DAYS_DEFAULT),
             scrub_rate_bytes,
+            keyring_passphrase_file: passphrase_file(
+                arguments.keyring_passphrase_file.or(file.keyring_passphrase_file),
+            ),
             data_dir,
             api: address("--api", &api)?,
             nbd: nbd_addresses(arguments.nbd.or(file.nbd), arguments.nbd_unix.or(file.nbd_unix))?,

@@ -161,6 +161,10 @@ pub struct VolumeStatus {
     pub size_bytes: u64,
     /// When its writes are safe.
     pub settings: VolumeSettings,
+    /// The data key under which it is encrypted.
+    pub key: Option<KeyId>,
+    /// It is encrypted and its key is not open.
+    pub locked: bool,
     /// Seconds since 1970 at which it was created.
     pub created_s: u64,
     /// Bytes that are mapped, as of the last checkpoint and the overlay.
@@ -199,6 +203,7 @@ impl Engine {
         let status = |volume: &Rc<VolumeState>| VolumeStatus {
             snapshots: counts.get(&volume.number).copied().unwrap_or(0),
             origin: self.origin(volume),
+            locked: !self.volumes.keys.is_open(volume.head.borrow().key),
             ..volume.status()
         };
         let mut all: Vec<VolumeStatus> = self.volumes.all().iter().map(status).collect();

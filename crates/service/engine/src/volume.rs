@@ -70,6 +70,8 @@ impl VolumeState {
             name: head.name.clone(),
             size_bytes: head.size_bytes,
             settings: head.settings,
+            key: (head.key.0 != 0).then_some(head.key),
+            locked: false,
             created_s: head.created_s,
             mapped_bytes: (self.map.mapped_blocks() + self.map.overlay_entries() as u64) * BLOCK_BYTES as u64,
             snapshots: 0,

@@ -1,0 +1,196 @@
+//! Keys of encrypted volumes: made, opened when a pool is, wrapped anew, and destroyed when nothing uses them any more.
+//!
+//! The data key of a volume is in the log, wrapped under a key-encryption key of its own that the key store has. So destroying that
+//! erases the volume wherever its blocks still lie. The order: nothing uses the key, its key-encryption key is destroyed, the log
+//! forgets it; after a crash in between the rest is done at the next look.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quarry_api_types::{Name, Volume};
+use quarry_engine::{DataKey, KeyRecord, NewKey};
+use quarry_keys::{KeyStore, KeyStoreError, LocalKeyring, random_key};
+use quarry_node_api::{ErrorKind, NodeError, Result};
+use quarry_types::{KeyId, LogId, PoolId};
+
+use super::engine_error::engine_error;
+use super::{DataNode, OpenPool};
+
+/// The keyring's file in the data directory.
+const FILE_NAME: &str = "keyring.json";
+/// How the passphrase is called among systemd's credentials.
+const CREDENTIAL: &str = "quarry-keyring";
+/// How often keys are looked for that nothing uses.
+const ERASE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The node's key store, or why it has none.
+pub type Keys = std::result::Result<Arc<dyn KeyStore>, String>;
+
+/// The file with the keyring's passphrase: the one that was given, or systemd's credential.
+pub fn passphrase_file(given: Option<PathBuf>) -> Option<PathBuf> {
+    let credential = || {
+        let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+        let path = Path::new(&directory).join(CREDENTIAL);
+        path.try_exists().unwrap_or(false).then_some(path)
+    };
+    given.or_else(credential)
+}
+
+/// Opens the key store. That this fails stops no volume that needs none.
+pub async fn open_keys(data_dir: &Path, passphrase: Option<PathBuf>) -> Keys {
+    let Some(passphrase) = passphrase else {
+        return Err("no key store: start quarryd with --keyring-passphrase-file FILE".to_owned());
+    };
+    let path = data_dir.join(FILE_NAME);
+    let opened = tokio::task::spawn_blocking(move || LocalKeyring::open(&path, &passphrase)).await;
+    let opened = opened.unwrap_or(Err(KeyStoreError::Stopping)).map_err(|error| whole(&error));
+    if let Err(error) = &opened {
+        tracing::error!(%error, "the key store does not open; encrypted volumes stay closed");
+    }
+    opened.map(|keyring| Arc::new(keyring) as Arc<dyn KeyStore>)
+}
+
+/// An error with what is below it.
+fn whole(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(below) => format!("{error}: {}", whole(below)),
+        None => error.to_string(),
+    }
+}
+
+/// A log and the core that has it.
+#[derive(Clone, Copy)]
+struct Place {
+    pool: PoolId,
+    log: LogId,
+    core: usize,
+}
+
+impl DataNode {
+    fn key_store(&self, what: &str) -> Result<Arc<dyn KeyStore>> {
+        self.keys.clone().map_err(|reason| {
+            NodeError::new(ErrorKind::Unavailable, what).with_cause(reason).with_next_step(
+                "Start quarryd with the passphrase file of its keyring, or with the systemd credential 'quarry-keyring'.",
+            )
+        })
+    }
+
+    /// A key for a new volume, and the key-encryption key under which it is wrapped.
+    pub(super) async fn new_key(&self, volume: &Name) -> Result<NewKey> {
+        let what = format!("volume '{volume}' was not created");
+        let store = self.key_store(&what)?;
+        let failed = |error: KeyStoreError| NodeError::new(ErrorKind::Unavailable, &what).caused_by(&error);
+        let key = random_key();
+        let name = store.create().await.map_err(failed)?;
+        let wrapped = store.wrap(&name, &key).await.map_err(failed)?;
+        Ok(NewKey { name, key, wrapped })
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let pools = self.pools();
+        let open = pools.values().filter_map(|entry| entry.opened.as_ref().ok());
+        let places = |OpenPool { shared, logs }: &OpenPool| {
+            let pool = shared.id;
+            logs.iter().map(move |&(log, core)| Place { pool, log, core }).collect::<Vec<_>>()
+        };
+        open.flat_map(places).collect()
+    }
+
+    async fn keys_of(&self, place: Place) -> Result<Vec<(KeyRecord, bool)>> {
+        let Place { pool, log, core } = place;
+        self.cores.call(core, move |state| async move { Ok(state.engine(pool, log)?.keys()) }).await?
+    }
+
+    /// Opens the keys of all volumes as far as the key store has them. A volume whose key is not there stays closed.
+    pub async fn unlock_volumes(&self) -> Result<()> {
+        for place in self.places() {
+            for (record, is_open) in self.keys_of(place).await? {
+                if is_open {
+                    continue;
+                }
+                let key = match &self.keys {
+                    Ok(store) => store.unwrap(&record.name, &record.wrapped).await.map_err(|e| whole(&e)),
+                    Err(reason) => Err(reason.clone()),
+                };
+                match key {
+                    Ok(key) => self.open_key(place, record.key, key).await?,
+                    Err(error) => {
+                        tracing::error!(key = %record.name, error, "the volumes under this key stay closed");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_key(&self, Place { pool, log, core }: Place, id: KeyId, key: DataKey) -> Result<()> {
+        self.cores
+            .call(core, move |state| async move {
+                state.engine(pool, log)?.open_key(id, key);
+                Ok(())
+            })
+            .await?
+    }
+
+    /// Gives a volume, with all that shares its data key, another key-encryption key, and destroys the old one.
+    pub(super) async fn change_key(&self, name: &Name) -> Result<Volume> {
+        let found = self.find_volume(name).await?;
+        let what = format!("the key of volume '{name}' was not changed");
+        let Some(id) = found.status.key else {
+            return Err(NodeError::new(ErrorKind::Conflict, what)
+                .with_cause("it is not encrypted")
+                .with_next_step("Create an encrypted volume and copy the data to it."));
+        };
+        let store = self.key_store(&what)?;
+        let failed = |error: KeyStoreError| NodeError::new(ErrorKind::Unavailable, &what).caused_by(&error);
+        let (place, told) = (Place { pool: found.pool, log: found.log, core: found.core }, what.clone());
+        let old =
+            self.keys_of(place).await?.into_iter().map(|(record, _)| record).find(|record| record.key == id);
+        let missing = || NodeError::new(ErrorKind::Unavailable, &what).with_cause("its key is not open");
+        let old = old.ok_or_else(missing)?;
+        let key = store.unwrap(&old.name, &old.wrapped).await.map_err(failed)?;
+        let new_name = store.create().await.map_err(failed)?;
+        let wrapped = store.wrap(&new_name, &key).await.map_err(failed)?;
+        let record = KeyRecord { key: id, name: new_name, wrapped };
+        self.with_engine(&found, told, move |engine| async move { engine.rewrap_key(record).await }).await?;
+        store.destroy(&old.name).await.map_err(failed)?;
+        tracing::info!(volume = %name, "the key-encryption key was replaced");
+        self.describe_volume(name).await
+    }
+
+    /// Destroys, from time to time, the keys of volumes that are gone.
+    pub async fn erase_by_and_by(&self) {
+        loop {
+            tokio::time::sleep(ERASE_INTERVAL).await;
+            if let Err(error) = self.erase_unused_keys().await {
+                tracing::warn!(%error, "keys that nothing uses could not be destroyed; tried again later");
+            }
+        }
+    }
+
+    async fn erase_unused_keys(&self) -> Result<()> {
+        let Ok(store) = &self.keys else { return Ok(()) };
+        for place in self.places() {
+            let Place { pool, log, core } = place;
+            let unused = self.cores.call(core, move |state| async move {
+                Ok::<_, NodeError>(state.engine(pool, log)?.unused_keys())
+            });
+            for record in unused.await?? {
+                let KeyRecord { key, name, .. } = record;
+                let what = format!("key '{name}' was not destroyed");
+                store
+                    .destroy(&name)
+                    .await
+                    .map_err(|error| NodeError::new(ErrorKind::Unavailable, &what).caused_by(&error))?;
+                let forgotten = self.cores.call(core, move |state| async move {
+                    let forgotten = state.engine(pool, log)?.forget_key(key).await;
+                    forgotten.map_err(|error| engine_error(what, &error))
+                });
+                forgotten.await??;
+                tracing::info!(key = %name, "a key that nothing used was destroyed");
+            }
+        }
+        Ok(())
+    }
+}
