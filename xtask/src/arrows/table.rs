@@ -31,7 +31,7 @@ pub enum Floor {
 const BOTH_SIDES: [&str; 1] = ["quarryd"];
 
 /// Arrows inside one floor.
-pub const SIDEWAYS: [(&str, &str); 18] = [
+pub const SIDEWAYS: [(&str, &str); 19] = [
     ("quarry-format", "quarry-types"),
     ("quarry-crypt", "quarry-types"),
     ("quarry-reduce", "quarry-format"),
@@ -49,6 +49,7 @@ pub const SIDEWAYS: [(&str, &str); 18] = [
     ("quarry-client", "quarry-api-types"),
     ("quarry-client", "quarry-node-api"),
     ("quarry-catalog", "quarry-api-types"),
+    ("quarry-events", "quarry-api-types"),
     ("quarry-e2e", "xtask"),
 ];
 

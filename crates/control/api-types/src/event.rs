@@ -1,0 +1,162 @@
+//! Events: what has happened on a node that somebody may have to act on.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::Timestamp;
+
+words! {
+    /// How much an event matters. Ordered.
+    pub enum EventSeverity {
+        /// Good to know; among others, that something is over.
+        Info = "info",
+        /// Somebody should act before it becomes worse.
+        Warning = "warning",
+        /// Somebody must act now: data is lost or in danger, or hosts are refused.
+        Critical = "critical",
+    }
+}
+
+words! {
+    /// What has happened. The words are stable: programs decide by them.
+    pub enum EventKind {
+        /// The daemon serves.
+        NodeStarted = "node-started",
+        /// The daemon was told to stop and has stopped in order.
+        NodeStopped = "node-stopped",
+        /// A pool does not serve.
+        PoolOffline = "pool-offline",
+        /// A pool serves, but a device or copies are missing.
+        PoolDegraded = "pool-degraded",
+        /// A pool is whole again.
+        PoolOnline = "pool-online",
+        /// A pool is fuller than its warning level.
+        PoolSpaceWarning = "pool-space-warning",
+        /// A pool is fuller than its critical level.
+        PoolSpaceCritical = "pool-space-critical",
+        /// A pool is below its warning level again.
+        PoolSpaceOk = "pool-space-ok",
+        /// Writes to a pool were refused for want of space.
+        PoolFull = "pool-full",
+        /// A pool takes writes again.
+        PoolUsable = "pool-usable",
+        /// A device is out of use.
+        DeviceFailed = "device-failed",
+        /// A device has failed a request; it is still in use.
+        DeviceSuspect = "device-suspect",
+        /// A device was not found.
+        DeviceMissing = "device-missing",
+        /// A device takes part again.
+        DeviceOnline = "device-online",
+        /// A scrub has read everything.
+        ScrubFinished = "scrub-finished",
+        /// Blocks of a volume or snapshot have no good copy.
+        BlocksDamaged = "blocks-damaged",
+        /// No block of a volume or snapshot is known to be damaged any more.
+        BlocksRecovered = "blocks-recovered",
+        /// Writes to a volume were refused because of its quota.
+        QuotaReached = "quota-reached",
+        /// A volume is below its quota again.
+        QuotaOk = "quota-ok",
+    }
+}
+
+words! {
+    /// What sort of thing an event is about.
+    pub enum ObjectKind {
+        /// The node itself.
+        Node = "node",
+        /// A pool.
+        Pool = "pool",
+        /// A device, by its path.
+        Device = "device",
+        /// A volume, or a snapshot as `VOLUME@SNAPSHOT`.
+        Volume = "volume",
+    }
+}
+
+/// Something that has happened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Its number: later events have higher ones, also after a restart.
+    pub id: u64,
+    /// When it was noticed.
+    pub time: Timestamp,
+    /// How much it matters.
+    pub severity: EventSeverity,
+    /// What has happened.
+    pub kind: EventKind,
+    /// What sort of thing it has happened to.
+    pub object_kind: ObjectKind,
+    /// The name of that thing at the time; the path of a device.
+    pub object: String,
+    /// A sentence that names the thing.
+    pub message: String,
+    /// Why, where more is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What to do, where there is something to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<String>,
+}
+
+/// Which events, and from where on.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventsQuery {
+    /// Only events with a higher id: `next` of the answer before, or the last id that was seen.
+    #[serde(default)]
+    #[param(required = false, default = 0)]
+    pub since: u64,
+    /// Only events of this severity and above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(value_type = Option<String>)]
+    pub severity: Option<EventSeverity>,
+    /// Only events about the thing of that name, or the device of that path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+}
+
+impl EventsQuery {
+    /// Whether an event is asked for, its id aside.
+    pub fn selects(&self, event: &Event) -> bool {
+        self.severity.is_none_or(|least| event.severity >= least)
+            && self.object.as_ref().is_none_or(|object| event.object == *object)
+    }
+}
+
+/// A part of the events, the oldest first.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Events {
+    /// The events.
+    pub events: Vec<Event>,
+    /// The `since` with which to ask for more; absent when this was all that there is now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_severity_stands_for_itself_and_what_is_worse() {
+        let event = |severity| Event {
+            id: 1,
+            time: Timestamp::from_unix_ms(1),
+            severity,
+            kind: EventKind::PoolFull,
+            object_kind: ObjectKind::Pool,
+            object: "tank".to_owned(),
+            message: "pool 'tank' is full".to_owned(),
+            cause: None,
+            next_step: None,
+        };
+        let query = EventsQuery { severity: Some(EventSeverity::Warning), ..EventsQuery::default() };
+        let selected = EventSeverity::ALL.iter().map(|&severity| query.selects(&event(severity)));
+        assert_eq!(selected.collect::<Vec<_>>(), [false, true, true]);
+        let other = EventsQuery { object: Some("other".to_owned()), ..EventsQuery::default() };
+        assert!(!other.selects(&event(EventSeverity::Critical)));
+    }
+}
