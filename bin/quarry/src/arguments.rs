@@ -6,10 +6,13 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quarry_api_types::{
-    Durability, ExportSelector, Name, Protocol, SnapshotPath, Timestamp, UnknownWord, VolumePath,
+    Durability, EventSeverity, ExportSelector, Name, Protocol, SnapshotPath, Timestamp, UnknownWord,
+    VolumePath,
 };
 use quarry_client::Endpoint;
 use quarry_types::ByteSize;
+
+use crate::values::Percent;
 
 const EXAMPLES_AND_EXIT_CODES: &str = "\
 Examples:
@@ -75,6 +78,9 @@ pub enum Command {
     /// Exports: volumes and snapshots served over a protocol
     #[command(subcommand)]
     Export(ExportCommand),
+    /// Events: what has happened on the node that somebody may have to act on
+    #[command(subcommand)]
+    Event(EventCommand),
     /// The node in one page
     Status,
 }
@@ -100,6 +106,9 @@ pub enum PoolCommand {
     List,
     /// Show a pool with its devices
     Show { name: Name },
+    /// Change how full a pool may be before somebody is told
+    #[command(after_help = "Example:\n  quarry pool set fast --warning 70% --critical 90%")]
+    Set(SetPool),
     /// End a pool that has no volumes and give its devices back
     Delete { name: Name },
     /// Read every copy of everything in a pool, in the background, and mend what is bad
@@ -130,6 +139,23 @@ pub struct CreatePool {
     /// Take devices that have something on them, which is lost
     #[arg(long)]
     pub force: bool,
+    /// Fill level from which on somebody should act
+    #[arg(long, value_name = "PERCENT", default_value = "80%")]
+    pub warning: Percent,
+    /// Fill level from which on somebody must act now
+    #[arg(long, value_name = "PERCENT", default_value = "95%")]
+    pub critical: Percent,
+}
+
+#[derive(Args, Debug)]
+pub struct SetPool {
+    pub name: Name,
+    /// Fill level from which on somebody should act
+    #[arg(long, value_name = "PERCENT", required_unless_present = "critical")]
+    pub warning: Option<Percent>,
+    /// Fill level from which on somebody must act now
+    #[arg(long, value_name = "PERCENT")]
+    pub critical: Option<Percent>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -273,6 +299,26 @@ pub enum ExportCommand {
     },
 }
 
+#[derive(Subcommand, Debug)]
+pub enum EventCommand {
+    /// List events, the oldest first
+    #[command(after_help = "Example:\n  quarry event list --severity warning --follow")]
+    List {
+        /// Only those of this severity and above
+        #[arg(long, value_parser = word(EventSeverity::ALL, EventSeverity::as_str))]
+        severity: Option<EventSeverity>,
+        /// Only those about the pool or volume of this name, or the device of this path
+        #[arg(long, value_name = "NAME")]
+        object: Option<String>,
+        /// Only those after the one with this id
+        #[arg(long, value_name = "ID", default_value_t = 0)]
+        since: u64,
+        /// Go on and print what happens; as JSON, one event a line
+        #[arg(long)]
+        follow: bool,
+    },
+}
+
 /// One of the API's words, with the choice shown in the help.
 fn word<T>(all: &'static [T], text: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
 where
@@ -364,6 +410,19 @@ mod tests {
             "quarry --endpoint https://node volume list",
             "quarry -o yaml status",
         ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn levels_are_percentages_and_a_change_changes_something() {
+        let Ok(Command::Pool(PoolCommand::Set(set))) = parse("quarry pool set p --critical 90%") else {
+            panic!()
+        };
+        assert_eq!((set.warning, set.critical), (None, Some(Percent(90))));
+        for line in
+            ["quarry pool set p", "quarry pool set p --warning 0%", "quarry event list --severity bad"]
+        {
             assert!(parse(line).is_err(), "{line}");
         }
     }

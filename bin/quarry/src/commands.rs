@@ -25,6 +25,7 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
         Command::Volume(command) => volume(&client, command, output).await,
         Command::Snapshot(command) => snapshot(&client, command, output).await,
         Command::Export(command) => export(&client, command, output).await,
+        Command::Event(command) => crate::events::run(&client, command, output).await,
         Command::Status => output.answer(&client.status().await?, tables::status),
     }
 }
@@ -56,6 +57,13 @@ async fn pool(client: &Client, command: PoolCommand, output: &mut Output) -> Res
                 pool = client.show_pool(&name).await?;
             }
             output.answer(&pool, tables::pool)
+        }
+        PoolCommand::Set(set) => {
+            let request = api::ChangePool {
+                warning_percent: set.warning.map(|percent| percent.0),
+                critical_percent: set.critical.map(|percent| percent.0),
+            };
+            output.answer(&client.change_pool(&set.name, &request).await?, tables::pool)
         }
         PoolCommand::Delete { name } => {
             client.delete_pool(&name).await?;
@@ -194,7 +202,14 @@ fn no_address(export: &api::Export) -> Failure {
 
 fn pool_request(create: CreatePool) -> std::result::Result<api::CreatePool, Failure> {
     let devices = create.devices.iter().map(|path| absolute(path)).collect::<std::result::Result<_, _>>()?;
-    Ok(api::CreatePool { name: create.name, devices, copies: create.copies, force: create.force })
+    Ok(api::CreatePool {
+        name: create.name,
+        devices,
+        copies: create.copies,
+        force: create.force,
+        warning_percent: create.warning.0,
+        critical_percent: create.critical.0,
+    })
 }
 
 /// The path as the daemon must see it, whose working directory is another one. Links are kept: names such as

@@ -10,9 +10,11 @@
 
 mod arguments;
 mod commands;
+mod events;
 mod failure;
 mod output;
 mod tables;
+mod values;
 
 use std::process::ExitCode;
 

@@ -40,16 +40,40 @@ impl Output {
         }
     }
 
+    /// Prints the headings of lines that follow, for people only.
+    pub fn heading(&mut self, text: &str) -> Result<(), Failure> {
+        self.done(text)
+    }
+
+    /// Prints one of many answers in a line. Whether somebody still reads.
+    pub fn line<T: Serialize>(
+        &mut self,
+        answer: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<bool, Failure> {
+        let line = match self.format {
+            Format::Table => text(answer),
+            Format::Json => serde_json::to_string(answer)
+                .map_err(|error| Failure::local("cannot print the answer as JSON", &error))?,
+        };
+        self.write(&line)
+    }
+
     /// A reader that went away has read what it wanted. Any other error is a failure: half a list that looks like
     /// a whole one must not pass.
     fn print(&mut self, text: &str) -> Result<(), Failure> {
+        self.write(text).map(drop)
+    }
+
+    /// Whether somebody has read it.
+    fn write(&mut self, text: &str) -> Result<bool, Failure> {
         let mut stdout = io::stdout().lock();
         let printed = writeln!(stdout, "{}", text.trim_end_matches('\n')).and_then(|()| stdout.flush());
         match printed {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 Err(Failure::local("cannot write to standard output", &error))
             }
-            _ => Ok(()),
+            printed => Ok(printed.is_ok()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use quarry_api_types::{
-    Cause, Changes, Device, DeviceState, Export, Health, LostBlock, Pool, Scrub, ScrubState, Snapshot,
+    Cause, Changes, Device, DeviceState, Event, Export, Health, LostBlock, Pool, Scrub, ScrubState, Snapshot,
     Status, Volume,
 };
 use quarry_types::ByteSize;
@@ -119,6 +119,7 @@ pub fn pool(pool: &Pool) -> String {
         ("Copies", number(pool.copies)),
         ("Total", size(capacity.total_bytes)),
         ("Used", size(capacity.used_bytes)),
+        ("Full", text(fill_line(pool))),
         ("Free", size(capacity.free_bytes)),
         ("Reserved", size(capacity.reserved_bytes)),
         ("Available", text(format!("{} of volume data", ByteSize(capacity.available_bytes)))),
@@ -144,6 +145,13 @@ pub fn pool(pool: &Pool) -> String {
     });
     let headings = ["DEVICE", "STATE", "KIND", "CLASS", ">SIZE", ">USED", "ID"];
     format!("{}\n{}", properties(rows), table(&headings, members))
+}
+
+fn fill_line(pool: &Pool) -> String {
+    let levels = &pool.levels;
+    let state = if pool.full { "; writes that need space are refused" } else { "" };
+    let (warning, critical) = (levels.warning_percent, levels.critical_percent);
+    format!("{} %{state} (warning at {warning} %, critical at {critical} %)", pool.fill_percent)
 }
 
 fn scrub_line(scrub: &Scrub) -> String {
@@ -243,6 +251,38 @@ pub fn changes(changes: &Changes) -> String {
         vec![number(range.offset), number(range.length), text(if range.data { "data" } else { "hole" })]
     };
     table(&[">OFFSET", ">LENGTH", "NOW"], changes.ranges.iter().map(row))
+}
+
+/// The headings of [`event_line`].
+pub const EVENT_HEADING: &str =
+    "ID      TIME                      SEVERITY  KIND                 OBJECT            MESSAGE";
+
+pub fn events(events: &[Event]) -> String {
+    let row = |event: &Event| {
+        vec![
+            number(event.id),
+            text(event.time),
+            text(event.severity),
+            text(event.kind),
+            text(&event.object),
+            text(sentence(event)),
+        ]
+    };
+    table(&[">ID", "TIME", "SEVERITY", "KIND", "OBJECT", "MESSAGE"], events.iter().map(row))
+}
+
+/// One event of those that come in one by one: the columns are as wide as most need.
+pub fn event_line(event: &Event) -> String {
+    let Event { id, time, severity, kind, object, .. } = event;
+    let (time, object, sentence) = (time.to_string(), printable(object), printable(&sentence(event)));
+    format!("{id:<6}  {time:<24}  {severity:<8}  {kind:<19}  {object:<16}  {sentence}")
+}
+
+/// What happened, why, and what to do.
+fn sentence(event: &Event) -> String {
+    let cause = event.cause.as_ref().map_or_else(String::new, |cause| format!(": {cause}"));
+    let next = event.next_step.as_ref().map_or_else(String::new, |next| format!(". {next}"));
+    format!("{}{cause}{next}", event.message)
 }
 
 fn exact_size(bytes: u64) -> Value {

@@ -9,7 +9,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use memory_node::{Fault, MemoryNode};
-use quarry_api_types::{Cause, Changes, Export, Health, HealthLevel, Pool, Snapshot, Volume};
+use quarry_api_types::{
+    Cause, Changes, Event, EventSeverity, Export, Health, HealthLevel, Pool, Snapshot, Volume,
+};
 use quarry_node_api::{ErrorKind, NodeError};
 use tokio::runtime::Runtime;
 
@@ -276,8 +278,42 @@ fn health_is_shown_with_its_causes() {
         message: "Pool 'p' is offline.".into(),
         next_step: "Bring back /dev/sdb.".into(),
     };
-    node.memory.set_health(Health::from_causes(vec![cause]));
+    node.memory.set_health(Health::from_causes(vec![cause]), 1);
     let status = node.ok("status");
     assert!(status.starts_with("Health:   critical\n"), "{status}");
     assert!(status.contains("critical: Pool 'p' is offline. Bring back /dev/sdb."), "{status}");
+}
+
+#[test]
+fn levels_and_events_of_a_pool() {
+    use std::io::{BufRead, BufReader};
+
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb --warning 75%");
+    assert!(node.ok("pool show p").contains("Full:       0 % (warning at 75 %, critical at 95 %)\n"));
+    assert!(node.ok("pool set p --critical 90").contains("(warning at 75 %, critical at 90 %)"));
+    let refused = node.fails("pool set p --warning 91%", 2);
+    assert!(refused.contains("91 is above the critical level of 90"), "{refused}");
+    for severity in [EventSeverity::Info, EventSeverity::Warning].repeat(2) {
+        node.memory.happen(severity, "p");
+    }
+    assert_eq!(
+        node.ok("event list --severity warning --since 2"),
+        "ID  TIME                  SEVERITY  KIND                OBJECT  MESSAGE\n \
+          4  2026-11-20T09:30:00Z  warning   pool-space-warning  p       pool 'p' is 83 % full: its warning \
+         level is 80 %. Delete or discard something.\n"
+    );
+    let events: Vec<Event> = serde_json::from_str(&node.ok("-o json event list --object p")).unwrap();
+    assert_eq!(events.len(), 4);
+    let mut command = node.command("-o json event list --follow --since 3");
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Event>(&lines.next().unwrap().unwrap()).unwrap().id;
+    assert_eq!(next(), 4);
+    node.memory.happen(EventSeverity::Info, "p");
+    assert_eq!(next(), 5);
+    // It ends when nobody reads any more.
+    drop(lines);
+    node.memory.happen(EventSeverity::Info, "p");
+    assert!(child.wait().unwrap().success());
 }

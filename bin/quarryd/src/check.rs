@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use quarry_catalog::RedbCatalog;
+use quarry_events::EventLog;
 use quarry_target::Exports;
 use quarry_types::ByteSize;
 
@@ -33,18 +34,12 @@ async fn check(settings: Settings) -> anyhow::Result<ExitCode> {
         bail!("{} is no data directory: it has no catalog", settings.data_dir.display());
     }
     let catalog = Arc::new(RedbCatalog::open(&settings.data_dir)?);
+    // What is found is printed; the node's own log is not for it.
+    let events = Arc::new(EventLog::in_memory()?);
     let exports = Exports::default();
     let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &exports)?;
     let api = settings.api;
-    let node = DataNode::new(
-        catalog,
-        cores.clone(),
-        exports,
-        settings,
-        api,
-        Err("a stopped node needs no keys".to_owned()),
-    )
-    .map_err(plain)?;
+    let node = DataNode::new(catalog, events, cores.clone(), exports, settings, api).map_err(plain)?;
     node.open_pools().await.map_err(plain)?;
     let checking = node.check_pools();
     tokio::pin!(checking);

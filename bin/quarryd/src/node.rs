@@ -4,8 +4,10 @@
 
 mod check;
 mod clones;
+mod conditions;
 mod devices;
 mod engine_error;
+mod events;
 mod exports;
 mod keys;
 mod metrics;
@@ -15,6 +17,7 @@ mod snapshot_sets;
 mod snapshots;
 mod status;
 mod volumes;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,11 +25,13 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
-    CreateSnapshotSet, CreateVolume, Device, Export, ExportSelector, Name, NodeId, Pool, RenameVolume,
-    ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Timestamp, Volume,
+    ChangePool, ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
+    CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery, Export, ExportSelector, Name, NodeId, Pool,
+    RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Timestamp,
+    Volume,
 };
 use quarry_catalog::{Catalog, Change, NodeRecord, PoolRecord};
+use quarry_events::EventLog;
 use quarry_node_api::{ErrorKind, Node, NodeError, Result};
 use quarry_pool::PoolShared;
 use quarry_target::Exports;
@@ -57,6 +62,8 @@ struct OpenPool {
 /// The node.
 pub struct DataNode {
     catalog: Arc<dyn Catalog>,
+    events: Arc<EventLog>,
+    event_counts: events::EventCounts,
     cores: Cores,
     exports: Exports,
     settings: Settings,
@@ -73,15 +80,17 @@ impl DataNode {
     /// The node over its cores; opens nothing yet.
     pub fn new(
         catalog: Arc<dyn Catalog>,
+        events: Arc<EventLog>,
         cores: Cores,
         exports: Exports,
         settings: Settings,
         api: SocketAddr,
-        keys: Keys,
     ) -> Result<Self> {
         let id = node_id(&*catalog)?;
         Ok(Self {
             catalog,
+            events,
+            event_counts: events::EventCounts::default(),
             cores,
             exports,
             settings,
@@ -91,8 +100,14 @@ impl DataNode {
             pools: RwLock::default(),
             scanned: RwLock::default(),
             changing: Mutex::default(),
-            keys,
+            keys: Err("the node was started without a key store".to_owned()),
         })
+    }
+
+    /// The node with a key store.
+    #[must_use]
+    pub fn with_keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
     }
 
     /// Begins to serve NBD: every core its sessions, the first core the listeners.
@@ -170,6 +185,11 @@ impl Node for DataNode {
     async fn show_pool(&self, name: &Name) -> Result<Pool> {
         let entry = self.pool_entry(name)?;
         self.describe_pool(&entry).await
+    }
+
+    async fn change_pool(&self, name: &Name, request: ChangePool) -> Result<Pool> {
+        let _changing = self.changing.lock().await;
+        self.alter_pool(name, request).await
     }
 
     async fn delete_pool(&self, name: &Name) -> Result<()> {
@@ -277,6 +297,10 @@ impl Node for DataNode {
     async fn delete_export(&self, selector: &ExportSelector) -> Result<()> {
         let _changing = self.changing.lock().await;
         self.end_exports(selector).await
+    }
+
+    async fn list_events(&self, query: EventsQuery) -> Result<Events> {
+        self.find_events(query).await
     }
 
     async fn status(&self) -> Result<Status> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use quarry_catalog::RedbCatalog;
+use quarry_events::EventLog;
 use quarry_target::Exports;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,6 +32,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let catalog = Arc::new(RedbCatalog::open(&settings.data_dir)?);
+    let (events, damaged) = EventLog::open(&settings.data_dir)?;
+    if let Some(aside) = damaged {
+        tracing::error!(path = %aside.display(), "the event log was damaged; it was moved aside and a new one begins");
+    }
     let listener = tokio::net::TcpListener::bind(settings.api)
         .await
         .with_context(|| format!("the API cannot listen on {} (--api)", settings.api))?;
@@ -38,12 +43,14 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let exports = Exports::default();
     let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &exports)?;
     let keys = open_keys(&settings.data_dir, settings.keyring_passphrase_file.clone()).await;
-    let node = DataNode::new(catalog, cores.clone(), exports.clone(), settings, api, keys).map_err(plain)?;
+    let node = DataNode::new(catalog, Arc::new(events), cores.clone(), exports.clone(), settings, api);
+    let node = node.map_err(plain)?.with_keys(keys);
     node.open_pools().await.map_err(plain)?;
     node.unlock_volumes().await.map_err(plain)?;
     node.serve_nbd().await.map_err(plain)?;
     let node = Arc::new(node);
     tracing::info!("{}, ready after {} ms", node.summary().await, began.elapsed().as_millis());
+    node.record_start().await;
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
@@ -58,10 +65,16 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let node = node.clone();
         async move { node.erase_by_and_by().await }
     });
+    let watch = tokio::spawn({
+        let node = node.clone();
+        async move { node.watch().await }
+    });
     quarry_api::serve(listener, node.clone(), stop).await;
     calendar.abort();
+    watch.abort();
     erasing.abort();
     stop_in_order(&node, &exports).await;
+    node.record_stop().await;
     cores.stop();
     tokio::task::spawn_blocking(move || handles.into_iter().try_for_each(|handle| handle.join()))
         .await?

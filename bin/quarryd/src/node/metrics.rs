@@ -15,6 +15,17 @@ const POOL_USED: Family = ("quarry_pool_used_bytes", "gauge", "Bytes that live, 
 const POOL_FREE: Family =
     ("quarry_pool_free_bytes", "gauge", "Bytes that hosts can still take, every copy counted.");
 const POOL_ONLINE: Family = ("quarry_pool_online", "gauge", "1 when every device of the pool is in use.");
+const POOL_FULL: Family =
+    ("quarry_pool_full", "gauge", "1 when writes that need space are refused for want of it.");
+const POOL_FILL: Family =
+    ("quarry_pool_fill_percent", "gauge", "Share of what hosts can use that is used, in percent.");
+const POOL_WARNING: Family =
+    ("quarry_pool_warning_percent", "gauge", "Fill level from which on somebody should act.");
+const POOL_CRITICAL: Family =
+    ("quarry_pool_critical_percent", "gauge", "Fill level from which on somebody must act now.");
+const LOG_REFUSED: Family =
+    ("quarry_log_refused_writes_total", "counter", "Writes that were refused because the pool was full.");
+const EVENTS: Family = ("quarry_events_total", "counter", "Events that were recorded, by severity.");
 const LOG_WRITTEN: Family =
     ("quarry_log_host_written_bytes_total", "counter", "Bytes that hosts have written.");
 const LOG_READ: Family = ("quarry_log_host_read_bytes_total", "counter", "Bytes that hosts have read.");
@@ -41,6 +52,12 @@ impl DataNode {
         by_pool(POOL_USED, |pool| pool.capacity.used_bytes);
         by_pool(POOL_FREE, |pool| pool.capacity.free_bytes);
         by_pool(POOL_ONLINE, |pool| u64::from(pool.state == quarry_api_types::PoolState::Online));
+        by_pool(POOL_FULL, |pool| u64::from(pool.full));
+        by_pool(POOL_FILL, |pool| u64::from(pool.fill_percent));
+        by_pool(POOL_WARNING, |pool| u64::from(pool.levels.warning_percent));
+        by_pool(POOL_CRITICAL, |pool| u64::from(pool.levels.critical_percent));
+        let events = self.event_counts.all();
+        put(&mut text, EVENTS, events.map(|(name, count)| (format!("{{severity=\"{name}\"}}"), count)));
         let mut engines = Vec::new();
         for pool in &pools {
             for engine in self.engine_statuses(Some(pool.id)).await? {
@@ -51,6 +68,7 @@ impl DataNode {
             put(&mut text, family, engines.iter().map(|(labels, engine)| (labels.clone(), value(engine))));
         };
         by_log(LOG_WRITTEN, |engine| engine.written_bytes);
+        by_log(LOG_REFUSED, |engine| engine.refused_writes);
         by_log(LOG_READ, |engine| engine.read_bytes);
         by_log(LOG_APPENDED, |engine| engine.appended_bytes);
         by_log(LOG_MOVED, |engine| engine.moved_bytes);

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_api_types::{
-    Capacity, CreatePool, DeviceClass, DeviceKind, Name, Pool, PoolDevice, PoolDeviceState, PoolState,
+    Capacity, ChangePool, CreatePool, DeviceClass, DeviceKind, Name, Pool, PoolDevice, PoolDeviceState,
+    PoolState,
 };
 use quarry_catalog::{Change, DeviceRecord, PoolRecord};
 use quarry_device::{FormatError, FormatRequest, format_devices};
@@ -46,7 +47,7 @@ impl DataNode {
             .map(|device| (device.id, PathBuf::from(&device.path)))
             .collect();
         let home = self.pools().len() % self.cores.count();
-        let (name, copies) = (request.name.clone(), request.copies);
+        let (name, copies, levels) = (request.name.clone(), request.copies, request.levels());
         let shared = self.cores.call(home, move |state| format_pool(state, request, in_use)).await??;
         let wanted = shared.capacity().total_chunks / CHUNKS_PER_LOG_MIN;
         let logs = wanted.clamp(1, (self.cores.count() as u64).min(u64::from(LOGS_MAX))) as u16;
@@ -64,7 +65,8 @@ impl DataNode {
             .into_iter()
             .map(|device| DeviceRecord { id: device.id, path: device.path.display().to_string() })
             .collect();
-        let record = PoolRecord { id: shared.id, name, copies, devices, created: now(), scrubbed: None };
+        let record =
+            PoolRecord { id: shared.id, name, copies, devices, created: now(), scrubbed: None, levels };
         self.commit(vec![Change::PutPool(record.clone())]).await?;
         let entry = PoolEntry { record, opened: Ok(OpenPool { shared, logs: placed }) };
         self.pools_mut().insert(entry.record.id, entry.clone());
@@ -125,6 +127,19 @@ impl DataNode {
         self.close_on_all_cores(None).await
     }
 
+    pub(super) async fn alter_pool(&self, name: &Name, request: ChangePool) -> Result<Pool> {
+        request.check()?;
+        let mut record = self.pool_entry(name)?.record;
+        record.levels = request.levels(record.levels);
+        record.levels.check()?;
+        self.commit(vec![Change::PutPool(record.clone())]).await?;
+        if let Some(entry) = self.pools_mut().get_mut(&record.id) {
+            entry.record = record;
+        }
+        let entry = self.pool_entry(name)?;
+        self.describe_pool(&entry).await
+    }
+
     pub(super) async fn end_pool(&self, name: &Name) -> Result<()> {
         let entry = self.pool_entry(name)?;
         let OpenPool { shared, .. } = entry.opened.map_err(|reason| {
@@ -172,6 +187,9 @@ impl DataNode {
             created: record.created,
             devices: Vec::new(),
             capacity: Capacity::default(),
+            fill_percent: 0,
+            levels: record.levels,
+            full: false,
             segment_bytes: 0,
             logs: 0,
             volumes: 0,
@@ -223,6 +241,8 @@ impl DataNode {
         pool.reasons.extend(degraded);
         pool.state = if pool.reasons.is_empty() { PoolState::Online } else { PoolState::Degraded };
         pool.capacity = capacity(shared, &engines);
+        pool.fill_percent = fill_percent(&pool.capacity);
+        pool.full = engines.iter().any(|engine| engine.full);
         pool.segment_bytes = shared.geometry.segment_bytes;
         pool.logs = open.logs.len() as u16;
         pool.volumes = self.volumes_of(Some(shared.id)).await?.len() as u64;
@@ -242,6 +262,12 @@ fn capacity(shared: &PoolShared, engines: &[EngineStatus]) -> Capacity {
     let used_bytes = (live * copies).min(total_bytes - reserved_bytes);
     let free_bytes = total_bytes - reserved_bytes - used_bytes;
     Capacity { total_bytes, used_bytes, free_bytes, reserved_bytes, available_bytes: free_bytes / copies }
+}
+
+/// The share of what hosts can use that is used.
+fn fill_percent(capacity: &Capacity) -> u8 {
+    let usable = capacity.total_bytes.saturating_sub(capacity.reserved_bytes).max(1);
+    (u128::from(capacity.used_bytes) * 100 / u128::from(usable)).min(100) as u8
 }
 
 fn unopened_member(device: &DeviceRecord) -> PoolDevice {

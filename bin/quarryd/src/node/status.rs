@@ -7,6 +7,7 @@ use quarry_api_types::{
 use quarry_node_api::Result;
 
 use super::DataNode;
+use super::conditions::MAKE_SPACE;
 
 impl DataNode {
     /// What the node serves, in a line.
@@ -85,7 +86,24 @@ fn causes(pool: &Pool) -> Vec<Cause> {
             next_step: format!("`quarry pool show {}` names them; restore them from a backup.", pool.name),
         });
     }
+    causes.extend(space_cause(pool));
     causes
+}
+
+fn space_cause(pool: &Pool) -> Option<Cause> {
+    let (name, fill, levels) = (&pool.name, pool.fill_percent, pool.levels);
+    let (level, message) = if pool.full {
+        (HealthLevel::Critical, format!("pool '{name}' is full: writes that need space are refused"))
+    } else if fill >= levels.critical_percent {
+        let percent = levels.critical_percent;
+        (HealthLevel::Critical, format!("pool '{name}' is {fill} % full, its critical level is {percent} %"))
+    } else if fill >= levels.warning_percent {
+        let percent = levels.warning_percent;
+        (HealthLevel::Warning, format!("pool '{name}' is {fill} % full, its warning level is {percent} %"))
+    } else {
+        return None;
+    };
+    Some(Cause { level, message, next_step: MAKE_SPACE.to_owned() })
 }
 
 fn state_causes(pool: &Pool) -> Vec<Cause> {

@@ -15,6 +15,7 @@ mod words;
 
 mod changes;
 mod device;
+mod event;
 mod export;
 mod health;
 mod ids;
@@ -31,12 +32,13 @@ mod volume;
 
 pub use changes::{ChangedRange, Changes, ChangesQuery};
 pub use device::{Device, DeviceClass, DeviceKind, DeviceState};
+pub use event::{Event, EventKind, EventSeverity, Events, EventsQuery, ObjectKind};
 pub use export::{CreateExport, Export, ExportState, Protocol, nbd_tcp_uri, nbd_unix_uri};
 pub use health::{Cause, Health, HealthLevel};
 pub use ids::{ExportId, ExportSelector, NodeId};
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, SnapshotPath, VolumePath};
-pub use pool::{Capacity, CreatePool, Pool, PoolDevice, PoolDeviceState, PoolState};
+pub use pool::{Capacity, ChangePool, CreatePool, Pool, PoolDevice, PoolDeviceState, PoolState, SpaceLevels};
 pub use problem::{Problem, ProblemCode};
 pub use quarry_types::{DeviceId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 pub use request::InvalidRequest;

@@ -54,6 +54,16 @@ pub struct Pool {
     pub devices: Vec<PoolDevice>,
     /// How full it is.
     pub capacity: Capacity,
+    /// Share of what hosts can use that is used, in percent, rounded down: `used / (total - reserved)`.
+    #[serde(default)]
+    #[schema(maximum = 100)]
+    pub fill_percent: u8,
+    /// From where on somebody is told.
+    #[serde(default)]
+    pub levels: SpaceLevels,
+    /// Whether writes that need space are refused now.
+    #[serde(default)]
+    pub full: bool,
     /// Size of a segment, the unit of allocation, in bytes.
     pub segment_bytes: u64,
     /// How many logs it has: its volumes are spread over them.
@@ -83,6 +93,41 @@ pub struct PoolDevice {
     pub size_bytes: u64,
     /// Bytes that hold segments now.
     pub used_bytes: u64,
+}
+
+/// How full a pool may be before somebody is told: by an event, in the node's health and in `pool show`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct SpaceLevels {
+    /// From so many percent on: somebody should act.
+    #[schema(minimum = 1, maximum = 100)]
+    pub warning_percent: u8,
+    /// From so many percent on: somebody must act now.
+    #[schema(minimum = 1, maximum = 100)]
+    pub critical_percent: u8,
+}
+
+impl Default for SpaceLevels {
+    fn default() -> Self {
+        Self { warning_percent: 80, critical_percent: 95 }
+    }
+}
+
+impl SpaceLevels {
+    /// Checks that both are percentages, in this order.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        let Self { warning_percent, critical_percent } = *self;
+        for (field, percent) in [("warning_percent", warning_percent), ("critical_percent", critical_percent)]
+        {
+            if !(1..=100).contains(&percent) {
+                return Err(InvalidRequest::new(field, format!("{percent} is not between 1 and 100")));
+            }
+        }
+        if warning_percent > critical_percent {
+            let message = format!("{warning_percent} is above the critical level of {critical_percent}");
+            return Err(InvalidRequest::new("warning_percent", message));
+        }
+        Ok(())
+    }
 }
 
 /// How full a pool is. `used + free + reserved = total`, in bytes of the devices, every copy counted.
@@ -117,6 +162,46 @@ pub struct CreatePool {
     #[serde(default)]
     #[schema(default = false)]
     pub force: bool,
+    /// Fill level in percent from which on somebody should act.
+    #[serde(default = "default_warning")]
+    #[schema(minimum = 1, maximum = 100, default = 80)]
+    pub warning_percent: u8,
+    /// Fill level in percent from which on somebody must act now.
+    #[serde(default = "default_critical")]
+    #[schema(minimum = 1, maximum = 100, default = 95)]
+    pub critical_percent: u8,
+}
+
+/// A request to change a pool. What is absent stays as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangePool {
+    /// Fill level in percent from which on somebody should act.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub warning_percent: Option<u8>,
+    /// Fill level in percent from which on somebody must act now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub critical_percent: Option<u8>,
+}
+
+impl ChangePool {
+    /// The levels of a pool that has `now`, once this is done.
+    pub fn levels(&self, now: SpaceLevels) -> SpaceLevels {
+        SpaceLevels {
+            warning_percent: self.warning_percent.unwrap_or(now.warning_percent),
+            critical_percent: self.critical_percent.unwrap_or(now.critical_percent),
+        }
+    }
+
+    /// Checks all that can be judged without looking at the pool.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        if *self == Self::default() {
+            return Err(InvalidRequest::new("warning_percent", "nothing is to be changed"));
+        }
+        Ok(())
+    }
 }
 
 const _: () = assert!(COPIES_MAX == 3 && DEVICES_MAX == 64, "the schema and the messages say 3 and 64");
@@ -125,12 +210,26 @@ fn one_copy() -> u8 {
     1
 }
 
+fn default_warning() -> u8 {
+    SpaceLevels::default().warning_percent
+}
+
+fn default_critical() -> u8 {
+    SpaceLevels::default().critical_percent
+}
+
 impl CreatePool {
+    /// How full the pool may be before somebody is told.
+    pub fn levels(&self) -> SpaceLevels {
+        SpaceLevels { warning_percent: self.warning_percent, critical_percent: self.critical_percent }
+    }
+
     /// Checks all that can be judged without looking at a device.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if !(1..=COPIES_MAX).contains(&usize::from(self.copies)) {
             return Err(InvalidRequest::new("copies", format!("{} is not between 1 and 3", self.copies)));
         }
+        self.levels().check()?;
         if self.devices.is_empty() || self.devices.len() > DEVICES_MAX {
             let message = format!("a pool has 1 to 64 devices, not {}", self.devices.len());
             return Err(InvalidRequest::new("devices", message));
@@ -161,7 +260,33 @@ mod tests {
 
     fn request(devices: &[&str], copies: u8) -> CreatePool {
         let devices = devices.iter().map(|&path| path.to_owned()).collect();
-        CreatePool { name: "p".parse().unwrap(), devices, copies, force: false }
+        let SpaceLevels { warning_percent, critical_percent } = SpaceLevels::default();
+        let name = "p".parse().unwrap();
+        CreatePool { name, devices, copies, force: false, warning_percent, critical_percent }
+    }
+
+    #[test]
+    fn levels_are_percentages_in_order() {
+        let levels = |warning_percent, critical_percent| SpaceLevels { warning_percent, critical_percent };
+        for good in [levels(1, 1), levels(80, 95), levels(100, 100)] {
+            assert_eq!(good.check(), Ok(()));
+        }
+        for (bad, field) in [
+            (levels(0, 95), "warning_percent"),
+            (levels(80, 101), "critical_percent"),
+            (levels(96, 95), "warning_percent"),
+        ] {
+            assert_eq!(bad.check().unwrap_err().field, field);
+            let request = CreatePool {
+                warning_percent: bad.warning_percent,
+                critical_percent: bad.critical_percent,
+                ..request(&["/a"], 1)
+            };
+            assert_eq!(request.check().unwrap_err().field, field);
+        }
+        let change = ChangePool { critical_percent: Some(90), ..ChangePool::default() };
+        assert_eq!((change.check(), change.levels(levels(70, 80))), (Ok(()), levels(70, 90)));
+        assert!(ChangePool::default().check().is_err());
     }
 
     #[test]
@@ -185,6 +310,7 @@ mod tests {
     fn copies_and_force_have_defaults_and_a_misspelt_option_is_refused() {
         let request: CreatePool = serde_json::from_str(r#"{"name":"p","devices":["/a"]}"#).unwrap();
         assert_eq!((request.copies, request.force), (1, false));
+        assert_eq!(request.levels(), SpaceLevels { warning_percent: 80, critical_percent: 95 });
         let misspelt = serde_json::from_str::<CreatePool>(r#"{"name":"p","devices":["/a"],"copys":2}"#);
         assert!(misspelt.unwrap_err().to_string().contains("copys"));
     }

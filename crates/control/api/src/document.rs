@@ -8,7 +8,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::routes::{changes, clones, devices, exports, node, pools, snapshots, volumes};
+use crate::routes::{changes, clones, devices, events, exports, node, pools, snapshots, volumes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,7 +30,7 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(devices::list_devices))
         .routes(routes!(devices::scan_devices))
         .routes(routes!(pools::list_pools, pools::create_pool))
-        .routes(routes!(pools::show_pool, pools::delete_pool))
+        .routes(routes!(pools::show_pool, pools::change_pool, pools::delete_pool))
         .routes(routes!(pools::start_scrub, pools::stop_scrub))
         .routes(routes!(volumes::list_volumes, volumes::create_volume))
         .routes(routes!(volumes::show_volume, volumes::delete_volume))
@@ -46,6 +46,7 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(snapshots::create_snapshot_set))
         .routes(routes!(exports::list_exports, exports::create_export))
         .routes(routes!(exports::delete_export))
+        .routes(routes!(events::list_events))
         .routes(routes!(node::status))
         .routes(routes!(node::health))
 }

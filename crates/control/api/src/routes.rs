@@ -3,6 +3,7 @@
 pub(crate) mod changes;
 pub(crate) mod clones;
 pub(crate) mod devices;
+pub(crate) mod events;
 pub(crate) mod exports;
 pub(crate) mod node;
 pub(crate) mod pools;

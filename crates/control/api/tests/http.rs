@@ -244,16 +244,17 @@ async fn a_client_that_hangs_up_does_not_cut_off_the_node() {
 }
 
 #[tokio::test]
-async fn health_is_503_only_when_something_is_critical() {
+async fn health_is_503_only_when_a_pool_does_not_serve() {
     let api = Api::new();
-    for (level, status) in [
-        (HealthLevel::Ok, StatusCode::OK),
-        (HealthLevel::Warning, StatusCode::OK),
-        (HealthLevel::Critical, StatusCode::SERVICE_UNAVAILABLE),
+    for (level, offline, status) in [
+        (HealthLevel::Ok, 0, StatusCode::OK),
+        (HealthLevel::Warning, 0, StatusCode::OK),
+        (HealthLevel::Critical, 0, StatusCode::OK),
+        (HealthLevel::Critical, 1, StatusCode::SERVICE_UNAVAILABLE),
     ] {
         let cause = Cause { level, message: "m".into(), next_step: "n".into() };
         let health = Health::from_causes(vec![cause]);
-        api.node.set_health(health.clone());
+        api.node.set_health(health.clone(), offline);
         let response = api.get("/v1/health").await;
         assert_eq!(response.status(), status);
         assert_eq!(serde_json::from_str::<Health>(&text(response).await).unwrap(), health);

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use quarry_api_types::{ExportId, PoolId, Protocol, Timestamp, VolumeId};
+use quarry_api_types::{ExportId, PoolId, Protocol, SpaceLevels, Timestamp, VolumeId};
 use redb::{Database, StorageBackend};
 
 use crate::redb_catalog::prepare;
@@ -102,6 +102,7 @@ fn changes(round: u128) -> Vec<Change> {
         devices: vec![],
         created,
         scrubbed: None,
+        levels: SpaceLevels::default(),
     };
     let export = ExportRecord {
         id: ExportId::from_random(round),

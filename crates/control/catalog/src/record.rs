@@ -1,6 +1,8 @@
 //! What the catalog remembers.
 
-use quarry_api_types::{DeviceId, ExportId, Name, NodeId, PoolId, Protocol, Timestamp, VolumeId};
+use quarry_api_types::{
+    DeviceId, ExportId, Name, NodeId, PoolId, Protocol, SpaceLevels, Timestamp, VolumeId,
+};
 use serde::{Deserialize, Serialize};
 
 /// The node itself. There is one at most.
@@ -28,6 +30,9 @@ pub struct PoolRecord {
     /// When a scrub had last read everything in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scrubbed: Option<Timestamp>,
+    /// How full it may be before somebody is told.
+    #[serde(default)]
+    pub levels: SpaceLevels,
 }
 
 /// A member of a pool.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use quarry_api_types::{
-    ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
-    CreateSnapshotSet, CreateVolume, DeleteVolume, Device, Export, ExportSelector, Health, Name, Pool,
-    Problem, RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Volume,
+    ChangePool, ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
+    CreateSnapshotSet, CreateVolume, DeleteVolume, Device, Events, EventsQuery, Export, ExportSelector,
+    Health, Name, Pool, Problem, RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath,
+    StartScrub, Status, Volume,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::Serialize;
@@ -67,6 +68,11 @@ impl Client {
     /// One pool.
     pub async fn show_pool(&self, name: &Name) -> Result<Pool> {
         self.get(&format!("/v1/pools/{name}")).await
+    }
+
+    /// Changes the levels of a pool.
+    pub async fn change_pool(&self, name: &Name, request: &ChangePool) -> Result<Pool> {
+        self.json(self.request(Method::PATCH, &format!("/v1/pools/{name}")).json(request)).await
     }
 
     /// Ends a pool.
@@ -185,6 +191,11 @@ impl Client {
     /// Ends one export, or all exports of a volume or a snapshot.
     pub async fn delete_export(&self, selector: &ExportSelector) -> Result<()> {
         self.delete(&format!("/v1/exports/{selector}")).await
+    }
+
+    /// A part of what has happened, the oldest first.
+    pub async fn list_events(&self, query: &EventsQuery) -> Result<Events> {
+        self.json(self.request(Method::GET, "/v1/events").query(query)).await
     }
 
     /// The node in one page.

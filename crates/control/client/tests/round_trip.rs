@@ -36,7 +36,9 @@ fn name(text: &str) -> Name {
 }
 
 fn pool_over(device: &str, force: bool) -> CreatePool {
-    CreatePool { name: name("p"), devices: vec![device.to_owned()], copies: 1, force }
+    let (name, devices) = (name("p"), vec![device.to_owned()]);
+    let SpaceLevels { warning_percent, critical_percent } = SpaceLevels::default();
+    CreatePool { name, devices, copies: 1, force, warning_percent, critical_percent }
 }
 
 async fn code_of<T: std::fmt::Debug>(call: impl Future<Output = quarry_client::Result<T>>) -> ProblemCode {
@@ -57,6 +59,12 @@ async fn pools_and_devices() {
     let pool = client.create_pool(&pool_over(FOREIGN_DEVICE, true)).await.unwrap();
     assert_eq!(client.show_pool(&name("p")).await.unwrap(), pool);
     assert_eq!(client.list_pools().await.unwrap(), [pool]);
+    let mut change = ChangePool { warning_percent: Some(70), ..ChangePool::default() };
+    let changed = client.change_pool(&name("p"), &change).await.unwrap();
+    assert_eq!(changed.levels, SpaceLevels { warning_percent: 70, critical_percent: 95 });
+    change.critical_percent = Some(60);
+    assert_eq!(code_of(client.change_pool(&name("p"), &change)).await, ProblemCode::Invalid);
+    assert_eq!(code_of(client.change_pool(&name("x"), &change)).await, ProblemCode::NotFound);
     assert_eq!(states().await, [DeviceState::Free, DeviceState::InPool]);
     assert_eq!(code_of(client.create_pool(&pool_over(FREE_DEVICE, false))).await, ProblemCode::Conflict);
     client.delete_pool(&name("p")).await.unwrap();
@@ -177,13 +185,31 @@ async fn a_snapshot_is_exported_beside_its_volume() {
 }
 
 #[tokio::test]
+async fn events_come_in_parts() {
+    let Running { client, node } = start().await;
+    for severity in [EventSeverity::Info, EventSeverity::Critical].repeat(3) {
+        node.happen(severity, "p");
+    }
+    let first = client.list_events(&EventsQuery::default()).await.unwrap();
+    assert_eq!((first.events.len(), first.next), (3, Some(3)));
+    let query = EventsQuery { since: 3, ..EventsQuery::default() };
+    let rest = client.list_events(&query).await.unwrap();
+    assert_eq!((rest.events.len(), rest.next), (3, None));
+    let query = EventsQuery { severity: Some(EventSeverity::Warning), object: Some("p".into()), since: 0 };
+    let bad = client.list_events(&query).await.unwrap();
+    assert_eq!(bad.events.iter().map(|event| event.id).collect::<Vec<_>>(), [2, 4, 6]);
+    let query = EventsQuery { object: Some("q & r".into()), ..EventsQuery::default() };
+    assert_eq!(client.list_events(&query).await.unwrap(), Events::default());
+}
+
+#[tokio::test]
 async fn the_node_in_one_page() {
     let Running { client, node } = start().await;
     assert_eq!(client.status().await.unwrap().exports, 0);
     assert!(client.metrics().await.unwrap().contains("quarry_volumes 0"));
     let cause = Cause { level: HealthLevel::Critical, message: "m".into(), next_step: "n".into() };
     let health = Health::from_causes(vec![cause]);
-    node.set_health(health.clone());
+    node.set_health(health.clone(), 1);
     assert_eq!(client.health().await.unwrap(), health);
     node.inject(Fault::Error(NodeError::new(ErrorKind::Unavailable, "stopping")));
     assert_eq!(code_of(client.health()).await, ProblemCode::Unavailable);

@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
-    CreateSnapshotSet, CreateVolume, Device, Export, ExportSelector, Name, Pool, RenameVolume, ResizeVolume,
-    RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Volume,
+    ChangePool, ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
+    CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery, Export, ExportSelector, Name, Pool,
+    RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Volume,
 };
 
 use crate::Result;
@@ -39,6 +39,9 @@ pub trait Node: Send + Sync {
 
     /// One pool. `NotFound`.
     async fn show_pool(&self, name: &Name) -> Result<Pool>;
+
+    /// Changes the levels of a pool. `NotFound`; `Invalid`: a warning level above the critical one.
+    async fn change_pool(&self, name: &Name, request: ChangePool) -> Result<Pool>;
 
     /// Ends a pool and gives its devices back as free ones. `NotFound`; `InUse` while it has volumes;
     /// `Unavailable` when it is offline, since nobody can tell then whether it has volumes.
@@ -126,6 +129,10 @@ pub trait Node: Send + Sync {
     /// Ends the export with that id, or all exports of that volume or snapshot, which is not touched itself. Exports of a
     /// volume's snapshots are not those of the volume. `NotFound`: no such export, or the volume or snapshot has none. `InUse` while a client is connected to one of them.
     async fn delete_export(&self, selector: &ExportSelector) -> Result<()>;
+
+    /// A part of what has happened, the oldest first; the answer says where the next part begins. The newest ten thousand
+    /// events are kept.
+    async fn list_events(&self, query: EventsQuery) -> Result<Events>;
 
     /// The node in one page.
     async fn status(&self) -> Result<Status>;

@@ -17,6 +17,7 @@ use quarry_reduce::Reducer;
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BlockIndex, KeyId, LogId, SnapshotCounter, VolumeId, VolumeNumber, VolumeSettings};
 
+use crate::damage::Damage;
 use crate::node_store::EngineNodeStore;
 use crate::scrub::Scrub;
 use crate::space::Space;
@@ -78,6 +79,7 @@ pub struct Engine {
     pub(crate) merged_for_counting: Cell<Option<Duration>>,
     pub(crate) scrub: Scrub,
     pub(crate) reducer: RefCell<Reducer>,
+    pub(crate) damage: Damage,
     pub(crate) zeroes: View,
     /// No host's write is admitted any more, and the tasks end.
     pub(crate) closing: Cell<bool>,
@@ -101,6 +103,7 @@ pub(crate) struct Statistics {
     pub(crate) written_bytes: Cell<u64>,
     pub(crate) read_bytes: Cell<u64>,
     pub(crate) replayed_batches: Cell<u64>,
+    pub(crate) refused_writes: Cell<u64>,
     /// Bytes of blocks that were to be made smaller.
     pub(crate) reduced_from_bytes: Cell<u64>,
     /// Of these, bytes of blocks that became holes because they were zero.
@@ -148,6 +151,8 @@ pub struct EngineStatus {
     pub stopped: Option<String>,
     /// Whether the last attempt to gain space found nothing.
     pub full: bool,
+    /// Writes that were refused for want of space since it was opened.
+    pub refused_writes: u64,
 }
 
 /// A volume as it is shown.
@@ -239,6 +244,7 @@ impl Engine {
             memory_bytes: self.cache.used_bytes() + self.volumes.overlay_bytes() + table.memory_bytes(),
             stopped: self.log.stopped().map(|error| error.to_string()),
             full: self.space.is_full(self),
+            refused_writes: self.statistics.refused_writes.get(),
         }
     }
 

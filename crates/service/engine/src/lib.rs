@@ -27,6 +27,7 @@ mod checkpoint;
 mod clone;
 mod commit;
 mod create;
+mod damage;
 mod engine;
 mod error;
 mod extents;

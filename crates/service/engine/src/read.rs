@@ -43,7 +43,12 @@ impl EngineVolume {
             match self.try_read(blocks.clone()).await {
                 Err(PoolError::Dangling { .. }) => {}
                 Ok(result) => return result,
-                Err(error) => return Err(self.pool_error(error)),
+                Err(error) => {
+                    if matches!(error, PoolError::Corrupt { .. }) {
+                        Box::pin(self.note_damage(blocks)).await;
+                    }
+                    return Err(self.pool_error(error));
+                }
             }
         }
         let what = format!("blocks {blocks:?} of volume {}: records keep moving away", self.state.id);
@@ -60,7 +65,7 @@ impl EngineVolume {
         VolumeError::new(kind, "read", format!("volume {}", self.state.head.borrow().name)).with_source(error)
     }
 
-    async fn try_read(&self, blocks: Range<u64>) -> std::result::Result<Result<Views>, PoolError> {
+    pub(crate) async fn try_read(&self, blocks: Range<u64>) -> std::result::Result<Result<Views>, PoolError> {
         let runs = match self.lookup(blocks).await {
             Ok(runs) => runs,
             Err(error) => return Ok(Err(error)),

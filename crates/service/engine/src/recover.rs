@@ -109,6 +109,7 @@ impl Engine {
             merged_for_counting: Cell::new(None),
             scrub: Scrub::default(),
             reducer: RefCell::default(),
+            damage: Default::default(),
             committing: futures::lock::Mutex::new(()),
             maintaining: futures::lock::Mutex::new(()),
             wake: Signal::default(),

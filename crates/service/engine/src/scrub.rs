@@ -119,6 +119,7 @@ impl Engine {
             }
         }
         let lost_blocks = self.name_lost(lost).await;
+        self.damage.replace(lost_blocks.iter().filter_map(|lost| lost.place.clone()));
         let mut report = self.scrub.report.borrow_mut();
         report.lost_blocks = lost_blocks;
         report.ended_s = Some(self.env.clock.wall().as_secs());

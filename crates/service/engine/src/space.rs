@@ -251,6 +251,7 @@ impl Engine {
     }
 
     fn no_space(&self, operation: &'static str) -> VolumeError {
+        self.statistics.refused_writes.set(self.statistics.refused_writes.get() + 1);
         let name = &self.store.pool.shared.name;
         let what = format!("pool {name} is full; free space by discards or by deleting volumes");
         VolumeError::new(ErrorKind::NoSpace, operation, what)

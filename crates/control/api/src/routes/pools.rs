@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use quarry_api_types::{CreatePool, Name, Pool, StartScrub};
+use quarry_api_types::{ChangePool, CreatePool, Name, Pool, StartScrub};
 
 use crate::call::{NodeState, complete};
 use crate::extract::{Body, Segment};
@@ -55,6 +55,24 @@ pub(crate) async fn show_pool(
     Segment(name): Segment<Name>,
 ) -> Result<Json<Pool>, ApiError> {
     complete(async move { node.show_pool(&name).await }).await.map(Json)
+}
+
+/// Change the fill levels of a pool.
+#[utoipa::path(
+    patch,
+    path = "/v1/pools/{name}",
+    tag = "pools",
+    params(("name" = Name, Path, description = "Name of the pool.")),
+    request_body = ChangePool,
+    responses((status = 200, description = "The pool as it is now.", body = Pool), Problems)
+)]
+pub(crate) async fn change_pool(
+    State(node): NodeState,
+    Segment(name): Segment<Name>,
+    Body(request): Body<ChangePool>,
+) -> Result<Json<Pool>, ApiError> {
+    request.check()?;
+    complete(async move { node.change_pool(&name, request).await }).await.map(Json)
 }
 
 /// End a pool that has no volumes and give its devices back.

@@ -16,6 +16,9 @@ pub const FREE_DEVICE: &str = "/dev/sdb";
 /// A device that holds somebody's file system.
 pub const FOREIGN_DEVICE: &str = "/dev/sdc";
 
+/// Events in one answer.
+pub const EVENTS_PART: usize = 3;
+
 /// The time that its clock always shows: 2026-11-20T09:30:00Z.
 pub const NOW_MS: u64 = 1_795_167_000_000;
 
@@ -44,6 +47,8 @@ struct State {
     exports: Vec<Export>,
     next_id: u128,
     health: Option<Health>,
+    offline: u64,
+    events: Vec<Event>,
 }
 
 impl State {
@@ -67,8 +72,17 @@ impl MemoryNode {
         *self.fault.lock().unwrap() = Some(fault);
     }
 
-    pub fn set_health(&self, health: Health) {
-        self.state.lock().unwrap().health = Some(health);
+    /// Its health from now on, and how many of its pools are offline.
+    pub fn set_health(&self, health: Health, offline: u64) {
+        let mut state = self.state.lock().unwrap();
+        (state.health, state.offline) = (Some(health), offline);
+    }
+
+    /// Something happens to a pool.
+    pub fn happen(&self, severity: EventSeverity, pool: &str) {
+        let mut state = self.state.lock().unwrap();
+        let id = state.events.len() as u64 + 1;
+        state.events.push(things::event(id, severity, pool));
     }
 
     pub fn volume_names(&self) -> Vec<String> {
@@ -134,6 +148,16 @@ impl Node for MemoryNode {
 
     async fn show_pool(&self, name: &Name) -> Result<Pool> {
         self.begin().await?.pool(name).cloned()
+    }
+
+    async fn change_pool(&self, name: &Name, request: ChangePool) -> Result<Pool> {
+        let mut state = self.begin().await?;
+        state.pool(name)?;
+        let pool = state.pools.iter_mut().find(|pool| pool.name == *name).expect("it was found above");
+        let levels = request.levels(pool.levels);
+        levels.check()?;
+        pool.levels = levels;
+        Ok(pool.clone())
     }
 
     async fn delete_pool(&self, name: &Name) -> Result<()> {
@@ -294,10 +318,21 @@ impl Node for MemoryNode {
         Ok(())
     }
 
+    async fn list_events(&self, query: EventsQuery) -> Result<Events> {
+        let state = self.begin().await?;
+        let later = state.events.iter().filter(|event| event.id > query.since && query.selects(event));
+        let mut events: Vec<Event> = later.take(EVENTS_PART + 1).cloned().collect();
+        let is_all = events.len() <= EVENTS_PART;
+        events.truncate(EVENTS_PART);
+        let next = events.last().map(|event| event.id).filter(|_| !is_all);
+        Ok(Events { events, next })
+    }
+
     async fn status(&self) -> Result<Status> {
         let state = self.begin().await?;
         let mut status = things::status(&state.pools, &state.volumes, &state.exports);
         status.health = state.health.clone().unwrap_or_else(Health::ok);
+        status.pools.offline = state.offline;
         Ok(status)
     }
 

@@ -66,10 +66,27 @@ pub fn pool(id: u128, request: &CreatePool) -> Pool {
             reserved_bytes: total_bytes / 100,
             available_bytes: free_bytes / u64::from(request.copies),
         },
+        fill_percent: 0,
+        levels: request.levels(),
+        full: false,
         segment_bytes: 32 << 20,
         logs: 2,
         volumes: 0,
         scrub: None,
+    }
+}
+
+pub fn event(id: u64, severity: EventSeverity, pool: &str) -> Event {
+    Event {
+        id,
+        time: Timestamp::from_unix_ms(super::NOW_MS),
+        severity,
+        kind: EventKind::PoolSpaceWarning,
+        object_kind: ObjectKind::Pool,
+        object: pool.to_owned(),
+        message: format!("pool '{pool}' is 83 % full"),
+        cause: Some("its warning level is 80 %".to_owned()),
+        next_step: Some("Delete or discard something.".to_owned()),
     }
 }
 

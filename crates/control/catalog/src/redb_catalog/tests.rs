@@ -1,6 +1,6 @@
 use std::fs;
 
-use quarry_api_types::{DeviceId, NodeId, Protocol, Timestamp, VolumeId};
+use quarry_api_types::{DeviceId, NodeId, Protocol, SpaceLevels, Timestamp, VolumeId};
 use tempfile::TempDir;
 
 use super::*;
@@ -21,6 +21,7 @@ fn pool(number: u128, name: &str) -> PoolRecord {
         ],
         created: Timestamp::from_unix_ms(2),
         scrubbed: None,
+        levels: SpaceLevels::default(),
     }
 }
 

@@ -61,17 +61,40 @@ fn a_bad_copy_is_mended_and_a_lost_block_is_named() {
     let lost = scrub(&node);
     assert_eq!((lost.repaired, lost.lost), (0, 1));
     let place = LostPlace { volume: VOLUME, name: "one".to_owned(), offset: 9 * BLOCK as u64 };
-    assert_eq!(lost.lost_blocks[0].place, Some(place));
+    assert_eq!(lost.lost_blocks[0].place, Some(place.clone()));
     let read = |offset: usize, length: usize| {
         node.with(move |_, volume| async move { volume.read(offset as u64, length as u32).await.map(|_| ()) })
     };
     assert_eq!(read(9 * BLOCK, BLOCK).expect_err("it is lost").kind, ErrorKind::Corrupt);
+    assert_eq!(node.engine().damaged_blocks(), [place], "the scrub names it");
     assert!(read(0, 9 * BLOCK).is_ok() && read(10 * BLOCK, 20 * BLOCK).is_ok());
     // Written again it is well again.
     node.write(9 * BLOCK as u64, block(9)).expect("write");
     assert!(node.read(0, BLOCKS * BLOCK) == content(1, 0, BLOCKS * BLOCK));
     node.verify();
     assert_eq!(scrub(&node).lost, 0);
+    assert_eq!(node.engine().damaged_blocks(), []);
+}
+
+#[test]
+fn a_read_names_the_blocks_that_made_it_fail() {
+    let mut node = Node::new(3, 1, &[64], SIZE as u64);
+    node.write(0, content(1, 0, BLOCKS * BLOCK)).expect("write");
+    node.close();
+    node.reopen();
+    for bad in [11, 30] {
+        let at = find(&node, node.disks[0], &block(bad));
+        node.world.rot(node.disks[0], at + 9, 2);
+    }
+    let read = |first: usize, blocks: usize| {
+        let (offset, length) = ((first * BLOCK) as u64, (blocks * BLOCK) as u32);
+        node.with(move |_, volume| async move { volume.read(offset, length).await.map(|_| ()) })
+    };
+    assert_eq!(read(0, BLOCKS).expect_err("two blocks are lost").kind, ErrorKind::Corrupt);
+    assert_eq!(read(11, 1).expect_err("one of them").kind, ErrorKind::Corrupt);
+    let offsets: Vec<u64> = node.engine().damaged_blocks().iter().map(|place| place.offset).collect();
+    assert_eq!(offsets, [11 * BLOCK as u64, 30 * BLOCK as u64]);
+    assert!(read(12, 18).is_ok());
 }
 
 #[test]

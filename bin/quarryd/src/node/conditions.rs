@@ -1,0 +1,310 @@
+//! What is wrong with pools, devices and volumes, and which events tell it.
+//!
+//! A *condition* is something that is so at present: a pool is fuller than its warning level, a device has failed. What is seen
+//! is compared with the conditions that stood before, and only what has begun, changed or ended becomes an event. So nothing is
+//! told twice, however long it lasts. This file only judges; `watch` looks, and `events` keeps.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quarry_api_types::{
+    EventKind, EventSeverity, ObjectKind, Pool, PoolDevice, PoolDeviceState, PoolState, ScrubState,
+    SpaceLevels,
+};
+use quarry_events::{ConditionChange, NewEvent};
+use quarry_types::ByteSize;
+
+/// So far below a level a pool must fall before it counts as below it, in percent: a fill level trembles.
+const BELOW_PERCENT: u8 = 2;
+/// Offsets of damaged blocks that an event names.
+const OFFSETS_NAMED: usize = 8;
+
+/// What a condition is about. Its text is a part of what is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Subject {
+    State,
+    Space,
+    Full,
+    Device,
+    Scrub,
+    Damage,
+}
+
+impl Subject {
+    const ALL: [Self; 6] = [Self::State, Self::Space, Self::Full, Self::Device, Self::Scrub, Self::Damage];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Space => "space",
+            Self::Full => "full",
+            Self::Device => "device",
+            Self::Scrub => "scrub",
+            Self::Damage => "damage",
+        }
+    }
+
+    /// The event at the end of such a condition; none where the end says nothing.
+    fn end(self) -> Option<(EventKind, ObjectKind, &'static str)> {
+        match self {
+            Self::State => Some((EventKind::PoolOnline, ObjectKind::Pool, "is online")),
+            Self::Space => Some((EventKind::PoolSpaceOk, ObjectKind::Pool, "is below its warning level")),
+            Self::Full => Some((EventKind::PoolUsable, ObjectKind::Pool, "takes writes again")),
+            Self::Device => Some((EventKind::DeviceOnline, ObjectKind::Device, "takes part again")),
+            Self::Scrub => None,
+            Self::Damage => {
+                Some((EventKind::BlocksRecovered, ObjectKind::Volume, "has no damaged block that is known"))
+            }
+        }
+    }
+}
+
+/// What one look has seen of a pool.
+pub(super) struct Seen {
+    pub(super) pool: Pool,
+    /// Whether writes have been refused for want of space lately.
+    pub(super) refused: bool,
+    /// First bytes of blocks without a good copy, by volume or snapshot.
+    pub(super) damaged: BTreeMap<String, BTreeSet<u64>>,
+}
+
+/// Something that is so, and the event that says it when it begins or changes.
+#[derive(Clone, Debug)]
+struct Condition {
+    key: String,
+    state: String,
+    event: NewEvent,
+}
+
+/// No name of a pool holds a blank, so a key can be taken apart again.
+fn key(subject: Subject, pool: &str, object: &str) -> String {
+    format!("{} {pool} {object}", subject.as_str())
+}
+
+fn parse_key(key: &str) -> Option<(Subject, &str, &str)> {
+    let mut parts = key.splitn(3, ' ');
+    let subject = parts.next()?;
+    let subject = Subject::ALL.into_iter().find(|known| known.as_str() == subject)?;
+    Some((subject, parts.next()?, parts.next()?))
+}
+
+/// What has begun, changed or ended since `before`, as events and as changes of what stands. `before` is the conditions that
+/// stood, by key.
+pub(super) fn compare(
+    before: &BTreeMap<String, String>,
+    seen: &[Seen],
+) -> (Vec<NewEvent>, Vec<ConditionChange>) {
+    let (mut events, mut changes) = (Vec::new(), Vec::new());
+    let now: Vec<Condition> = seen.iter().flat_map(|seen| conditions(before, seen)).collect();
+    for condition in &now {
+        if before.get(&condition.key) != Some(&condition.state) {
+            events.push(condition.event.clone());
+            let state = Some(condition.state.clone());
+            changes.push(ConditionChange { key: condition.key.clone(), state });
+        }
+    }
+    for gone in before.keys().filter(|key| !now.iter().any(|condition| condition.key == **key)) {
+        let pool = parse_key(gone).and_then(|(subject, pool, object)| {
+            let seen = seen.iter().find(|seen| seen.pool.name.as_str() == pool)?;
+            Some((subject, seen, object))
+        });
+        match pool {
+            // Nobody can tell what an offline pool would show.
+            Some((subject, seen, _)) if subject != Subject::State && is_offline(seen) => continue,
+            Some((subject, _, object)) => events.extend(ended(subject, object)),
+            None => {}
+        }
+        changes.push(ConditionChange { key: gone.clone(), state: None });
+    }
+    (events, changes)
+}
+
+fn is_offline(seen: &Seen) -> bool {
+    seen.pool.state == PoolState::Offline
+}
+
+fn ended(subject: Subject, object: &str) -> Option<NewEvent> {
+    let (kind, object_kind, what) = subject.end()?;
+    Some(NewEvent {
+        severity: EventSeverity::Info,
+        kind,
+        object_kind,
+        object: object.to_owned(),
+        message: format!("{object_kind} '{object}' {what}"),
+        cause: None,
+        next_step: None,
+    })
+}
+
+fn conditions(before: &BTreeMap<String, String>, seen: &Seen) -> Vec<Condition> {
+    let mut all: Vec<Condition> = state(&seen.pool).into_iter().collect();
+    if is_offline(seen) {
+        return all;
+    }
+    let pool = &seen.pool;
+    let before = before.get(&key(Subject::Space, pool.name.as_str(), pool.name.as_str()));
+    all.extend(space(pool, before.map(String::as_str)));
+    all.extend(full(seen));
+    all.extend(pool.devices.iter().filter_map(|member| device(pool, member)));
+    all.extend(scrub(pool));
+    all.extend(seen.damaged.iter().map(|(volume, offsets)| damage(pool, volume, offsets)));
+    all
+}
+
+fn of_pool(pool: &Pool, subject: Subject, state: impl ToString, kind: EventKind) -> Condition {
+    let name = pool.name.as_str();
+    Condition {
+        key: key(subject, name, name),
+        state: state.to_string(),
+        event: NewEvent {
+            severity: EventSeverity::Critical,
+            kind,
+            object_kind: ObjectKind::Pool,
+            object: name.to_owned(),
+            message: String::new(),
+            cause: None,
+            next_step: None,
+        },
+    }
+}
+
+fn state(pool: &Pool) -> Option<Condition> {
+    let (kind, severity, next_step) = match pool.state {
+        PoolState::Online => return None,
+        PoolState::Degraded => (
+            EventKind::PoolDegraded,
+            EventSeverity::Warning,
+            "Bring the device back and restart quarryd, or move the data to a whole pool.",
+        ),
+        PoolState::Offline => {
+            (EventKind::PoolOffline, EventSeverity::Critical, "Bring its devices back and restart quarryd.")
+        }
+    };
+    let mut condition = of_pool(pool, Subject::State, pool.state, kind);
+    condition.event.severity = severity;
+    condition.event.message = format!("pool '{}' is {}", pool.name, pool.state);
+    condition.event.cause = (!pool.reasons.is_empty()).then(|| pool.reasons.join("; "));
+    condition.event.next_step = Some(next_step.to_owned());
+    Some(condition)
+}
+
+/// Which level a fill reaches; one that stood `before` is left only well below it.
+fn level(fill_percent: u8, levels: SpaceLevels, before: Option<&str>) -> Option<EventSeverity> {
+    let reaches = |severity: EventSeverity, level: u8| {
+        let stood = before
+            .is_some_and(|before| before.parse::<EventSeverity>().is_ok_and(|before| before >= severity));
+        fill_percent >= level || stood && fill_percent.saturating_add(BELOW_PERCENT) > level
+    };
+    if reaches(EventSeverity::Critical, levels.critical_percent) {
+        Some(EventSeverity::Critical)
+    } else {
+        reaches(EventSeverity::Warning, levels.warning_percent).then_some(EventSeverity::Warning)
+    }
+}
+
+fn space(pool: &Pool, before: Option<&str>) -> Option<Condition> {
+    let severity = level(pool.fill_percent, pool.levels, before)?;
+    let (kind, level) = match severity {
+        EventSeverity::Critical => (EventKind::PoolSpaceCritical, pool.levels.critical_percent),
+        _ => (EventKind::PoolSpaceWarning, pool.levels.warning_percent),
+    };
+    let mut condition = of_pool(pool, Subject::Space, severity, kind);
+    condition.event.severity = severity;
+    condition.event.message = format!("pool '{}' is {} % full", pool.name, pool.fill_percent);
+    let left = ByteSize(pool.capacity.available_bytes);
+    condition.event.cause =
+        Some(format!("its {severity} level is {level} %; {left} of volume data still fit"));
+    condition.event.next_step = Some(MAKE_SPACE.to_owned());
+    Some(condition)
+}
+
+/// What to do about a pool that is nearly or quite full.
+pub(super) const MAKE_SPACE: &str =
+    "Delete volumes or snapshots, or discard what hosts no longer need (fstrim).";
+
+fn full(seen: &Seen) -> Option<Condition> {
+    if !(seen.refused || seen.pool.full) {
+        return None;
+    }
+    let mut condition = of_pool(&seen.pool, Subject::Full, "full", EventKind::PoolFull);
+    condition.event.message =
+        format!("pool '{}' is full: writes that need space are refused", seen.pool.name);
+    condition.event.next_step = Some(format!("{MAKE_SPACE} Writes go on by themselves then."));
+    Some(condition)
+}
+
+fn device(pool: &Pool, member: &PoolDevice) -> Option<Condition> {
+    let (kind, severity, what) = match member.state {
+        PoolDeviceState::Online => return None,
+        PoolDeviceState::Suspect => {
+            (EventKind::DeviceSuspect, EventSeverity::Warning, "has failed a request")
+        }
+        PoolDeviceState::Missing => (EventKind::DeviceMissing, EventSeverity::Critical, "is missing"),
+        PoolDeviceState::Failed => (EventKind::DeviceFailed, EventSeverity::Critical, "is out of use"),
+    };
+    let reason = pool.reasons.iter().find(|reason| reason.contains(&member.path));
+    Some(Condition {
+        key: key(Subject::Device, pool.name.as_str(), &member.path),
+        state: member.state.to_string(),
+        event: NewEvent {
+            severity,
+            kind,
+            object_kind: ObjectKind::Device,
+            object: member.path.clone(),
+            message: format!("device '{}' of pool '{}' {what}", member.path, pool.name),
+            cause: reason.cloned(),
+            next_step: Some("Look at its health and its cabling; replace it if it is broken.".to_owned()),
+        },
+    })
+}
+
+fn scrub(pool: &Pool) -> Option<Condition> {
+    let scrub = pool.scrub.as_ref().filter(|scrub| scrub.state == ScrubState::Done)?;
+    let ended = scrub.ended?;
+    let mut condition = of_pool(pool, Subject::Scrub, ended, EventKind::ScrubFinished);
+    let (severity, next_step) = match (scrub.lost, scrub.repaired + scrub.unrepaired) {
+        (0, 0) => (EventSeverity::Info, None),
+        (0, _) => (EventSeverity::Warning, Some("Look at the health of its devices.".to_owned())),
+        _ => {
+            (EventSeverity::Critical, Some(format!("`quarry pool show {}` names what was lost.", pool.name)))
+        }
+    };
+    condition.event.severity = severity;
+    condition.event.message = format!("pool '{}' was scrubbed", pool.name);
+    condition.event.cause = Some(format!(
+        "{} read, {} bad copies repaired, {} not, {} blocks without a good copy",
+        ByteSize(scrub.read_bytes),
+        scrub.repaired,
+        scrub.unrepaired,
+        scrub.lost
+    ));
+    condition.event.next_step = next_step;
+    Some(condition)
+}
+
+/// Told again when there are twice as many.
+fn damage(pool: &Pool, volume: &str, offsets: &BTreeSet<u64>) -> Condition {
+    let mut named: Vec<String> = offsets.iter().take(OFFSETS_NAMED).map(ToString::to_string).collect();
+    if offsets.len() > OFFSETS_NAMED {
+        named.push("...".to_owned());
+    }
+    let (count, blocks) = (offsets.len(), if offsets.len() == 1 { "block" } else { "blocks" });
+    Condition {
+        key: key(Subject::Damage, pool.name.as_str(), volume),
+        state: count.next_power_of_two().to_string(),
+        event: NewEvent {
+            severity: EventSeverity::Critical,
+            kind: EventKind::BlocksDamaged,
+            object_kind: ObjectKind::Volume,
+            object: volume.to_owned(),
+            message: format!("{count} {blocks} of '{volume}' have no good copy"),
+            cause: Some(format!("at bytes {} every copy fails its checksum", named.join(", "))),
+            next_step: Some(
+                "Restore them from a backup: writing a block makes it whole again. Everything else is served."
+                    .to_owned(),
+            ),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

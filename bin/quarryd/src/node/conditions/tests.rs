@@ -1,0 +1,174 @@
+use quarry_api_types::{Capacity, DeviceClass, DeviceKind, Timestamp};
+use quarry_types::{DeviceId, PoolId};
+
+use super::*;
+
+fn pool(fill_percent: u8) -> Seen {
+    let device = PoolDevice {
+        id: DeviceId::from_random(2),
+        path: "/dev/my disk".to_owned(),
+        kind: DeviceKind::Block,
+        class: DeviceClass::Ssd,
+        state: PoolDeviceState::Online,
+        size_bytes: 1 << 30,
+        used_bytes: 0,
+    };
+    let pool = Pool {
+        id: PoolId::from_random(1),
+        name: "tank".parse().unwrap(),
+        copies: 1,
+        state: PoolState::Online,
+        reasons: Vec::new(),
+        created: Timestamp::from_unix_ms(1),
+        devices: vec![device],
+        capacity: Capacity::default(),
+        fill_percent,
+        levels: SpaceLevels::default(),
+        full: false,
+        segment_bytes: 32 << 20,
+        logs: 1,
+        volumes: 0,
+        scrub: None,
+    };
+    Seen { pool, refused: false, damaged: BTreeMap::new() }
+}
+
+/// The conditions of a node over several looks.
+#[derive(Default)]
+struct History(BTreeMap<String, String>);
+
+impl History {
+    /// What is told after a look, as kind and severity.
+    fn look(&mut self, seen: &[Seen]) -> Vec<(EventKind, EventSeverity)> {
+        let (events, changes) = compare(&self.0, seen);
+        for change in changes {
+            match change.state {
+                Some(state) => _ = self.0.insert(change.key, state),
+                None => _ = self.0.remove(&change.key),
+            }
+        }
+        assert!(events.iter().all(|event| event.message.contains(&event.object)), "{events:?}");
+        events.iter().map(|event| (event.kind, event.severity)).collect()
+    }
+}
+
+#[test]
+fn a_level_is_told_once_until_the_pool_is_well_below_it() {
+    use EventKind::*;
+    let mut history = History::default();
+    for (fill, told) in [
+        (10, None),
+        (79, None),
+        (80, Some(PoolSpaceWarning)),
+        (94, None),
+        (79, None),
+        (80, None),
+        (95, Some(PoolSpaceCritical)),
+        (94, None),
+        (93, Some(PoolSpaceWarning)),
+        (100, Some(PoolSpaceCritical)),
+        (78, Some(PoolSpaceOk)),
+        (79, None),
+        (99, Some(PoolSpaceCritical)),
+        (0, Some(PoolSpaceOk)),
+    ] {
+        let events = history.look(&[pool(fill)]);
+        assert_eq!(events.first().map(|(kind, _)| *kind), told, "at {fill} %");
+        assert!(events.len() <= 1);
+    }
+    assert!(history.0.is_empty());
+}
+
+#[test]
+fn a_full_pool_and_a_failing_device_are_told_once_and_so_is_their_end() {
+    use EventSeverity::*;
+    let mut history = History::default();
+    let mut seen = pool(10);
+    seen.refused = true;
+    assert_eq!(history.look(&[seen]), [(EventKind::PoolFull, Critical)]);
+    let mut seen = pool(10);
+    seen.pool.full = true;
+    seen.pool.devices[0].state = PoolDeviceState::Suspect;
+    assert_eq!(history.look(&[seen]), [(EventKind::DeviceSuspect, Warning)]);
+    let mut seen = pool(10);
+    seen.pool.state = PoolState::Degraded;
+    seen.pool.devices[0].state = PoolDeviceState::Failed;
+    assert_eq!(
+        history.look(&[seen]),
+        [
+            (EventKind::PoolDegraded, Warning),
+            (EventKind::DeviceFailed, Critical),
+            (EventKind::PoolUsable, Info)
+        ]
+    );
+    assert_eq!(history.look(&[pool(10)]), [(EventKind::DeviceOnline, Info), (EventKind::PoolOnline, Info)]);
+}
+
+#[test]
+fn what_an_offline_pool_would_show_stays_as_it_was_and_a_pool_that_is_gone_is_forgotten() {
+    let mut history = History::default();
+    let mut seen = pool(85);
+    seen.damaged.insert("vm@daily".to_owned(), BTreeSet::from([4096]));
+    assert_eq!(history.look(&[seen]).len(), 2);
+    let mut offline = pool(0);
+    offline.pool.state = PoolState::Offline;
+    assert_eq!(history.look(&[offline]), [(EventKind::PoolOffline, EventSeverity::Critical)]);
+    let mut seen = pool(85);
+    seen.damaged.insert("vm@daily".to_owned(), BTreeSet::from([4096]));
+    assert_eq!(history.look(&[seen]), [(EventKind::PoolOnline, EventSeverity::Info)]);
+    assert_eq!(history.look(&[]), []);
+    assert!(history.0.is_empty());
+}
+
+#[test]
+fn damage_is_told_again_when_it_has_doubled() {
+    let mut history = History::default();
+    let mut told = Vec::new();
+    for count in 1..=64u64 {
+        let mut seen = pool(0);
+        seen.damaged.insert("vm".to_owned(), (0..count).map(|block| block * 4096).collect());
+        if !history.look(&[seen]).is_empty() {
+            told.push(count);
+        }
+    }
+    assert_eq!(told, [1, 2, 3, 5, 9, 17, 33]);
+    assert_eq!(history.look(&[pool(0)]), [(EventKind::BlocksRecovered, EventSeverity::Info)]);
+}
+
+#[test]
+fn each_scrub_is_told_by_what_it_has_found() {
+    let scrub = |ended: u64, repaired, lost| quarry_api_types::Scrub {
+        state: ScrubState::Done,
+        began: Timestamp::from_unix_ms(1),
+        ended: Some(Timestamp::from_unix_ms(ended)),
+        chunks_done: 1,
+        chunks: 1,
+        read_bytes: 1 << 20,
+        repaired,
+        unrepaired: 0,
+        lost,
+        lost_blocks: Vec::new(),
+    };
+    let mut history = History::default();
+    for (found, severity) in [
+        (scrub(10, 0, 0), Some(EventSeverity::Info)),
+        (scrub(10, 0, 0), None),
+        (scrub(20, 3, 0), Some(EventSeverity::Warning)),
+        (scrub(30, 3, 1), Some(EventSeverity::Critical)),
+    ] {
+        let mut seen = pool(0);
+        seen.pool.scrub = Some(found);
+        let told = history.look(&[seen]);
+        assert_eq!(told.first().map(|(_, severity)| *severity), severity);
+    }
+    assert_eq!(history.look(&[pool(0)]), [], "after a restart nobody knows of it");
+}
+
+#[test]
+fn keys_are_taken_apart_as_they_were_made() {
+    for subject in Subject::ALL {
+        let key = key(subject, "tank", "/dev/my disk");
+        assert_eq!(parse_key(&key), Some((subject, "tank", "/dev/my disk")));
+    }
+    assert_eq!(parse_key("of a newer quarryd"), None);
+}

@@ -1,0 +1,86 @@
+//! The look at everything, again and again, that finds what has begun or ended. What that means is judged in `conditions`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use quarry_node_api::Result;
+use quarry_types::PoolId;
+use tokio::time::Instant;
+
+use super::DataNode;
+use super::conditions::{Seen, compare};
+
+/// How often everything is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// After the last write that was refused a pool counts as full for so long: writers try again, and each try is not news.
+const REFUSED_FOR: Duration = Duration::from_secs(5);
+
+/// Refusals of a pool that have been seen.
+struct Refusals {
+    count: u64,
+    last: Option<Instant>,
+}
+
+impl DataNode {
+    /// Looks at everything and records what has begun or ended. Runs until the node ends.
+    pub async fn watch(&self) {
+        let mut standing = self.events.conditions().unwrap_or_else(|error| {
+            tracing::error!(%error, "what was wrong before the start cannot be read");
+            BTreeMap::new()
+        });
+        let mut refusals = BTreeMap::new();
+        loop {
+            match self.look(&mut refusals).await {
+                Ok(seen) => {
+                    let (events, changes) = compare(&standing, &seen);
+                    for change in &changes {
+                        match &change.state {
+                            Some(state) => _ = standing.insert(change.key.clone(), state.clone()),
+                            None => _ = standing.remove(&change.key),
+                        }
+                    }
+                    if !changes.is_empty() {
+                        self.record(events, changes).await;
+                    }
+                }
+                // The next look tells more; while the node stops there is none.
+                Err(error) => tracing::debug!(%error, "the pools could not be looked at"),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn look(&self, refusals: &mut BTreeMap<PoolId, Refusals>) -> Result<Vec<Seen>> {
+        let mut all = Vec::new();
+        for pool in self.describe_pools().await? {
+            let engines = self.engine_statuses(Some(pool.id)).await?;
+            let count = engines.iter().map(|engine| engine.refused_writes).sum();
+            let known = refusals.entry(pool.id).or_insert(Refusals { count, last: None });
+            if std::mem::replace(&mut known.count, count) != count {
+                known.last = Some(Instant::now());
+            }
+            let refused = known.last.is_some_and(|last| last.elapsed() < REFUSED_FOR);
+            let damaged = self.damaged_blocks(pool.id).await?;
+            all.push(Seen { pool, refused, damaged });
+        }
+        refusals.retain(|id, _| all.iter().any(|seen: &Seen| seen.pool.id == *id));
+        Ok(all)
+    }
+
+    /// First bytes of the blocks of a pool that are known to have no good copy, by volume or snapshot.
+    async fn damaged_blocks(&self, pool: PoolId) -> Result<BTreeMap<String, BTreeSet<u64>>> {
+        let listing = (0..self.cores.count()).map(|core| {
+            self.cores.call(core, move |state| async move {
+                let engines = state.engines().into_iter().filter(|(id, _)| *id == pool);
+                engines.flat_map(|(_, engine)| engine.damaged_blocks()).collect::<Vec<_>>()
+            })
+        });
+        let mut all: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+        for listed in futures::future::join_all(listing).await {
+            for place in listed? {
+                all.entry(place.name).or_default().insert(place.offset);
+            }
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,25 @@
+//! `/v1/events`.
+
+use axum::Json;
+use axum::extract::State;
+use quarry_api_types::{Events, EventsQuery};
+
+use crate::call::{NodeState, complete};
+use crate::extract::Query;
+use crate::problem::{ApiError, Problems};
+
+/// List what has happened, the oldest first. The answer is a part; ask again with `since` = `next` until there is no `next`.
+/// To follow the log, go on with the last id that was seen.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "node",
+    params(EventsQuery),
+    responses((status = 200, description = "A part of the events.", body = Events), Problems)
+)]
+pub(crate) async fn list_events(
+    State(node): NodeState,
+    Query(query): Query<EventsQuery>,
+) -> Result<Json<Events>, ApiError> {
+    complete(async move { node.list_events(query).await }).await.map(Json)
+}
