@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::scenario::{clients, crash, demo, filesystems, pull_device, restart, run, sim, snapshots};
+use crate::scenario::{clients, crash, demo, filesystems, fill, pull_device, restart, run, sim, snapshots};
 use crate::{arrows, bench, tidy};
 
 /// Checks, tests, benchmark and demo of Quarry.
@@ -26,6 +26,8 @@ enum Task {
     RestartTime(restart::Options),
     /// Makes a device of a two-copy pool fail under verified load
     PullDevice(pull_device::Options),
+    /// Fills a pool to the last block under verified load, frees and goes on, many times
+    Fill(fill::Options),
     /// Puts ext4 and xfs on a volume
     Filesystems(filesystems::Options),
     /// Tries libnbd's and QEMU's tools
@@ -51,6 +53,7 @@ impl Xtask {
             Task::Crash(options) => crash::run(&options),
             Task::RestartTime(options) => restart::run(&options),
             Task::PullDevice(options) => pull_device::run(&options),
+            Task::Fill(options) => fill::run(&options),
             Task::Filesystems(options) => filesystems::run(&options),
             Task::Clients(options) => clients::run(&options),
             Task::Snapshots(options) => snapshots::run(&options),

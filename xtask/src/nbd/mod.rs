@@ -9,4 +9,4 @@ mod wire;
 
 pub use client::{Client, Replies, Reply, Requests};
 pub use handshake::ExportInfo;
-pub use wire::{Command, FLAG_FUA, FLAG_NO_HOLE};
+pub use wire::{Command, ENOSPC, FLAG_FUA, FLAG_NO_HOLE};

@@ -29,6 +29,9 @@ pub const TRANSMISSION_SEND_TRIM: u16 = 1 << 5;
 pub const TRANSMISSION_SEND_WRITE_ZEROES: u16 = 1 << 6;
 pub const TRANSMISSION_CAN_MULTI_CONN: u16 = 1 << 8;
 
+/// Error of a request for which there is no space.
+pub const ENOSPC: u32 = 28;
+
 /// The reply only after the data survives power loss.
 pub const FLAG_FUA: u16 = 1 << 0;
 /// Write zeroes without making a hole.

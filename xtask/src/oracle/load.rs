@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use super::content::{SECTOR_BYTES, Version, fill};
 use super::model::{Effect, Oracle};
 use super::plan::{Mix, Operation, Plan};
-use crate::nbd::{Client, Command, FLAG_FUA, FLAG_NO_HOLE, Replies, Reply, Requests};
+use crate::nbd::{Client, Command, ENOSPC, FLAG_FUA, FLAG_NO_HOLE, Replies, Reply, Requests};
 
 /// Error messages that a report keeps.
 const ERRORS_KEPT: usize = 10;
@@ -52,6 +52,10 @@ pub struct LoadReport {
     pub in_flight: u64,
     /// Requests that the server answered with an error.
     pub failed: u64,
+    /// Those of them that were writes for which there was no space.
+    pub refused: u64,
+    /// The longest that such an answer took.
+    pub slowest_refusal: Duration,
     /// Connections that broke with requests in flight.
     pub broken: u64,
     /// The first errors in words.
@@ -68,6 +72,8 @@ impl LoadReport {
         self.reads += other.reads;
         self.in_flight += other.in_flight;
         self.failed += other.failed;
+        self.refused += other.refused;
+        self.slowest_refusal = self.slowest_refusal.max(other.slowest_refusal);
         self.broken += other.broken;
         self.slowest = self.slowest.max(other.slowest);
         let room = ERRORS_KEPT.saturating_sub(self.errors.len());
@@ -250,7 +256,12 @@ impl Flight {
         let mut model = self.oracle.model();
         if reply.error != 0 {
             report.failed += 1;
-            report.error(format!("{operation:?} failed with NBD error {}", reply.error));
+            if reply.error == ENOSPC && !matches!(operation, Operation::Read(_)) {
+                report.refused += 1;
+                report.slowest_refusal = report.slowest_refusal.max(started.elapsed());
+            } else {
+                report.error(format!("{operation:?} failed with NBD error {}", reply.error));
+            }
             if let Mark::Read(_) = mark {
                 model.read_failed(&range);
             }

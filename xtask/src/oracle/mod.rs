@@ -24,4 +24,4 @@ pub use content::Content;
 pub use load::{Load, LoadOptions, LoadReport};
 pub use model::{Effect, Model, Oracle, Violation};
 pub use plan::Mix;
-pub use verify::{VerifyReport, verify, write_all};
+pub use verify::{Filled, VerifyReport, verify, write_all, write_until_refused};

@@ -1,5 +1,6 @@
 //! Reading everything, and writing everything.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::content::{SECTOR_BYTES, fill};
 use super::model::{BLOCK_BYTES, Effect, Oracle};
-use crate::nbd::{Client, Command};
+use crate::nbd::{Client, Command, ENOSPC};
 
 const CONNECTIONS: usize = 4;
 const PIECE_BYTES: u64 = 1 << 20;
@@ -58,6 +59,42 @@ pub fn write_all(oracle: &Oracle, socket: &Path, export: &str) -> Result<()> {
         oracle.model().acknowledged(&range, version);
         Ok(())
     })
+}
+
+/// How far writing in order came.
+#[derive(Clone, Copy, Debug)]
+pub struct Filled {
+    /// The first byte that was not written.
+    pub bytes: u64,
+    /// How long the refusal took that ended it; nothing when none did.
+    pub refusal: Duration,
+}
+
+/// Writes a range in large pieces in order until one is refused for want of space, or to its end. Another error fails.
+pub fn write_until_refused(
+    oracle: &Oracle,
+    socket: &Path,
+    export: &str,
+    range: Range<u64>,
+) -> Result<Filled> {
+    let mut client = Client::connect(socket, export, true)?;
+    let seed = oracle.model().seed;
+    let mut offset = range.start;
+    while offset < range.end {
+        let piece = offset..(offset + PIECE_BYTES).min(range.end);
+        let version = oracle.model().sent(&piece, Effect::Data).context("other load is under way")?;
+        let mut data = vec![0; (piece.end - piece.start) as usize];
+        fill(&mut data, seed, offset / SECTOR_BYTES as u64, version);
+        let began = Instant::now();
+        let error = client.call(Command::Write, 0, offset, data.len() as u32, &data)?;
+        if error == ENOSPC {
+            return Ok(Filled { bytes: offset, refusal: began.elapsed() });
+        }
+        ensure!(error == 0, "a write at {offset:#x} failed with NBD error {error}");
+        oracle.model().acknowledged(&piece, version);
+        offset = piece.end;
+    }
+    Ok(Filled { bytes: offset, refusal: Duration::ZERO })
 }
 
 /// Runs `work` for each piece of the region, over several connections where the export allows it.

@@ -5,6 +5,7 @@ pub mod clients;
 pub mod crash;
 pub mod demo;
 pub mod filesystems;
+pub mod fill;
 pub mod pull_device;
 pub mod restart;
 pub mod run;
