@@ -1,5 +1,7 @@
 //! What a record does when it counts: to the map of its volume, to the tree of snapshots, and to what lives.
 
+use std::ops::Range;
+
 use quarry_format::node::{Entry, Mapped, Method};
 use quarry_format::record::{Record, SnapshotHead};
 use quarry_log::{Applied, Apply};
@@ -7,6 +9,7 @@ use quarry_map::Version;
 use quarry_types::limits::{BLOCK_BYTES, BLOCK_SECTORS, SECTOR_BYTES};
 use quarry_types::{SnapshotCounter, VolumeNumber};
 
+use crate::volume::VolumeState;
 use crate::volumes::{Volumes, extent_of};
 
 impl Apply for Volumes {
@@ -27,6 +30,7 @@ impl Volumes {
     fn write(&self, volume: VolumeNumber, first_block: u64, entry: Entry, checksums: &[u32]) {
         let Some(volume) = self.get(volume) else { return };
         self.record_live(entry.address, BLOCK_SECTORS * checksums.len() as u32);
+        self.count_mapped(&volume, first_block..first_block + checksums.len() as u64);
         let entries = checksums.iter().zip(0..).map(|(&checksum, index)| {
             let address = entry.address.plus(BLOCK_SECTORS * index);
             Mapped::from(Entry { address, checksum, ..entry })
@@ -40,12 +44,14 @@ impl Volumes {
         for Mapped { entry, .. } in mapped {
             self.record_live(entry.address, u32::from(entry.stored_sectors));
         }
+        self.count_mapped(&volume, first_block..first_block + mapped.len() as u64);
         let mut dead = self.dead.borrow_mut();
         volume.map.insert_run(first_block, mapped.iter().copied(), |old| dead.push(extent_of(&old)));
     }
 
     fn zero(&self, volume: VolumeNumber, first_block: u64, blocks: u64) {
         let Some(volume) = self.get(volume) else { return };
+        self.count_unmapped(&volume, first_block..first_block + blocks);
         let mut dead = self.dead.borrow_mut();
         volume.map.unmap(first_block..first_block + blocks, &mut |old| dead.push(extent_of(&old)));
         self.freed.raise();
@@ -75,6 +81,7 @@ impl Volumes {
             Record::VolumeChange { volume, settings } => {
                 if let Some(volume) = self.get(*volume) {
                     volume.head.borrow_mut().settings = *settings;
+                    volume.usage.follow(settings, &volume.map);
                 }
             }
             Record::VolumeClone { head, snapshot } => {
@@ -117,6 +124,18 @@ impl Volumes {
         }
     }
 
+    fn count_mapped(&self, volume: &VolumeState, blocks: Range<u64>) {
+        if volume.usage.is_tracked() {
+            volume.usage.maps(blocks, &volume.map, self.cache.get().map(|cache| &**cache));
+        }
+    }
+
+    fn count_unmapped(&self, volume: &VolumeState, blocks: Range<u64>) {
+        if volume.usage.is_tracked() && !blocks.is_empty() {
+            volume.usage.unmaps(blocks, &volume.map, self.cache.get().map(|cache| &**cache));
+        }
+    }
+
     fn delete(&self, number: VolumeNumber) {
         let Some(volume) = self.remove(number) else { return };
         let mut dead = self.dead.borrow_mut();
@@ -138,6 +157,7 @@ impl Volumes {
         let mut dead = self.dead.borrow_mut();
         let below = volume.map.replace(snapshot.version.clone(), &mut |old| dead.push(extent_of(&old)));
         drop(dead);
+        volume.usage.restart(&volume.map);
         self.drop_version(below, volume.parent.replace(to));
         let size_bytes = snapshot.head.borrow().size_bytes;
         self.resize(&volume, size_bytes);

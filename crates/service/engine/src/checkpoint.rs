@@ -163,6 +163,7 @@ impl Engine {
             table.mark_dead(address, sectors);
         }
         drop(table);
+        frozen.volumes.iter().for_each(|volume| volume.state.usage.install());
         let mut volumes: Vec<ImageVolume> = frozen
             .volumes
             .into_iter()

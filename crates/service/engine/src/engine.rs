@@ -129,6 +129,8 @@ pub struct EngineStatus {
     pub live_bytes: u64,
     /// Bytes that a checkpoint and the cleaner need and hosts cannot have.
     pub reserved_bytes: u64,
+    /// Bytes that are kept for volumes with a reservation and not used yet, with what storing them takes besides.
+    pub kept_bytes: u64,
     /// Segments in the table.
     pub segments: usize,
     /// Checkpoints since it was opened.
@@ -172,8 +174,10 @@ pub struct VolumeStatus {
     pub locked: bool,
     /// Seconds since 1970 at which it was created.
     pub created_s: u64,
-    /// Bytes that are mapped, as of the last checkpoint and the overlay.
+    /// Bytes that are mapped, as of the last checkpoint and the overlay; exact where it has a quota or a reservation.
     pub mapped_bytes: u64,
+    /// Writes that were refused because of its quota, since the engine was opened.
+    pub quota_refusals: u64,
     /// Its snapshots.
     pub snapshots: usize,
     /// The volume and, if it is not hidden, the snapshot on which it stands as a clone, by name.
@@ -233,6 +237,7 @@ impl Engine {
             log: self.store.log,
             live_bytes: table.live_sectors() * SECTOR_BYTES as u64 + self.volumes.tail_live_bytes(),
             reserved_bytes: self.space.need(self).total() * geometry.segment_bytes,
+            kept_bytes: self.volumes.kept_bytes(),
             segments: table.len(),
             checkpoints: self.statistics.checkpoints.get(),
             cleaned_chunks: self.statistics.cleaned_chunks.get(),
@@ -243,7 +248,7 @@ impl Engine {
             replayed_batches: self.statistics.replayed_batches.get(),
             memory_bytes: self.cache.used_bytes() + self.volumes.overlay_bytes() + table.memory_bytes(),
             stopped: self.log.stopped().map(|error| error.to_string()),
-            full: self.space.is_full(self),
+            full: self.space.is_full(self, false),
             refused_writes: self.statistics.refused_writes.get(),
         }
     }

@@ -48,6 +48,7 @@ impl Engine {
     pub(crate) fn freeze(&self) -> Frozen {
         let known = &self.volumes;
         let freeze = |state: Rc<VolumeState>| {
+            state.usage.freeze();
             let (head, parent) = (state.head.borrow().clone(), state.parent.get());
             FrozenVolume { head, version: known.freeze(&state), parent, state }
         };
@@ -87,6 +88,7 @@ impl Engine {
         drop((snapshots, pending, dropped, lineage));
         for FrozenVolume { state, version, .. } in volumes {
             drop(version);
+            state.usage.thaw();
             state.map.thaw(&mut |old| tail.dead.push(extent_of(&old)));
         }
         self.volumes.put_back_tail(tail);

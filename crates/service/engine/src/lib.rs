@@ -20,6 +20,7 @@
 //!   `managing` from the check to the record that counts.
 //! - Writes of hosts stop while so much space is left that a checkpoint and the cleaner can do their work.
 
+mod admit;
 mod apply;
 mod block_lock;
 mod changes;
@@ -48,6 +49,7 @@ mod snapshots;
 mod space;
 mod unlock;
 mod unpack;
+mod usage;
 mod verify;
 mod volume;
 mod volumes;

@@ -18,9 +18,12 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 const FAILURES_COUNTED: u32 = 5;
 /// So many rounds of cleaning in vain, one after the other, show that there is nothing to gain.
 const ROUNDS_IN_VAIN_MAX: usize = 4;
-/// Where other logs share the pool, they get the time to look and to clean before this one calls it full.
-const ROUNDS_FOR_OTHERS: usize = 32;
-const PAUSE_FOR_OTHERS: Duration = Duration::from_millis(250);
+/// Where other logs share the pool, they are asked to look and to clean before this one calls it full, and waited for in
+/// pauses, but not for ever: one that is stuck must not keep hosts from being told.
+const PAUSES_FOR_OTHERS: usize = 160;
+const PAUSE_FOR_OTHERS: Duration = Duration::from_millis(50);
+/// How soon a log notices that another one asks.
+const LOOK_FOR_OTHERS: Duration = Duration::from_millis(200);
 /// Most chunks that one round of cleaning takes.
 const VICTIMS_MAX: usize = 16;
 
@@ -35,10 +38,12 @@ impl Engine {
         *self.tasks.borrow_mut() = Some(tasks);
     }
 
-    /// One look at what there is to do.
-    async fn maintain_once(&self) -> Result<(), EngineError> {
+    /// One look at what there is to do; for hosts of other logs, too, where `is_asked`.
+    async fn maintain_once(&self, is_asked: bool) -> Result<(), EngineError> {
         self.space.update(self);
+        let (shared, log) = (&self.store.pool.shared, self.store.log);
         let (mut rounds_in_vain, mut balance) = (0, Balance::default());
+        let (mut asked, mut request, mut pauses) = (shared.wanted_space(), None, 0);
         loop {
             if self.tail_bytes() >= self.space.tail_bytes_max()
                 || self.volumes.overlay_bytes() >= self.limits.get().overlay_bytes
@@ -46,28 +51,49 @@ impl Engine {
             {
                 self.checkpoint().await?;
             }
-            if self.closing.get() || self.spare_chunks() >= self.space.low_chunks(self) {
+            let is_low = self.spare_chunks() < self.space.low_chunks(self);
+            if self.closing.get() || !(is_low || is_asked || self.is_waited_for()) {
                 return Ok(());
             }
-            let freed = self.volumes.freed.version();
+            let before = self.space.before_attempt(self);
             if self.clean_round(&mut balance).await? {
                 rounds_in_vain = 0;
+                self.space.update(self);
                 continue;
             }
-            // Nobody waits for space, so nobody needs to know that there is none.
-            if !(self.space.has_waiting() && self.space.is_held()) {
-                return Ok(());
-            }
             rounds_in_vain += 1;
-            let others = self.limits.get().logs > 1;
-            if rounds_in_vain == if others { ROUNDS_FOR_OTHERS } else { ROUNDS_IN_VAIN_MAX } {
-                self.space.set_full(freed);
+            if rounds_in_vain < ROUNDS_IN_VAIN_MAX && (is_asked || self.is_waited_for()) {
+                continue;
+            }
+            shared.note_looked(log, asked);
+            // Nobody waits for space, so nobody needs to know that there is none.
+            if !self.is_waited_for() {
                 return Ok(());
             }
-            if others {
-                self.env.clock.sleep(PAUSE_FOR_OTHERS).await;
-                self.space.update(self);
+            let request = *request.get_or_insert_with(|| shared.want_space());
+            if shared.have_others_looked(log, request) || pauses == PAUSES_FOR_OTHERS {
+                self.space.set_full(before);
+                return Ok(());
             }
+            pauses += 1;
+            asked = shared.wanted_space();
+            self.env.clock.sleep(PAUSE_FOR_OTHERS).await;
+            self.space.update(self);
+        }
+    }
+
+    /// Whether hosts wait for space.
+    fn is_waited_for(&self) -> bool {
+        self.space.has_waiting() && self.space.is_held()
+    }
+
+    /// Waits until another log asks for space again.
+    async fn wait_until_asked(&self, before: u64) {
+        if self.limits.get().logs < 2 {
+            return std::future::pending().await;
+        }
+        while self.store.pool.shared.wanted_space() == before {
+            self.env.clock.sleep(LOOK_FOR_OTHERS).await;
         }
     }
 
@@ -131,6 +157,7 @@ impl Balance {
 }
 
 async fn maintain(engine: Weak<Engine>) {
+    let mut looked = 0;
     // What an end of the process has interrupted goes on.
     if let Some(this) = engine.upgrade().filter(|this| this.has_uncredited()) {
         credit_soon(&this, this.wake.version()).await;
@@ -138,7 +165,13 @@ async fn maintain(engine: Weak<Engine>) {
     loop {
         let Some(this) = engine.upgrade().filter(|this| !this.closing.get()) else { return };
         let (woken, freed) = (this.wake.version(), this.volumes.freed.version());
-        let maintained = this.maintain_once().await;
+        let (shared, log) = (&this.store.pool.shared, this.store.log);
+        let asked = shared.wanted_space();
+        let maintained = this.maintain_once(asked > looked).await;
+        if maintained.is_ok() {
+            shared.note_looked(log, asked);
+            looked = asked;
+        }
         this.space.note_maintenance(maintained.is_ok());
         if let Err(error) = maintained {
             report(&this, &error, "maintenance");
@@ -148,6 +181,7 @@ async fn maintain(engine: Weak<Engine>) {
         futures::select_biased! {
             () = this.wake.after(woken).fuse() => {}
             () = this.volumes.freed.after(freed).fuse() => credit_soon(&this, woken).await,
+            () = this.wait_until_asked(asked).fuse() => {}
             () = this.env.clock.sleep(LOOK_AGAIN).fuse() => this.space.look_for_idleness(),
         }
     }

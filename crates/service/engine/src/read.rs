@@ -80,7 +80,7 @@ impl EngineVolume {
     }
 
     /// What each of `blocks` is mapped to: at once when the nodes are in memory.
-    async fn lookup(&self, blocks: Range<u64>) -> Result<Runs> {
+    pub(crate) async fn lookup(&self, blocks: Range<u64>) -> Result<Runs> {
         let (map, engine) = (&self.state.map, &self.engine);
         if let Lookup::Ready(runs) = map.lookup(blocks.clone(), &engine.cache) {
             return Ok(runs);

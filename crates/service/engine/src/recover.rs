@@ -90,10 +90,13 @@ impl Engine {
         let total_chunks = store.pool.shared.capacity().total_chunks;
         let space = Space::new(total_chunks, store.pool.geometry().segment_bytes, limits.logs);
         let birth = Cell::new(volumes.next_snapshot.get());
+        let cache = Rc::new(NodeCache::new(limits.node_cache_bytes));
+        // Nobody else has set it: these volumes are new.
+        let _ = volumes.cache.set(cache.clone());
         let engine = Rc::new(Self {
             nodes: EngineNodeStore { store: store.clone(), log: log.clone() },
             zeroes: env.buffers.allocate_zeroed(ZERO_BYTES).freeze(),
-            cache: Rc::new(NodeCache::new(limits.node_cache_bytes)),
+            cache,
             env,
             store,
             log,

@@ -7,7 +7,6 @@
 
 use std::cell::Cell;
 
-use futures::FutureExt;
 use quarry_env::Signal;
 use quarry_pool::Need;
 use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES};
@@ -19,6 +18,10 @@ use crate::Engine;
 const SHARE_CHUNKS_MAX: u64 = 8;
 /// Longest tail: what a recovery reads.
 const TAIL_BYTES_MAX: u64 = 768 << 20;
+/// The part of the pool from which overwrites go on when it is full, and at least so many chunks for each log. The less it
+/// is, the more the cleaner moves for each block that is freed.
+const WORKING_PART: u64 = 64;
+const WORKING_CHUNKS_MIN: u64 = 2;
 /// After so many failures of maintenance in a row hosts that wait for it are told.
 const FAILURES_MAX: u32 = 6;
 /// A write is charged and appended in pieces of this size, or smaller where segments are small.
@@ -32,9 +35,10 @@ pub(crate) struct Space {
     credit_bytes: Cell<i64>,
     /// Charged, but not yet in a batch.
     outstanding_bytes: Cell<u64>,
-    /// The last attempt to gain space found nothing, and nothing had been freed since this version of
-    /// [`crate::apply::Volumes::freed`].
-    full: Cell<Option<u64>>,
+    /// When the last attempt to gain space found nothing, if it did.
+    full: Cell<Option<Full>>,
+    /// Bytes that writes below what hosts may have were charged: most of them free as much.
+    owed_bytes: Cell<u64>,
     /// Whether hosts have written since somebody asked.
     wanted: Cell<bool>,
     /// Hosts' writes that wait for space or for the tail.
@@ -48,6 +52,12 @@ pub(crate) struct Space {
     tail_bytes_max: u64,
     usable_bytes: u64,
     total_chunks: u64,
+    working_chunks: u64,
+}
+
+/// What storing so many bytes of volume data takes, with nodes of the map and headers: a thirty-second more.
+pub(crate) fn with_overhead(bytes: u64) -> u64 {
+    bytes + bytes / 32
 }
 
 /// What a write has been charged until it is in a batch.
@@ -63,11 +73,19 @@ impl Drop for Charge<'_> {
     }
 }
 
+/// The moment before an attempt to gain space that found nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Full {
+    /// Version of [`crate::volumes::Volumes::freed`].
+    freed: u64,
+    owed_bytes: u64,
+}
+
 /// A host's write that waits.
-struct Waiting<'a>(&'a Space);
+pub(crate) struct Waiting<'a>(&'a Space);
 
 impl<'a> Waiting<'a> {
-    fn begin(space: &'a Space) -> Self {
+    pub(crate) fn begin(space: &'a Space) -> Self {
         space.waiting.set(space.waiting.get() + 1);
         Self(space)
     }
@@ -86,6 +104,7 @@ impl Space {
             credit_bytes: Cell::new(0),
             outstanding_bytes: Cell::new(0),
             full: Cell::new(None),
+            owed_bytes: Cell::new(0),
             wanted: Cell::new(false),
             waiting: Cell::new(0),
             failures: Cell::new(0),
@@ -94,6 +113,7 @@ impl Space {
             tail_bytes_max: (share / 32).clamp(segment_bytes, TAIL_BYTES_MAX.max(segment_bytes)),
             usable_bytes: segment_bytes - SEGMENT_WASTE_BYTES,
             total_chunks,
+            working_chunks: (total_chunks / WORKING_PART / u64::from(logs.max(1))).max(WORKING_CHUNKS_MIN),
         }
     }
 
@@ -116,7 +136,13 @@ impl Space {
     pub(crate) fn need(&self, engine: &Engine) -> Need {
         let nodes = engine.volumes.map_bytes_max().min(2 * self.tail_bytes_max);
         let (segments, image) = (nodes.div_ceil(self.usable_bytes), engine.store.image_need_chunks());
-        Need { segments, packed: self.cleaner_chunks(), image }
+        let kept = engine.volumes.kept_bytes().div_ceil(self.usable_bytes);
+        Need { segments, packed: self.cleaner_chunks(), image, working: self.working_chunks, kept }
+    }
+
+    /// What overwrites may take when the pool is full, until what they free has been gained.
+    pub(crate) fn working_bytes(&self) -> u64 {
+        self.working_chunks * self.usable_bytes
     }
 
     /// From so few free chunks on the cleaner works.
@@ -124,9 +150,19 @@ impl Space {
         engine.store.pool.shared.needed_chunks() + (self.total_chunks / 64).max(2)
     }
 
-    /// Whether the last attempt to gain space found nothing, and nothing has been freed since.
-    pub(crate) fn is_full(&self, engine: &Engine) -> bool {
-        self.full.get() == Some(engine.volumes.freed.version())
+    /// Whether the last attempt to gain space found nothing, and nothing has been freed since; for who may go below what
+    /// hosts may have: nor been overwritten.
+    pub(crate) fn is_full(&self, engine: &Engine, below: bool) -> bool {
+        let is_so = |full: Full| {
+            full.freed == engine.volumes.freed.version()
+                && (!below || full.owed_bytes == self.owed_bytes.get())
+        };
+        self.full.get().is_some_and(is_so)
+    }
+
+    /// The moment before an attempt to gain space.
+    pub(crate) fn before_attempt(&self, engine: &Engine) -> Full {
+        Full { freed: engine.volumes.freed.version(), owed_bytes: self.owed_bytes.get() }
     }
 
     /// Whether hosts wait for space, as far as was known when somebody looked.
@@ -134,9 +170,9 @@ impl Space {
         self.credit_bytes.get() < self.cost(self.piece_bytes()) as i64
     }
 
-    /// An attempt to gain space has found nothing; `freed` is the version of the signal of the same name before it.
-    pub(crate) fn set_full(&self, freed: u64) {
-        self.full.set(Some(freed));
+    /// An attempt to gain space that began at that moment has found nothing.
+    pub(crate) fn set_full(&self, before: Full) {
+        self.full.set(Some(before));
         self.changed.raise();
     }
 
@@ -190,11 +226,16 @@ impl Space {
         }
     }
 
-    fn charge(&self, bytes: u64) -> Option<Charge<'_>> {
+    /// Charges a write of so many bytes, which may leave a debt of so many where one is given.
+    pub(crate) fn charge(&self, bytes: u64, debt_bytes: Option<u64>) -> Option<Charge<'_>> {
         self.wanted.set(true);
+        let bytes = self.cost(bytes);
         let credit = self.credit_bytes.get() - bytes as i64;
-        if credit < 0 {
+        if credit < -(debt_bytes.unwrap_or(0) as i64) {
             return None;
+        }
+        if credit < 0 {
+            self.owed_bytes.set(self.owed_bytes.get() + bytes);
         }
         self.credit_bytes.set(credit);
         self.outstanding_bytes.set(self.outstanding_bytes.get() + bytes);
@@ -212,45 +253,41 @@ impl Engine {
         self.store.pool.shared.capacity().free_chunks
     }
 
-    /// Charges a host's write of at most [`Space::piece_bytes`], holds it while space or the tail is being dealt with, or
-    /// says that the pool is full.
-    pub(crate) async fn admit(&self, operation: &'static str, bytes: u64) -> Result<Charge<'_>> {
-        let cost = self.space.cost(bytes);
-        self.log.room().await;
-        loop {
-            let (version, progress) = (self.space.changed.version(), self.log.progress.version());
-            if self.closing.get() {
-                return Err(VolumeError::new(ErrorKind::Unavailable, operation, "the pool is being closed"));
-            }
-            if self.tail_bytes() < 2 * self.space.tail_bytes_max() {
-                if let Some(charge) = self.space.charge(cost) {
-                    return Ok(charge);
-                }
-                self.space.update(self);
-                if let Some(charge) = self.space.charge(cost) {
-                    return Ok(charge);
-                }
-                if self.space.is_full(self) {
-                    return Err(self.no_space(operation));
-                }
-            }
-            if let Some(error) = self.log.stopped() {
-                return Err(crate::flush::log_error(operation, error));
-            }
-            if self.space.failures.get() >= FAILURES_MAX {
-                let what = "checkpoint or cleaning keep failing, and there is no space without them";
-                return Err(VolumeError::new(ErrorKind::Unavailable, operation, what));
-            }
-            self.wake.raise();
-            let _waiting = Waiting::begin(&self.space);
-            futures::select_biased! {
-                () = self.space.changed.after(version).fuse() => {}
-                () = self.log.progress.after(progress).fuse() => {}
-            }
+    /// Charges a host's write where there is space for it and the tail is not too long.
+    pub(crate) fn charge_at_once(&self, bytes: u64) -> Option<Charge<'_>> {
+        if self.closing.get() || !self.has_room_in_tail() {
+            return None;
+        }
+        self.space.charge(bytes, None)
+    }
+
+    /// Whether the tail may grow.
+    pub(crate) fn has_room_in_tail(&self) -> bool {
+        self.tail_bytes() < 2 * self.space.tail_bytes_max()
+    }
+
+    /// Fails when the engine is being closed.
+    pub(crate) fn check_open(&self, operation: &'static str) -> Result<()> {
+        match self.closing.get() {
+            true => Err(VolumeError::new(ErrorKind::Unavailable, operation, "the pool is being closed")),
+            false => Ok(()),
         }
     }
 
-    fn no_space(&self, operation: &'static str) -> VolumeError {
+    /// Fails when waiting for space would be in vain.
+    pub(crate) fn check_progress(&self, operation: &'static str) -> Result<()> {
+        if let Some(error) = self.log.stopped() {
+            return Err(crate::flush::log_error(operation, error));
+        }
+        if self.space.failures.get() >= FAILURES_MAX {
+            let what = "checkpoint or cleaning keep failing, and there is no space without them";
+            return Err(VolumeError::new(ErrorKind::Unavailable, operation, what));
+        }
+        Ok(())
+    }
+
+    /// The pool is full.
+    pub(crate) fn no_space(&self, operation: &'static str) -> VolumeError {
         self.statistics.refused_writes.set(self.statistics.refused_writes.get() + 1);
         let name = &self.store.pool.shared.name;
         let what = format!("pool {name} is full; free space by discards or by deleting volumes");

@@ -19,6 +19,7 @@ use crate::Engine;
 use crate::block_lock::BlockLocks;
 use crate::engine::VolumeStatus;
 use crate::hold::Holds;
+use crate::usage::Usage;
 
 /// A read on its way. It is allocated for each read, and above this the C library's allocator has no quick way. What is
 /// seldom needed (a node that is not in memory, many device reads, a repair) is boxed apart.
@@ -38,12 +39,17 @@ pub(crate) struct VolumeState {
     pub(crate) holds: Holds,
     /// Whether its blocks are worth compressing.
     pub(crate) bypass: RefCell<Bypass>,
+    pub(crate) usage: Usage,
+    /// Writes that were refused because of the quota.
+    pub(crate) quota_refusals: Cell<u64>,
     /// How often it was rolled back: what was read before may be what it holds no more.
     pub(crate) rollbacks: Cell<u64>,
 }
 
 impl VolumeState {
     pub(crate) fn new(head: VolumeHead, map: VolumeMap, parent: SnapshotCounter) -> Self {
+        let usage = Usage::default();
+        usage.follow(&head.settings, &map);
         Self {
             number: head.number,
             id: head.id,
@@ -55,6 +61,8 @@ impl VolumeState {
             read_only: false,
             holds: Holds::default(),
             bypass: RefCell::default(),
+            usage,
+            quota_refusals: Cell::new(0),
             rollbacks: Cell::new(0),
         }
     }
@@ -73,7 +81,8 @@ impl VolumeState {
             key: (head.key.0 != 0).then_some(head.key),
             locked: false,
             created_s: head.created_s,
-            mapped_bytes: (self.map.mapped_blocks() + self.map.overlay_entries() as u64) * BLOCK_BYTES as u64,
+            mapped_bytes: self.usage.mapped_blocks(&self.map) * BLOCK_BYTES as u64,
+            quota_refusals: self.quota_refusals.get(),
             snapshots: 0,
             origin: None,
         }

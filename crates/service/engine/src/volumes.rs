@@ -1,6 +1,6 @@
 //! The volumes and snapshots of one log, and what the tail has done to liveness since the last checkpoint began.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::{Rc, Weak};
 
@@ -8,13 +8,14 @@ use quarry_env::Signal;
 use quarry_format::detached::Floor;
 use quarry_format::node::{Entry, NODE_SLOTS};
 use quarry_format::record::{SnapshotHead, VolumeHead};
-use quarry_map::{Version, VolumeMap};
+use quarry_map::{NodeCache, Version, VolumeMap};
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BlockIndex, LogAddress, SnapshotCounter, SnapshotId, VolumeId, VolumeNumber};
 use rustc_hash::FxBuildHasher;
 
 use crate::keys::Keys;
 use crate::snapshot::SnapshotState;
+use crate::space::with_overhead;
 use crate::volume::VolumeState;
 
 /// A record's place and its length in sectors.
@@ -45,6 +46,8 @@ pub(crate) struct Volumes {
     /// The number of the next snapshot.
     pub(crate) next_snapshot: Cell<SnapshotCounter>,
     pub(crate) keys: Rc<Keys>,
+    /// The nodes in memory, once the engine runs.
+    pub(crate) cache: OnceCell<Rc<NodeCache>>,
     /// Raised when something died or a volume went, so that space may be gained.
     pub(crate) freed: Signal,
 }
@@ -115,6 +118,16 @@ impl Volumes {
         let before = std::mem::replace(&mut volume.head.borrow_mut().size_bytes, size_bytes);
         let others = self.map_bytes_max.get() - map_bytes_max(before);
         self.map_bytes_max.set(others + map_bytes_max(size_bytes));
+    }
+
+    /// Bytes that are kept for volumes with a reservation and not used yet, with what storing them takes besides.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        let volumes = self.by_number.borrow();
+        let tracked = volumes.values().filter(|volume| volume.usage.is_tracked());
+        let kept = tracked.map(|volume| {
+            with_overhead(volume.usage.unused_bytes(&volume.head.borrow().settings, &volume.map))
+        });
+        kept.sum()
     }
 
     /// Every snapshot, by number, hidden ones too.

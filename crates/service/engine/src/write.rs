@@ -3,14 +3,30 @@
 use std::ops::Range;
 
 use quarry_env::View;
-use quarry_log::Appended;
+use quarry_log::{Appended, LogError};
 use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX};
 use quarry_volume::{ErrorKind, Result, VolumeError, WriteFlags};
 
 use crate::EngineVolume;
+use crate::admit::Admitted;
 use crate::flush::log_error;
+use crate::usage::InFlight;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// A piece of a write that was appended.
+struct Piece {
+    appended: Appended,
+    in_flight: Option<InFlight>,
+}
+
+impl Piece {
+    /// Waits until it counts.
+    async fn counted(self) -> std::result::Result<(), LogError> {
+        let Self { appended, in_flight: _in_flight } = self;
+        appended.await
+    }
+}
 
 impl EngineVolume {
     pub(crate) async fn write_range(&self, offset: u64, data: View, flags: WriteFlags) -> Result<()> {
@@ -37,14 +53,19 @@ impl EngineVolume {
             return self
                 .append_piece(first_block, data, may_unmap)
                 .await?
+                .counted()
                 .await
                 .map_err(|error| log_error("write", error));
         }
         let (mut last, mut refused) = (None, Ok(()));
+        let mut in_flight = Vec::new();
         for start in (0..data.len()).step_by(piece) {
             let data = data.slice(start..(start + piece).min(data.len()));
             match self.append_piece(first_block + (start / BLOCK_BYTES) as u64, &data, may_unmap).await {
-                Ok(appended) => last = Some(appended),
+                Ok(piece) => {
+                    last = Some(piece.appended);
+                    in_flight.extend(piece.in_flight);
+                }
                 Err(error) => {
                     refused = Err(error);
                     break;
@@ -59,13 +80,13 @@ impl EngineVolume {
     }
 
     /// Appends a piece once there is space for it and nobody merges a part of its blocks.
-    async fn append_piece(&self, first_block: u64, data: &View, may_unmap: bool) -> Result<Appended> {
-        let _charge = self.engine.admit("write", data.len() as u64).await?;
-        let prepared = self.prepare(data, may_unmap).await;
+    async fn append_piece(&self, first_block: u64, data: &View, may_unmap: bool) -> Result<Piece> {
         let blocks = first_block..first_block + data.len() as u64 / BLOCK;
+        let Admitted { charge: _charge, in_flight } = self.admit("write", &blocks).await?;
+        let prepared = self.prepare(data, may_unmap).await;
         self.wait_for_turn(&blocks).await;
         self.check_again(first_block * BLOCK, data.len() as u64)?;
-        Ok(self.append_prepared(first_block, prepared))
+        Ok(Piece { appended: self.append_prepared(first_block, prepared), in_flight })
     }
 
     /// A volume that was rolled back or deleted while a write waited may be too small for it, or gone.
@@ -111,7 +132,7 @@ impl EngineVolume {
     /// is the newest.
     pub(crate) async fn write_part(&self, offset: u64, part: &[u8]) -> Result<()> {
         let block = offset / BLOCK;
-        let charge = self.engine.admit("write", BLOCK).await?;
+        let Admitted { charge, in_flight: _in_flight } = self.admit("write", &(block..block + 1)).await?;
         let _locked = self.state.locks.lock(block).await;
         let mut merged = self.engine.env.buffers.allocate(BLOCK_BYTES);
         loop {

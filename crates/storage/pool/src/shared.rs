@@ -156,6 +156,26 @@ impl PoolShared {
         }
     }
 
+    /// Asks the other logs to look for space, because hosts of this one wait. The answer is the number of the request.
+    pub fn want_space(&self) -> u64 {
+        self.stakes().want()
+    }
+
+    /// The number of the newest [`Self::want_space`].
+    pub fn wanted_space(&self) -> u64 {
+        self.stakes().wanted()
+    }
+
+    /// `log` has looked for space since a request and found no more.
+    pub fn note_looked(&self, log: LogId, request: u64) {
+        self.stakes().note_looked(log, request);
+    }
+
+    /// Whether every log but `log` has looked for space since a request.
+    pub fn have_others_looked(&self, log: LogId, request: u64) -> bool {
+        self.stakes().have_others_looked(log, request)
+    }
+
     /// How many logs have told what they count on.
     pub fn staked_logs(&self) -> usize {
         self.stakes().logs()

@@ -13,6 +13,10 @@ pub struct Need {
     pub packed: u64,
     /// For the next image.
     pub image: u64,
+    /// For overwrites when the pool is full: what they take until what they free has been gained.
+    pub working: u64,
+    /// For volumes with a reservation, on top of all this: what they have not used of it.
+    pub kept: u64,
 }
 
 impl Need {
@@ -21,9 +25,9 @@ impl Need {
         self.packed + 2 * self.image
     }
 
-    /// All of it.
+    /// All of it but what is kept for volumes.
     pub fn total(&self) -> u64 {
-        self.segments + self.aside()
+        self.segments + self.working + self.aside()
     }
 }
 
@@ -46,15 +50,20 @@ struct Stake {
     need: Need,
     /// What it may take out of the free chunks, the need included.
     claim: u64,
+    /// The last [`Stakes::want`] for which it has looked for space and found no more.
+    looked: u64,
 }
 
 /// The stakes of a pool's logs.
 #[derive(Default)]
-pub(crate) struct Stakes(BTreeMap<LogId, Stake>);
+pub(crate) struct Stakes {
+    stakes: BTreeMap<LogId, Stake>,
+    wanted: u64,
+}
 
 impl Stakes {
     fn others(&self, log: LogId) -> impl Iterator<Item = &Stake> {
-        self.0.iter().filter(move |(id, _)| **id != log).map(|(_, stake)| stake)
+        self.stakes.iter().filter(move |(id, _)| **id != log).map(|(_, stake)| stake)
     }
 
     /// Renews the stake of `log`, which holds `ready` chunks for its next segments. Says how many chunks its hosts may
@@ -68,14 +77,15 @@ impl Stakes {
         share_max: Option<u64>,
     ) -> i64 {
         let claimed: u64 = self.others(log).map(|stake| stake.claim).sum();
-        let unclaimed = (free + ready) as i64 - (need.total() + claimed) as i64;
+        let unclaimed = (free + ready) as i64 - (need.total() + need.kept + claimed) as i64;
         let granted = match share_max {
             Some(share_max) if unclaimed > 0 => (unclaimed - unclaimed / 2).min(share_max as i64),
             _ => unclaimed,
         };
-        let segments = need.segments + granted.max(0) as u64;
-        let claim = need.aside() + segments.saturating_sub(ready);
-        self.0.insert(log, Stake { need, claim });
+        let segments = need.segments + need.working + need.kept + granted.max(0) as u64;
+        let stake = self.stakes.entry(log).or_default();
+        stake.need = need;
+        stake.claim = need.aside() + segments.saturating_sub(ready);
         granted
     }
 
@@ -85,22 +95,46 @@ impl Stakes {
         let kept: u64 = match purpose {
             Purpose::Image => 0,
             Purpose::ReadySegment => {
-                let own = self.0.get(&log).map_or(0, |stake| stake.need.aside());
+                let own = self.stakes.get(&log).map_or(0, |stake| stake.need.aside());
                 own + self.others(log).map(|stake| stake.claim).sum::<u64>()
             }
-            Purpose::NextSegment | Purpose::Packed => self.0.values().map(|stake| stake.need.image).sum(),
+            Purpose::NextSegment | Purpose::Packed => {
+                self.stakes.values().map(|stake| stake.need.image).sum()
+            }
         };
         free.saturating_sub(kept)
     }
 
     /// How many logs have a stake.
     pub(crate) fn logs(&self) -> usize {
-        self.0.len()
+        self.stakes.len()
     }
 
     /// What all logs need at most.
     pub(crate) fn need(&self) -> u64 {
-        self.0.values().map(|stake| stake.need.total()).sum()
+        self.stakes.values().map(|stake| stake.need.total()).sum()
+    }
+
+    /// A log whose hosts wait asks the others to look for space. The answer is the number of this request.
+    pub(crate) fn want(&mut self) -> u64 {
+        self.wanted += 1;
+        self.wanted
+    }
+
+    /// The newest request.
+    pub(crate) fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// `log` has looked for space since request `number` and found no more.
+    pub(crate) fn note_looked(&mut self, log: LogId, number: u64) {
+        let stake = self.stakes.entry(log).or_default();
+        stake.looked = stake.looked.max(number);
+    }
+
+    /// Whether all logs but `log` have looked since request `number`.
+    pub(crate) fn have_others_looked(&self, log: LogId, number: u64) -> bool {
+        self.others(log).all(|stake| stake.looked >= number)
     }
 }
 
@@ -109,7 +143,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const NEED: Need = Need { segments: 2, packed: 4, image: 2 };
+    const NEED: Need = Need { segments: 2, packed: 4, image: 2, working: 0, kept: 0 };
 
     #[test]
     fn a_log_alone_gets_everything_that_it_does_not_need_itself() {
@@ -132,6 +166,37 @@ mod tests {
         assert_eq!(renew(0, 12, 8), 2);
         assert_eq!(renew(1, 12, 0), 0, "who wants nothing hinders nobody");
         assert_eq!(renew(0, 12, 8), 6);
+    }
+
+    #[test]
+    fn what_is_kept_for_volumes_nobody_else_gets() {
+        let mut stakes = Stakes::default();
+        let keeping = Need { working: 1, kept: 30, ..NEED };
+        assert_eq!(stakes.renew(LogId(0), keeping, (100, 0), None), 100 - 11 - 30);
+        assert_eq!(stakes.need(), 11);
+        // The other log sees what the first counts on: its need, what it keeps, and what its hosts were granted.
+        let mut stakes = Stakes::default();
+        assert_eq!(stakes.renew(LogId(0), keeping, (100, 0), Some(0)), 0);
+        assert_eq!(stakes.renew(LogId(1), NEED, (100, 0), None), 100 - 41 - 10);
+        // As the volume uses its reservation, others neither win nor lose.
+        assert_eq!(stakes.renew(LogId(0), Need { kept: 20, ..keeping }, (90, 0), Some(0)), 0);
+        assert_eq!(stakes.renew(LogId(1), NEED, (90, 0), None), 100 - 41 - 10);
+        // When it was raised beyond what is free, hosts get nothing.
+        assert_eq!(stakes.renew(LogId(0), Need { kept: 95, ..keeping }, (90, 0), None), 90 - 11 - 95 - 59);
+    }
+
+    #[test]
+    fn everybody_looks_before_a_pool_is_called_full() {
+        let mut stakes = Stakes::default();
+        (0..3).for_each(|log| _ = stakes.renew(LogId(log), NEED, (9, 0), None));
+        let first = stakes.want();
+        assert!(!stakes.have_others_looked(LogId(0), first));
+        stakes.note_looked(LogId(1), stakes.wanted());
+        assert!(!stakes.have_others_looked(LogId(0), first));
+        stakes.note_looked(LogId(2), stakes.wanted());
+        assert!(stakes.have_others_looked(LogId(0), first));
+        let second = stakes.want();
+        assert!(!stakes.have_others_looked(LogId(0), second) && stakes.have_others_looked(LogId(0), first));
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! One engine over simulated disks: each verb, each way to end, and what is there afterwards.
 
+mod bounds;
 mod life;
 mod node;
 mod scrub;
