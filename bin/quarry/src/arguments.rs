@@ -12,7 +12,7 @@ use quarry_api_types::{
 use quarry_client::Endpoint;
 use quarry_types::ByteSize;
 
-use crate::values::Percent;
+use crate::values::{Bound, Percent, Ratio};
 
 const EXAMPLES_AND_EXIT_CODES: &str = "\
 Examples:
@@ -106,8 +106,8 @@ pub enum PoolCommand {
     List,
     /// Show a pool with its devices
     Show { name: Name },
-    /// Change how full a pool may be before somebody is told
-    #[command(after_help = "Example:\n  quarry pool set fast --warning 70% --critical 90%")]
+    /// Change how full a pool may be before somebody is told, or how often it may be promised
+    #[command(after_help = "Example:\n  quarry pool set fast --warning 70% --critical 90% --overcommit 3.0")]
     Set(SetPool),
     /// End a pool that has no volumes and give its devices back
     Delete { name: Name },
@@ -145,17 +145,23 @@ pub struct CreatePool {
     /// Fill level from which on somebody must act now
     #[arg(long, value_name = "PERCENT", default_value = "95%")]
     pub critical: Percent,
+    /// How often the pool may be promised: the sizes of its volumes over what it holds, for example 3.0
+    #[arg(long, value_name = "RATIO", default_value = "none")]
+    pub overcommit: Ratio,
 }
 
 #[derive(Args, Debug)]
 pub struct SetPool {
     pub name: Name,
     /// Fill level from which on somebody should act
-    #[arg(long, value_name = "PERCENT", required_unless_present = "critical")]
+    #[arg(long, value_name = "PERCENT", required_unless_present_any = ["critical", "overcommit"])]
     pub warning: Option<Percent>,
     /// Fill level from which on somebody must act now
     #[arg(long, value_name = "PERCENT")]
     pub critical: Option<Percent>,
+    /// How often the pool may be promised, for example 3.0, or none
+    #[arg(long, value_name = "RATIO")]
+    pub overcommit: Option<Ratio>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -174,6 +180,9 @@ pub enum VolumeCommand {
         #[arg(long)]
         size: ByteSize,
     },
+    /// Change when a volume's writes are safe, its quota, or its reservation, while it is in use
+    #[command(after_help = "Example:\n  quarry volume set vm-17 --quota 15GiB --reserve none")]
+    Set(SetVolume),
     /// Give a volume that is not exported another name
     Rename {
         name: Name,
@@ -230,6 +239,26 @@ pub struct CreateVolume {
     /// When an acknowledged write survives power loss: after a flush, or always
     #[arg(long, default_value = "flush", value_parser = word(Durability::ALL, Durability::as_str))]
     pub durability: Durability,
+    /// The most that it may map, for example 15GiB, or none but its size
+    #[arg(long, value_name = "SIZE", default_value = "none")]
+    pub quota: Bound,
+    /// What the pool keeps for it, whatever others write, or none
+    #[arg(long, value_name = "SIZE", default_value = "none")]
+    pub reserve: Bound,
+}
+
+#[derive(Args, Debug)]
+pub struct SetVolume {
+    pub name: Name,
+    /// The most that it may map, for example 15GiB, or none but its size
+    #[arg(long, value_name = "SIZE", required_unless_present_any = ["reserve", "durability"])]
+    pub quota: Option<Bound>,
+    /// What the pool keeps for it, whatever others write, or none
+    #[arg(long, value_name = "SIZE")]
+    pub reserve: Option<Bound>,
+    /// When an acknowledged write survives power loss: after a flush, or always
+    #[arg(long, value_parser = word(Durability::ALL, Durability::as_str))]
+    pub durability: Option<Durability>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -420,6 +449,11 @@ mod tests {
             panic!()
         };
         assert_eq!((set.warning, set.critical), (None, Some(Percent(90))));
+        let line = "quarry volume set v --quota 1G --reserve none";
+        let Ok(Command::Volume(VolumeCommand::Set(set))) = parse(line) else { panic!() };
+        assert_eq!((set.quota, set.reserve, set.durability), (Some(Bound(1 << 30)), Some(Bound(0)), None));
+        assert!(parse("quarry pool set p --overcommit 2.5").is_ok());
+        assert!(parse("quarry volume set v").is_err());
         for line in
             ["quarry pool set p", "quarry pool set p --warning 0%", "quarry event list --severity bad"]
         {

@@ -62,6 +62,7 @@ async fn pool(client: &Client, command: PoolCommand, output: &mut Output) -> Res
             let request = api::ChangePool {
                 warning_percent: set.warning.map(|percent| percent.0),
                 critical_percent: set.critical.map(|percent| percent.0),
+                overcommit_limit_percent: set.overcommit.map(|ratio| ratio.0),
             };
             output.answer(&client.change_pool(&set.name, &request).await?, tables::pool)
         }
@@ -80,6 +81,8 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
                 pool: create.pool,
                 size_bytes: create.size.0,
                 durability: create.durability,
+                quota_bytes: create.quota.0,
+                reserved_bytes: create.reserve.0,
             };
             output.answer(&client.create_volume(&request).await?, tables::volume)
         }
@@ -90,6 +93,14 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
         VolumeCommand::Resize { name, size } => {
             let request = api::ResizeVolume { size_bytes: size.0 };
             output.answer(&client.resize_volume(&name, &request).await?, tables::volume)
+        }
+        VolumeCommand::Set(set) => {
+            let request = api::ChangeVolume {
+                durability: set.durability,
+                quota_bytes: set.quota.map(|quota| quota.0),
+                reserved_bytes: set.reserve.map(|reserve| reserve.0),
+            };
+            output.answer(&client.change_volume(&set.name, &request).await?, tables::volume)
         }
         VolumeCommand::Rename { name, new_name } => {
             let request = api::RenameVolume { name: new_name };
@@ -209,6 +220,7 @@ fn pool_request(create: CreatePool) -> std::result::Result<api::CreatePool, Fail
         force: create.force,
         warning_percent: create.warning.0,
         critical_percent: create.critical.0,
+        overcommit_limit_percent: create.overcommit.0,
     })
 }
 

@@ -2,8 +2,8 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use quarry_api_types::{
-    Cause, Changes, Device, DeviceState, Event, Export, Health, LostBlock, Pool, Scrub, ScrubState, Snapshot,
-    Status, Volume,
+    Cause, Changes, Commitment, Device, DeviceState, Event, Export, Health, LostBlock, Pool, Scrub,
+    ScrubState, Snapshot, Status, Volume,
 };
 use quarry_types::ByteSize;
 
@@ -122,7 +122,9 @@ pub fn pool(pool: &Pool) -> String {
         ("Full", text(fill_line(pool))),
         ("Free", size(capacity.free_bytes)),
         ("Reserved", size(capacity.reserved_bytes)),
+        ("Kept", text(format!("{} for volumes with a reservation", ByteSize(capacity.kept_bytes)))),
         ("Available", text(format!("{} of volume data", ByteSize(capacity.available_bytes)))),
+        ("Promised", text(promised(&pool.commitment))),
         ("Segments", text(format!("{} each", ByteSize(pool.segment_bytes)))),
         ("Logs", number(pool.logs)),
         ("Volumes", number(pool.volumes)),
@@ -152,6 +154,20 @@ fn fill_line(pool: &Pool) -> String {
     let state = if pool.full { "; writes that need space are refused" } else { "" };
     let (warning, critical) = (levels.warning_percent, levels.critical_percent);
     format!("{} %{state} (warning at {warning} %, critical at {critical} %)", pool.fill_percent)
+}
+
+fn promised(commitment: &Commitment) -> String {
+    let ratio = |percent: u64| format!("{}.{:02}", percent / 100, percent % 100);
+    let limit = match commitment.limit_percent {
+        Some(limit) => format!("limit {}", ratio(u64::from(limit))),
+        None => "no limit".to_owned(),
+    };
+    format!(
+        "{} times ({limit}): {} in volumes, {} reserved",
+        ratio(commitment.percent),
+        ByteSize(commitment.volumes_bytes),
+        ByteSize(commitment.reserved_bytes)
+    )
 }
 
 fn scrub_line(scrub: &Scrub) -> String {
@@ -198,6 +214,8 @@ pub fn volume(volume: &Volume) -> String {
         ("Pool", text(&volume.pool)),
         ("Size", exact_size(volume.size_bytes)),
         ("Used", size(volume.used_bytes)),
+        ("Quota", optional(volume.quota_bytes.map(ByteSize))),
+        ("Reserved", optional(Some(volume.reserved_bytes).filter(|&bytes| bytes > 0).map(ByteSize))),
         ("Durability", text(volume.durability)),
         ("Block size", size(u64::from(volume.block_bytes))),
         ("Core", number(volume.core)),

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use quarry_types::ByteSize;
+
 /// A share of something in whole percent, written `70%` or `70`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Percent(pub u8);
@@ -18,9 +20,60 @@ impl FromStr for Percent {
     }
 }
 
+/// A size, or `none` for 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bound(pub u64);
+
+impl FromStr for Bound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self(0));
+        }
+        let size: Result<ByteSize, _> = text.parse();
+        size.map(|size| Self(size.0)).map_err(|error| error.to_string())
+    }
+}
+
+/// How often a pool may be promised, in percent: written `3`, `3.0` or `2.5`; `none` for 0, which is no bound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ratio(pub u32);
+
+/// Nobody means more.
+const RATIO_MAX: f64 = 1_000_000.0;
+
+impl FromStr for Ratio {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self(0));
+        }
+        match text.parse::<f64>() {
+            Ok(ratio) if (0.01..=RATIO_MAX).contains(&ratio) => Ok(Self((ratio * 100.0).round() as u32)),
+            _ => Err(format!("'{text}' is no ratio: write 3.0 for three times what the pool holds, or none")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bounds_and_ratios_may_be_none() {
+        for (text, bytes) in [("10GiB", 10 << 30), ("none", 0), ("0", 0)] {
+            assert_eq!(text.parse(), Ok(Bound(bytes)), "{text}");
+        }
+        for (text, percent) in [("3", 300), ("3.0", 300), ("2.5", 250), ("0.8", 80), ("none", 0)] {
+            assert_eq!(text.parse(), Ok(Ratio(percent)), "{text}");
+        }
+        for text in ["", "0", "-1", "nan", "inf", "1e9", "300%"] {
+            assert!(text.parse::<Ratio>().is_err(), "{text}");
+        }
+        assert!("much".parse::<Bound>().is_err());
+    }
 
     #[test]
     fn a_percentage_may_carry_its_sign() {

@@ -317,3 +317,18 @@ fn levels_and_events_of_a_pool() {
     node.memory.happen(EventSeverity::Info, "p");
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn bounds_of_volumes_and_pools() {
+    let node = Node::start();
+    let shown = node.ok("pool create p --device /dev/sdb --overcommit 2.5");
+    assert!(shown.contains("Promised:   0.00 times (limit 2.50): 0 B in volumes, 0 B reserved\n"), "{shown}");
+    assert!(node.ok("pool set p --overcommit none").contains("(no limit)"));
+    let shown = node.ok("volume create v --pool p --size 20GiB --quota 15GiB --reserve 5GiB");
+    assert!(shown.contains("Quota:       15 GiB\n") && shown.contains("Reserved:    5 GiB\n"), "{shown}");
+    let shown = node.ok("volume set v --quota none --reserve none --durability always");
+    assert!(shown.contains("Quota:       -\n") && shown.contains("Durability:  always\n"), "{shown}");
+    let refused = node.fails("volume set v --reserve 21GiB", 2);
+    assert!(refused.contains("21 GiB is more than the volume can map by its size, 20 GiB"), "{refused}");
+    node.fails("volume set x --reserve 1GiB", 3);
+}

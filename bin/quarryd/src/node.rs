@@ -12,6 +12,7 @@ mod exports;
 mod keys;
 mod metrics;
 mod pools;
+mod promises;
 mod scrub;
 mod snapshot_sets;
 mod snapshots;
@@ -25,10 +26,10 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    ChangePool, ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
-    CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery, Export, ExportSelector, Name, NodeId, Pool,
-    RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Timestamp,
-    Volume,
+    ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool,
+    CreateSnapshot, CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery, Export, ExportSelector,
+    Name, NodeId, Pool, RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, StartScrub,
+    Status, Timestamp, Volume,
 };
 use quarry_catalog::{Catalog, Change, NodeRecord, PoolRecord};
 use quarry_events::EventLog;
@@ -222,6 +223,11 @@ impl Node for DataNode {
     async fn resize_volume(&self, name: &Name, request: ResizeVolume) -> Result<Volume> {
         let _changing = self.changing.lock().await;
         self.grow_volume(name, request).await
+    }
+
+    async fn change_volume(&self, name: &Name, request: ChangeVolume) -> Result<Volume> {
+        let _changing = self.changing.lock().await;
+        self.alter_volume(name, request).await
     }
 
     async fn rename_volume(&self, name: &Name, request: RenameVolume) -> Result<Volume> {

@@ -170,10 +170,11 @@ impl Round<'_> {
         let options = LoadOptions {
             socket: self.node.socket(),
             export: VOLUME.to_owned(),
-            connections: 2,
-            depth: 8,
+            connections: 1,
+            depth: 4,
             seed: self.options.seed + 100 * self.round,
-            mix: Mix::default(),
+            // The ballast is to fill the pool, not the load to keep the cleaner busy.
+            mix: Mix { read: 60, write: 30, write_zeroes: 4, trim: 4, flush: 2 },
         };
         Load::start(self.oracle, &options)
     }
@@ -272,7 +273,8 @@ impl Round<'_> {
             let quarry = self.node.quarry();
             quarry.create_volume(BALLAST, POOL, oracle.model().region().end, "flush")?;
             quarry.create_export(BALLAST)?;
-            let resumed = self.write_all_soon(&oracle, oracle.model().region(), began)?;
+            let region = oracle.model().region();
+            let resumed = self.write_all_soon(&oracle, region, began)?;
             oracle::verify(&oracle, &self.node.socket(), BALLAST, "after the volume was made again")?;
             require_no_violation(&oracle)?;
             self.delete_ballast()?;

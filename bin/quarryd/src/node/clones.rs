@@ -21,6 +21,7 @@ impl DataNode {
         let all = self.volumes_of(None).await?;
         check_new_name(&all, &request.name)?;
         check_count(&all)?;
+        self.check_growth(found.pool, found.status.size_bytes).await?;
         let path = VolumePath { volume: origin.clone(), snapshot: request.snapshot };
         let what = format!("'{path}' was not cloned");
         let (id, name) = (VolumeId(uuid::Uuid::new_v4()), request.name.as_str().to_owned());

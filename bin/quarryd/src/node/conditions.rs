@@ -27,10 +27,12 @@ pub(super) enum Subject {
     Device,
     Scrub,
     Damage,
+    Quota,
 }
 
 impl Subject {
-    const ALL: [Self; 6] = [Self::State, Self::Space, Self::Full, Self::Device, Self::Scrub, Self::Damage];
+    const ALL: [Self; 7] =
+        [Self::State, Self::Space, Self::Full, Self::Device, Self::Scrub, Self::Damage, Self::Quota];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -40,6 +42,7 @@ impl Subject {
             Self::Device => "device",
             Self::Scrub => "scrub",
             Self::Damage => "damage",
+            Self::Quota => "quota",
         }
     }
 
@@ -51,6 +54,7 @@ impl Subject {
             Self::Full => Some((EventKind::PoolUsable, ObjectKind::Pool, "takes writes again")),
             Self::Device => Some((EventKind::DeviceOnline, ObjectKind::Device, "takes part again")),
             Self::Scrub => None,
+            Self::Quota => Some((EventKind::QuotaOk, ObjectKind::Volume, "is below its quota")),
             Self::Damage => {
                 Some((EventKind::BlocksRecovered, ObjectKind::Volume, "has no damaged block that is known"))
             }
@@ -65,6 +69,17 @@ pub(super) struct Seen {
     pub(super) refused: bool,
     /// First bytes of blocks without a good copy, by volume or snapshot.
     pub(super) damaged: BTreeMap<String, BTreeSet<u64>>,
+    /// Its volumes that have a quota, by name.
+    pub(super) quotas: BTreeMap<String, Quota>,
+}
+
+/// A quota and what has come of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quota {
+    pub(super) bytes: u64,
+    pub(super) mapped_bytes: u64,
+    /// Whether it has made writes be refused lately.
+    pub(super) refused: bool,
 }
 
 /// Something that is so, and the event that says it when it begins or changes.
@@ -110,6 +125,8 @@ pub(super) fn compare(
         match pool {
             // Nobody can tell what an offline pool would show.
             Some((subject, seen, _)) if subject != Subject::State && is_offline(seen) => continue,
+            // The volume is gone, or its quota.
+            Some((Subject::Quota, seen, volume)) if !seen.quotas.contains_key(volume) => {}
             Some((subject, _, object)) => events.extend(ended(subject, object)),
             None => {}
         }
@@ -141,12 +158,13 @@ fn conditions(before: &BTreeMap<String, String>, seen: &Seen) -> Vec<Condition> 
         return all;
     }
     let pool = &seen.pool;
-    let before = before.get(&key(Subject::Space, pool.name.as_str(), pool.name.as_str()));
-    all.extend(space(pool, before.map(String::as_str)));
+    let space_before = before.get(&key(Subject::Space, pool.name.as_str(), pool.name.as_str()));
+    all.extend(space(pool, space_before.map(String::as_str)));
     all.extend(full(seen));
     all.extend(pool.devices.iter().filter_map(|member| device(pool, member)));
     all.extend(scrub(pool));
     all.extend(seen.damaged.iter().map(|(volume, offsets)| damage(pool, volume, offsets)));
+    all.extend(seen.quotas.iter().filter_map(|(volume, one)| quota(before, pool, volume, one)));
     all
 }
 
@@ -304,6 +322,34 @@ fn damage(pool: &Pool, volume: &str, offsets: &BTreeSet<u64>) -> Condition {
             ),
         },
     }
+}
+
+/// Told when it has made a write be refused, until the volume is well below it.
+fn quota(before: &BTreeMap<String, String>, pool: &Pool, volume: &str, quota: &Quota) -> Option<Condition> {
+    let key = key(Subject::Quota, pool.name.as_str(), volume);
+    let below = quota.bytes - quota.bytes / 100 * u64::from(BELOW_PERCENT);
+    if !(quota.refused || before.contains_key(&key) && quota.mapped_bytes > below) {
+        return None;
+    }
+    Some(Condition {
+        key,
+        state: "reached".to_owned(),
+        event: NewEvent {
+            severity: EventSeverity::Warning,
+            kind: EventKind::QuotaReached,
+            object_kind: ObjectKind::Volume,
+            object: volume.to_owned(),
+            message: format!("writes to new blocks of volume '{volume}' are refused"),
+            cause: Some(format!(
+                "{} of its quota of {} are mapped",
+                ByteSize(quota.mapped_bytes),
+                ByteSize(quota.bytes)
+            )),
+            next_step: Some(format!(
+                "Discard what its host no longer needs (fstrim), or raise it: `quarry volume set {volume} --quota SIZE`."
+            )),
+        },
+    })
 }
 
 #[cfg(test)]

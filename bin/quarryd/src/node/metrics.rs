@@ -23,6 +23,17 @@ const POOL_WARNING: Family =
     ("quarry_pool_warning_percent", "gauge", "Fill level from which on somebody should act.");
 const POOL_CRITICAL: Family =
     ("quarry_pool_critical_percent", "gauge", "Fill level from which on somebody must act now.");
+const POOL_KEPT: Family = (
+    "quarry_pool_kept_bytes",
+    "gauge",
+    "Free bytes that are kept for volumes with a reservation, every copy counted.",
+);
+const POOL_COMMITTED: Family =
+    ("quarry_pool_committed_percent", "gauge", "Sizes of all volumes in percent of what the pool holds.");
+const POOL_COMMIT_LIMIT: Family =
+    ("quarry_pool_committed_limit_percent", "gauge", "The most that this may be; 0 for no limit.");
+const POOL_RESERVED: Family =
+    ("quarry_pool_volumes_reserved_bytes", "gauge", "Sum of the reservations of all volumes.");
 const LOG_REFUSED: Family =
     ("quarry_log_refused_writes_total", "counter", "Writes that were refused because the pool was full.");
 const EVENTS: Family = ("quarry_events_total", "counter", "Events that were recorded, by severity.");
@@ -56,6 +67,10 @@ impl DataNode {
         by_pool(POOL_FILL, |pool| u64::from(pool.fill_percent));
         by_pool(POOL_WARNING, |pool| u64::from(pool.levels.warning_percent));
         by_pool(POOL_CRITICAL, |pool| u64::from(pool.levels.critical_percent));
+        by_pool(POOL_KEPT, |pool| pool.capacity.kept_bytes);
+        by_pool(POOL_COMMITTED, |pool| pool.commitment.percent);
+        by_pool(POOL_COMMIT_LIMIT, |pool| u64::from(pool.commitment.limit_percent.unwrap_or(0)));
+        by_pool(POOL_RESERVED, |pool| pool.commitment.reserved_bytes);
         let events = self.event_counts.all();
         put(&mut text, EVENTS, events.map(|(name, count)| (format!("{{severity=\"{name}\"}}"), count)));
         let mut engines = Vec::new();

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_api_types::{
-    Capacity, ChangePool, CreatePool, DeviceClass, DeviceKind, Name, Pool, PoolDevice, PoolDeviceState,
-    PoolState,
+    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Name, Pool, PoolDevice,
+    PoolDeviceState, PoolState,
 };
 use quarry_catalog::{Change, DeviceRecord, PoolRecord};
 use quarry_device::{FormatError, FormatRequest, format_devices};
@@ -18,6 +18,7 @@ use quarry_pool::{DeviceStatus, LogState, PoolShared};
 use quarry_types::limits::LOGS_MAX;
 use quarry_types::{DeviceId, LogId, PoolId};
 
+use super::promises::commitment;
 use super::{DataNode, OpenPool, PoolEntry, now};
 use crate::core_state::CoreState;
 
@@ -48,6 +49,7 @@ impl DataNode {
             .collect();
         let home = self.pools().len() % self.cores.count();
         let (name, copies, levels) = (request.name.clone(), request.copies, request.levels());
+        let overcommit_limit_percent = Some(request.overcommit_limit_percent).filter(|&percent| percent > 0);
         let shared = self.cores.call(home, move |state| format_pool(state, request, in_use)).await??;
         let wanted = shared.capacity().total_chunks / CHUNKS_PER_LOG_MIN;
         let logs = wanted.clamp(1, (self.cores.count() as u64).min(u64::from(LOGS_MAX))) as u16;
@@ -65,8 +67,16 @@ impl DataNode {
             .into_iter()
             .map(|device| DeviceRecord { id: device.id, path: device.path.display().to_string() })
             .collect();
-        let record =
-            PoolRecord { id: shared.id, name, copies, devices, created: now(), scrubbed: None, levels };
+        let record = PoolRecord {
+            id: shared.id,
+            name,
+            copies,
+            devices,
+            created: now(),
+            scrubbed: None,
+            levels,
+            overcommit_limit_percent,
+        };
         self.commit(vec![Change::PutPool(record.clone())]).await?;
         let entry = PoolEntry { record, opened: Ok(OpenPool { shared, logs: placed }) };
         self.pools_mut().insert(entry.record.id, entry.clone());
@@ -132,6 +142,9 @@ impl DataNode {
         let mut record = self.pool_entry(name)?.record;
         record.levels = request.levels(record.levels);
         record.levels.check()?;
+        if let Some(percent) = request.overcommit_limit_percent {
+            record.overcommit_limit_percent = Some(percent).filter(|&percent| percent > 0);
+        }
         self.commit(vec![Change::PutPool(record.clone())]).await?;
         if let Some(entry) = self.pools_mut().get_mut(&record.id) {
             entry.record = record;
@@ -190,6 +203,7 @@ impl DataNode {
             fill_percent: 0,
             levels: record.levels,
             full: false,
+            commitment: Commitment::default(),
             segment_bytes: 0,
             logs: 0,
             volumes: 0,
@@ -200,7 +214,9 @@ impl DataNode {
                 pool.reasons.push(reason.clone());
                 pool.devices = record.devices.iter().map(unopened_member).collect();
             }
-            Ok(open) => self.describe_open_pool(open, &mut pool).await?,
+            Ok(open) => {
+                self.describe_open_pool(open, record.overcommit_limit_percent, &mut pool).await?;
+            }
         }
         Ok(pool)
     }
@@ -225,7 +241,12 @@ impl DataNode {
         Ok(sizes)
     }
 
-    async fn describe_open_pool(&self, open: &OpenPool, pool: &mut Pool) -> Result<()> {
+    async fn describe_open_pool(
+        &self,
+        open: &OpenPool,
+        limit_percent: Option<u32>,
+        pool: &mut Pool,
+    ) -> Result<()> {
         let shared = &open.shared;
         let engines = self.engine_statuses(Some(shared.id)).await?;
         let facts = self.facts(open).await?;
@@ -245,7 +266,10 @@ impl DataNode {
         pool.full = engines.iter().any(|engine| engine.full);
         pool.segment_bytes = shared.geometry.segment_bytes;
         pool.logs = open.logs.len() as u16;
-        pool.volumes = self.volumes_of(Some(shared.id)).await?.len() as u64;
+        let volumes = self.volumes_of(Some(shared.id)).await?;
+        pool.volumes = volumes.len() as u64;
+        let capacity_bytes = pool.capacity.total_bytes / u64::from(pool.copies.max(1));
+        pool.commitment = commitment(&volumes, capacity_bytes, limit_percent);
         pool.scrub = self.scrub_of(open).await?;
         Ok(())
     }
@@ -261,13 +285,16 @@ fn capacity(shared: &PoolShared, engines: &[EngineStatus]) -> Capacity {
     let live: u64 = engines.iter().map(|engine| engine.live_bytes).sum();
     let used_bytes = (live * copies).min(total_bytes - reserved_bytes);
     let free_bytes = total_bytes - reserved_bytes - used_bytes;
-    Capacity { total_bytes, used_bytes, free_bytes, reserved_bytes, available_bytes: free_bytes / copies }
+    let kept: u64 = engines.iter().map(|engine| engine.kept_bytes).sum();
+    let kept_bytes = (kept * copies).min(free_bytes);
+    let available_bytes = (free_bytes - kept_bytes) / copies;
+    Capacity { total_bytes, used_bytes, free_bytes, reserved_bytes, kept_bytes, available_bytes }
 }
 
-/// The share of what hosts can use that is used.
+/// The share of what hosts can use that is used, or kept for some of them.
 fn fill_percent(capacity: &Capacity) -> u8 {
     let usable = capacity.total_bytes.saturating_sub(capacity.reserved_bytes).max(1);
-    (u128::from(capacity.used_bytes) * 100 / u128::from(usable)).min(100) as u8
+    (u128::from(capacity.used_bytes + capacity.kept_bytes) * 100 / u128::from(usable)).min(100) as u8
 }
 
 fn unopened_member(device: &DeviceRecord) -> PoolDevice {

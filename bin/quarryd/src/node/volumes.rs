@@ -111,7 +111,11 @@ impl DataNode {
             .ok_or_else(|| NodeError::new(ErrorKind::Unavailable, "the pool has no log"))?;
         let (pool, name) = (shared.id, request.name.as_str().to_owned());
         let (size_bytes, durability) = (request.size_bytes, request.durability.into());
-        let settings = VolumeSettings { durability, ..VolumeSettings::default() };
+        let (quota_bytes, reserved_bytes) = (request.quota_bytes, request.reserved_bytes);
+        let settings =
+            VolumeSettings { durability, quota_bytes, reserved_bytes, ..VolumeSettings::default() };
+        self.check_growth(pool, size_bytes).await?;
+        self.check_new_reservation(pool, reserved_bytes).await?;
         let created = self.cores.call(core, move |state| async move {
             let engine = state.engine(pool, log)?;
             let id = VolumeId::from_random(state.env.random.next_u128());
@@ -150,6 +154,8 @@ impl DataNode {
             size_bytes: status.size_bytes,
             durability: status.settings.durability.into(),
             used_bytes: status.mapped_bytes,
+            quota_bytes: Some(status.settings.quota_bytes).filter(|&quota| quota > 0),
+            reserved_bytes: status.settings.reserved_bytes,
             block_bytes: BLOCK_BYTES as u32,
             core: core as u16,
             exported: self.exports.list().iter().any(|export| export.volume.id == status.id),
@@ -163,6 +169,7 @@ impl DataNode {
         request.check()?;
         let found = self.find_volume(name).await?;
         let (id, size_bytes) = (found.status.id, request.size_bytes);
+        self.check_growth(found.pool, size_bytes.saturating_sub(found.status.size_bytes)).await?;
         let what = format!("volume '{name}' was not resized");
         self.with_engine(
             &found,

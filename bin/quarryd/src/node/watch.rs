@@ -8,17 +8,41 @@ use quarry_types::PoolId;
 use tokio::time::Instant;
 
 use super::DataNode;
-use super::conditions::{Seen, compare};
+use super::conditions::{Quota, Seen, compare};
+use super::volumes::FoundVolume;
 
 /// How often everything is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// After the last write that was refused a pool counts as full for so long: writers try again, and each try is not news.
 const REFUSED_FOR: Duration = Duration::from_secs(5);
 
-/// Refusals of a pool that have been seen.
+/// Refusals of a pool or a volume that have been seen.
 struct Refusals {
     count: u64,
     last: Option<Instant>,
+    /// The number of the look that has seen it last.
+    look: u64,
+}
+
+/// All of them, by id.
+#[derive(Default)]
+struct Known(BTreeMap<uuid::Uuid, Refusals>);
+
+impl Known {
+    /// Whether there were refusals lately, when there are `count` now.
+    fn note(&mut self, id: uuid::Uuid, count: u64, look: u64) -> bool {
+        let known = self.0.entry(id).or_insert(Refusals { count, last: None, look });
+        known.look = look;
+        if std::mem::replace(&mut known.count, count) != count {
+            known.last = Some(Instant::now());
+        }
+        known.last.is_some_and(|last| last.elapsed() < REFUSED_FOR)
+    }
+
+    /// Forgets what was not seen in this look.
+    fn forget(&mut self, look: u64) {
+        self.0.retain(|_, known| known.look == look);
+    }
 }
 
 impl DataNode {
@@ -28,9 +52,9 @@ impl DataNode {
             tracing::error!(%error, "what was wrong before the start cannot be read");
             BTreeMap::new()
         });
-        let mut refusals = BTreeMap::new();
-        loop {
-            match self.look(&mut refusals).await {
+        let mut known = Known::default();
+        for number in 0.. {
+            match self.look(&mut known, number).await {
                 Ok(seen) => {
                     let (events, changes) = compare(&standing, &seen);
                     for change in &changes {
@@ -50,20 +74,24 @@ impl DataNode {
         }
     }
 
-    async fn look(&self, refusals: &mut BTreeMap<PoolId, Refusals>) -> Result<Vec<Seen>> {
+    async fn look(&self, known: &mut Known, number: u64) -> Result<Vec<Seen>> {
         let mut all = Vec::new();
         for pool in self.describe_pools().await? {
             let engines = self.engine_statuses(Some(pool.id)).await?;
             let count = engines.iter().map(|engine| engine.refused_writes).sum();
-            let known = refusals.entry(pool.id).or_insert(Refusals { count, last: None });
-            if std::mem::replace(&mut known.count, count) != count {
-                known.last = Some(Instant::now());
-            }
-            let refused = known.last.is_some_and(|last| last.elapsed() < REFUSED_FOR);
+            let refused = known.note(pool.id.0, count, number);
             let damaged = self.damaged_blocks(pool.id).await?;
-            all.push(Seen { pool, refused, damaged });
+            let mut quotas = BTreeMap::new();
+            for FoundVolume { status, .. } in self.volumes_of(Some(pool.id)).await? {
+                if status.settings.quota_bytes > 0 {
+                    let refused = known.note(status.id.0, status.quota_refusals, number);
+                    let (bytes, mapped_bytes) = (status.settings.quota_bytes, status.mapped_bytes);
+                    quotas.insert(status.name, Quota { bytes, mapped_bytes, refused });
+                }
+            }
+            all.push(Seen { pool, refused, damaged, quotas });
         }
-        refusals.retain(|id, _| all.iter().any(|seen: &Seen| seen.pool.id == *id));
+        known.forget(number);
         Ok(all)
     }
 

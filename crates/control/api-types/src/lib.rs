@@ -38,7 +38,9 @@ pub use health::{Cause, Health, HealthLevel};
 pub use ids::{ExportId, ExportSelector, NodeId};
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, SnapshotPath, VolumePath};
-pub use pool::{Capacity, ChangePool, CreatePool, Pool, PoolDevice, PoolDeviceState, PoolState, SpaceLevels};
+pub use pool::{
+    Capacity, ChangePool, Commitment, CreatePool, Pool, PoolDevice, PoolDeviceState, PoolState, SpaceLevels,
+};
 pub use problem::{Problem, ProblemCode};
 pub use quarry_types::{DeviceId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 pub use request::InvalidRequest;
@@ -47,6 +49,7 @@ pub use snapshot::{ChangeSnapshot, CreateSnapshot, CreateSnapshotSet, SET_VOLUME
 pub use status::{ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, Status, VolumesStatus};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use volume::{
-    CloneVolume, CreateVolume, DeleteVolume, Durability, RenameVolume, ResizeVolume, RollBackVolume, Volume,
+    ChangeVolume, CloneVolume, CreateVolume, DeleteVolume, Durability, RenameVolume, ResizeVolume,
+    RollBackVolume, Volume, check_bounds,
 };
 pub use words::UnknownWord;

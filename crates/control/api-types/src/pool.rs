@@ -54,7 +54,7 @@ pub struct Pool {
     pub devices: Vec<PoolDevice>,
     /// How full it is.
     pub capacity: Capacity,
-    /// Share of what hosts can use that is used, in percent, rounded down: `used / (total - reserved)`.
+    /// Share of what hosts can use that is used or kept, in percent, rounded down: `(used + kept) / (total - reserved)`.
     #[serde(default)]
     #[schema(maximum = 100)]
     pub fill_percent: u8,
@@ -64,6 +64,9 @@ pub struct Pool {
     /// Whether writes that need space are refused now.
     #[serde(default)]
     pub full: bool,
+    /// Sum of the sizes of its volumes, in bytes, and how that is bounded.
+    #[serde(default)]
+    pub commitment: Commitment,
     /// Size of a segment, the unit of allocation, in bytes.
     pub segment_bytes: u64,
     /// How many logs it has: its volumes are spread over them.
@@ -141,8 +144,25 @@ pub struct Capacity {
     pub free_bytes: u64,
     /// Kept back so that cleaning, checkpoints and deletes still work when the pool is full.
     pub reserved_bytes: u64,
+    /// The part of `free_bytes` that is kept for volumes with a reservation, until they have used it.
+    #[serde(default)]
+    pub kept_bytes: u64,
     /// How much volume data still fits with the pool's copies: what an operator plans with.
     pub available_bytes: u64,
+}
+
+/// What a pool has promised.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Commitment {
+    /// Sum of the sizes of all volumes, in bytes.
+    pub volumes_bytes: u64,
+    /// Sum of the reservations of all volumes, in bytes.
+    pub reserved_bytes: u64,
+    /// The sizes in percent of what the pool holds with its copies; above 100 it is over-committed.
+    pub percent: u64,
+    /// The most that `percent` may become by creating, growing or cloning volumes; absent for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_percent: Option<u32>,
 }
 
 /// A request for a new pool.
@@ -170,6 +190,10 @@ pub struct CreatePool {
     #[serde(default = "default_critical")]
     #[schema(minimum = 1, maximum = 100, default = 95)]
     pub critical_percent: u8,
+    /// The most that the sizes of its volumes may be in percent of what it holds; 0 for no bound.
+    #[serde(default)]
+    #[schema(default = 0, example = 300)]
+    pub overcommit_limit_percent: u32,
 }
 
 /// A request to change a pool. What is absent stays as it is.
@@ -184,6 +208,10 @@ pub struct ChangePool {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 100)]
     pub critical_percent: Option<u8>,
+    /// The most that the sizes of its volumes may be in percent of what it holds; 0 for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 300)]
+    pub overcommit_limit_percent: Option<u32>,
 }
 
 impl ChangePool {
@@ -262,7 +290,15 @@ mod tests {
         let devices = devices.iter().map(|&path| path.to_owned()).collect();
         let SpaceLevels { warning_percent, critical_percent } = SpaceLevels::default();
         let name = "p".parse().unwrap();
-        CreatePool { name, devices, copies, force: false, warning_percent, critical_percent }
+        CreatePool {
+            name,
+            devices,
+            copies,
+            force: false,
+            warning_percent,
+            critical_percent,
+            overcommit_limit_percent: 0,
+        }
     }
 
     #[test]

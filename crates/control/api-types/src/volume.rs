@@ -53,6 +53,12 @@ pub struct Volume {
     pub durability: Durability,
     /// Bytes that are mapped, copies not counted: what it takes from the pool's available space.
     pub used_bytes: u64,
+    /// The most that it may map, in bytes; absent when only its size is a bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
+    /// What the pool keeps for it, in bytes: as long as it maps less, its writes to new blocks find space.
+    #[serde(default)]
+    pub reserved_bytes: u64,
     /// Its natural unit of reads and writes, in bytes; 512 works too.
     pub block_bytes: u32,
     /// The core of the node that serves it.
@@ -83,13 +89,64 @@ pub struct CreateVolume {
     /// When an acknowledged write is safe.
     #[serde(default)]
     pub durability: Durability,
+    /// The most that it may map, in bytes; 0 for its size.
+    #[serde(default)]
+    #[schema(default = 0)]
+    pub quota_bytes: u64,
+    /// What the pool is to keep for it, in bytes.
+    #[serde(default)]
+    #[schema(default = 0)]
+    pub reserved_bytes: u64,
 }
 
 impl CreateVolume {
     /// Checks all that can be judged without asking the pool.
     pub fn check(&self) -> Result<(), InvalidRequest> {
-        check_size(self.size_bytes)
+        check_size(self.size_bytes)?;
+        check_bounds(self.size_bytes, self.quota_bytes, self.reserved_bytes)
     }
+}
+
+/// A request to change a volume while it is in use. What is absent stays as it is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeVolume {
+    /// When an acknowledged write is safe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// The most that it may map, in bytes; 0 for its size. It may map more already: then only overwrites go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
+    /// What the pool is to keep for it, in bytes; 0 for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_bytes: Option<u64>,
+}
+
+impl ChangeVolume {
+    /// Checks all that can be judged without looking at the volume.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        if *self == Self::default() {
+            return Err(InvalidRequest::new("quota_bytes", "nothing is to be changed"));
+        }
+        Ok(())
+    }
+}
+
+/// Checks that the bounds of a volume go together; a quota of 0 is none.
+pub fn check_bounds(size_bytes: u64, quota_bytes: u64, reserved_bytes: u64) -> Result<(), InvalidRequest> {
+    let (bound, what) = match quota_bytes {
+        0 => (size_bytes, "size"),
+        quota_bytes => (quota_bytes.min(size_bytes), "size or quota"),
+    };
+    if reserved_bytes > bound {
+        let message = format!(
+            "{} is more than the volume can map by its {what}, {}",
+            ByteSize(reserved_bytes),
+            ByteSize(bound)
+        );
+        return Err(InvalidRequest::new("reserved_bytes", message));
+    }
+    Ok(())
 }
 
 /// A request for another size of a volume, under I/O.
@@ -174,6 +231,18 @@ mod tests {
             let error = ResizeVolume { size_bytes: bad }.check().unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_reservation_beyond_what_the_volume_can_map_is_refused() {
+        for good in [(100, 0, 100), (100, 50, 50), (100, 500, 100), (100, 0, 0)] {
+            assert_eq!(check_bounds(good.0, good.1, good.2), Ok(()));
+        }
+        for (bad, part) in [((100, 0, 101), "its size, 100 B"), ((100, 50, 51), "quota, 50 B")] {
+            let error = check_bounds(bad.0, bad.1, bad.2).unwrap_err().to_string();
+            assert!(error.starts_with("reserved_bytes: ") && error.ends_with(part), "{error}");
+        }
+        assert!(ChangeVolume::default().check().is_err());
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(pools::show_pool, pools::change_pool, pools::delete_pool))
         .routes(routes!(pools::start_scrub, pools::stop_scrub))
         .routes(routes!(volumes::list_volumes, volumes::create_volume))
-        .routes(routes!(volumes::show_volume, volumes::delete_volume))
+        .routes(routes!(volumes::show_volume, volumes::change_volume, volumes::delete_volume))
         .routes(routes!(volumes::resize_volume))
         .routes(routes!(volumes::rename_volume))
         .routes(routes!(clones::clone_volume))

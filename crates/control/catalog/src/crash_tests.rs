@@ -103,6 +103,7 @@ fn changes(round: u128) -> Vec<Change> {
         created,
         scrubbed: None,
         levels: SpaceLevels::default(),
+        overcommit_limit_percent: Some(300),
     };
     let export = ExportRecord {
         id: ExportId::from_random(round),

@@ -33,6 +33,9 @@ pub struct PoolRecord {
     /// How full it may be before somebody is told.
     #[serde(default)]
     pub levels: SpaceLevels,
+    /// The most that the sizes of its volumes may be in percent of what it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overcommit_limit_percent: Option<u32>,
 }
 
 /// A member of a pool.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use quarry_api_types::{
-    ChangePool, ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
-    CreateSnapshotSet, CreateVolume, DeleteVolume, Device, Events, EventsQuery, Export, ExportSelector,
-    Health, Name, Pool, Problem, RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath,
-    StartScrub, Status, Volume,
+    ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool,
+    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteVolume, Device, Events, EventsQuery, Export,
+    ExportSelector, Health, Name, Pool, Problem, RenameVolume, ResizeVolume, RollBackVolume, Snapshot,
+    SnapshotPath, StartScrub, Status, Volume,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::Serialize;
@@ -70,7 +70,7 @@ impl Client {
         self.get(&format!("/v1/pools/{name}")).await
     }
 
-    /// Changes the levels of a pool.
+    /// Changes the levels of a pool, or how far it may be over-committed.
     pub async fn change_pool(&self, name: &Name, request: &ChangePool) -> Result<Pool> {
         self.json(self.request(Method::PATCH, &format!("/v1/pools/{name}")).json(request)).await
     }
@@ -108,6 +108,11 @@ impl Client {
     /// Gives a volume another size.
     pub async fn resize_volume(&self, name: &Name, request: &ResizeVolume) -> Result<Volume> {
         self.post(&format!("/v1/volumes/{name}/resize"), request).await
+    }
+
+    /// Changes the settings of a volume.
+    pub async fn change_volume(&self, name: &Name, request: &ChangeVolume) -> Result<Volume> {
+        self.json(self.request(Method::PATCH, &format!("/v1/volumes/{name}")).json(request)).await
     }
 
     /// Gives a volume another name.

@@ -38,7 +38,15 @@ fn name(text: &str) -> Name {
 fn pool_over(device: &str, force: bool) -> CreatePool {
     let (name, devices) = (name("p"), vec![device.to_owned()]);
     let SpaceLevels { warning_percent, critical_percent } = SpaceLevels::default();
-    CreatePool { name, devices, copies: 1, force, warning_percent, critical_percent }
+    CreatePool {
+        name,
+        devices,
+        copies: 1,
+        force,
+        warning_percent,
+        critical_percent,
+        overcommit_limit_percent: 0,
+    }
 }
 
 async fn code_of<T: std::fmt::Debug>(call: impl Future<Output = quarry_client::Result<T>>) -> ProblemCode {
@@ -81,10 +89,18 @@ async fn volumes_and_exports() {
         pool: name("p"),
         size_bytes: 1 << 30,
         durability: Durability::Always,
+        quota_bytes: 1 << 29,
+        reserved_bytes: 1 << 28,
     };
     let volume = client.create_volume(&request).await.unwrap();
     assert_eq!(volume.durability, Durability::Always);
+    assert_eq!((volume.quota_bytes, volume.reserved_bytes), (Some(1 << 29), 1 << 28));
     assert_eq!(client.list_volumes().await.unwrap(), [volume]);
+    let change = ChangeVolume { quota_bytes: Some(0), ..ChangeVolume::default() };
+    let changed = client.change_volume(&name("v"), &change).await.unwrap();
+    assert_eq!((changed.quota_bytes, changed.reserved_bytes), (None, 1 << 28));
+    let change = ChangeVolume { reserved_bytes: Some(2 << 30), ..ChangeVolume::default() };
+    assert_eq!(code_of(client.change_volume(&name("v"), &change)).await, ProblemCode::Invalid);
     let grown = client.resize_volume(&name("v"), &ResizeVolume { size_bytes: 2 << 30 }).await.unwrap();
     assert_eq!(client.show_volume(&name("v")).await.unwrap(), grown);
     let smaller = ResizeVolume { size_bytes: 4096 };
@@ -111,7 +127,10 @@ async fn snapshots_and_clones() {
     client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();
     let durability = Durability::Flush;
     for volume in ["v", "w"] {
-        let request = CreateVolume { name: name(volume), pool: name("p"), size_bytes: 3 << 30, durability };
+        let (name, pool) = (name(volume), name("p"));
+        let (quota_bytes, reserved_bytes) = (0, 0);
+        let request =
+            CreateVolume { name, pool, size_bytes: 3 << 30, durability, quota_bytes, reserved_bytes };
         client.create_volume(&request).await.unwrap();
     }
     let request = CreateSnapshot { name: name("one"), locked_until: None };
@@ -163,7 +182,14 @@ async fn a_snapshot_is_exported_beside_its_volume() {
     client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();
     let (pool, durability) = (name("p"), Durability::Flush);
     client
-        .create_volume(&CreateVolume { name: name("v"), pool, size_bytes: 4096, durability })
+        .create_volume(&CreateVolume {
+            name: name("v"),
+            pool,
+            size_bytes: 4096,
+            durability,
+            quota_bytes: 0,
+            reserved_bytes: 0,
+        })
         .await
         .unwrap();
     let request = CreateSnapshot { name: name("s"), locked_until: None };

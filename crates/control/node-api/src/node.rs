@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    ChangePool, ChangeSnapshot, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool, CreateSnapshot,
-    CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery, Export, ExportSelector, Name, Pool,
-    RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Volume,
+    ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool,
+    CreateSnapshot, CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery, Export, ExportSelector,
+    Name, Pool, RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status,
+    Volume,
 };
 
 use crate::Result;
@@ -40,7 +41,8 @@ pub trait Node: Send + Sync {
     /// One pool. `NotFound`.
     async fn show_pool(&self, name: &Name) -> Result<Pool>;
 
-    /// Changes the levels of a pool. `NotFound`; `Invalid`: a warning level above the critical one.
+    /// Changes the levels of a pool, or how far its volumes may over-commit it, which concerns what is promised from then on.
+    /// `NotFound`; `Invalid`: a warning level above the critical one.
     async fn change_pool(&self, name: &Name, request: ChangePool) -> Result<Pool>;
 
     /// Ends a pool and gives its devices back as free ones. `NotFound`; `InUse` while it has volumes;
@@ -55,7 +57,8 @@ pub trait Node: Send + Sync {
     async fn stop_scrub(&self, name: &Name) -> Result<Pool>;
 
     /// Carves a thin volume from a pool. `NotFound`: no such pool. `Conflict`: the name is taken.
-    /// `Unavailable`: the pool is offline. `NoSpace`: the pool cannot take even its record, or it has too many.
+    /// `Unavailable`: the pool is offline. `NoSpace`: the pool cannot take even its record, or it has too many; it cannot
+    /// honour the reservation; it would be over-committed beyond its limit. The last holds for growing and cloning too.
     async fn create_volume(&self, request: CreateVolume) -> Result<Volume>;
 
     /// Every volume of every open pool. Sorted by name.
@@ -67,6 +70,10 @@ pub trait Node: Send + Sync {
     /// Gives a volume another size, under I/O, and tells connected clients where the protocol can. The size that
     /// it has already is a success. `NotFound`; `Unsupported` for a smaller size as long as only growth works.
     async fn resize_volume(&self, name: &Name, request: ResizeVolume) -> Result<Volume>;
+
+    /// Changes when writes are safe, the quota, or the reservation, under I/O. `NotFound`. `Invalid`: a reservation beyond
+    /// size or quota. `NoSpace`: the pool cannot honour the reservation; the message says how much it could.
+    async fn change_volume(&self, name: &Name, request: ChangeVolume) -> Result<Volume>;
 
     /// Gives a volume another name. The name that it has already is a success. `NotFound`. `Conflict`: the name is taken.
     /// `InUse` while it or one of its snapshots is exported, because clients ask for it by its name.

@@ -66,5 +66,6 @@ pub use quarry_crypt::DataKey;
 pub use quarry_format::record::KeyRecord;
 pub use scrub::{LostBlock, LostPlace, ScrubReport};
 pub use snapshots::{NewSnapshot, SnapshotStatus};
+pub use space::with_overhead;
 pub use verify::{Finding, Verified, verify_slots};
 pub use volume::EngineVolume;

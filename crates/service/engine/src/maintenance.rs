@@ -181,7 +181,8 @@ async fn maintain(engine: Weak<Engine>) {
         futures::select_biased! {
             () = this.wake.after(woken).fuse() => {}
             () = this.volumes.freed.after(freed).fuse() => credit_soon(&this, woken).await,
-            () = this.wait_until_asked(asked).fuse() => {}
+            // Who asks needs what hosts of this log were granted and do not use.
+            () = this.wait_until_asked(asked).fuse() => this.space.look_for_idleness(),
             () = this.env.clock.sleep(LOOK_AGAIN).fuse() => this.space.look_for_idleness(),
         }
     }

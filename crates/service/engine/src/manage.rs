@@ -63,7 +63,10 @@ impl Engine {
     pub async fn change_volume(&self, id: VolumeId, settings: VolumeSettings) -> Result<(), EngineError> {
         let _managing = self.managing.lock().await;
         let volume = self.find(id)?.number;
-        self.append_and_flush(Record::VolumeChange { volume, settings }).await
+        self.append_and_flush(Record::VolumeChange { volume, settings }).await?;
+        // What is kept for it counts from now on.
+        self.space.update(self);
+        Ok(())
     }
 
     /// Grows a volume; durable on return.

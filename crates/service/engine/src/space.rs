@@ -56,7 +56,7 @@ pub(crate) struct Space {
 }
 
 /// What storing so many bytes of volume data takes, with nodes of the map and headers: a thirty-second more.
-pub(crate) fn with_overhead(bytes: u64) -> u64 {
+pub fn with_overhead(bytes: u64) -> u64 {
     bytes + bytes / 32
 }
 

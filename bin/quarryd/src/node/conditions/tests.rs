@@ -25,12 +25,13 @@ fn pool(fill_percent: u8) -> Seen {
         fill_percent,
         levels: SpaceLevels::default(),
         full: false,
+        commitment: quarry_api_types::Commitment::default(),
         segment_bytes: 32 << 20,
         logs: 1,
         volumes: 0,
         scrub: None,
     };
-    Seen { pool, refused: false, damaged: BTreeMap::new() }
+    Seen { pool, refused: false, damaged: BTreeMap::new(), quotas: BTreeMap::new() }
 }
 
 /// The conditions of a node over several looks.
@@ -162,6 +163,27 @@ fn each_scrub_is_told_by_what_it_has_found() {
         assert_eq!(told.first().map(|(_, severity)| *severity), severity);
     }
     assert_eq!(history.look(&[pool(0)]), [], "after a restart nobody knows of it");
+}
+
+#[test]
+fn a_quota_is_told_when_it_bites_and_when_it_is_far_again() {
+    let mut history = History::default();
+    for (mapped_bytes, refused, told) in [
+        (999, false, None),
+        (1000, true, Some(EventKind::QuotaReached)),
+        (1000, false, None),
+        (985, false, None),
+        (980, false, Some(EventKind::QuotaOk)),
+        (995, false, None),
+        (1000, true, Some(EventKind::QuotaReached)),
+    ] {
+        let mut seen = pool(0);
+        seen.quotas.insert("vm".to_owned(), Quota { bytes: 1000, mapped_bytes, refused });
+        let kind = history.look(&[seen]).first().map(|(kind, _)| *kind);
+        assert_eq!(kind, told, "{mapped_bytes}");
+    }
+    assert_eq!(history.look(&[pool(0)]), [], "the volume is gone");
+    assert!(history.0.is_empty());
 }
 
 #[test]

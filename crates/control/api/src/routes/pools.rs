@@ -57,7 +57,7 @@ pub(crate) async fn show_pool(
     complete(async move { node.show_pool(&name).await }).await.map(Json)
 }
 
-/// Change the fill levels of a pool.
+/// Change the fill levels of a pool, or how far its volumes may over-commit it.
 #[utoipa::path(
     patch,
     path = "/v1/pools/{name}",

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use quarry_api_types::{CreateVolume, DeleteVolume, Name, RenameVolume, ResizeVolume, Volume};
+use quarry_api_types::{ChangeVolume, CreateVolume, DeleteVolume, Name, RenameVolume, ResizeVolume, Volume};
 
 use crate::call::{NodeState, complete};
 use crate::extract::{Body, Query, Segment};
@@ -55,6 +55,24 @@ pub(crate) async fn show_volume(
     Segment(name): Segment<Name>,
 ) -> Result<Json<Volume>, ApiError> {
     complete(async move { node.show_volume(&name).await }).await.map(Json)
+}
+
+/// Change when a volume's writes are safe, its quota, or its reservation, while it is in use.
+#[utoipa::path(
+    patch,
+    path = "/v1/volumes/{name}",
+    tag = "volumes",
+    params(("name" = Name, Path, description = "Name of the volume.")),
+    request_body = ChangeVolume,
+    responses((status = 200, description = "The volume as it is now.", body = Volume), Problems)
+)]
+pub(crate) async fn change_volume(
+    State(node): NodeState,
+    Segment(name): Segment<Name>,
+    Body(request): Body<ChangeVolume>,
+) -> Result<Json<Volume>, ApiError> {
+    request.check()?;
+    complete(async move { node.change_volume(&name, request).await }).await.map(Json)
 }
 
 /// Give a volume another size while it is in use.

@@ -157,6 +157,9 @@ impl Node for MemoryNode {
         let levels = request.levels(pool.levels);
         levels.check()?;
         pool.levels = levels;
+        if let Some(percent) = request.overcommit_limit_percent {
+            pool.commitment.limit_percent = Some(percent).filter(|&percent| percent > 0);
+        }
         Ok(pool.clone())
     }
 
@@ -221,6 +224,18 @@ impl Node for MemoryNode {
             return Err(NodeError::new(ErrorKind::Unsupported, format!("volume '{name}' cannot shrink")));
         }
         volume.size_bytes = request.size_bytes;
+        Ok(volume.clone())
+    }
+
+    async fn change_volume(&self, name: &Name, request: ChangeVolume) -> Result<Volume> {
+        let mut state = self.begin().await?;
+        let volume = state.volume(name)?;
+        let quota_bytes = request.quota_bytes.or(volume.quota_bytes).unwrap_or(0);
+        let reserved_bytes = request.reserved_bytes.unwrap_or(volume.reserved_bytes);
+        check_bounds(volume.size_bytes, quota_bytes, reserved_bytes)?;
+        volume.durability = request.durability.unwrap_or(volume.durability);
+        volume.quota_bytes = Some(quota_bytes).filter(|&quota| quota > 0);
+        volume.reserved_bytes = reserved_bytes;
         Ok(volume.clone())
     }
 

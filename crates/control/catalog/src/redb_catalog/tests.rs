@@ -22,6 +22,7 @@ fn pool(number: u128, name: &str) -> PoolRecord {
         created: Timestamp::from_unix_ms(2),
         scrubbed: None,
         levels: SpaceLevels::default(),
+        overcommit_limit_percent: Some(300),
     }
 }
 

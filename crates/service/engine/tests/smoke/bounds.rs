@@ -21,7 +21,8 @@ fn set(node: &Node, id: VolumeId, quota_bytes: u64, reserved_bytes: u64) {
 fn add_other(node: &Node, bytes: u64) {
     let engine = node.engine();
     let settings = VolumeSettings::default();
-    node.run(|_| async move { engine.create_volume(OTHER, "other", bytes, settings).await }).expect("volume");
+    node.run(|_| async move { engine.create_volume(OTHER, "other", bytes, settings, None).await })
+        .expect("volume");
 }
 
 fn mapped(node: &Node, id: VolumeId) -> u64 {

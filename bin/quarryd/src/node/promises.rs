@@ -1,0 +1,136 @@
+//! What a pool may promise: how far its volumes may over-commit it, and what it can keep for one of them.
+
+use quarry_api_types::{ChangeVolume, Commitment, Name, Pool, Volume, check_bounds};
+use quarry_engine::with_overhead;
+use quarry_node_api::{ErrorKind, NodeError, Result};
+use quarry_types::{ByteSize, PoolId};
+
+use super::volumes::FoundVolume;
+use super::{DataNode, PoolEntry};
+
+/// What the volumes of a pool have been promised; `capacity_bytes` is what it holds with its copies.
+pub(super) fn commitment(
+    volumes: &[FoundVolume],
+    capacity_bytes: u64,
+    limit_percent: Option<u32>,
+) -> Commitment {
+    let volumes_bytes = volumes.iter().map(|volume| volume.status.size_bytes).sum();
+    let reserved_bytes = volumes.iter().map(|volume| volume.status.settings.reserved_bytes).sum();
+    let percent = (u128::from(volumes_bytes) * 100 / u128::from(capacity_bytes.max(1))) as u64;
+    Commitment { volumes_bytes, reserved_bytes, percent, limit_percent }
+}
+
+/// Whether the sizes of a pool's volumes may grow by so many bytes.
+fn check_commitment(name: &Name, now: &Commitment, capacity_bytes: u64, more_bytes: u64) -> Result<()> {
+    let Some(limit) = now.limit_percent else { return Ok(()) };
+    let allowed = (u128::from(capacity_bytes) * u128::from(limit) / 100) as u64;
+    let wanted = now.volumes_bytes.saturating_add(more_bytes);
+    if more_bytes == 0 || wanted <= allowed {
+        return Ok(());
+    }
+    let left = ByteSize(allowed.saturating_sub(now.volumes_bytes));
+    let ratio = format!("{}.{:02}", limit / 100, limit % 100);
+    let what = format!("pool '{name}' would be over-committed beyond its limit of {ratio}");
+    Err(NodeError::new(ErrorKind::NoSpace, what)
+        .with_cause(format!(
+            "its volumes would have {} in all, it holds {}; {left} more may be promised",
+            ByteSize(wanted),
+            ByteSize(capacity_bytes)
+        ))
+        .with_next_step(format!(
+            "Choose a smaller size, delete volumes, or raise the limit: `quarry pool set {name} --overcommit RATIO`."
+        )))
+}
+
+/// Whether a pool can keep what a volume with a reservation of so many bytes that maps `mapped_bytes` has not used, beyond
+/// the `kept_bytes` that it keeps for it already.
+fn check_reservation(pool: &Pool, reserved_bytes: u64, mapped_bytes: u64, kept_bytes: u64) -> Result<()> {
+    let wanted = with_overhead(reserved_bytes.saturating_sub(mapped_bytes)).saturating_sub(kept_bytes);
+    let available = pool.capacity.available_bytes;
+    if wanted <= available {
+        return Ok(());
+    }
+    // The largest reservation that would be honoured.
+    let most = ByteSize(mapped_bytes + (available + kept_bytes) / 33 * 32);
+    let what = format!("pool '{}' cannot keep {} for the volume", pool.name, ByteSize(reserved_bytes));
+    Err(NodeError::new(ErrorKind::NoSpace, what)
+        .with_cause(format!("with what others use and were promised, {most} is the most"))
+        .with_next_step(
+            "Ask for less, or make space: delete volumes or snapshots, or lower other reservations.",
+        ))
+}
+
+impl DataNode {
+    /// The entry of a pool by its id.
+    fn entry_of(&self, id: PoolId) -> Result<PoolEntry> {
+        let found = self.pools().get(&id).cloned();
+        found.ok_or_else(|| NodeError::new(ErrorKind::Unavailable, "the volume's pool is being deleted"))
+    }
+
+    /// Whether the volumes of a pool may have so many bytes more.
+    pub(super) async fn check_growth(&self, pool: PoolId, more_bytes: u64) -> Result<()> {
+        let pool = self.describe_pool(&self.entry_of(pool)?).await?;
+        let capacity_bytes = pool.capacity.total_bytes / u64::from(pool.copies.max(1));
+        check_commitment(&pool.name, &pool.commitment, capacity_bytes, more_bytes)
+    }
+
+    /// Whether a pool can keep so much for a new volume.
+    pub(super) async fn check_new_reservation(&self, pool: PoolId, reserved_bytes: u64) -> Result<()> {
+        match reserved_bytes {
+            0 => Ok(()),
+            _ => check_reservation(&self.describe_pool(&self.entry_of(pool)?).await?, reserved_bytes, 0, 0),
+        }
+    }
+
+    pub(super) async fn alter_volume(&self, name: &Name, request: ChangeVolume) -> Result<Volume> {
+        request.check()?;
+        let found = self.find_volume(name).await?;
+        let status = &found.status;
+        let before = status.settings;
+        let mut settings = before;
+        settings.durability = request.durability.map_or(before.durability, Into::into);
+        settings.quota_bytes = request.quota_bytes.unwrap_or(before.quota_bytes);
+        settings.reserved_bytes = request.reserved_bytes.unwrap_or(before.reserved_bytes);
+        check_bounds(status.size_bytes, settings.quota_bytes, settings.reserved_bytes)?;
+        if settings.reserved_bytes > before.reserved_bytes {
+            let unused = before.reserved_bytes.saturating_sub(status.mapped_bytes);
+            let pool = self.describe_pool(&self.entry_of(found.pool)?).await?;
+            let kept = with_overhead(unused);
+            check_reservation(&pool, settings.reserved_bytes, status.mapped_bytes, kept)?;
+        }
+        let (id, what) = (status.id, format!("volume '{name}' was not changed"));
+        self.with_engine(&found, what, move |engine| async move { engine.change_volume(id, settings).await })
+            .await?;
+        self.describe_volume(name).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_on_promises_counts_sizes_against_what_the_pool_holds() {
+        let name: Name = "tank".parse().unwrap();
+        let now = |volumes_bytes, limit_percent| Commitment {
+            volumes_bytes,
+            limit_percent,
+            ..Commitment::default()
+        };
+        for (volumes, limit, more, allowed) in [
+            (0, None, u64::MAX, true),
+            (0, Some(100), 1000, true),
+            (0, Some(100), 1001, false),
+            (2500, Some(300), 500, true),
+            (2500, Some(300), 501, false),
+            (9000, Some(300), 0, true),
+            (9000, Some(300), 1, false),
+        ] {
+            let checked = check_commitment(&name, &now(volumes, limit), 1000, more);
+            assert_eq!(checked.is_ok(), allowed, "{volumes} {limit:?} {more}");
+        }
+        let error = check_commitment(&name, &now(2500, Some(250)), 1000, 600).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NoSpace);
+        assert!(error.to_string().contains("beyond its limit of 2.50"), "{error}");
+    }
+}
