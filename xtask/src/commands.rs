@@ -3,7 +3,9 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::scenario::{clients, crash, demo, filesystems, fill, pull_device, restart, run, sim, snapshots};
+use crate::scenario::{
+    clients, crash, demo, encryption, filesystems, fill, pull_device, restart, run, sim, snapshots,
+};
 use crate::{arrows, bench, tidy};
 
 /// Checks, tests, benchmark and demo of Quarry.
@@ -34,6 +36,8 @@ enum Task {
     Clients(clients::Options),
     /// Takes snapshots, clones and sets, and kills the node in between
     Snapshots(snapshots::Options),
+    /// Tries encrypted volumes with and without their key, and looks for clear text on the device
+    Encryption(encryption::Options),
     /// Measures quarryd beside other NBD servers
     Bench(bench::Options),
     /// Runs the simulator
@@ -57,6 +61,7 @@ impl Xtask {
             Task::Filesystems(options) => filesystems::run(&options),
             Task::Clients(options) => clients::run(&options),
             Task::Snapshots(options) => snapshots::run(&options),
+            Task::Encryption(options) => encryption::run(&options),
             Task::Bench(options) => bench::run(&options),
             Task::Sim(options) => sim::run(&options),
             Task::Demo(options) => demo::run(&options),

@@ -29,6 +29,8 @@ pub struct NodeOptions {
     pub cores: Option<u32>,
     /// `--memory`; quarryd's default when absent.
     pub memory: Option<String>,
+    /// `--keyring-passphrase-file`.
+    pub passphrase: Option<PathBuf>,
 }
 
 /// A node on loopback and a unix socket of its own.
@@ -56,6 +58,11 @@ impl Node {
         Ok(start.elapsed())
     }
 
+    /// From the next start on.
+    pub fn set_passphrase(&mut self, file: Option<PathBuf>) {
+        self.options.passphrase = file;
+    }
+
     /// Starts the process without waiting for it.
     pub fn spawn(&mut self) -> Result<()> {
         ensure!(self.server.is_none(), "the node runs already");
@@ -69,6 +76,9 @@ impl Node {
         }
         if let Some(memory) = &options.memory {
             command.args(["--memory", memory]);
+        }
+        if let Some(passphrase) = &options.passphrase {
+            command.arg("--keyring-passphrase-file").arg(passphrase);
         }
         self.server = Some(Server::start("quarryd", &command, &self.log_path())?);
         Ok(())
@@ -164,18 +174,28 @@ pub fn is_healthy(api: SocketAddr) -> bool {
     get().is_ok_and(|head| head.ends_with(b" 200"))
 }
 
-/// A node in a scratch folder with file devices, one pool and one exported volume: what most scenarios start from.
+/// Writes a passphrase for a keyring into `dir`; says where.
+pub fn write_passphrase(dir: &Path, text: &str) -> Result<PathBuf> {
+    let path = dir.join("passphrase");
+    std::fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// A node in a scratch folder with file devices, one pool and one exported volume, created with `more` options: what most
+/// scenarios start from.
 pub fn start_with_volume(
     options: NodeOptions,
     devices: &[PathBuf],
     copies: u8,
     volume_bytes: u64,
-    durability: &str,
+    more: &[&str],
 ) -> Result<Node> {
     let node = Node::start(options)?;
     let quarry = node.quarry();
     quarry.create_pool(POOL, devices, copies)?;
-    quarry.create_volume(VOLUME, POOL, volume_bytes, durability)?;
+    let size = volume_bytes.to_string();
+    let words = ["volume", "create", VOLUME, "--pool", POOL, "--size", &size];
+    quarry.run(&[&words, more].concat())?;
     quarry.create_export(VOLUME)?;
     Ok(node)
 }
@@ -187,7 +207,13 @@ pub const VOLUME: &str = "volume";
 
 /// Options for a node of the binaries in `bin_dir` with all its files under `dir`.
 pub fn options(bin_dir: &Path, dir: &Path) -> NodeOptions {
-    NodeOptions { bin_dir: bin_dir.to_owned(), dir: dir.to_owned(), cores: None, memory: None }
+    NodeOptions {
+        bin_dir: bin_dir.to_owned(),
+        dir: dir.to_owned(),
+        cores: None,
+        memory: None,
+        passphrase: None,
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quarry_api_types::{
-    Durability, EventSeverity, ExportSelector, Name, Protocol, SnapshotPath, Timestamp, UnknownWord,
-    VolumePath,
+    Compression, Durability, EventSeverity, ExportSelector, Name, Protocol, SnapshotPath, Timestamp,
+    UnknownWord, VolumePath,
 };
 use quarry_client::Endpoint;
 use quarry_types::ByteSize;
@@ -180,7 +180,7 @@ pub enum VolumeCommand {
         #[arg(long)]
         size: ByteSize,
     },
-    /// Change when a volume's writes are safe, its quota, or its reservation, while it is in use
+    /// Change when a volume's writes are safe, its quota, reservation or compression, while it is in use
     #[command(after_help = "Example:\n  quarry volume set vm-17 --quota 15GiB --reserve none")]
     Set(SetVolume),
     /// Give a volume that is not exported another name
@@ -204,6 +204,8 @@ pub enum VolumeCommand {
         #[arg(value_name = "VOLUME@SNAPSHOT")]
         snapshot: SnapshotPath,
     },
+    /// Give an encrypted volume another key-encryption key and destroy the old one; no data is written anew
+    RotateKey { name: Name },
     /// Give a clone the snapshots that it stands on, so that the volume that had them can be deleted
     Promote { name: Name },
     /// List the bytes that differ between two snapshots, or between a snapshot and the volume as it is
@@ -245,13 +247,19 @@ pub struct CreateVolume {
     /// What the pool keeps for it, whatever others write, or none
     #[arg(long, value_name = "SIZE", default_value = "none")]
     pub reserve: Bound,
+    /// How its blocks are made smaller; blocks of zeroes become holes unless it is off
+    #[arg(long, default_value = "off", value_parser = word(Compression::ALL, Compression::as_str))]
+    pub compression: Compression,
+    /// Encrypt its blocks under a key of its own; quarryd needs a key store for that
+    #[arg(long)]
+    pub encrypt: bool,
 }
 
 #[derive(Args, Debug)]
 pub struct SetVolume {
     pub name: Name,
     /// The most that it may map, for example 15GiB, or none but its size
-    #[arg(long, value_name = "SIZE", required_unless_present_any = ["reserve", "durability"])]
+    #[arg(long, value_name = "SIZE", required_unless_present_any = ["reserve", "durability", "compression"])]
     pub quota: Option<Bound>,
     /// What the pool keeps for it, whatever others write, or none
     #[arg(long, value_name = "SIZE")]
@@ -259,6 +267,9 @@ pub struct SetVolume {
     /// When an acknowledged write survives power loss: after a flush, or always
     #[arg(long, value_parser = word(Durability::ALL, Durability::as_str))]
     pub durability: Option<Durability>,
+    /// How blocks that are written from now on are made smaller
+    #[arg(long, value_parser = word(Compression::ALL, Compression::as_str))]
+    pub compression: Option<Compression>,
 }
 
 #[derive(Subcommand, Debug)]

@@ -83,6 +83,8 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
                 durability: create.durability,
                 quota_bytes: create.quota.0,
                 reserved_bytes: create.reserve.0,
+                compression: create.compression,
+                encrypted: create.encrypt,
             };
             output.answer(&client.create_volume(&request).await?, tables::volume)
         }
@@ -99,6 +101,7 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
                 durability: set.durability,
                 quota_bytes: set.quota.map(|quota| quota.0),
                 reserved_bytes: set.reserve.map(|reserve| reserve.0),
+                compression: set.compression,
             };
             output.answer(&client.change_volume(&set.name, &request).await?, tables::volume)
         }
@@ -116,6 +119,9 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
         }
         VolumeCommand::Promote { name } => {
             output.answer(&client.promote_volume(&name).await?, tables::volume)
+        }
+        VolumeCommand::RotateKey { name } => {
+            output.answer(&client.rotate_volume_key(&name).await?, tables::volume)
         }
         VolumeCommand::Changes { name, from, to } => {
             output.answer(&changes(client, &name, from, to).await?, tables::changes)

@@ -217,12 +217,22 @@ pub fn volume(volume: &Volume) -> String {
         ("Quota", optional(volume.quota_bytes.map(ByteSize))),
         ("Reserved", optional(Some(volume.reserved_bytes).filter(|&bytes| bytes > 0).map(ByteSize))),
         ("Durability", text(volume.durability)),
+        ("Compression", text(volume.compression)),
+        ("Encrypted", text(encryption(volume))),
         ("Block size", size(u64::from(volume.block_bytes))),
         ("Core", number(volume.core)),
         ("Exported", text(yes_or_no(volume.exported))),
         ("Snapshots", number(volume.snapshots)),
         ("Origin", optional(volume.origin.as_ref())),
     ])
+}
+
+fn encryption(volume: &Volume) -> &'static str {
+    match (volume.encrypted, volume.locked) {
+        (false, _) => "no",
+        (true, false) => "yes",
+        (true, true) => "yes, LOCKED: its key is not there",
+    }
 }
 
 pub fn snapshots(snapshots: &[Snapshot]) -> String {

@@ -230,6 +230,11 @@ impl Node for DataNode {
         self.alter_volume(name, request).await
     }
 
+    async fn rotate_volume_key(&self, name: &Name) -> Result<Volume> {
+        let _changing = self.changing.lock().await;
+        self.change_key(name).await
+    }
+
     async fn rename_volume(&self, name: &Name, request: RenameVolume) -> Result<Volume> {
         let _changing = self.changing.lock().await;
         self.give_name(name, request).await

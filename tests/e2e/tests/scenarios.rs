@@ -5,7 +5,7 @@
 use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
-use xtask::scenario::{clients, crash, demo, filesystems, pull_device, sim, snapshots};
+use xtask::scenario::{clients, crash, demo, encryption, filesystems, pull_device, sim, snapshots};
 use xtask::workspace::{self, Profile};
 
 /// Waits for our turn, which ends when the file is closed.
@@ -29,6 +29,7 @@ fn crash_options(copies: crash::Copies, durability: &str) -> crash::Options {
         durability: durability.to_owned(),
         volume_mib: 192,
         device_mib: 512,
+        everything: false,
         victim: crash::Victim::Quarryd,
         profile: profile(),
         keep: false,
@@ -90,4 +91,18 @@ fn the_demo_runs() {
 fn the_simulator_finds_nothing_in_300_seeds() {
     let _turn = turn();
     sim::run(&sim::Options { seeds: 300, start: 0, jobs: 2, seed: None, profile: profile() }).expect("sim");
+}
+
+#[test]
+fn an_encrypted_volume_is_nothing_without_its_key() {
+    let _turn = turn();
+    encryption::run(&encryption::Options { profile: profile() }).expect("encryption");
+}
+
+#[test]
+fn kill_nine_loses_nothing_of_an_encrypted_and_compressed_volume_with_snapshots_and_clones() {
+    let _turn = turn();
+    let options =
+        crash::Options { rounds: 4, everything: true, ..crash_options(crash::Copies::Two, "flush") };
+    crash::run(&options).expect("crash");
 }

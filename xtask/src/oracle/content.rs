@@ -55,6 +55,8 @@ fn fill_sector(bytes: &mut [u8], seed: u64, sector: u64, version: Version) {
             1 => seed,
             2 => sector,
             3 => u64::from(version),
+            // The second half is compressible.
+            _ if index >= WORDS / 2 => key,
             _ => mix(key.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))),
         };
         checksum = (checksum ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);

@@ -16,6 +16,10 @@ use crate::report::{Steps, mebibytes, seconds, table};
 use crate::scratch::{Scratch, require_space};
 use crate::workspace::{self, Profile};
 
+mod kept;
+
+use kept::Kept;
+
 const DEVICES: usize = 3;
 /// The daemon lives for a random time in this range, counted from the start of the load.
 const LIFE_MS: std::ops::RangeInclusive<u64> = 20..=1500;
@@ -74,6 +78,9 @@ pub struct Options {
     /// Size of each of the three devices in MiB. Small ones keep the cleaner busy.
     #[arg(long, default_value_t = 1024)]
     pub device_mib: u64,
+    /// The volume is encrypted and compressed, and gets snapshots and clones under load, up to 50 and 10.
+    #[arg(long)]
+    pub everything: bool,
     /// What is killed.
     #[arg(long, value_enum, default_value = "quarryd")]
     pub victim: Victim,
@@ -188,8 +195,13 @@ fn start(options: &Options, copies: u8, bin_dir: &Path, scratch: &Scratch) -> Re
         return Ok(Subject::QemuNbd { peer, scratch: scratch.path().to_owned() });
     }
     let devices = scratch.devices(DEVICES, options.device_mib << 20)?;
-    let node_options = node::options(bin_dir, scratch.path());
-    let node = node::start_with_volume(node_options, &devices, copies, volume_bytes, &options.durability)?;
+    let mut node_options = node::options(bin_dir, scratch.path());
+    let mut volume = vec!["--durability", &options.durability];
+    if options.everything {
+        node_options.passphrase = Some(node::write_passphrase(scratch.path(), "crash")?);
+        volume.extend(["--encrypt", "--compression", "lz4"]);
+    }
+    let node = node::start_with_volume(node_options, &devices, copies, volume_bytes, &volume)?;
     Ok(Subject::Quarryd(Box::new(node)))
 }
 
@@ -206,9 +218,10 @@ fn rounds(
     let mut subject =
         steps.step("start, with three devices and a volume", || start(options, copies, bin_dir, scratch))?;
     let mut rounds = Vec::new();
+    let mut kept = options.everything.then(Kept::default);
     for number in 1..=options.rounds {
         let what = format!("kill {number} of {}", options.rounds);
-        let work = || round(&mut subject, &oracle, &mut random);
+        let work = || round(&mut subject, &oracle, &mut random, kept.as_mut());
         let round = steps.step_with(what, work, |round| {
             format!(
                 "lived {} ms, {} writes acknowledged, {} in flight; serving after {}; verified in {}",
@@ -220,6 +233,9 @@ fn rounds(
             )
         })?;
         rounds.push(round);
+    }
+    if let (Subject::Quarryd(node), Some(kept)) = (&subject, &kept) {
+        steps.step("clones that nobody wrote to hold what their snapshots hold", || kept.compare(node))?;
     }
     if let Subject::Quarryd(node) = &mut subject {
         steps.step("clean stop, start, once more everything; kill, and quarryd check", || {
@@ -235,7 +251,12 @@ fn rounds(
     Ok(rounds)
 }
 
-fn round(subject: &mut Subject, oracle: &Oracle, random: &mut ChaCha8Rng) -> Result<Round> {
+fn round(
+    subject: &mut Subject,
+    oracle: &Oracle,
+    random: &mut ChaCha8Rng,
+    kept: Option<&mut Kept>,
+) -> Result<Round> {
     let load_options = LoadOptions {
         socket: subject.socket(),
         export: subject.export().to_owned(),
@@ -247,6 +268,9 @@ fn round(subject: &mut Subject, oracle: &Oracle, random: &mut ChaCha8Rng) -> Res
     let life_ms = random.random_range(LIFE_MS);
     let load = Load::start(oracle, &load_options)?;
     sleep(Duration::from_millis(life_ms));
+    if let (Subject::Quarryd(node), Some(kept)) = (&mut *subject, kept) {
+        kept.step(node)?;
+    }
     subject.kill()?;
     let load = load.finish()?;
     require_no_failed_request(&load)?;

@@ -4,6 +4,7 @@
 pub mod clients;
 pub mod crash;
 pub mod demo;
+pub mod encryption;
 pub mod filesystems;
 pub mod fill;
 pub mod pull_device;

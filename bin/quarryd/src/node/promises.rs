@@ -91,6 +91,7 @@ impl DataNode {
         settings.durability = request.durability.map_or(before.durability, Into::into);
         settings.quota_bytes = request.quota_bytes.unwrap_or(before.quota_bytes);
         settings.reserved_bytes = request.reserved_bytes.unwrap_or(before.reserved_bytes);
+        settings.compression = request.compression.map_or(before.compression, Into::into);
         check_bounds(status.size_bytes, settings.quota_bytes, settings.reserved_bytes)?;
         if settings.reserved_bytes > before.reserved_bytes {
             let unused = before.reserved_bytes.saturating_sub(status.mapped_bytes);

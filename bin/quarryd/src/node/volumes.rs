@@ -112,14 +112,15 @@ impl DataNode {
         let (pool, name) = (shared.id, request.name.as_str().to_owned());
         let (size_bytes, durability) = (request.size_bytes, request.durability.into());
         let (quota_bytes, reserved_bytes) = (request.quota_bytes, request.reserved_bytes);
-        let settings =
-            VolumeSettings { durability, quota_bytes, reserved_bytes, ..VolumeSettings::default() };
+        let compression = request.compression.into();
+        let settings = VolumeSettings { durability, compression, quota_bytes, reserved_bytes };
         self.check_growth(pool, size_bytes).await?;
         self.check_new_reservation(pool, reserved_bytes).await?;
+        let key = if request.encrypted { Some(self.new_key(&request.name).await?) } else { None };
         let created = self.cores.call(core, move |state| async move {
             let engine = state.engine(pool, log)?;
             let id = VolumeId::from_random(state.env.random.next_u128());
-            let made = engine.create_volume(id, &name, size_bytes, settings, None).await;
+            let made = engine.create_volume(id, &name, size_bytes, settings, key).await;
             made.map_err(|error| engine_error(format!("volume '{name}' was not created"), &error))
         });
         created.await??;
@@ -156,6 +157,9 @@ impl DataNode {
             used_bytes: status.mapped_bytes,
             quota_bytes: Some(status.settings.quota_bytes).filter(|&quota| quota > 0),
             reserved_bytes: status.settings.reserved_bytes,
+            compression: status.settings.compression.into(),
+            encrypted: status.key.is_some(),
+            locked: status.locked,
             block_bytes: BLOCK_BYTES as u32,
             core: core as u16,
             exported: self.exports.list().iter().any(|export| export.volume.id == status.id),

@@ -19,6 +19,40 @@ words! {
     }
 }
 
+words! {
+    /// How blocks are made smaller before they are stored.
+    #[derive(Default)]
+    pub enum Compression {
+        /// Not at all.
+        #[default]
+        Off = "off",
+        /// LZ4, the fast one.
+        Lz4 = "lz4",
+        /// Zstandard at level 1: denser, at several times the cost.
+        Zstd = "zstd",
+    }
+}
+
+impl From<quarry_types::Compression> for Compression {
+    fn from(compression: quarry_types::Compression) -> Self {
+        match compression {
+            quarry_types::Compression::Off => Self::Off,
+            quarry_types::Compression::Lz4 => Self::Lz4,
+            quarry_types::Compression::Zstd => Self::Zstd,
+        }
+    }
+}
+
+impl From<Compression> for quarry_types::Compression {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::Off => Self::Off,
+            Compression::Lz4 => Self::Lz4,
+            Compression::Zstd => Self::Zstd,
+        }
+    }
+}
+
 impl From<quarry_types::Durability> for Durability {
     fn from(durability: quarry_types::Durability) -> Self {
         match durability {
@@ -59,6 +93,15 @@ pub struct Volume {
     /// What the pool keeps for it, in bytes: as long as it maps less, its writes to new blocks find space.
     #[serde(default)]
     pub reserved_bytes: u64,
+    /// How new blocks are made smaller. Blocks of zeroes become holes unless it is off.
+    #[serde(default)]
+    pub compression: Compression,
+    /// Whether its blocks are encrypted (AES-256-GCM) under a key of its own.
+    #[serde(default)]
+    pub encrypted: bool,
+    /// It is encrypted, and its key is not there: it takes no reads and no writes.
+    #[serde(default)]
+    pub locked: bool,
     /// Its natural unit of reads and writes, in bytes; 512 works too.
     pub block_bytes: u32,
     /// The core of the node that serves it.
@@ -97,9 +140,30 @@ pub struct CreateVolume {
     #[serde(default)]
     #[schema(default = 0)]
     pub reserved_bytes: u64,
+    /// How its blocks are made smaller.
+    #[serde(default)]
+    pub compression: Compression,
+    /// Whether its blocks are encrypted; that cannot be changed later.
+    #[serde(default)]
+    #[schema(default = false)]
+    pub encrypted: bool,
 }
 
 impl CreateVolume {
+    /// A volume with everything else as it is unless somebody says otherwise.
+    pub fn new(name: Name, pool: Name, size_bytes: u64) -> Self {
+        Self {
+            name,
+            pool,
+            size_bytes,
+            durability: Durability::default(),
+            quota_bytes: 0,
+            reserved_bytes: 0,
+            compression: Compression::default(),
+            encrypted: false,
+        }
+    }
+
     /// Checks all that can be judged without asking the pool.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         check_size(self.size_bytes)?;
@@ -120,6 +184,9 @@ pub struct ChangeVolume {
     /// What the pool is to keep for it, in bytes; 0 for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_bytes: Option<u64>,
+    /// How blocks that are written from now on are made smaller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
 }
 
 impl ChangeVolume {
@@ -243,6 +310,16 @@ mod tests {
             assert!(error.starts_with("reserved_bytes: ") && error.ends_with(part), "{error}");
         }
         assert!(ChangeVolume::default().check().is_err());
+    }
+
+    #[test]
+    fn compression_is_the_same_word_everywhere() {
+        for &compression in Compression::ALL {
+            let base = quarry_types::Compression::from(compression);
+            assert_eq!(Compression::from(base), compression);
+            assert_eq!(serde_json::to_value(base).unwrap(), compression.as_str());
+            assert_eq!(compression.as_str().parse(), Ok(compression));
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(clones::clone_volume))
         .routes(routes!(clones::roll_back_volume))
         .routes(routes!(clones::promote_volume))
+        .routes(routes!(volumes::rotate_volume_key))
         .routes(routes!(changes::list_changes))
         .routes(routes!(snapshots::list_snapshots, snapshots::create_snapshot))
         .routes(routes!(snapshots::show_snapshot, snapshots::change_snapshot, snapshots::delete_snapshot))

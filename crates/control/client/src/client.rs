@@ -138,6 +138,11 @@ impl Client {
         self.post(&format!("/v1/volumes/{name}/rollback"), request).await
     }
 
+    /// Gives an encrypted volume another key-encryption key.
+    pub async fn rotate_volume_key(&self, name: &Name) -> Result<Volume> {
+        self.json(self.request(Method::POST, &format!("/v1/volumes/{name}/rotate-key"))).await
+    }
+
     /// Gives a clone the snapshots that it stands on.
     pub async fn promote_volume(&self, name: &Name) -> Result<Volume> {
         self.json(self.request(Method::POST, &format!("/v1/volumes/{name}/promote"))).await

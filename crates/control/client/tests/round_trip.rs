@@ -85,18 +85,18 @@ async fn volumes_and_exports() {
     let Running { client, node } = start().await;
     client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();
     let request = CreateVolume {
-        name: name("v"),
-        pool: name("p"),
-        size_bytes: 1 << 30,
         durability: Durability::Always,
         quota_bytes: 1 << 29,
         reserved_bytes: 1 << 28,
+        encrypted: true,
+        ..CreateVolume::new(name("v"), name("p"), 1 << 30)
     };
     let volume = client.create_volume(&request).await.unwrap();
     assert_eq!(volume.durability, Durability::Always);
     assert_eq!((volume.quota_bytes, volume.reserved_bytes), (Some(1 << 29), 1 << 28));
     assert_eq!(client.list_volumes().await.unwrap(), [volume]);
     let change = ChangeVolume { quota_bytes: Some(0), ..ChangeVolume::default() };
+    assert!(client.rotate_volume_key(&name("v")).await.unwrap().encrypted);
     let changed = client.change_volume(&name("v"), &change).await.unwrap();
     assert_eq!((changed.quota_bytes, changed.reserved_bytes), (None, 1 << 28));
     let change = ChangeVolume { reserved_bytes: Some(2 << 30), ..ChangeVolume::default() };
@@ -125,12 +125,8 @@ async fn volumes_and_exports() {
 async fn snapshots_and_clones() {
     let Running { client, .. } = start().await;
     client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();
-    let durability = Durability::Flush;
     for volume in ["v", "w"] {
-        let (name, pool) = (name(volume), name("p"));
-        let (quota_bytes, reserved_bytes) = (0, 0);
-        let request =
-            CreateVolume { name, pool, size_bytes: 3 << 30, durability, quota_bytes, reserved_bytes };
+        let request = CreateVolume::new(name(volume), name("p"), 3 << 30);
         client.create_volume(&request).await.unwrap();
     }
     let request = CreateSnapshot { name: name("one"), locked_until: None };
@@ -180,18 +176,7 @@ async fn snapshots_and_clones() {
 async fn a_snapshot_is_exported_beside_its_volume() {
     let Running { client, node } = start().await;
     client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();
-    let (pool, durability) = (name("p"), Durability::Flush);
-    client
-        .create_volume(&CreateVolume {
-            name: name("v"),
-            pool,
-            size_bytes: 4096,
-            durability,
-            quota_bytes: 0,
-            reserved_bytes: 0,
-        })
-        .await
-        .unwrap();
+    client.create_volume(&CreateVolume::new(name("v"), name("p"), 4096)).await.unwrap();
     let request = CreateSnapshot { name: name("s"), locked_until: None };
     let snapshot = client.create_snapshot(&name("v"), &request).await.unwrap();
     let mut request = CreateExport { volume: name("v"), snapshot: None, protocol: Protocol::Nbd };

@@ -97,6 +97,10 @@ pub trait Node: Send + Sync {
     /// volume from which it takes them is exported.
     async fn promote_volume(&self, name: &Name) -> Result<Volume>;
 
+    /// Wraps the data key of an encrypted volume under a new key-encryption key and destroys the old one; no data is written
+    /// anew. Clones share the data key. `NotFound`. `Conflict`: it is not encrypted. `Unavailable`: the key store is not open.
+    async fn rotate_volume_key(&self, name: &Name) -> Result<Volume>;
+
     /// A part of what differs between two states of a volume; the answer says where the next part begins. Between two
     /// snapshots the parts make an exact whole; the volume as it is may change between them. `NotFound`.
     async fn list_changes(&self, volume: &Name, query: ChangesQuery) -> Result<Changes>;

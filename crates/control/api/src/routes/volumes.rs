@@ -110,6 +110,21 @@ pub(crate) async fn rename_volume(
     complete(async move { node.rename_volume(&name, request).await }).await.map(Json)
 }
 
+/// Wrap the data key of an encrypted volume under a new key-encryption key and destroy the old one. No data is written anew.
+#[utoipa::path(
+    post,
+    path = "/v1/volumes/{name}/rotate-key",
+    tag = "volumes",
+    params(("name" = Name, Path, description = "Name of the volume.")),
+    responses((status = 200, description = "The volume.", body = Volume), Problems)
+)]
+pub(crate) async fn rotate_volume_key(
+    State(node): NodeState,
+    Segment(name): Segment<Name>,
+) -> Result<Json<Volume>, ApiError> {
+    complete(async move { node.rotate_volume_key(&name).await }).await.map(Json)
+}
+
 /// Destroy a volume and everything on it. Refused while it, or one of its snapshots, is exported, and while it has snapshots
 /// unless `with_snapshots`. Clones live on.
 #[utoipa::path(

@@ -236,7 +236,17 @@ impl Node for MemoryNode {
         volume.durability = request.durability.unwrap_or(volume.durability);
         volume.quota_bytes = Some(quota_bytes).filter(|&quota| quota > 0);
         volume.reserved_bytes = reserved_bytes;
+        volume.compression = request.compression.unwrap_or(volume.compression);
         Ok(volume.clone())
+    }
+
+    async fn rotate_volume_key(&self, name: &Name) -> Result<Volume> {
+        let mut state = self.begin().await?;
+        let volume = state.volume(name)?;
+        match volume.encrypted {
+            true => Ok(volume.clone()),
+            false => Err(NodeError::new(ErrorKind::Conflict, format!("volume '{name}' is not encrypted"))),
+        }
     }
 
     async fn rename_volume(&self, name: &Name, request: RenameVolume) -> Result<Volume> {
