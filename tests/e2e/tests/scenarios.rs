@@ -5,7 +5,7 @@
 use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
-use xtask::scenario::{clients, crash, demo, encryption, filesystems, pull_device, sim, snapshots};
+use xtask::scenario::{clients, crash, demo, encryption, filesystems, fill, pull_device, sim, snapshots};
 use xtask::workspace::{self, Profile};
 
 /// Waits for our turn, which ends when the file is closed.
@@ -61,6 +61,13 @@ fn a_failing_device_of_a_two_copy_pool_goes_unnoticed() {
     let options =
         pull_device::Options { seconds: 2, device_mib: 512, volume_mib: 128, seed: 1, profile: profile() };
     pull_device::run(&options).expect("pull-device");
+}
+
+#[test]
+fn a_pool_that_was_full_goes_on() {
+    let _turn = turn();
+    let options = fill::Options { rounds: 3, device_mib: 192, copies: 1, seed: 1, profile: profile() };
+    fill::run(&options).expect("fill");
 }
 
 #[test]

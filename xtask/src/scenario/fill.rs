@@ -139,7 +139,7 @@ impl Round<'_> {
     fn run(&self) -> Result<Shown> {
         let quarry = self.node.quarry();
         // More than there is, so that the volume's own size is no bound.
-        let ballast_bytes = 5 * self.options.device_mib << 19;
+        let ballast_bytes = (5 * self.options.device_mib) << 19;
         quarry.create_volume(BALLAST, POOL, ballast_bytes, "flush")?;
         quarry.create_export(BALLAST)?;
         let ballast = Oracle::new(self.options.seed + 1 + self.round, 0..ballast_bytes);
@@ -228,8 +228,8 @@ impl Round<'_> {
         drop(client);
         if self.way != Way::DeleteSnapshot {
             // Blocks that nobody else holds: each frees as much as it takes.
-            let from = filled.bytes / 2 >> 20 << 20;
-            let range = from..from + OVERWRITTEN_BYTES.min(filled.bytes / 4 >> 20 << 20);
+            let from = whole_mib(filled.bytes / 2);
+            let range = from..from + OVERWRITTEN_BYTES.min(whole_mib(filled.bytes / 4));
             let again = oracle::write_until_refused(ballast, &self.node.socket(), BALLAST, range.clone())?;
             ensure!(again.refusal.is_zero(), "an overwrite at {:#x} was refused", again.bytes);
         }
@@ -243,7 +243,7 @@ impl Round<'_> {
             Way::DeleteSnapshot => _ = quarry.run(&["snapshot", "delete", SNAPSHOT])?,
             Way::Discard => {
                 let mut client = Client::connect(&self.node.socket(), BALLAST, true)?;
-                let range = 0..filled.bytes / 2 >> 20 << 20;
+                let range = 0..whole_mib(filled.bytes / 2);
                 let version = ballast.model().sent(&range, oracle::Effect::Trim).context("other load")?;
                 let error = client.call(Command::Trim, 0, 0, range.end as u32, &[])?;
                 ensure!(error == 0, "a discard was answered with error {error}");
@@ -325,4 +325,9 @@ fn check_events(node: &Node) -> Result<()> {
         ensure!(kinds.contains(&kind), "no event {kind}: {kinds:?}");
     }
     Ok(())
+}
+
+/// `bytes` rounded down to what one write takes.
+fn whole_mib(bytes: u64) -> u64 {
+    bytes >> 20 << 20
 }
