@@ -317,14 +317,19 @@ impl Round<'_> {
     }
 }
 
+/// The node looks every two seconds, and a pool counts as usable once nothing was refused for a while.
 fn check_events(node: &Node) -> Result<()> {
-    let list = node.quarry().json(&["event", "list", "--object", POOL])?;
-    let kinds: Vec<&str> =
-        list.as_array().context("no list")?.iter().filter_map(|event| event["kind"].as_str()).collect();
-    for kind in ["pool-space-warning", "pool-full", "pool-usable"] {
-        ensure!(kinds.contains(&kind), "no event {kind}: {kinds:?}");
+    let began = Instant::now();
+    loop {
+        let list = node.quarry().json(&["event", "list", "--object", POOL])?;
+        let events = list.as_array().context("no list")?;
+        let kinds: Vec<&str> = events.iter().filter_map(|event| event["kind"].as_str()).collect();
+        let missing =
+            ["pool-space-critical", "pool-full", "pool-usable"].iter().find(|kind| !kinds.contains(kind));
+        let Some(missing) = missing else { return Ok(()) };
+        ensure!(began.elapsed() < RESUME_MAX, "no event {missing}: {kinds:?}");
+        sleep(Duration::from_millis(500));
     }
-    Ok(())
 }
 
 /// `bytes` rounded down to what one write takes.
