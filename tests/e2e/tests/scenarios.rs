@@ -66,7 +66,7 @@ fn a_failing_device_of_a_two_copy_pool_goes_unnoticed() {
 #[test]
 fn a_pool_that_was_full_goes_on() {
     let _turn = turn();
-    let options = fill::Options { rounds: 3, device_mib: 192, copies: 1, seed: 1, profile: profile() };
+    let options = fill::Options { rounds: 3, device_mib: 128, copies: 1, seed: 1, profile: profile() };
     fill::run(&options).expect("fill");
 }
 
