@@ -120,7 +120,7 @@ impl CoreState {
     pub async fn create_log(&self, shared: &Arc<PoolShared>, log: LogId, logs: u16) -> Result<(), NodeError> {
         let pool = self.pool(shared).await?;
         let engine = Engine::create(self.env.clone(), pool, log, self.limits(1, logs)).await;
-        self.add_engine(shared, log, logs, engine)
+        self.add_engine(shared, log, engine)
     }
 
     /// Opens a log of a pool on this core; says how many batches it replayed.
@@ -132,14 +132,13 @@ impl CoreState {
     ) -> Result<(), NodeError> {
         let pool = self.pool(shared).await?;
         let engine = Engine::open(self.env.clone(), pool, &state, self.limits(1, logs)).await;
-        self.add_engine(shared, state.log, logs, engine)
+        self.add_engine(shared, state.log, engine)
     }
 
     fn add_engine(
         &self,
         shared: &Arc<PoolShared>,
         log: LogId,
-        logs: u16,
         engine: Result<Rc<Engine>, quarry_engine::EngineError>,
     ) -> Result<(), NodeError> {
         let engine = engine.map_err(|error| {
@@ -147,7 +146,7 @@ impl CoreState {
             NodeError::new(ErrorKind::Unavailable, what).caused_by(&error)
         })?;
         self.engines.borrow_mut().insert((shared.id, log), engine);
-        self.share_memory(logs);
+        self.share_memory();
         Ok(())
     }
 
@@ -161,10 +160,13 @@ impl CoreState {
         }
     }
 
-    fn share_memory(&self, logs: u16) {
+    /// Divides the memory anew. How many logs share a pool is a matter of that pool: an engine that were told the number of
+    /// another one would claim all free space for its own log, and hosts of the others would wait for ever.
+    fn share_memory(&self) {
         let engines = self.engines.borrow();
-        let limits = self.limits(engines.len() as u64, logs);
-        engines.values().for_each(|engine| engine.set_limits(limits));
+        for engine in engines.values() {
+            engine.set_limits(self.limits(engines.len() as u64, engine.limits().logs));
+        }
     }
 
     /// An engine of this core.

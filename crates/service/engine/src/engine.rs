@@ -195,6 +195,11 @@ impl Engine {
         &self.store.pool
     }
 
+    /// What it may take.
+    pub fn limits(&self) -> Limits {
+        self.limits.get()
+    }
+
     /// Changes what it may take, because the node has more or fewer engines now.
     pub fn set_limits(&self, limits: Limits) {
         self.cache.set_budget(limits.node_cache_bytes);
