@@ -1,6 +1,7 @@
 //! Where a node's API is.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use reqwest::Url;
@@ -22,6 +23,17 @@ pub struct InvalidEndpoint {
 impl Endpoint {
     /// Where a node listens unless it was told otherwise.
     pub const DEFAULT: &'static str = "http://127.0.0.1:7480";
+
+    /// The name or address of its host, an IPv6 address without brackets.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// Whether it is on this machine, or the end of a tunnel here.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.host();
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
 
     /// The URL of `path`, which begins with a slash.
     pub(crate) fn url(&self, path: &str) -> Url {
@@ -65,6 +77,20 @@ mod tests {
         }
         let endpoint: Endpoint = "http://node7:7480/".parse().unwrap();
         assert_eq!(endpoint.url("/v1/volumes/vm-17").as_str(), "http://node7:7480/v1/volumes/vm-17");
+    }
+
+    #[test]
+    fn loopback_is_told_from_elsewhere() {
+        for (text, host, is_loopback) in [
+            (Endpoint::DEFAULT, "127.0.0.1", true),
+            ("http://localhost:7480", "localhost", true),
+            ("http://[::1]:7480", "::1", true),
+            ("http://[fd00::7]", "fd00::7", false),
+            ("http://node7", "node7", false),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!((endpoint.host(), endpoint.is_loopback()), (host, is_loopback));
+        }
     }
 
     #[test]
