@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::scenario::{
-    clients, crash, demo, encryption, filesystems, fill, pull_device, restart, run, sim, snapshots,
+    clients, crash, demo, encryption, filesystems, fill, images, pull_device, restart, run, sim, snapshots,
 };
 use crate::{arrows, bench, tidy};
 
@@ -34,6 +34,8 @@ enum Task {
     Filesystems(filesystems::Options),
     /// Tries libnbd's and QEMU's tools
     Clients(clients::Options),
+    /// Imports and exports images of every format
+    Images(images::Options),
     /// Takes snapshots, clones and sets, and kills the node in between
     Snapshots(snapshots::Options),
     /// Tries encrypted volumes with and without their key, and looks for clear text on the device
@@ -60,6 +62,7 @@ impl Xtask {
             Task::Fill(options) => fill::run(&options),
             Task::Filesystems(options) => filesystems::run(&options),
             Task::Clients(options) => clients::run(&options),
+            Task::Images(options) => images::run(&options),
             Task::Snapshots(options) => snapshots::run(&options),
             Task::Encryption(options) => encryption::run(&options),
             Task::Bench(options) => bench::run(&options),

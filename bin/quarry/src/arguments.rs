@@ -1,5 +1,7 @@
 //! What can be typed.
 
+mod images;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -12,6 +14,7 @@ use quarry_api_types::{
 use quarry_client::Endpoint;
 use quarry_types::ByteSize;
 
+pub use self::images::{ExportImage, ImageFormat, ImportVolume, TargetFormat};
 use crate::values::{Bound, Percent, Ratio};
 
 const EXAMPLES_AND_EXIT_CODES: &str = "\
@@ -23,6 +26,8 @@ Examples:
   qemu-img info \"$(quarry export create vm-18 --protocol nbd)\"
   quarry snapshot create db-data db-log --name before-upgrade
   quarry volume clone vm-17@monday vm-17-test
+  quarry volume import debian.qcow2 --pool fast --name vm-19
+  quarry volume export-image vm-17 vm-17.qcow2
   quarry -o json volume list | jq -r '.[].name'
 
 Sizes are numbers with a unit, all powers of 1024: 20GiB, 20G, 512M, 1.5T, 4096.
@@ -34,7 +39,8 @@ Exit codes:
   3  not found
   4  conflict: the name is taken, or the thing is in use
   5  unavailable: quarryd cannot be reached, or cannot do it now
-  6  no space";
+  6  no space
+130  interrupted; what was begun has been undone";
 
 /// Manage a Quarry node: its devices, pools, volumes, snapshots and exports.
 #[derive(Parser, Debug)]
@@ -219,6 +225,15 @@ pub enum VolumeCommand {
         #[arg(long, value_name = "SNAPSHOT")]
         to: Option<Name>,
     },
+    /// Make a volume with the content of an image
+    #[command(after_help = "Examples:\n  quarry volume import debian.qcow2 --pool fast --name vm-17\n  \
+        quarry volume import nbd://old-san/vm-18 --pool fast --name vm-18 --verify\n  \
+        quarry volume import https://images.example.org/debian.qcow2 --pool fast --name golden")]
+    Import(ImportVolume),
+    /// Write an image of a snapshot, or of a volume as it is now
+    #[command(after_help = "Examples:\n  quarry volume export-image vm-17 vm-17.qcow2\n  \
+        quarry volume export-image vm-17@monday /mnt/usb/vm-17.vhdx --format vhdx --verify")]
+    ExportImage(ExportImage),
     /// Destroy a volume that is not exported, and everything on it
     Delete {
         name: Name,
@@ -445,6 +460,11 @@ mod tests {
             "quarry snapshot lock v@s --until tomorrow",
             "quarry volume clone v@s",
             "quarry volume delete v@s",
+            "quarry volume import disk.raw --name v",
+            "quarry volume import disk.raw --pool p",
+            "quarry volume import disk.raw --pool p --name v --source-format docx",
+            "quarry volume export-image v",
+            "quarry volume export-image v out.vdi --format vdi",
             "quarry export create v",
             "quarry export create v --protocol smoke",
             "quarry --endpoint https://node volume list",

@@ -10,7 +10,7 @@ use crate::arguments::{
 };
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::tables;
+use crate::{images, tables};
 
 /// How often a command that waits for a scrub looks at it.
 const SCRUB_POLL: std::time::Duration = std::time::Duration::from_millis(500);
@@ -126,6 +126,8 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
         VolumeCommand::Changes { name, from, to } => {
             output.answer(&changes(client, &name, from, to).await?, tables::changes)
         }
+        VolumeCommand::Import(import) => images::import(client, import, output).await,
+        VolumeCommand::ExportImage(export) => images::export(client, export, output).await,
         VolumeCommand::Delete { name, with_snapshots } => {
             client.delete_volume(&name, &api::DeleteVolume { with_snapshots }).await?;
             output.done(&format!("Volume {name} deleted."))

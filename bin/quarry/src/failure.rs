@@ -23,6 +23,8 @@ pub enum Exit {
     Unavailable = 5,
     /// Not enough space.
     NoSpace = 6,
+    /// A signal ended it; what it had begun it has undone.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -44,6 +46,15 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// This one, and another one that came while cleaning up after it.
+    pub fn and(self, also: Self) -> Self {
+        Self {
+            message: format!("{}; besides, {}", self.message, also.message),
+            next_step: format!("{} {}", also.next_step, self.next_step),
+            ..self
+        }
+    }
+
     /// Something on this side of the API.
     pub fn local(message: &str, error: &dyn Error) -> Self {
         Self {

@@ -1,7 +1,7 @@
 //! `quarry`, the command line of a node.
 //!
-//! What it is: each command is one call of the REST API, its answer as a table or as JSON. What it is not: it
-//! holds no state and knows nothing that the node does not tell it.
+//! What it is: each command is one call of the REST API, its answer as a table or as JSON; only images, which travel
+//! through this process, take several. What it is not: it holds no state and knows nothing that the node does not tell it.
 //!
 //! Invariants:
 //! - Stdout carries the answer and nothing else; what went wrong goes to stderr.
@@ -12,6 +12,7 @@ mod arguments;
 mod commands;
 mod events;
 mod failure;
+mod images;
 mod output;
 mod tables;
 mod values;

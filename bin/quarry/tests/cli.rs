@@ -1,5 +1,9 @@
 //! The built binary against the real API server, with a node in memory behind it.
-#![expect(clippy::disallowed_types, reason = "a test of a process needs real sockets")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test of a process needs real sockets and files"
+)]
 
 #[path = "../../../crates/control/api/tests/memory_node/mod.rs"]
 mod memory_node;
@@ -152,6 +156,29 @@ fn changes_are_listed_to_the_end() {
     let all: Changes = serde_json::from_str(&node.ok("-o json volume changes v --to s")).unwrap();
     assert_eq!((all.ranges.len(), all.next, all.size_bytes), (1, None, 3 << 30));
     assert!(node.fails("volume changes v --from t", 3).contains("snapshot 'v@t' does not exist"));
+}
+
+#[test]
+fn an_image_goes_only_to_the_node_that_was_asked() {
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    let image = format!("{}/image.raw", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&image, [1; 4096]).unwrap();
+    // Nobody answers at the addresses of this node's exports, or another node does.
+    let failed = node.fails(&format!("volume import {image} --pool p --name v"), 5);
+    assert!(failed.contains("is exported, but this machine cannot reach it"), "{failed}");
+    assert_eq!(
+        (node.ok("-o json volume list"), node.ok("-o json export list")),
+        ("[]\n".into(), "[]\n".into())
+    );
+    node.ok("volume create v --pool p --size 1G");
+    assert!(node.fails(&format!("volume import {image} --pool p --name v"), 4).contains("exists already"));
+    let written = format!("{}/written.raw", env!("CARGO_TARGET_TMPDIR"));
+    node.fails(&format!("volume export-image v {written}"), 5);
+    assert_eq!(node.ok("-o json snapshot list"), "[]\n");
+    for path in [written.clone(), written + ".partial"] {
+        assert!(!std::path::Path::new(&path).exists(), "{path}");
+    }
 }
 
 #[test]

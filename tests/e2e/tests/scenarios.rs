@@ -5,7 +5,7 @@
 use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
-use xtask::scenario::{clients, crash, demo, encryption, filesystems, fill, pull_device, sim, snapshots};
+use xtask::scenario::{clients, crash, demo, encryption, filesystems, fill, images, pull_device, sim, snapshots};
 use xtask::workspace::{self, Profile};
 
 /// Waits for our turn, which ends when the file is closed.
@@ -80,6 +80,12 @@ fn ext4_and_xfs_live_on_a_volume() {
 fn the_clients_that_people_have_work() {
     let _turn = turn();
     clients::run(&clients::Options { profile: profile() }).expect("clients");
+}
+
+#[test]
+fn images_come_in_and_go_out_byte_by_byte() {
+    let _turn = turn();
+    images::run(&images::Options { profile: profile() }).expect("images");
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod encryption;
 pub mod filesystems;
 pub mod fill;
+pub mod images;
 pub mod pull_device;
 pub mod restart;
 pub mod run;

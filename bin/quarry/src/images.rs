@@ -1,0 +1,36 @@
+//! Images in and out: `volume import` and `volume export-image`.
+//!
+//! The bytes travel between qemu-img, which runs beside this command and knows the formats, and an NBD export of the node.
+//! What is under way has a name of its own (`NAME.import-…`, `FILE.partial`) and gets the name that was asked for when it is
+//! whole; what fails or is interrupted is taken away again, with the export.
+
+mod export;
+mod import;
+mod interrupt;
+mod nbdkit;
+mod probe;
+mod progress;
+mod qemu;
+mod reach;
+mod serve;
+mod source;
+mod target;
+
+pub use export::run as export;
+pub use import::run as import;
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+
+use crate::output::printable;
+
+/// Eight hexadecimal digits that no other run of this command has.
+fn random_suffix() -> String {
+    format!("{:08x}", RandomState::new().hash_one(std::process::id()) as u32)
+}
+
+/// A line for people, on stderr, so that stdout carries the answer alone.
+fn note(text: &str) {
+    // When stderr is gone, nobody wants to know.
+    let _ = writeln!(std::io::stderr(), "{}", printable(text));
+}
