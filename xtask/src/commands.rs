@@ -4,7 +4,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::scenario::{
-    clients, crash, demo, encryption, filesystems, fill, images, pull_device, restart, run, sim, snapshots,
+    clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, restart, run, sim,
+    snapshots,
 };
 use crate::{arrows, bench, tidy};
 
@@ -34,6 +35,10 @@ enum Task {
     Filesystems(filesystems::Options),
     /// Tries libnbd's and QEMU's tools
     Clients(clients::Options),
+    /// Compares what quarry-extract reads with what a node serves
+    Extract(extract::Options),
+    /// Makes the golden images for the tests of quarry-extract anew
+    Golden(extract::golden::Options),
     /// Imports and exports images of every format
     Images(images::Options),
     /// Takes snapshots, clones and sets, and kills the node in between
@@ -62,6 +67,8 @@ impl Xtask {
             Task::Fill(options) => fill::run(&options),
             Task::Filesystems(options) => filesystems::run(&options),
             Task::Clients(options) => clients::run(&options),
+            Task::Extract(options) => extract::run(&options),
+            Task::Golden(options) => extract::golden::run(&options),
             Task::Images(options) => images::run(&options),
             Task::Snapshots(options) => snapshots::run(&options),
             Task::Encryption(options) => encryption::run(&options),

@@ -5,7 +5,9 @@
 use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
-use xtask::scenario::{clients, crash, demo, encryption, filesystems, fill, images, pull_device, sim, snapshots};
+use xtask::scenario::{
+    clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, sim, snapshots,
+};
 use xtask::workspace::{self, Profile};
 
 /// Waits for our turn, which ends when the file is closed.
@@ -80,6 +82,12 @@ fn ext4_and_xfs_live_on_a_volume() {
 fn the_clients_that_people_have_work() {
     let _turn = turn();
     clients::run(&clients::Options { profile: profile() }).expect("clients");
+}
+
+#[test]
+fn quarry_extract_reads_what_the_node_serves() {
+    let _turn = turn();
+    extract::run(&extract::Options { profile: profile() }).expect("extract");
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod clients;
 pub mod crash;
 pub mod demo;
 pub mod encryption;
+pub mod extract;
 pub mod filesystems;
 pub mod fill;
 pub mod images;
