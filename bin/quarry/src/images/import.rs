@@ -32,10 +32,8 @@ pub async fn run(client: &Client, arguments: ImportVolume, output: &mut Output) 
     let size_bytes = whole_sectors(&source)?;
     let name = unfinished(&arguments.name)?;
     let request = CreateVolume {
-        name: name.clone(),
-        pool: arguments.pool.clone(),
-        size_bytes,
         durability: arguments.durability,
+        ..CreateVolume::new(name.clone(), arguments.pool.clone(), size_bytes)
     };
     interrupt.check()?;
     let filled = match client.create_volume(&request).await {
