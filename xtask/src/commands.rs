@@ -5,9 +5,9 @@ use clap::{Parser, Subcommand};
 
 use crate::scenario::{
     clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, restart, run, sim,
-    snapshots,
+    snapshots, volumes,
 };
-use crate::{arrows, bench, tidy};
+use crate::{arrows, bench, fuzz, tidy};
 
 /// Checks, tests, benchmark and demo of Quarry.
 #[derive(Clone, Debug, Parser)]
@@ -45,6 +45,10 @@ enum Task {
     Snapshots(snapshots::Options),
     /// Tries encrypted volumes with and without their key, and looks for clear text on the device
     Encryption(encryption::Options),
+    /// Makes very many volumes and measures what they cost
+    Volumes(volumes::Options),
+    /// Fuzzes what reads bytes from devices; needs cargo-fuzz
+    Fuzz(fuzz::Options),
     /// Measures quarryd beside other NBD servers
     Bench(bench::Options),
     /// Runs the simulator
@@ -72,6 +76,8 @@ impl Xtask {
             Task::Images(options) => images::run(&options),
             Task::Snapshots(options) => snapshots::run(&options),
             Task::Encryption(options) => encryption::run(&options),
+            Task::Volumes(options) => volumes::run(&options),
+            Task::Fuzz(options) => fuzz::run(&options),
             Task::Bench(options) => bench::run(&options),
             Task::Sim(options) => sim::run(&options),
             Task::Demo(options) => demo::run(&options),

@@ -16,6 +16,7 @@ pub mod arrows;
 pub mod bench;
 pub mod command;
 pub mod commands;
+pub mod fuzz;
 pub mod http;
 pub mod interrupt;
 pub mod machine;

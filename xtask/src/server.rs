@@ -119,6 +119,14 @@ impl Server {
         cpu_time(self.pid())
     }
 
+    /// Bytes of memory that the process has at present.
+    pub fn memory_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        Ok(kib.context("the kernel does not say how much memory the process has")? << 10)
+    }
+
     /// The end of the log, for error messages.
     pub fn log_tail(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();

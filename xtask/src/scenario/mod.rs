@@ -14,6 +14,7 @@ pub mod restart;
 pub mod run;
 pub mod sim;
 pub mod snapshots;
+pub mod volumes;
 
 use anyhow::{Result, bail};
 
