@@ -61,7 +61,11 @@ pub async fn step(shared: &Shared, door: &Door) {
             }
         }
         _ => {
-            for record in engine.unused_keys() {
+            let unused = match engine.unused_keys().await {
+                Ok(unused) => unused,
+                Err(error) => return report(shared, "look for unused keys", text(error)),
+            };
+            for record in unused {
                 if let Err(error) = engine.forget_key(record.key).await {
                     report(shared, "forget", text(error));
                 }

@@ -46,7 +46,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let node = DataNode::new(catalog, Arc::new(events), cores.clone(), exports.clone(), settings, api);
     let node = node.map_err(plain)?.with_keys(keys);
     node.open_pools().await.map_err(plain)?;
-    node.unlock_volumes().await.map_err(plain)?;
+    node.unlock_volumes().await;
     node.serve_nbd().await.map_err(plain)?;
     let node = Arc::new(node);
     tracing::info!("{}, ready after {} ms", node.summary().await, began.elapsed().as_millis());

@@ -103,21 +103,27 @@ impl DataNode {
     }
 
     /// Opens the keys of all volumes as far as the key store has them. A volume whose key is not there stays closed.
-    pub async fn unlock_volumes(&self) -> Result<()> {
+    pub async fn unlock_volumes(&self) {
         for place in self.places() {
-            for (record, is_open) in self.keys_of(place).await? {
-                if is_open {
-                    continue;
-                }
-                let key = match &self.keys {
-                    Ok(store) => store.unwrap(&record.name, &record.wrapped).await.map_err(|e| whole(&e)),
-                    Err(reason) => Err(reason.clone()),
-                };
-                match key {
-                    Ok(key) => self.open_key(place, record.key, key).await?,
-                    Err(error) => {
-                        tracing::error!(key = %record.name, error, "the volumes under this key stay closed");
-                    }
+            if let Err(error) = self.unlock_in(place).await {
+                tracing::error!(%error, "the encrypted volumes of a log stay closed");
+            }
+        }
+    }
+
+    async fn unlock_in(&self, place: Place) -> Result<()> {
+        for (record, is_open) in self.keys_of(place).await? {
+            if is_open {
+                continue;
+            }
+            let key = match &self.keys {
+                Ok(store) => store.unwrap(&record.name, &record.wrapped).await.map_err(|e| whole(&e)),
+                Err(reason) => Err(reason.clone()),
+            };
+            match key {
+                Ok(key) => self.open_key(place, record.key, key).await?,
+                Err(error) => {
+                    tracing::error!(key = %record.name, error, "the volumes under this key stay closed");
                 }
             }
         }
@@ -152,9 +158,12 @@ impl DataNode {
         let key = store.unwrap(&old.name, &old.wrapped).await.map_err(failed)?;
         let new_name = store.create().await.map_err(failed)?;
         let wrapped = store.wrap(&new_name, &key).await.map_err(failed)?;
-        let record = KeyRecord { key: id, name: new_name, wrapped };
-        self.with_engine(&found, told, move |engine| async move { engine.rewrap_key(record).await }).await?;
-        store.destroy(&old.name).await.map_err(failed)?;
+        // The old one is named until it is gone: whatever comes between, somebody will destroy it.
+        let record = KeyRecord { key: id, name: new_name, wrapped, previous: old.name };
+        let rewrapped = record.clone();
+        self.with_engine(&found, told, move |engine| async move { engine.rewrap_key(rewrapped).await })
+            .await?;
+        self.destroy_previous(place, record).await?;
         tracing::info!(volume = %name, "the key-encryption key was replaced");
         self.describe_volume(name).await
     }
@@ -169,28 +178,81 @@ impl DataNode {
         }
     }
 
+    /// Does what there is to do in each log; one in trouble stops no other.
     async fn erase_unused_keys(&self) -> Result<()> {
-        let Ok(store) = &self.keys else { return Ok(()) };
+        if self.keys.is_err() {
+            return Ok(());
+        }
+        let mut result = Ok(());
         for place in self.places() {
-            let Place { pool, log, core } = place;
-            let unused = self.cores.call(core, move |state| async move {
-                Ok::<_, NodeError>(state.engine(pool, log)?.unused_keys())
-            });
-            for record in unused.await?? {
-                let KeyRecord { key, name, .. } = record;
-                let what = format!("key '{name}' was not destroyed");
-                store
-                    .destroy(&name)
-                    .await
-                    .map_err(|error| NodeError::new(ErrorKind::Unavailable, &what).caused_by(&error))?;
-                let forgotten = self.cores.call(core, move |state| async move {
-                    let forgotten = state.engine(pool, log)?.forget_key(key).await;
-                    forgotten.map_err(|error| engine_error(what, &error))
-                });
-                forgotten.await??;
-                tracing::info!(key = %name, "a key that nothing used was destroyed");
+            let erased = self.erase_in(place).await;
+            result = result.and(erased);
+        }
+        result
+    }
+
+    async fn erase_in(&self, place: Place) -> Result<()> {
+        for (record, _) in self.keys_of(place).await? {
+            if !record.previous.is_empty() {
+                self.destroy_previous(place, record).await?;
             }
         }
+        let Place { pool, log, core } = place;
+        let unused = self.cores.call(core, move |state| async move {
+            let what = "keys that nothing uses were not looked for".to_owned();
+            state.engine(pool, log)?.unused_keys().await.map_err(|error| engine_error(what, &error))
+        });
+        for record in unused.await?? {
+            let KeyRecord { key, name, .. } = record;
+            self.destroy(&name).await?;
+            let what = format!("key '{name}' was not forgotten");
+            let forgotten = self.cores.call(core, move |state| async move {
+                let forgotten = state.engine(pool, log)?.forget_key(key).await;
+                forgotten.map_err(|error| engine_error(what, &error))
+            });
+            forgotten.await??;
+            tracing::info!(key = %name, "a key that nothing used was destroyed");
+        }
         Ok(())
+    }
+
+    async fn destroy(&self, name: &str) -> Result<()> {
+        let what = format!("key '{name}' was not destroyed");
+        let store = self.key_store(&what)?;
+        let failed = |error: KeyStoreError| NodeError::new(ErrorKind::Unavailable, &what).caused_by(&error);
+        store.destroy(name).await.map_err(failed)
+    }
+
+    /// Destroys the key-encryption key that a rotation has left behind.
+    async fn destroy_previous(&self, Place { pool, log, core }: Place, record: KeyRecord) -> Result<()> {
+        self.destroy(&record.previous).await?;
+        let what = format!("that key '{}' was destroyed was not noted", record.previous);
+        let record = KeyRecord { previous: String::new(), ..record };
+        let noted = self.cores.call(core, move |state| async move {
+            let noted = state.engine(pool, log)?.rewrap_key(record).await;
+            noted.map_err(|error| engine_error(what, &error))
+        });
+        noted.await?
+    }
+
+    /// The key-encryption keys of a pool, to be destroyed with it.
+    pub(super) async fn keys_of_pool(&self, id: PoolId) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for place in self.places().into_iter().filter(|place| place.pool == id) {
+            for (record, _) in self.keys_of(place).await? {
+                names.extend([record.name, record.previous]);
+            }
+        }
+        names.retain(|name| !name.is_empty());
+        Ok(names)
+    }
+
+    /// Destroys the keys of a pool that is gone.
+    pub(super) async fn destroy_keys(&self, names: Vec<String>) {
+        for name in names {
+            if let Err(error) = self.destroy(&name).await {
+                tracing::error!(key = %name, %error, "a key of a deleted pool is still there");
+            }
+        }
     }
 }

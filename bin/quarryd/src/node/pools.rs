@@ -171,7 +171,9 @@ impl DataNode {
             return Err(NodeError::new(ErrorKind::InUse, what)
                 .with_next_step("Delete these volumes first (`quarry volume delete NAME`)."));
         }
+        let keys = self.keys_of_pool(id).await?;
         self.commit(vec![Change::DeletePool(id)]).await?;
+        self.destroy_keys(keys).await;
         self.pools_mut().remove(&id);
         self.close_on_all_cores(Some(id)).await?;
         let paths: Vec<PathBuf> = shared.devices().into_iter().map(|device| device.path).collect();

@@ -156,14 +156,17 @@ pub struct KeyRecord {
     pub name: String,
     /// The key under that one, as the key store makes it.
     pub wrapped: Vec<u8>,
+    /// The key-encryption key before, as long as it may not be destroyed yet; else empty.
+    pub previous: String,
 }
 
 impl KeyRecord {
     /// Bytes of one without a name.
-    pub(crate) const BYTES_MIN: usize = 2 + 2 + 2;
+    pub(crate) const BYTES_MIN: usize = 2 + 2 + 2 + 2;
 
     pub(crate) fn encode(&self, writer: &mut Writer) {
-        writer.u16(self.key.0).u16(self.wrapped.len() as u16).raw(&self.wrapped).text(&self.name);
+        writer.u16(self.key.0).u16(self.wrapped.len() as u16).raw(&self.wrapped);
+        writer.text(&self.name).text(&self.previous);
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
@@ -176,7 +179,7 @@ impl KeyRecord {
             return Err(reader.field("wrapped key", length as u64));
         }
         let wrapped = reader.raw(length)?.to_vec();
-        Ok(Self { key, name: reader.text()?, wrapped })
+        Ok(Self { key, wrapped, name: reader.text()?, previous: reader.text()? })
     }
 }
 
@@ -338,6 +341,14 @@ impl StoredBlock {
 }
 
 impl Record {
+    /// Bytes that it takes in a table.
+    pub fn table_bytes(&self) -> usize {
+        let mut writer = Writer::new(0, 0);
+        let before = writer.len();
+        self.encode(&mut writer);
+        writer.len() - before
+    }
+
     pub(crate) fn encode(&self, writer: &mut Writer) {
         match self {
             Record::Write { volume, first_block, birth, key, checksums } => {
@@ -596,7 +607,12 @@ pub(crate) fn samples() -> Vec<Record> {
         Record::VolumeResize { volume, size_bytes: 1 << 41 },
         Record::VolumeDelete { volume },
         Record::VolumeRename { volume, name: "disk-2".into() },
-        Record::KeyWrap(KeyRecord { key: KeyId(5), name: "vault/7".into(), wrapped: vec![3; 60] }),
+        Record::KeyWrap(KeyRecord {
+            key: KeyId(5),
+            name: "vault/7".into(),
+            wrapped: vec![3; 60],
+            previous: "vault/6".into(),
+        }),
         Record::KeyForget { key: KeyId(5) },
         Record::VolumeChange { volume, settings },
         Record::VolumeClone { head: head.clone(), snapshot },

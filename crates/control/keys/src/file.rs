@@ -8,7 +8,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::KeyStoreError;
@@ -39,13 +39,17 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), KeyStoreError> {
         File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
     };
     write().map_err(failed("cannot write", path))?;
-    if let Some(mut old) = old {
+    // What lies where the old file lay is gone, if nothing else names it: a hard link may be somebody's copy.
+    let is_alone = |old: &File| old.metadata().is_ok_and(|old| old.nlink() == 0);
+    if let Some(mut old) = old.filter(is_alone) {
         let mut overwrite = || {
             let length = old.metadata()?.len() as usize;
             old.write_all(&vec![0; length])?;
             old.sync_all()
         };
-        overwrite().map_err(failed("cannot write over the old content of", path))?;
+        if let Err(error) = overwrite() {
+            tracing::warn!(path = %path.display(), %error, "the old content of the keyring could not be written over");
+        }
     }
     Ok(())
 }

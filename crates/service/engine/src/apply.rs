@@ -31,6 +31,7 @@ impl Volumes {
         let Some(volume) = self.get(volume) else { return };
         self.record_live(entry.address, BLOCK_SECTORS * checksums.len() as u32);
         self.count_mapped(&volume, first_block..first_block + checksums.len() as u64);
+        self.note_merge(&volume, checksums.len() as u64);
         let entries = checksums.iter().zip(0..).map(|(&checksum, index)| {
             let address = entry.address.plus(BLOCK_SECTORS * index);
             Mapped::from(Entry { address, checksum, ..entry })
@@ -45,6 +46,7 @@ impl Volumes {
             self.record_live(entry.address, u32::from(entry.stored_sectors));
         }
         self.count_mapped(&volume, first_block..first_block + mapped.len() as u64);
+        self.note_merge(&volume, mapped.len() as u64);
         let mut dead = self.dead.borrow_mut();
         volume.map.insert_run(first_block, mapped.iter().copied(), |old| dead.push(extent_of(&old)));
     }
@@ -52,9 +54,10 @@ impl Volumes {
     fn zero(&self, volume: VolumeNumber, first_block: u64, blocks: u64) {
         let Some(volume) = self.get(volume) else { return };
         self.count_unmapped(&volume, first_block..first_block + blocks);
+        // Those at its ends; what lies between goes as a whole.
+        self.note_merge(&volume, blocks.min(2));
         let mut dead = self.dead.borrow_mut();
         volume.map.unmap(first_block..first_block + blocks, &mut |old| dead.push(extent_of(&old)));
-        self.freed.raise();
     }
 
     fn apply_record(&self, record: &Record) {

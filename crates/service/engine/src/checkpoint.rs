@@ -200,6 +200,7 @@ impl Engine {
             keys: frozen.keys,
         };
         self.space.appended_at_checkpoint.set(frozen.appended_bytes);
+        self.space.merge_at_checkpoint.set(frozen.merge_bytes);
         self.space.changed.raise();
         retired
     }

@@ -263,6 +263,11 @@ impl Engine {
         self.log.appended_bytes.get() - self.space.appended_at_checkpoint.get()
     }
 
+    /// What the tail costs: to be read by a recovery, or to be merged, whichever is more. A checkpoint keeps space for as much.
+    pub(crate) fn tail_cost_bytes(&self) -> u64 {
+        self.tail_bytes().max(self.volumes.merge_bytes.get() - self.space.merge_at_checkpoint.get())
+    }
+
     /// Writes a checkpoint and ends the engine's tasks. Volumes fail from then on, and what the log owns in the pool stays
     /// taken: a pool is closed as a whole, it does not go on with fewer logs.
     pub async fn close(&self) -> Result<(), crate::EngineError> {

@@ -90,6 +90,12 @@ pub enum EngineError {
         /// The key.
         key: KeyId,
     },
+    /// A key store makes more of a key than is kept.
+    #[error("a wrapped data key of {bytes} bytes is too long")]
+    WrappedKey {
+        /// Its length.
+        bytes: usize,
+    },
     /// Every number for a data key is taken.
     #[error("this log has 65535 encrypted volumes with keys of their own, and can have no more")]
     TooManyKeys,

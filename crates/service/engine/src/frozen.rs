@@ -18,6 +18,7 @@ use crate::volumes::{Dropped, Tail, extent_of};
 pub(crate) struct Frozen {
     pub(crate) position: Position,
     pub(crate) appended_bytes: u64,
+    pub(crate) merge_bytes: u64,
     pub(crate) next_volume: u32,
     pub(crate) next_snapshot: SnapshotCounter,
     pub(crate) keys: Vec<KeyRecord>,
@@ -68,6 +69,7 @@ impl Engine {
         Frozen {
             position: self.log.published(),
             appended_bytes: self.log.appended_bytes.get(),
+            merge_bytes: known.merge_bytes.get(),
             next_volume: known.next_number.get(),
             next_snapshot: known.next_snapshot.get(),
             keys: known.keys.wrapped(),

@@ -45,7 +45,7 @@ impl Engine {
         let (mut rounds_in_vain, mut balance) = (0, Balance::default());
         let (mut asked, mut request, mut pauses) = (shared.wanted_space(), None, 0);
         loop {
-            if self.tail_bytes() >= self.space.tail_bytes_max()
+            if self.tail_cost_bytes() >= self.space.tail_bytes_max()
                 || self.volumes.overlay_bytes() >= self.limits.get().overlay_bytes
                 || self.layered.replace(false)
             {

@@ -42,6 +42,10 @@ impl EngineVolume {
         for _ in 0..LOOKUPS_MAX {
             match self.try_read(blocks.clone()).await {
                 Err(PoolError::Dangling { .. }) => {}
+                Ok(Err(error)) if error.kind == ErrorKind::Corrupt => {
+                    Box::pin(self.note_damage(blocks)).await;
+                    return Err(error);
+                }
                 Ok(result) => return result,
                 Err(error) => {
                     if matches!(error, PoolError::Corrupt { .. }) {

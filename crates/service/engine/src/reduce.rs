@@ -50,7 +50,7 @@ impl EngineVolume {
         Prepared { data: data.clone(), pieces: Some(pieces) }
     }
 
-    /// The same for one block, at once.
+    /// The same for one block of which a part is written, at once. It becomes no hole.
     pub(crate) fn prepare_block(&self, block: &View) -> Prepared {
         let (compression, key) = {
             let head = self.state.head.borrow();
@@ -58,7 +58,7 @@ impl EngineVolume {
         };
         let mut pieces = None;
         if compression != Compression::Off || key.0 != 0 {
-            self.prepare_some(block, compression, true, pieces.get_or_insert_default());
+            self.prepare_some(block, compression, false, pieces.get_or_insert_default());
         }
         Prepared { data: block.clone(), pieces }
     }

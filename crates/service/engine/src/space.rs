@@ -49,6 +49,8 @@ pub(crate) struct Space {
     pub(crate) changed: Signal,
     /// [`quarry_log::Log::appended_bytes`] when the last checkpoint began.
     pub(crate) appended_at_checkpoint: Cell<u64>,
+    /// [`crate::volumes::Volumes::merge_bytes`] then.
+    pub(crate) merge_at_checkpoint: Cell<u64>,
     tail_bytes_max: u64,
     usable_bytes: u64,
     total_chunks: u64,
@@ -110,6 +112,7 @@ impl Space {
             failures: Cell::new(0),
             changed: Signal::default(),
             appended_at_checkpoint: Cell::new(0),
+            merge_at_checkpoint: Cell::new(0),
             tail_bytes_max: (share / 32).clamp(segment_bytes, TAIL_BYTES_MAX.max(segment_bytes)),
             usable_bytes: segment_bytes - SEGMENT_WASTE_BYTES,
             total_chunks,
@@ -263,7 +266,7 @@ impl Engine {
 
     /// Whether the tail may grow.
     pub(crate) fn has_room_in_tail(&self) -> bool {
-        self.tail_bytes() < 2 * self.space.tail_bytes_max()
+        self.tail_cost_bytes() < 2 * self.space.tail_bytes_max()
     }
 
     /// Fails when the engine is being closed.
@@ -296,7 +299,7 @@ impl Engine {
 
     /// After an append: a long tail is for the maintenance task.
     pub(crate) fn note_append(&self) {
-        if self.tail_bytes() >= self.space.tail_bytes_max() {
+        if self.tail_cost_bytes() >= self.space.tail_bytes_max() {
             self.wake.raise();
         }
     }

@@ -6,11 +6,11 @@ use std::rc::{Rc, Weak};
 
 use quarry_env::Signal;
 use quarry_format::detached::Floor;
-use quarry_format::node::{Entry, NODE_SLOTS};
+use quarry_format::node::{Entry, NODE_BYTES_MAX, NODE_SLOTS};
 use quarry_format::record::{SnapshotHead, VolumeHead};
 use quarry_map::{NodeCache, Version, VolumeMap};
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
-use quarry_types::{BlockIndex, LogAddress, SnapshotCounter, SnapshotId, VolumeId, VolumeNumber};
+use quarry_types::{BlockIndex, KeyId, LogAddress, SnapshotCounter, SnapshotId, VolumeId, VolumeNumber};
 use rustc_hash::FxBuildHasher;
 
 use crate::keys::Keys;
@@ -42,6 +42,9 @@ pub(crate) struct Volumes {
     pub(crate) dead: RefCell<Vec<Extent>>,
     /// What the nodes of all maps take at most.
     map_bytes_max: Cell<u64>,
+    /// What merging everything that has counted so far would write at most: a leaf for each block. More than what the log has for
+    /// these blocks where they are compressed, or holes.
+    pub(crate) merge_bytes: Cell<u64>,
     pub(crate) next_number: Cell<u32>,
     /// The number of the next snapshot.
     pub(crate) next_snapshot: Cell<SnapshotCounter>,
@@ -101,23 +104,24 @@ impl Volumes {
 
     pub(crate) fn insert(&self, head: VolumeHead, version: Rc<Version>, parent: SnapshotCounter) {
         self.next_number.set(self.next_number.get().max(head.number.0 + 1));
-        self.map_bytes_max.set(self.map_bytes_max.get() + map_bytes_max(head.size_bytes));
+        self.map_bytes_max.set(self.map_bytes_max.get() + map_bytes_max(&head));
         let volume = Rc::new(VolumeState::new(head, VolumeMap::new(version), parent));
         self.by_number.borrow_mut().insert(volume.number, volume);
     }
 
     pub(crate) fn remove(&self, number: VolumeNumber) -> Option<Rc<VolumeState>> {
         let removed = self.by_number.borrow_mut().remove(&number)?;
-        let bytes = map_bytes_max(removed.head.borrow().size_bytes);
+        let bytes = map_bytes_max(&removed.head.borrow());
         self.map_bytes_max.set(self.map_bytes_max.get() - bytes);
         removed.deleted.set(true);
         Some(removed)
     }
 
     pub(crate) fn resize(&self, volume: &VolumeState, size_bytes: u64) {
-        let before = std::mem::replace(&mut volume.head.borrow_mut().size_bytes, size_bytes);
-        let others = self.map_bytes_max.get() - map_bytes_max(before);
-        self.map_bytes_max.set(others + map_bytes_max(size_bytes));
+        let mut head = volume.head.borrow_mut();
+        let others = self.map_bytes_max.get() - map_bytes_max(&head);
+        head.size_bytes = size_bytes;
+        self.map_bytes_max.set(others + map_bytes_max(&head));
     }
 
     /// Bytes that are kept for volumes with a reservation and not used yet, with what storing them takes besides.
@@ -172,7 +176,7 @@ impl Volumes {
                 version: Rc::downgrade(&version),
                 volume: volume.id,
                 parent: volume.parent.get(),
-                map_bytes_max: map_bytes_max(volume.head.borrow().size_bytes),
+                map_bytes_max: map_bytes_max(&volume.head.borrow()),
             });
         }
         version
@@ -268,6 +272,12 @@ impl Volumes {
         prepend(&self.dropped, tail.dropped);
     }
 
+    /// A record changes so many leaves of a volume at most.
+    pub(crate) fn note_merge(&self, volume: &VolumeState, leaves: u64) {
+        let bytes = leaves * node_bytes_max(volume.head.borrow().key);
+        self.merge_bytes.set(self.merge_bytes.get() + bytes);
+    }
+
     pub(crate) fn record_live(&self, address: LogAddress, sectors: u32) {
         let mut live = self.tail_live.borrow_mut();
         self.tail_live_sectors.set(self.tail_live_sectors.get() + u64::from(sectors));
@@ -294,14 +304,20 @@ fn prepend<T>(list: &RefCell<Vec<T>>, mut first: Vec<T>) {
     *list = first;
 }
 
-/// Bytes that the nodes of a map over so many bytes take at most: a leaf for each group of blocks, a node for each group
+/// Bytes of a node at most: a leaf of encrypted blocks has their tags, too.
+fn node_bytes_max(key: KeyId) -> u64 {
+    let bytes = if key.0 == 0 { BLOCK_BYTES } else { NODE_BYTES_MAX.next_multiple_of(SECTOR_BYTES) };
+    bytes as u64
+}
+
+/// Bytes that the nodes of a volume's map take at most: a leaf for each group of blocks, a node for each group
 /// of nodes, and a sixteenth for the headers of the batches.
-fn map_bytes_max(size_bytes: u64) -> u64 {
+fn map_bytes_max(head: &VolumeHead) -> u64 {
     let mut nodes = 0;
-    let mut below = size_bytes.div_ceil(BLOCK_BYTES as u64);
+    let mut below = head.size_bytes.div_ceil(BLOCK_BYTES as u64);
     while below > 1 || nodes == 0 {
         below = below.div_ceil(NODE_SLOTS as u64).max(1);
         nodes += below;
     }
-    nodes * BLOCK_BYTES as u64 / 16 * 17
+    nodes * node_bytes_max(head.key) / 16 * 17
 }

@@ -69,7 +69,10 @@ impl EngineVolume {
         };
         let appended = self.engine.log.append_record(record);
         self.engine.note_append();
-        appended.await.map_err(|error| log_error(operation, error))
+        appended.await.map_err(|error| log_error(operation, error))?;
+        // Somebody wants space back; blocks of zeroes that are written come back with the next checkpoint.
+        self.engine.volumes.freed.raise();
+        Ok(())
     }
 
     /// Writes zeroes as data.

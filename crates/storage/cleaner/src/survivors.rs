@@ -112,12 +112,18 @@ async fn written(store: &LogStore, chunk: &Chunk, segment: SegmentId) -> Result<
             None => read_header(store, chunk, address).await?,
         };
         for item in batch.items() {
+            let inside = u64::from(at) + u64::from(item.sector) + u64::from(item.sectors) <= u64::from(end);
+            if !inside || item.sectors == 0 {
+                let (offset, copies) = (address.offset_bytes(), chunk.slots().len());
+                let bytes = batch.header_bytes;
+                return Err(PoolError::Corrupt { chunk: chunk.id(), offset, bytes, copies });
+            }
             let sector = at + item.sector;
             let address = LogAddress::new(segment, sector);
             let item = PackedItem { address, sectors: item.sectors, checksum: item.checksum };
             all.push(Survivor { item, sector });
         }
-        at += batch.header.sectors;
+        at = at.saturating_add(batch.header.sectors);
     }
     Ok(all)
 }

@@ -44,14 +44,16 @@ struct Candidate {
     kept: bool,
 }
 
-/// Sectors of a chunk that live at most if cleaning is to gain something: fewer than any packed chunk holds that was closed
-/// because it was full. Else what was packed would be packed again, and nothing would ever be gained.
-fn live_sectors_max(geometry: Geometry) -> u32 {
+/// Sectors of a chunk that live at most if cleaning is to gain something: fewer than a packed chunk of such pieces holds that was
+/// closed because it was full. Else what was packed would be packed again, and nothing would ever be gained. The smaller the pieces
+/// of a packed chunk are, the longer is its table.
+fn live_sectors_max(geometry: Geometry, chunk: &Chunk) -> u32 {
     let granule = u64::from(geometry.granule_bytes);
-    let table = packed::encoded_bytes((geometry.segment_sectors() / BLOCK_SECTORS) as usize) as u64;
+    let of_blocks = packed::encoded_bytes((geometry.segment_sectors() / BLOCK_SECTORS) as usize) as u64;
+    let table = of_blocks.max(u64::from(chunk.packed_table.get().1));
     let lost =
         granule + TABLES_MAX * table.next_multiple_of(granule) + geometry.segment_bytes / ROOM_SHARE_MIN;
-    let packed = (geometry.segment_bytes - lost) / SECTOR_BYTES as u64;
+    let packed = geometry.segment_bytes.saturating_sub(lost) / SECTOR_BYTES as u64;
     packed.min((f64::from(geometry.segment_sectors()) * LIVE_SHARE_MAX) as u64) as u32
 }
 
@@ -64,7 +66,6 @@ pub fn choose(
     cleaner: &Cleaner,
     now: u64,
 ) -> Vec<Victim> {
-    let live_max = live_sectors_max(geometry);
     let mut candidates: BTreeMap<ChunkId, Candidate> = BTreeMap::new();
     for (id, segment) in table.iter() {
         for (run, live) in segment.live_by_run() {
@@ -91,7 +92,7 @@ pub fn choose(
             victim.score = (1.0 - live).powi(2) * age / live.max(1e-6);
             victim
         })
-        .filter(|victim| victim.live_sectors <= live_max)
+        .filter(|victim| victim.live_sectors <= live_sectors_max(geometry, &victim.chunk))
         .collect();
     victims.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.chunk.id().cmp(&b.chunk.id())));
     victims

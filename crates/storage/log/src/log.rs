@@ -202,7 +202,8 @@ impl Log {
     /// Appends a record without payload.
     pub fn append_record(&self, record: Record) -> Appended {
         self.append(|log, state| {
-            log.builder(state, |builder| builder.has_room(256, 0)).push_record(record);
+            let table = record.table_bytes();
+            log.builder(state, |builder| builder.has_room(table, 0)).push_record(record);
         })
     }
 

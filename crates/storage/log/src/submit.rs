@@ -7,7 +7,7 @@ use quarry_format::batch::{BatchHeader, RecordTable};
 use quarry_format::chunk::{CHUNK_HEADER_BYTES, ChunkContent, ChunkHeader, SegmentStart};
 use quarry_format::image::Position;
 use quarry_pool::{Chunk, Segment};
-use quarry_types::limits::{BATCHES_IN_FLIGHT_MAX, SECTOR_BYTES};
+use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, SECTOR_BYTES};
 use quarry_types::{BatchNumber, LogAddress, SegmentId};
 
 use crate::Log;
@@ -211,6 +211,7 @@ impl Log {
             flushed_through: state.flushed_through,
         };
         let (bytes, checksum) = table.encode(&header);
+        assert!(bytes.len() <= BATCH_HEADER_BYTES_MAX, "recovery refuses longer headers");
         let (mut views, payload) = match content {
             Content::Open(payload) => payload.with_header(pool, &bytes),
             Content::Frozen(payload) => (payload.with_header(pool, &bytes, granule), payload),

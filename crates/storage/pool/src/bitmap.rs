@@ -92,7 +92,9 @@ impl Bitmap {
         if !(sector | count).is_multiple_of(self.unit_sectors) {
             self.refine();
         }
-        let (mut at, end) = (sector / self.unit_sectors, (sector + count) / self.unit_sectors);
+        // What a damaged map names beyond the end is nowhere.
+        let end = sector.saturating_add(count).min(self.sectors());
+        let (mut at, end) = (sector / self.unit_sectors, end / self.unit_sectors);
         let mut changed = 0;
         while at < end {
             let bits = (64 - at % 64).min(end - at);

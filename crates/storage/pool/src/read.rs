@@ -33,6 +33,15 @@ impl Expected {
     }
 }
 
+/// Where the rest of a granule comes from when a part of it is written again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Around {
+    /// From the same copy. If that cannot be read now, the piece stays bad until a scrub: what is around it may be good.
+    Own,
+    /// From another one, if that cannot be read. For a scrub, which looks at all that lives there.
+    Any,
+}
+
 /// A piece and where it lies in its read, in bytes. Between pieces there may be bytes that nobody wants.
 pub(crate) type Placed = (Expected, Range<usize>);
 
@@ -198,7 +207,8 @@ impl Pool {
         }
         let view = buffer.freeze();
         for range in mended {
-            self.repair(chunk, bad, offset + range.start as u64, view.slice(range)).await;
+            let piece = (offset + range.start as u64, view.slice(range));
+            self.repair(chunk, bad, piece, Around::Own).await;
         }
         Ok(view)
     }
@@ -227,7 +237,13 @@ impl Pool {
 
     /// Writes verified bytes over a bad copy. What else is in their granules is written as it is: it belongs to the same append, so
     /// that nobody writes there. That it fails is no error of the reader, who has good bytes.
-    pub(crate) async fn repair(&self, chunk: &Chunk, slot: Slot, offset: u64, data: View) {
+    pub(crate) async fn repair(
+        &self,
+        chunk: &Chunk,
+        slot: Slot,
+        (offset, data): (u64, View),
+        around: Around,
+    ) {
         if self.shared.is_failed(slot.device) || !chunk.slots().contains(&slot) {
             return;
         }
@@ -237,7 +253,9 @@ impl Pool {
         let data = if length == bytes {
             data
         } else {
-            let Some(mut granules) = self.read_any(chunk, slot, start, length).await else { return };
+            let Some(mut granules) = self.read_around(chunk, slot, (start, length), around).await else {
+                return;
+            };
             granules[skipped..skipped + bytes].copy_from_slice(&data);
             granules.freeze()
         };
@@ -249,10 +267,16 @@ impl Pool {
         }
     }
 
-    /// Granules of a copy, or of another one if this cannot be read: nothing vouches for what is in them.
-    async fn read_any(&self, chunk: &Chunk, first: Slot, offset: u64, bytes: usize) -> Option<Buffer> {
-        let others = chunk.slots().into_iter().filter(|slot| *slot != first);
-        for slot in std::iter::once(first).chain(others) {
+    /// The granules around a piece that is to be written again: nothing vouches for what else is in them.
+    async fn read_around(
+        &self,
+        chunk: &Chunk,
+        slot: Slot,
+        (offset, bytes): (u64, usize),
+        around: Around,
+    ) -> Option<Buffer> {
+        let others = chunk.slots().into_iter().filter(|other| *other != slot && around == Around::Any);
+        for slot in std::iter::once(slot).chain(others) {
             if let Ok(buffer) = self.read_copy_apart(slot, offset, bytes).await {
                 return Some(buffer);
             }

@@ -9,6 +9,7 @@ use quarry_env::View;
 use quarry_format::anchor::Slot;
 use quarry_types::limits::SECTOR_BYTES;
 
+use crate::read::Around;
 use crate::{Chunk, Expected, Pool, PoolError};
 
 /// Bytes that are read at once.
@@ -93,7 +94,7 @@ impl Pool {
         for other in chunk.slots().into_iter().filter(|other| *other != slot) {
             match self.read_copy_part_apart(other, offset, piece.bytes()).await {
                 Ok(bytes) if piece.holds(&bytes) => {
-                    self.repair(chunk, slot, offset, bytes).await;
+                    self.repair(chunk, slot, (offset, bytes), Around::Any).await;
                     return Ok(is_good(read().await));
                 }
                 _ => {}

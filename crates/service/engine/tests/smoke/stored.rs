@@ -159,7 +159,7 @@ fn clones_and_snapshots_keep_the_key_and_the_last_one_lets_it_go() {
     let engine = node.engine();
     let forgotten = node.run(move |_| async move {
         engine.delete_volume(VOLUME, true).await.expect("delete");
-        engine.unused_keys()
+        engine.unused_keys().await.expect("unused")
     });
     assert_eq!(forgotten, [], "the clone has it");
     node.kill();
@@ -193,7 +193,7 @@ fn clones_and_snapshots_keep_the_key_and_the_last_one_lets_it_go() {
     let forgotten = node.run(|_| async move {
         engine.delete_volume(CLONE, false).await.expect("delete");
         engine.settle_space(std::time::Duration::from_secs(60)).await.expect("settle");
-        let unused = engine.unused_keys();
+        let unused = engine.unused_keys().await.expect("unused");
         assert_eq!(unused.len(), 1);
         engine.forget_key(unused[0].key).await.expect("forget");
         unused[0].name.clone()
