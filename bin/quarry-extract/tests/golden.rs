@@ -90,11 +90,14 @@ fn stderr(output: &Output) -> String {
 fn volumes_and_snapshots_are_what_nbd_served() {
     let golden = Golden::unpack();
     let before: Vec<_> = golden.devices.iter().map(|device| crc32c(&fs::read(device).unwrap())).collect();
-    for (path, expected) in expected() {
+    for (number, (path, expected)) in expected().into_iter().enumerate() {
         golden.expect(&path, &expected, &golden.devices);
-        // With two copies, any one device may be missing.
-        golden.expect(&path, &expected, &golden.devices[1..]);
-        golden.expect(&path, &expected, &golden.devices[..2]);
+        // With two copies, any one device may be missing. Some will do: each write waits for the disk.
+        match number % 6 {
+            0 => golden.expect(&path, &expected, &golden.devices[1..]),
+            3 => golden.expect(&path, &expected, &golden.devices[..2]),
+            _ => {}
+        }
     }
     let after: Vec<_> = golden.devices.iter().map(|device| crc32c(&fs::read(device).unwrap())).collect();
     assert_eq!(before, after, "a device was changed");

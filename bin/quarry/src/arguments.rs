@@ -253,6 +253,13 @@ pub struct CreateVolume {
     /// What hosts will see, for example 20GiB
     #[arg(long)]
     pub size: ByteSize,
+    #[command(flatten)]
+    pub settings: NewVolumeSettings,
+}
+
+/// How a new volume is to be.
+#[derive(Args, Debug)]
+pub struct NewVolumeSettings {
     /// When an acknowledged write survives power loss: after a flush, or always
     #[arg(long, default_value = "flush", value_parser = word(Durability::ALL, Durability::as_str))]
     pub durability: Durability,
@@ -414,13 +421,13 @@ mod tests {
     fn sizes_and_words_are_typed() {
         let line = "quarry volume create v --pool p --size 20GiB --durability always";
         let Ok(Command::Volume(VolumeCommand::Create(create))) = parse(line) else { panic!() };
-        assert_eq!((create.size.0, create.durability), (20 << 30, Durability::Always));
+        assert_eq!((create.size.0, create.settings.durability), (20 << 30, Durability::Always));
         let Ok(Command::Volume(VolumeCommand::Create(create))) =
             parse("quarry volume create v --pool p --size 1G")
         else {
             panic!()
         };
-        assert_eq!(create.durability, Durability::Flush);
+        assert_eq!(create.settings.durability, Durability::Flush);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use quarry_api_types::{self as api, VolumePath};
 use quarry_client::Client;
 
 use crate::arguments::{
-    Arguments, Command, CreatePool, DeviceCommand, ExportCommand, PoolCommand, SnapshotCommand, VolumeCommand,
+    Arguments, Command, CreatePool, DeviceCommand, ExportCommand, NewVolumeSettings, PoolCommand,
+    SnapshotCommand, VolumeCommand,
 };
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -76,16 +77,7 @@ async fn pool(client: &Client, command: PoolCommand, output: &mut Output) -> Res
 async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) -> Result {
     match command {
         VolumeCommand::Create(create) => {
-            let request = api::CreateVolume {
-                name: create.name,
-                pool: create.pool,
-                size_bytes: create.size.0,
-                durability: create.durability,
-                quota_bytes: create.quota.0,
-                reserved_bytes: create.reserve.0,
-                compression: create.compression,
-                encrypted: create.encrypt,
-            };
+            let request = volume_request(create.name, create.pool, create.size.0, &create.settings);
             output.answer(&client.create_volume(&request).await?, tables::volume)
         }
         VolumeCommand::List => {
@@ -132,6 +124,25 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
             client.delete_volume(&name, &api::DeleteVolume { with_snapshots }).await?;
             output.done(&format!("Volume {name} deleted."))
         }
+    }
+}
+
+/// The request for a new volume.
+pub fn volume_request(
+    name: api::Name,
+    pool: api::Name,
+    size_bytes: u64,
+    settings: &NewVolumeSettings,
+) -> api::CreateVolume {
+    api::CreateVolume {
+        name,
+        pool,
+        size_bytes,
+        durability: settings.durability,
+        quota_bytes: settings.quota.0,
+        reserved_bytes: settings.reserve.0,
+        compression: settings.compression,
+        encrypted: settings.encrypt,
     }
 }
 

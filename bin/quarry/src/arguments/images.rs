@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use quarry_api_types::{Durability, Name, VolumePath};
+use quarry_api_types::{Name, VolumePath};
 
-use super::word;
+use super::NewVolumeSettings;
 
 #[derive(Args, Debug)]
 pub struct ImportVolume {
@@ -18,9 +18,8 @@ pub struct ImportVolume {
     /// Name of the new volume
     #[arg(long)]
     pub name: Name,
-    /// When an acknowledged write to the new volume survives power loss: after a flush, or always
-    #[arg(long, default_value = "flush", value_parser = word(Durability::ALL, Durability::as_str))]
-    pub durability: Durability,
+    #[command(flatten)]
+    pub settings: NewVolumeSettings,
     /// What the source is, instead of having it detected
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub source_format: Option<ImageFormat>,

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use quarry_api_types::{CreateVolume, DeleteVolume, Name, ProblemCode, RenameVolume, Volume, VolumePath};
+use quarry_api_types::{DeleteVolume, Name, ProblemCode, RenameVolume, Volume, VolumePath};
 use quarry_client::Client;
 use quarry_types::limits::NAME_BYTES_MAX;
 use quarry_types::{ByteSize, SECTOR_BYTES};
@@ -13,6 +13,7 @@ use super::serve::{Served, is};
 use super::source::Source;
 use super::{note, qemu, random_suffix};
 use crate::arguments::ImportVolume;
+use crate::commands::volume_request;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::tables;
@@ -31,10 +32,7 @@ pub async fn run(client: &Client, arguments: ImportVolume, output: &mut Output) 
     check_space(client, &arguments, &source).await?;
     let size_bytes = whole_sectors(&source)?;
     let name = unfinished(&arguments.name)?;
-    let request = CreateVolume {
-        durability: arguments.durability,
-        ..CreateVolume::new(name.clone(), arguments.pool.clone(), size_bytes)
-    };
+    let request = volume_request(name.clone(), arguments.pool.clone(), size_bytes, &arguments.settings);
     interrupt.check()?;
     let filled = match client.create_volume(&request).await {
         Ok(_) => fill(client, &name, &source, &arguments, &interrupt).await,

@@ -23,10 +23,15 @@ const ROUND_BLOCKS: u64 = 500;
 pub fn make(node: &Node, rounds: u64) -> Result<()> {
     let quarry = node.quarry();
     let mut writer = Writer { node, chance: ChaCha8Rng::seed_from_u64(SEED), number: 0 };
-    for (name, size_bytes) in
-        [("disk", VOLUME_BYTES), ("other", VOLUME_BYTES), ("odd", ODD_BYTES), ("gone", ODD_BYTES)]
-    {
-        quarry.create_volume(name, POOL, size_bytes, "flush")?;
+    for (name, size_bytes, compression) in [
+        ("disk", VOLUME_BYTES, "off"),
+        ("other", VOLUME_BYTES, "lz4"),
+        ("odd", ODD_BYTES, "zstd"),
+        ("gone", ODD_BYTES, "off"),
+    ] {
+        let size = size_bytes.to_string();
+        let words = ["volume", "create", name, "--pool", POOL, "--size", &size, "--compression", compression];
+        quarry.run(&words)?;
     }
     writer.write("odd", 0..ODD_BYTES / BLOCK_BYTES, 400)?;
     writer.write("gone", 0..100, 50)?;
