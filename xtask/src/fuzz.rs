@@ -26,9 +26,8 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let installed = Command::new("cargo").args(["fuzz", "--version"]).output().context("cargo")?;
     ensure!(installed.status.success(), "cargo-fuzz is not installed: `cargo install cargo-fuzz`");
-    let wanted =
-        |target: &&str| options.targets.is_empty() || options.targets.iter().any(|one| one == target);
-    for target in TARGETS.iter().filter(wanted) {
+    let wanted = |target: &str| options.targets.is_empty() || options.targets.iter().any(|one| one == target);
+    for target in TARGETS.into_iter().filter(|target| wanted(target)) {
         println!("fuzz: {target}, {} s", options.seconds);
         let status = Command::new("cargo")
             .current_dir(workspace::root())

@@ -206,7 +206,9 @@ impl LogStore {
         for image in &state.image.chunks {
             let chunk = Rc::new(Chunk::adopt(&pool.shared, &image.placement));
             let (sector, bytes) = image.packed_table;
-            if u64::from(sector) * quarry_types::SECTOR_BYTES as u64 + u64::from(bytes) > pool.geometry().segment_bytes {
+            if u64::from(sector) * quarry_types::SECTOR_BYTES as u64 + u64::from(bytes)
+                > pool.geometry().segment_bytes
+            {
                 let what = format!("chunk {} has its table beyond its end", image.placement.chunk);
                 return Err(contradiction(&pool, state.log, what));
             }
