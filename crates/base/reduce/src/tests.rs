@@ -60,7 +60,7 @@ fn what_is_no_stored_block_is_an_error() {
     assert_eq!(expand(Method::Lz4, &huge, &mut back), Err(ExpandError::Length { length: 0xffff, stored: 4 }));
     assert_eq!(expand(Method::AsIs, &[0; 512], &mut back), Err(ExpandError::Short { bytes: 512 }));
     assert_eq!(expand(Method::Zstd, &[4, 0, 1, 2, 3, 4], &mut back), Err(ExpandError::Damaged));
-    let mut short = vec![0; 64];
+    let mut short = vec![0; 512];
     let length = lz4_flex::block::compress_into(&[9; 100], &mut short[2..]).expect("fits");
     short[..2].copy_from_slice(&(length as u16).to_le_bytes());
     assert_eq!(expand(Method::Lz4, &short, &mut back), Err(ExpandError::Short { bytes: 100 }));

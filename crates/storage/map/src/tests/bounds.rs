@@ -79,9 +79,10 @@ fn the_overlay_accounts_for_its_memory() {
     assert_eq!(world.pending_bytes(), 0);
     world.insert_run(0, 100_000);
     let dense = world.pending_bytes();
-    assert!((2_400_000..4_000_000).contains(&dense), "{dense}");
+    // Entries of 24 bytes, and pages of tags, because some of them are encrypted.
+    assert!((4_000_000..5_600_000).contains(&dense), "{dense}");
     world.unmap(0..100_000);
-    assert!(world.pending_bytes() < 3_200_000);
+    assert!(world.pending_bytes() < 4_800_000, "{}", world.pending_bytes());
     world.insert_run(0, 100_000);
     assert!(world.pending_bytes() < dense + dense / 4, "freed memory is used again");
     (0..1000).for_each(|number| world.unmap(number << 20..(number << 20) + 5));
