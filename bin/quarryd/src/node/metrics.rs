@@ -46,6 +46,18 @@ const LOG_APPENDED: Family = (
     "Bytes appended, headers and map nodes included, once for all copies.",
 );
 const LOG_MOVED: Family = ("quarry_cleaner_moved_bytes_total", "counter", "Bytes moved by the cleaner.");
+const LOG_REDUCED_FROM: Family = (
+    "quarry_log_reduced_from_bytes_total",
+    "counter",
+    "Bytes that hosts have written to compressed volumes.",
+);
+const LOG_REDUCED_ZERO: Family = (
+    "quarry_log_reduced_zero_bytes_total",
+    "counter",
+    "Of these, bytes of blocks of zeroes, which became holes.",
+);
+const LOG_REDUCED_TO: Family =
+    ("quarry_log_reduced_to_bytes_total", "counter", "What the others of these became.");
 const LOG_CLEANED: Family = ("quarry_cleaner_chunks_total", "counter", "Chunks cleaned.");
 const LOG_CHECKPOINTS: Family = ("quarry_checkpoints_total", "counter", "Checkpoints written.");
 const MEMORY: Family = ("quarry_memory_used_bytes", "gauge", "Memory in maps, tables and buffers.");
@@ -87,6 +99,9 @@ impl DataNode {
         by_log(LOG_READ, |engine| engine.read_bytes);
         by_log(LOG_APPENDED, |engine| engine.appended_bytes);
         by_log(LOG_MOVED, |engine| engine.moved_bytes);
+        by_log(LOG_REDUCED_FROM, |engine| engine.reduced_from_bytes);
+        by_log(LOG_REDUCED_ZERO, |engine| engine.reduced_zero_bytes);
+        by_log(LOG_REDUCED_TO, |engine| engine.reduced_to_bytes);
         by_log(LOG_CLEANED, |engine| engine.cleaned_chunks);
         by_log(LOG_CHECKPOINTS, |engine| engine.checkpoints);
         let buffers: u64 = self.buffer_bytes().await?.iter().sum();

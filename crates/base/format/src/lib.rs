@@ -14,6 +14,7 @@ mod checksum;
 pub mod chunk;
 pub mod detached;
 mod error;
+mod head;
 pub mod image;
 pub mod label;
 pub mod node;

@@ -139,6 +139,12 @@ pub struct EngineStatus {
     pub cleaned_chunks: u64,
     /// Bytes that the cleaner has moved.
     pub moved_bytes: u64,
+    /// Bytes of blocks that were to be made smaller.
+    pub reduced_from_bytes: u64,
+    /// Of these, bytes of blocks that became holes because they were zero.
+    pub reduced_zero_bytes: u64,
+    /// What the others became.
+    pub reduced_to_bytes: u64,
     /// Bytes that hosts have written.
     pub written_bytes: u64,
     /// Bytes that hosts have read.
@@ -247,6 +253,9 @@ impl Engine {
             checkpoints: self.statistics.checkpoints.get(),
             cleaned_chunks: self.statistics.cleaned_chunks.get(),
             moved_bytes: self.statistics.moved_bytes.get(),
+            reduced_from_bytes: self.statistics.reduced_from_bytes.get(),
+            reduced_zero_bytes: self.statistics.reduced_zero_bytes.get(),
+            reduced_to_bytes: self.statistics.reduced_to_bytes.get(),
             written_bytes: self.statistics.written_bytes.get(),
             read_bytes: self.statistics.read_bytes.get(),
             appended_bytes: self.log.appended_bytes.get(),
