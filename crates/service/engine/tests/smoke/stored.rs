@@ -48,6 +48,9 @@ fn what_is_compressible_takes_less_and_comes_back() {
         assert_eq!(node.read(0, BLOCKS * BLOCK), half(1));
         let bytes = live_bytes(&node);
         assert!(bytes < (BLOCKS * BLOCK * 7 / 10) as u64, "{compression:?}: {bytes}");
+        let status = node.engine().status();
+        assert_eq!(status.reduced_from_bytes, (BLOCKS * BLOCK) as u64);
+        assert!(status.reduced_to_bytes < status.reduced_from_bytes * 7 / 10, "{status:?}");
         // Parts of blocks, blocks that cannot be made smaller, and single blocks in between.
         let random = content(7, 0, 3 * BLOCK);
         node.write(5 * BLOCK as u64 + 512, random.clone()).expect("write");
