@@ -16,6 +16,7 @@ pub type Slots = SmallVec<[Slot; COPIES_MAX]>;
 
 /// A chunk of a pool. Dropping the last reference gives its slots back.
 pub struct Chunk {
+    log: LogId,
     id: ChunkId,
     slots: RefCell<Slots>,
     /// Sector and bytes of the table of a packed chunk; zeroes for a segment as it was written.
@@ -34,16 +35,17 @@ impl Chunk {
         (copies, purpose): (usize, Purpose),
     ) -> Option<Self> {
         let slots = shared.allocate(log, purpose, copies);
-        (!slots.is_empty()).then(|| Self::with_slots(shared, id, &slots))
+        (!slots.is_empty()).then(|| Self::with_slots(shared, (log, id), &slots))
     }
 
     /// The chunk that an image names and whose slots were claimed when the pool was opened.
-    pub(crate) fn adopt(shared: &Arc<PoolShared>, placement: &Placement) -> Self {
-        Self::with_slots(shared, placement.chunk, &placement.slots)
+    pub(crate) fn adopt(shared: &Arc<PoolShared>, log: LogId, placement: &Placement) -> Self {
+        Self::with_slots(shared, (log, placement.chunk), &placement.slots)
     }
 
-    pub(crate) fn with_slots(shared: &Arc<PoolShared>, id: ChunkId, slots: &[Slot]) -> Self {
+    pub(crate) fn with_slots(shared: &Arc<PoolShared>, (log, id): (LogId, ChunkId), slots: &[Slot]) -> Self {
         Self {
+            log,
             id,
             slots: RefCell::new(Slots::from_slice(slots)),
             packed_table: Cell::default(),
@@ -111,8 +113,7 @@ impl Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        for slot in self.slots.get_mut().drain(..) {
-            self.shared.release(slot);
-        }
+        let slots = std::mem::take(self.slots.get_mut());
+        self.shared.free(self.log, slots);
     }
 }

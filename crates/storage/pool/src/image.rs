@@ -77,6 +77,7 @@ impl LogStore {
         chunks.extend(parts.reserve.iter().cloned());
         chunks.sort_by_key(|chunk| chunk.id());
         chunks.dedup_by_key(|chunk| chunk.id());
+        self.data_chunks.set((chunks.len() - parts.reserve.len()) as u64);
         let image = Image {
             pool: self.pool.shared.id,
             log: self.log,

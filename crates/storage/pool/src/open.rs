@@ -204,7 +204,7 @@ impl LogStore {
     pub fn open(pool: Rc<Pool>, state: &LogState) -> Result<OpenedLog, OpenError> {
         let mut chunks = BTreeMap::new();
         for image in &state.image.chunks {
-            let chunk = Rc::new(Chunk::adopt(&pool.shared, &image.placement));
+            let chunk = Rc::new(Chunk::adopt(&pool.shared, state.log, &image.placement));
             let (sector, bytes) = image.packed_table;
             if u64::from(sector) * quarry_types::SECTOR_BYTES as u64 + u64::from(bytes)
                 > pool.geometry().segment_bytes
@@ -229,10 +229,11 @@ impl LogStore {
         let image_chunks = state
             .image_chunks
             .iter()
-            .map(|placement| Rc::new(Chunk::adopt(&pool.shared, placement)))
+            .map(|placement| Rc::new(Chunk::adopt(&pool.shared, state.log, placement)))
             .collect();
         let incarnation = state.image.incarnation.next();
         let store = Self::new(pool, state.log, incarnation, table, state.sequence, image_chunks);
+        store.data_chunks.set(chunks.len().saturating_sub(state.image.reserve.len()) as u64);
         Ok(OpenedLog { store: Rc::new(store), reserve })
     }
 }

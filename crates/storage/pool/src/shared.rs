@@ -149,11 +149,27 @@ impl PoolShared {
     /// Slots for a chunk, if `log` may have one for `purpose`; none otherwise. Logs that ask at the same time do not both
     /// get what is there for one of them.
     pub(crate) fn allocate(&self, log: LogId, purpose: Purpose, copies: usize) -> Vec<Slot> {
-        let stakes = self.stakes();
-        match stakes.spare(log, purpose, self.capacity().free_chunks) {
-            0 => Vec::new(),
-            _ => self.allocator().allocate(copies),
+        let mut stakes = self.stakes();
+        let before = self.capacity().free_chunks;
+        if stakes.spare(log, purpose, before) == 0 {
+            return Vec::new();
         }
+        let slots = self.allocator().allocate(copies);
+        stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
+        slots
+    }
+
+    /// Gives the slots of a chunk of `log` back.
+    pub(crate) fn free(&self, log: LogId, slots: impl IntoIterator<Item = Slot>) {
+        let mut stakes = self.stakes();
+        let before = self.capacity().free_chunks;
+        slots.into_iter().for_each(|slot| self.release(slot));
+        stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
+    }
+
+    /// Free chunks that no log counts on.
+    pub fn unclaimed_chunks(&self) -> u64 {
+        self.stakes().unclaimed(self.capacity().free_chunks)
     }
 
     /// Asks the other logs to look for space, because hosts of this one wait. The answer is the number of the request.

@@ -1,4 +1,7 @@
 //! What each log of a pool counts on: free chunks are shared, and no log may promise its hosts what another one needs.
+//!
+//! What a log takes comes out of its own claim, and what it frees goes to it, until it renews its stake. So a log that is in
+//! debt, because its hosts overwrite in a full pool, owes that to itself: others neither lend nor notice.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +16,7 @@ pub struct Need {
     pub packed: u64,
     /// For the next image.
     pub image: u64,
-    /// For overwrites when the pool is full: what they take until what they free has been gained.
+    /// For overwrites when the pool is full: what they take until so much of what they free lies together that it can be gained.
     pub working: u64,
     /// For volumes with a reservation, on top of all this: what they have not used of it.
     pub kept: u64,
@@ -48,8 +51,8 @@ pub enum Purpose {
 #[derive(Clone, Copy, Default)]
 struct Stake {
     need: Need,
-    /// What it may take out of the free chunks, the need included.
-    claim: u64,
+    /// What it may take out of the free chunks, the need included. Below 0 it holds what others may have.
+    claim: i64,
     /// The last [`Stakes::want`] for which it has looked for space and found no more.
     looked: u64,
 }
@@ -62,6 +65,11 @@ pub(crate) struct Stakes {
 }
 
 impl Stakes {
+    /// Free chunks that logs other than `log` count on.
+    fn claimed_by_others(&self, log: LogId) -> u64 {
+        self.others(log).map(|stake| stake.claim.max(0) as u64).sum()
+    }
+
     fn others(&self, log: LogId) -> impl Iterator<Item = &Stake> {
         self.stakes.iter().filter(move |(id, _)| **id != log).map(|(_, stake)| stake)
     }
@@ -76,8 +84,8 @@ impl Stakes {
         (free, ready): (u64, u64),
         share_max: Option<u64>,
     ) -> i64 {
-        let claimed: u64 = self.others(log).map(|stake| stake.claim).sum();
-        let unclaimed = (free + ready) as i64 - (need.total() + need.kept + claimed) as i64;
+        let available = free as i64 - self.claimed_by_others(log) as i64;
+        let unclaimed = available + ready as i64 - (need.total() + need.kept) as i64;
         let granted = match share_max {
             Some(share_max) if unclaimed > 0 => (unclaimed - unclaimed / 2).min(share_max as i64),
             _ => unclaimed,
@@ -85,8 +93,22 @@ impl Stakes {
         let segments = need.segments + need.working + need.kept + granted.max(0) as u64;
         let stake = self.stakes.entry(log).or_default();
         stake.need = need;
-        stake.claim = need.aside() + segments.saturating_sub(ready);
+        // What is not there is missing from its own claim, not from those of others.
+        stake.claim = ((need.aside() + segments.saturating_sub(ready)) as i64).min(available);
         granted
+    }
+
+    /// `log` has taken so many free chunks, or given them back where that is negative.
+    pub(crate) fn take(&mut self, log: LogId, chunks: i64) {
+        if let Some(stake) = self.stakes.get_mut(&log) {
+            stake.claim -= chunks;
+        }
+    }
+
+    /// How many of `free` chunks no log counts on.
+    pub(crate) fn unclaimed(&self, free: u64) -> u64 {
+        let claimed = self.stakes.values().map(|stake| stake.claim.max(0) as u64);
+        free.saturating_sub(claimed.sum())
     }
 
     /// How many of `free` chunks `log` may take for `purpose`. What is to spare is what neither the log needs otherwise nor
@@ -96,7 +118,7 @@ impl Stakes {
             Purpose::Image => 0,
             Purpose::ReadySegment => {
                 let own = self.stakes.get(&log).map_or(0, |stake| stake.need.aside());
-                own + self.others(log).map(|stake| stake.claim).sum::<u64>()
+                own + self.claimed_by_others(log)
             }
             Purpose::NextSegment | Purpose::Packed => {
                 self.stakes.values().map(|stake| stake.need.image).sum()
@@ -199,6 +221,26 @@ mod tests {
         assert!(!stakes.have_others_looked(LogId(0), second) && stakes.have_others_looked(LogId(0), first));
     }
 
+    #[test]
+    fn a_log_in_debt_owes_nobody_else() {
+        let mut stakes = Stakes::default();
+        let need = Need { working: 2, ..NEED };
+        assert_eq!(stakes.renew(LogId(0), need, (24, 0), Some(0)), 0);
+        assert_eq!(stakes.renew(LogId(1), need, (24, 0), Some(0)), 0);
+        assert_eq!(stakes.renew(LogId(1), need, (24, 0), Some(8)), 0);
+        // The first takes what is for its overwrites; who looks first makes no difference.
+        stakes.take(LogId(0), 2);
+        assert_eq!(stakes.renew(LogId(1), need, (22, 0), Some(8)), 0);
+        assert_eq!(stakes.renew(LogId(0), need, (22, 0), Some(8)), -2);
+        assert_eq!(stakes.renew(LogId(1), need, (22, 0), Some(8)), 0);
+        // What it gains back is its own too, and then everybody's.
+        stakes.take(LogId(0), -3);
+        assert_eq!(stakes.renew(LogId(1), need, (25, 0), Some(8)), 0);
+        assert_eq!(stakes.renew(LogId(0), need, (25, 0), Some(0)), 0);
+        assert_eq!(stakes.unclaimed(25), 1);
+        assert_eq!(stakes.renew(LogId(1), need, (25, 0), Some(8)), 1);
+    }
+
     proptest! {
         /// However the logs take turns in looking and taking, what they need is there.
         #[test]
@@ -213,6 +255,7 @@ mod tests {
                     let takes = takes.min(*granted);
                     *granted -= takes;
                     free -= takes;
+                    stakes.take(LogId(log), takes as i64);
                 }
                 prop_assert!(free >= 30, "{free}");
             }

@@ -26,6 +26,8 @@ pub struct LogStore {
     retired: RefCell<Vec<Rc<Chunk>>>,
     image: RefCell<CurrentImage>,
     chunks_allocated: Cell<u64>,
+    /// Chunks of segments that the newest image names.
+    pub(crate) data_chunks: Cell<u64>,
 }
 
 struct CurrentImage {
@@ -51,6 +53,7 @@ impl LogStore {
             retired: RefCell::default(),
             image: RefCell::new(CurrentImage { sequence, chunks: image_chunks, bytes: 0 }),
             chunks_allocated: Cell::new(0),
+            data_chunks: Cell::new(0),
         }
     }
 
@@ -122,6 +125,11 @@ impl LogStore {
     pub fn image(&self) -> (u64, usize) {
         let image = self.image.borrow();
         (image.sequence, image.bytes)
+    }
+
+    /// Chunks in which segments lie, as of the newest image; 0 before this opening has written one.
+    pub fn data_chunks(&self) -> u64 {
+        self.data_chunks.get()
     }
 
     /// Chunks that the newest image takes.

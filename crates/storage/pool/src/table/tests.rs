@@ -65,7 +65,7 @@ impl Model {
     fn chunk(&mut self) -> Rc<Chunk> {
         self.chunks += 1;
         let id = ChunkId::new(LogId(0), Incarnation(1), self.chunks);
-        Rc::new(Chunk::with_slots(&self.shared, id, &Slots::new()))
+        Rc::new(Chunk::with_slots(&self.shared, (LogId(0), id), &Slots::new()))
     }
 
     fn play(&mut self, round: &Round) {
