@@ -51,7 +51,7 @@ fn check_reservation(pool: &Pool, reserved_bytes: u64, mapped_bytes: u64, kept_b
         return Ok(());
     }
     // The largest reservation that would be honoured.
-    let most = ByteSize(mapped_bytes + (available + kept_bytes) / 33 * 32);
+    let most = ByteSize(mapped_bytes + (available + kept_bytes) / 13 * 12);
     let what = format!("pool '{}' cannot keep {} for the volume", pool.name, ByteSize(reserved_bytes));
     Err(NodeError::new(ErrorKind::NoSpace, what)
         .with_cause(format!("with what others use and were promised, {most} is the most"))

@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use quarry_env::Signal;
 use quarry_pool::Need;
-use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES};
+use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES, SECTOR_BYTES};
 use quarry_volume::{ErrorKind, Result, VolumeError};
 
 use crate::Engine;
@@ -18,9 +18,8 @@ use crate::Engine;
 const SHARE_CHUNKS_MAX: u64 = 8;
 /// Longest tail: what a recovery reads.
 const TAIL_BYTES_MAX: u64 = 768 << 20;
-/// The part of the pool from which overwrites go on when it is full, and at least so many chunks for each log. The less it
-/// is, the more the cleaner moves for each block that is freed.
-const WORKING_PART: u64 = 64;
+/// Chunks of each log from which overwrites go on when the pool is full, besides those that fill with garbage which is spread so
+/// thin that it cannot be gained.
 const WORKING_CHUNKS_MIN: u64 = 2;
 /// After so many failures of maintenance in a row hosts that wait for it are told.
 const FAILURES_MAX: u32 = 6;
@@ -54,12 +53,14 @@ pub(crate) struct Space {
     tail_bytes_max: u64,
     usable_bytes: u64,
     total_chunks: u64,
-    working_chunks: u64,
+    /// [`Need::working`] when somebody looked.
+    working_chunks: Cell<u64>,
 }
 
-/// What storing so many bytes of volume data takes, with nodes of the map and headers: a thirty-second more.
+/// What storing so many bytes of volume data takes, with nodes of the map, headers, and the garbage that cannot be gained: a
+/// twelfth more.
 pub fn with_overhead(bytes: u64) -> u64 {
-    bytes + bytes / 32
+    bytes + bytes / 12
 }
 
 /// What a write has been charged until it is in a batch.
@@ -116,7 +117,7 @@ impl Space {
             tail_bytes_max: (share / 32).clamp(segment_bytes, TAIL_BYTES_MAX.max(segment_bytes)),
             usable_bytes: segment_bytes - SEGMENT_WASTE_BYTES,
             total_chunks,
-            working_chunks: (total_chunks / WORKING_PART / u64::from(logs.max(1))).max(WORKING_CHUNKS_MIN),
+            working_chunks: Cell::new(WORKING_CHUNKS_MIN),
         }
     }
 
@@ -140,12 +141,13 @@ impl Space {
         let nodes = engine.volumes.map_bytes_max().min(2 * self.tail_bytes_max);
         let (segments, image) = (nodes.div_ceil(self.usable_bytes), engine.store.image_need_chunks());
         let kept = engine.volumes.kept_bytes().div_ceil(self.usable_bytes);
-        Need { segments, packed: self.cleaner_chunks(), image, working: self.working_chunks, kept }
+        self.working_chunks.set(WORKING_CHUNKS_MIN + spread_chunks(engine));
+        Need { segments, packed: self.cleaner_chunks(), image, working: self.working_chunks.get(), kept }
     }
 
     /// What overwrites may take when the pool is full, until what they free has been gained.
     pub(crate) fn working_bytes(&self) -> u64 {
-        self.working_chunks * self.usable_bytes
+        self.working_chunks.get() * self.usable_bytes
     }
 
     /// From so few free chunks on the cleaner works.
@@ -244,6 +246,15 @@ impl Space {
         self.outstanding_bytes.set(self.outstanding_bytes.get() + bytes);
         Some(Charge { space: self, bytes })
     }
+}
+
+/// Chunks that the log may still need for what lives, before there is so much garbage that one of its chunks has enough of it to
+/// be cleaned, however evenly it is spread. Garbage that is there already counts.
+fn spread_chunks(engine: &Engine) -> u64 {
+    let live_bytes =
+        engine.store.table().live_sectors() * SECTOR_BYTES as u64 + engine.volumes.tail_live_bytes();
+    let chunks = live_bytes.div_ceil(quarry_cleaner::live_bytes_max(engine.store.pool.geometry()));
+    chunks.saturating_sub(engine.store.data_chunks())
 }
 
 impl Engine {

@@ -26,4 +26,4 @@ mod window;
 
 pub use cleaner::{Cleaner, Relocated};
 pub use survivors::live_pieces;
-pub use victim::{Victim, choose};
+pub use victim::{Victim, choose, live_bytes_max};

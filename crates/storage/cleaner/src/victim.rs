@@ -57,6 +57,11 @@ fn live_sectors_max(geometry: Geometry, chunk: &Chunk) -> u32 {
     packed.min((f64::from(geometry.segment_sectors()) * LIVE_SHARE_MAX) as u64) as u32
 }
 
+/// The same in bytes. As long as the chunks of a log hold less on average, there is one that can be cleaned.
+pub fn live_bytes_max(geometry: Geometry) -> u64 {
+    u64::from(live_sectors_max(geometry)) * SECTOR_BYTES as u64
+}
+
 /// The chunks worth cleaning, best first. Segments from `first_kept` on, open ones, and what `cleaner` may not clean are left
 /// alone; `now` is the log's count of segments.
 pub fn choose(

@@ -212,6 +212,21 @@ fn overwrites_of_what_nobody_else_holds_go_on_in_a_full_pool() {
 }
 
 #[test]
+fn overwrites_go_on_however_thinly_they_spread_garbage_in_a_full_pool() {
+    // Each chunk gets a little garbage, long before one of them has enough to be cleaned.
+    let node = Node::new(32, 1, &[160], 1 << 30);
+    let end = fill(&node, VOLUME, 0, 1 << 30, 256 << 10);
+    let blocks = end / BLOCK as u64;
+    for version in 2..6000u64 {
+        // Steps of the golden ratio: as even as can be.
+        let offset = (version * 0x9e37_79b9 % blocks) * BLOCK as u64;
+        let wrote = node.write(offset, content(version, offset, BLOCK));
+        wrote.unwrap_or_else(|error| panic!("overwrite {version} of {blocks} blocks: {error}"));
+    }
+    node.verify();
+}
+
+#[test]
 fn what_a_snapshot_holds_is_not_overwritten_in_a_full_pool_until_it_is_deleted() {
     let node = Node::new(31, 1, &[64], 1 << 30);
     let half = 8 * MIB;
