@@ -4,7 +4,8 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
-use quarry_pool::{PoolError, Purpose};
+use quarry_pool::{PoolError, PoolShared, Purpose};
+use quarry_types::LogId;
 
 use crate::engine::Tasks;
 use crate::{Engine, EngineError};
@@ -43,7 +44,7 @@ impl Engine {
         self.space.update(self);
         let (shared, log) = (&self.store.pool.shared, self.store.log);
         let (mut rounds_in_vain, mut balance) = (0, Balance::default());
-        let (mut asked, mut request, mut pauses) = (shared.wanted_space(), None, 0);
+        let (mut errand, mut request, mut pauses) = (Errand::new(shared), None, 0);
         loop {
             if self.tail_cost_bytes() >= self.space.tail_bytes_max()
                 || self.volumes.overlay_bytes() >= self.limits.get().overlay_bytes
@@ -59,13 +60,14 @@ impl Engine {
             if self.clean_round(&mut balance).await? {
                 rounds_in_vain = 0;
                 self.space.update(self);
+                errand.note_round(shared, log);
                 continue;
             }
             rounds_in_vain += 1;
             if rounds_in_vain < ROUNDS_IN_VAIN_MAX && (is_asked || self.is_waited_for()) {
                 continue;
             }
-            shared.note_looked(log, asked);
+            shared.note_looked(log, errand.request);
             // Nobody waits for space, so nobody needs to know that there is none.
             if !self.is_waited_for() {
                 return Ok(());
@@ -76,7 +78,7 @@ impl Engine {
                 return Ok(());
             }
             pauses += 1;
-            asked = shared.wanted_space();
+            errand = Errand::new(shared);
             self.env.clock.sleep(PAUSE_FOR_OTHERS).await;
             self.space.update(self);
         }
@@ -153,6 +155,30 @@ impl Balance {
         let is_best = self.bytes > self.best_bytes;
         self.best_bytes = self.best_bytes.max(self.bytes);
         is_best
+    }
+}
+
+/// What a log does for another one that has asked. When it gains space round after round and its own hosts use all of it up,
+/// there is nothing to be had from it.
+struct Errand {
+    request: u64,
+    rounds: usize,
+}
+
+impl Errand {
+    fn new(shared: &PoolShared) -> Self {
+        Self { request: shared.wanted_space(), rounds: 0 }
+    }
+
+    /// A round has gained something.
+    fn note_round(&mut self, shared: &PoolShared, log: LogId) {
+        if shared.wanted_space() != self.request {
+            return *self = Self::new(shared);
+        }
+        self.rounds = if shared.unclaimed_chunks() > 0 { 0 } else { self.rounds + 1 };
+        if self.rounds == ROUNDS_IN_VAIN_MAX {
+            shared.note_looked(log, self.request);
+        }
     }
 }
 
