@@ -3,6 +3,7 @@
 mod bounds;
 mod life;
 mod node;
+mod pair;
 mod scrub;
 mod snapshots;
 mod space;
