@@ -58,12 +58,16 @@ impl Engine {
             }
             let before = self.space.before_attempt(self);
             if self.clean_round(&mut balance).await? {
-                rounds_in_vain = 0;
+                (rounds_in_vain, request) = (0, None);
                 self.space.update(self);
                 errand.note_round(shared, log);
                 continue;
             }
             rounds_in_vain += 1;
+            // Others look while this one tries again.
+            if request.is_none() && self.is_waited_for() {
+                request = Some(shared.want_space());
+            }
             if rounds_in_vain < ROUNDS_IN_VAIN_MAX && (is_asked || self.is_waited_for()) {
                 continue;
             }
