@@ -166,6 +166,11 @@ impl Round<'_> {
         Ok(shown)
     }
 
+    /// Half a device, or a quarter where the pool holds everything twice.
+    fn half_device_mib(&self) -> u64 {
+        self.options.device_mib / 2 / u64::from(self.options.copies)
+    }
+
     fn start_load(&self) -> Result<Load> {
         let options = LoadOptions {
             socket: self.node.socket(),
@@ -194,7 +199,7 @@ impl Round<'_> {
     fn fill(&self, ballast: &Oracle, from: u64) -> Result<Filled> {
         let socket = self.node.socket();
         if self.way == Way::DeleteSnapshot && from == 0 {
-            let held = 0..self.options.device_mib << 19;
+            let held = 0..self.half_device_mib() << 20;
             let filled = oracle::write_until_refused(ballast, &socket, BALLAST, held)?;
             ensure!(filled.refusal.is_zero(), "a fresh pool refused a write");
             let (volume, name) = SNAPSHOT.split_once('@').context("a snapshot's path")?;
@@ -269,7 +274,7 @@ impl Round<'_> {
         let began = Instant::now();
         if self.way == Way::DeleteVolume {
             // New data of somebody else.
-            let oracle = Oracle::new(self.options.seed, 0..self.options.device_mib << 18);
+            let oracle = Oracle::new(self.options.seed, 0..self.half_device_mib() << 19);
             let quarry = self.node.quarry();
             quarry.create_volume(BALLAST, POOL, oracle.model().region().end, "flush")?;
             quarry.create_export(BALLAST)?;
@@ -281,7 +286,7 @@ impl Round<'_> {
             return Ok(resumed);
         }
         let from = self.options.device_mib << 21;
-        self.write_all_soon(ballast, from..from + (self.options.device_mib << 18), began)
+        self.write_all_soon(ballast, from..from + (self.half_device_mib() << 19), began)
     }
 
     /// Writes a range; says how long it took until the first write was taken. From then on none may be refused.

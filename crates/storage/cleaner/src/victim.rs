@@ -46,20 +46,20 @@ struct Candidate {
 
 /// Sectors of a chunk that live at most if cleaning is to gain something: fewer than a packed chunk of such pieces holds that was
 /// closed because it was full. Else what was packed would be packed again, and nothing would ever be gained. The smaller the pieces
-/// of a packed chunk are, the longer is its table.
-fn live_sectors_max(geometry: Geometry, chunk: &Chunk) -> u32 {
+/// of a packed chunk are, the longer is its table, now `table_bytes`.
+fn live_sectors_max(geometry: Geometry, table_bytes: u32) -> u32 {
     let granule = u64::from(geometry.granule_bytes);
     let of_blocks = packed::encoded_bytes((geometry.segment_sectors() / BLOCK_SECTORS) as usize) as u64;
-    let table = of_blocks.max(u64::from(chunk.packed_table.get().1));
+    let table = of_blocks.max(u64::from(table_bytes));
     let lost =
         granule + TABLES_MAX * table.next_multiple_of(granule) + geometry.segment_bytes / ROOM_SHARE_MIN;
     let packed = geometry.segment_bytes.saturating_sub(lost) / SECTOR_BYTES as u64;
     packed.min((f64::from(geometry.segment_sectors()) * LIVE_SHARE_MAX) as u64) as u32
 }
 
-/// The same in bytes. As long as the chunks of a log hold less on average, there is one that can be cleaned.
+/// The same in bytes, for whole blocks. As long as the chunks of a log hold less on average, there is one that can be cleaned.
 pub fn live_bytes_max(geometry: Geometry) -> u64 {
-    u64::from(live_sectors_max(geometry)) * SECTOR_BYTES as u64
+    u64::from(live_sectors_max(geometry, 0)) * SECTOR_BYTES as u64
 }
 
 /// The chunks worth cleaning, best first. Segments from `first_kept` on, open ones, and what `cleaner` may not clean are left
@@ -97,7 +97,7 @@ pub fn choose(
             victim.score = (1.0 - live).powi(2) * age / live.max(1e-6);
             victim
         })
-        .filter(|victim| victim.live_sectors <= live_sectors_max(geometry, &victim.chunk))
+        .filter(|victim| victim.live_sectors <= live_sectors_max(geometry, victim.chunk.packed_table.get().1))
         .collect();
     victims.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.chunk.id().cmp(&b.chunk.id())));
     victims

@@ -189,14 +189,14 @@ impl Pair {
 
     fn verify(&self) {
         let (load, ballast) = (self.engines[0].volume(VOLUME), self.engines[1].volume(BALLAST));
-        let (model, written) = (self.load.clone(), self.ballast.borrow().clone());
+        let (model, written) = (self.load.borrow().clone(), self.ballast.borrow().clone());
         self.run(async move {
             let read = async |volume: &EngineVolume, offset, bytes: u64| {
                 let views = volume.read(offset, bytes as u32).await.expect("read");
                 views.iter().flat_map(|view| view.to_vec()).collect::<Vec<u8>>()
             };
             let load = load.expect("it exists");
-            for (block, &version) in model.borrow().iter().enumerate() {
+            for (block, &version) in model.iter().enumerate() {
                 let offset = (block * BLOCK) as u64;
                 let wanted = if version == 0 { vec![0; BLOCK] } else { content(version, offset, BLOCK) };
                 assert!(read(&load, offset, BLOCK as u64).await == wanted, "load at {offset}");
