@@ -20,8 +20,10 @@ const MIB: u64 = 1 << 20;
 /// What a host writes at once.
 const STEP: u64 = 256 << 10;
 const LIMIT: Duration = Duration::from_secs(3600);
-/// The longest that a refusal may take.
+/// The longest that a refusal may take when nothing else goes on, and beside a host of the other log that discards and so keeps
+/// the hope of space alive.
 const AT_ONCE: Duration = Duration::from_secs(1);
+const AT_ONCE_LOADED: Duration = Duration::from_secs(3);
 
 /// A pool of two logs, with a volume under load in the first and the ballast in the second.
 struct Pair {
@@ -227,8 +229,9 @@ fn a_full_pool_of_two_logs_goes_on_with_overwrites_and_refuses_the_rest_at_once(
             let (end, second) = pair.fill(end, true);
             let (end, _) = pair.fill(end, false);
             let (end, last) = pair.fill(end, false);
-            let slowest = first.max(second).max(last);
-            assert!(slowest < AT_ONCE, "{what}: a refusal took {slowest:?}");
+            assert!(last < AT_ONCE, "{what}: a refusal took {last:?}");
+            let slowest = first.max(second);
+            assert!(slowest < AT_ONCE_LOADED, "{what}: a refusal under load took {slowest:?}");
             let from = end / 2 / STEP * STEP;
             let refused = pair.write(from..from + end / 16 / STEP * STEP, false);
             assert_eq!(refused, None, "{what}: of {end} bytes, from {from} on");
