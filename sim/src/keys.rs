@@ -5,6 +5,7 @@ use quarry_types::{Compression, VolumeSettings};
 
 use crate::model::Finding;
 use crate::node::text;
+use crate::scenario::DEDUPLICATIONS;
 use crate::workload::{Door, Shared, report};
 
 /// The key-encryption key of a name.
@@ -42,7 +43,8 @@ pub async fn step(shared: &Shared, door: &Door) {
     match chance.below(4) {
         0 | 1 => {
             let compression = *chance.pick(&[Compression::Off, Compression::Lz4, Compression::Zstd]);
-            let settings = VolumeSettings { compression, ..plan.settings };
+            let deduplication = *chance.pick(&DEDUPLICATIONS);
+            let settings = VolumeSettings { compression, deduplication, ..plan.settings };
             if let Err(error) = engine.change_volume(shared.scenario.volume_id(volume), settings).await {
                 report(shared, "change", text(error));
             }

@@ -17,7 +17,7 @@ use quarry_types::SECTOR_BYTES;
 use quarry_types::limits::BLOCK_SECTORS;
 use smallvec::SmallVec;
 
-use crate::content::ZEROES;
+use crate::content::{COMMON, ZEROES};
 
 pub use recovered::Observed;
 pub use snapshots::SnapshotKey;
@@ -46,8 +46,8 @@ impl fmt::Display for Finding {
 pub struct OpId(u32);
 
 impl OpId {
-    /// What a write puts into its sectors.
-    pub fn version(self) -> u64 {
+    /// Its number, from 1 on.
+    pub fn number(self) -> u64 {
         u64::from(self.0) + 1
     }
 }
@@ -158,6 +158,17 @@ impl Model {
         self.begin(volume, sectors, version)
     }
 
+    /// A write of a version is submitted that others write, too.
+    pub fn begin_common_write(&mut self, volume: usize, sectors: Range<u64>, version: u64) -> OpId {
+        assert!(version >= COMMON, "others are told apart");
+        self.begin(volume, sectors, version)
+    }
+
+    /// What the sectors of an operation hold when it has taken effect.
+    pub fn value(&self, id: OpId) -> u64 {
+        self.op(id).value
+    }
+
     /// Something is submitted that makes sectors read as zeroes.
     pub fn begin_zero(&mut self, volume: usize, sectors: Range<u64>) -> OpId {
         self.begin(volume, sectors, ZEROES)
@@ -244,7 +255,7 @@ impl Model {
         let ended = op.ended.map_or("never ended".to_owned(), |ended| format!("ended at {ended}"));
         format!(
             "operation {} (volume {}, leaves {}, submitted at {}, {ended}{}{})",
-            id.version(),
+            id.number(),
             op.volume,
             op.value,
             op.submitted,

@@ -8,7 +8,7 @@ use quarry_engine::Limits;
 use quarry_env::DiskKind;
 use quarry_env_sim::{Config, DiskSpec, FaultKind, FaultRates, Latency};
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
-use quarry_types::{Compression, Durability, VolumeId, VolumeSettings};
+use quarry_types::{Compression, Deduplication, Durability, VolumeId, VolumeSettings};
 
 use crate::Chance;
 
@@ -275,10 +275,15 @@ fn volume(chance: &Chance, cores: usize, heavy: bool, sectors_left: &mut u64) ->
     }
 }
 
+/// How volumes of scenarios deduplicate.
+pub const DEDUPLICATIONS: [Deduplication; 4] =
+    [Deduplication::Off, Deduplication::Off, Deduplication::Verified, Deduplication::Hashed];
+
 /// The volume with compression and encryption, or not.
 fn stored_somehow(plan: VolumePlan, chance: &Chance) -> VolumePlan {
     let compression =
         *chance.pick(&[Compression::Off, Compression::Off, Compression::Lz4, Compression::Zstd]);
-    let settings = VolumeSettings { compression, ..plan.settings };
+    let deduplication = *chance.pick(&DEDUPLICATIONS);
+    let settings = VolumeSettings { compression, deduplication, ..plan.settings };
     VolumePlan { settings, encrypted: chance.percent(40), ..plan }
 }

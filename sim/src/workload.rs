@@ -6,19 +6,21 @@ use std::rc::Rc;
 
 use quarry_env::Env;
 use quarry_types::limits::SECTOR_BYTES;
-use quarry_types::{Compression, Durability, VolumeId, VolumeSettings};
+use quarry_types::{Compression, Deduplication, Durability, VolumeId, VolumeSettings};
 
 use crate::client::{Client, Style};
-use crate::content;
+use crate::content::{self, COMMON};
 use crate::model::{Finding, Model};
 use crate::node::{Engines, text, volume_name};
-use crate::scenario::Access;
+use crate::scenario::{Access, DEDUPLICATIONS};
 use crate::target::{Failed, Target};
 use crate::{Chance, Scenario, keys, snapshots};
 
 const SECTOR: u64 = SECTOR_BYTES as u64;
 /// How often a host tries to connect before it gives up for this life.
 const CONNECTS_MAX: usize = 20;
+/// Versions that all volumes write.
+const COMMON_VERSIONS: u64 = 3;
 
 /// What all hosts of one life share with the driver.
 pub struct Shared {
@@ -151,9 +153,19 @@ fn flushes(shared: &Shared, volume: usize, fua: bool) -> bool {
 }
 
 async fn write(shared: &Shared, target: &Target, volume: usize, sectors: Range<u64>, fua: bool) {
-    let op = shared.model.borrow_mut().begin_write(volume, sectors.clone());
+    let plans = &shared.scenario.volumes;
+    let deduplicates = plans.iter().any(|plan| plan.settings.deduplication != Deduplication::Off);
+    let (op, value) = {
+        let mut model = shared.model.borrow_mut();
+        let op = if deduplicates && shared.chance.percent(50) {
+            model.begin_common_write(volume, sectors.clone(), COMMON + shared.chance.below(COMMON_VERSIONS))
+        } else {
+            model.begin_write(volume, sectors.clone())
+        };
+        (op, model.value(op))
+    };
     let mut data = vec![0; ((sectors.end - sectors.start) * SECTOR) as usize];
-    content::fill(&mut data, shared.scenario.seed, volume, sectors.start, op.version());
+    content::fill(&mut data, shared.scenario.seed, volume, sectors.start, value);
     end(
         shared,
         "write",
@@ -315,7 +327,9 @@ async fn churn(shared: &Shared, door: &Door, id: VolumeId) {
     let engine = door.engines[core].clone();
     let size_bytes = shared.chance.spread(1 << 34).next_multiple_of(SECTOR);
     let key = shared.chance.percent(30).then(|| keys::new_key(id.0.as_u128()));
-    let settings = VolumeSettings { compression: Compression::Lz4, ..VolumeSettings::default() };
+    let deduplication = *shared.chance.pick(&DEDUPLICATIONS);
+    let settings =
+        VolumeSettings { compression: Compression::Lz4, deduplication, ..VolumeSettings::default() };
     if let Err(error) = engine.create_volume(id, "passing", size_bytes, settings, key).await {
         return report(shared, "create", text(error));
     }
@@ -329,6 +343,12 @@ async fn churn(shared: &Shared, door: &Door, id: VolumeId) {
         let data = vec![7; (length * SECTOR) as usize];
         if let Err(failed) = target.write(start * SECTOR, &data, false).await {
             shared.failed("write to a passing volume", failed);
+            continue;
+        }
+        match target.read(start * SECTOR, length * SECTOR).await {
+            Ok(read) if read == data => {}
+            Ok(_) => shared.find(Finding("a passing volume holds something else".to_owned())),
+            Err(failed) => shared.failed("read a passing volume", failed),
         }
     }
     if shared.chance.percent(80)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use quarry_format::batch::Batch;
 use quarry_format::image::Image;
 use quarry_format::node::{Entry, Mapped, Method};
-use quarry_format::record::{KeyRecord, Record, SnapshotHead, StoredBlock, VolumeHead};
+use quarry_format::record::{KeyRecord, Record, SharedBlock, SnapshotHead, StoredBlock, VolumeHead};
 use quarry_types::limits::BLOCK_SECTORS;
 use quarry_types::{KeyId, LogAddress, SnapshotCounter, VolumeNumber};
 
@@ -70,6 +70,14 @@ impl State {
                     });
                     let blocks = blocks.collect();
                     self.write(*volume, *first_block, blocks);
+                }
+                Record::WriteShared { volume, first_block, birth, key, blocks } => {
+                    let blocks = blocks.iter().map(|&SharedBlock { address, stored }| {
+                        let StoredBlock { method, sectors, checksum, tag } = stored;
+                        let (birth, key, stored_sectors) = (*birth, *key, sectors);
+                        Mapped { entry: Entry { address, checksum, birth, key, stored_sectors, method }, tag }
+                    });
+                    self.write(*volume, *first_block, blocks.collect());
                 }
                 Record::Node { sectors, .. } => _ = layout.place((*sectors).into()),
                 other => self.apply_other(other),

@@ -8,14 +8,14 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quarry_api_types::{
-    Compression, Durability, EventSeverity, ExportSelector, Name, Protocol, SnapshotPath, Timestamp,
-    UnknownWord, VolumePath,
+    Compression, Deduplication, Durability, EventSeverity, ExportSelector, Name, Protocol, SnapshotPath,
+    Timestamp, UnknownWord, VolumePath,
 };
 use quarry_client::Endpoint;
 use quarry_types::ByteSize;
 
 pub use self::images::{ExportImage, ImageFormat, ImportVolume, TargetFormat};
-use crate::values::{Bound, Percent, Ratio};
+use crate::values::{Bound, Percent, Ratio, Window};
 
 const EXAMPLES_AND_EXIT_CODES: &str = "\
 Examples:
@@ -186,7 +186,7 @@ pub enum VolumeCommand {
         #[arg(long)]
         size: ByteSize,
     },
-    /// Change when a volume's writes are safe, its quota, reservation or compression, while it is in use
+    /// Change when a volume's writes are safe, its quota, reservation, compression, deduplication or history, while it is in use
     #[command(after_help = "Example:\n  quarry volume set vm-17 --quota 15GiB --reserve none")]
     Set(SetVolume),
     /// Give a volume that is not exported another name
@@ -203,12 +203,21 @@ pub enum VolumeCommand {
         origin: VolumePath,
         /// Name of the new volume
         name: Name,
+        /// As it was at this second of its history, for example 2026-11-21T10:31:59Z
+        #[arg(long, value_name = "TIME")]
+        at: Option<Timestamp>,
     },
-    /// Give a volume the content and the size that a snapshot of it has; what was written since is lost
+    /// Give a volume the content and the size that it had at a snapshot, or at a second of its history; what was written since
+    /// is lost
+    #[command(after_help = "Examples:\n  quarry volume rollback vm-17@monday\n  \
+        quarry volume rollback vm-17 --at 2026-11-21T10:31:59Z")]
     Rollback {
-        /// The snapshot to go back to
-        #[arg(value_name = "VOLUME@SNAPSHOT")]
-        snapshot: SnapshotPath,
+        /// The snapshot to go back to, or the volume
+        #[arg(value_name = "VOLUME[@SNAPSHOT]")]
+        to: VolumePath,
+        /// The second of its history to go back to
+        #[arg(long, value_name = "TIME")]
+        at: Option<Timestamp>,
     },
     /// Give an encrypted volume another key-encryption key and destroy the old one; no data is written anew
     RotateKey { name: Name },
@@ -272,6 +281,12 @@ pub struct NewVolumeSettings {
     /// How its blocks are made smaller; blocks of zeroes become holes unless it is off
     #[arg(long, default_value = "off", value_parser = word(Compression::ALL, Compression::as_str))]
     pub compression: Compression,
+    /// Store blocks only once that are in the pool already: verified compares them byte by byte, hashed trusts a 128-bit hash
+    #[arg(long, default_value = "off", value_parser = word(Deduplication::ALL, Deduplication::as_str))]
+    pub deduplication: Deduplication,
+    /// Keep the volume as it was at each second of a while back, for example 10m (at most 1h), or none
+    #[arg(long, value_name = "TIME", default_value = "none")]
+    pub history: Window,
     /// Encrypt its blocks under a key of its own; quarryd needs a key store for that
     #[arg(long)]
     pub encrypt: bool,
@@ -281,7 +296,7 @@ pub struct NewVolumeSettings {
 pub struct SetVolume {
     pub name: Name,
     /// The most that it may map, for example 15GiB, or none but its size
-    #[arg(long, value_name = "SIZE", required_unless_present_any = ["reserve", "durability", "compression"])]
+    #[arg(long, value_name = "SIZE", required_unless_present_any = ["reserve", "durability", "compression", "deduplication", "history"])]
     pub quota: Option<Bound>,
     /// What the pool keeps for it, whatever others write, or none
     #[arg(long, value_name = "SIZE")]
@@ -292,6 +307,12 @@ pub struct SetVolume {
     /// How blocks that are written from now on are made smaller
     #[arg(long, value_parser = word(Compression::ALL, Compression::as_str))]
     pub compression: Option<Compression>,
+    /// Whether blocks that are written from now on and that are in the pool already are stored once more
+    #[arg(long, value_parser = word(Deduplication::ALL, Deduplication::as_str))]
+    pub deduplication: Option<Deduplication>,
+    /// Keep the volume as it was at each second of a while back, for example 10m (at most 1h), or none
+    #[arg(long, value_name = "TIME")]
+    pub history: Option<Window>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -433,11 +454,12 @@ mod tests {
     #[test]
     fn a_snapshot_is_named_with_its_volume() {
         let line = "quarry volume clone golden@v3 vm-18";
-        let Ok(Command::Volume(VolumeCommand::Clone { origin, name })) = parse(line) else { panic!() };
+        let Ok(Command::Volume(VolumeCommand::Clone { origin, name, .. })) = parse(line) else { panic!() };
         assert_eq!((origin.to_string().as_str(), name.as_str()), ("golden@v3", "vm-18"));
         assert!(parse("quarry volume clone golden vm-18").is_ok());
-        let refused = parse("quarry volume rollback vm-18").unwrap_err().to_string();
+        let refused = parse("quarry snapshot show vm-18").unwrap_err().to_string();
         assert!(refused.contains("'vm-18' names no snapshot: write VOLUME@SNAPSHOT"), "{refused}");
+        assert!(parse("quarry volume rollback vm-18 --at 2026-11-21T10:00:00Z").is_ok());
         let line = "quarry snapshot create a b --name s --lock-until 2027-01-01T01:00:00+01:00";
         let Ok(Command::Snapshot(SnapshotCommand::Create { volumes, name, lock_until })) = parse(line) else {
             panic!()

@@ -94,6 +94,8 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
                 quota_bytes: set.quota.map(|quota| quota.0),
                 reserved_bytes: set.reserve.map(|reserve| reserve.0),
                 compression: set.compression,
+                deduplication: set.deduplication,
+                history_s: set.history.map(|history| history.0),
             };
             output.answer(&client.change_volume(&set.name, &request).await?, tables::volume)
         }
@@ -101,13 +103,13 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
             let request = api::RenameVolume { name: new_name };
             output.answer(&client.rename_volume(&name, &request).await?, tables::volume)
         }
-        VolumeCommand::Clone { origin, name } => {
-            let request = api::CloneVolume { name, snapshot: origin.snapshot };
+        VolumeCommand::Clone { origin, name, at } => {
+            let request = api::CloneVolume { name, snapshot: origin.snapshot, at };
             output.answer(&client.clone_volume(&origin.volume, &request).await?, tables::volume)
         }
-        VolumeCommand::Rollback { snapshot } => {
-            let request = api::RollBackVolume { snapshot: snapshot.snapshot };
-            output.answer(&client.roll_back_volume(&snapshot.volume, &request).await?, tables::volume)
+        VolumeCommand::Rollback { to, at } => {
+            let request = api::RollBackVolume { snapshot: to.snapshot, at };
+            output.answer(&client.roll_back_volume(&to.volume, &request).await?, tables::volume)
         }
         VolumeCommand::Promote { name } => {
             output.answer(&client.promote_volume(&name).await?, tables::volume)
@@ -142,6 +144,8 @@ pub fn volume_request(
         quota_bytes: settings.quota.0,
         reserved_bytes: settings.reserve.0,
         compression: settings.compression,
+        deduplication: settings.deduplication,
+        history_s: settings.history.0,
         encrypted: settings.encrypt,
     }
 }

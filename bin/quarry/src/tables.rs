@@ -8,6 +8,7 @@ use quarry_api_types::{
 use quarry_types::ByteSize;
 
 use crate::output::printable;
+use crate::values::Window;
 
 /// A cell: text to the left, numbers to the right.
 enum Value {
@@ -218,6 +219,8 @@ pub fn volume(volume: &Volume) -> String {
         ("Reserved", optional(Some(volume.reserved_bytes).filter(|&bytes| bytes > 0).map(ByteSize))),
         ("Durability", text(volume.durability)),
         ("Compression", text(volume.compression)),
+        ("Deduplication", text(volume.deduplication)),
+        ("History", history(volume)),
         ("Encrypted", text(encryption(volume))),
         ("Block size", size(u64::from(volume.block_bytes))),
         ("Core", number(volume.core)),
@@ -225,6 +228,17 @@ pub fn volume(volume: &Volume) -> String {
         ("Snapshots", number(volume.snapshots)),
         ("Origin", optional(volume.origin.as_ref())),
     ])
+}
+
+fn history(volume: &Volume) -> Cell {
+    let kept = Window(volume.history_s);
+    match volume.history {
+        Some(history) => text(format_args!(
+            "{kept}: every second from {} on, last changed {}",
+            history.since, history.until
+        )),
+        None => text(kept),
+    }
 }
 
 fn encryption(volume: &Volume) -> &'static str {

@@ -1,8 +1,10 @@
 //! Values of options that are no types of the API.
 
+use std::fmt;
 use std::str::FromStr;
 
 use quarry_types::ByteSize;
+use quarry_types::limits::HISTORY_S_MAX;
 
 /// A share of something in whole percent, written `70%` or `70`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +35,40 @@ impl FromStr for Bound {
         }
         let size: Result<ByteSize, _> = text.parse();
         size.map(|size| Self(size.0)).map_err(|error| error.to_string())
+    }
+}
+
+/// How far back a volume's history goes, in seconds: written `600`, `600s`, `10m` or `1h`; `none` for 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window(pub u32);
+
+impl FromStr for Window {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (number, unit_s) = match text.strip_suffix(['s', 'm', 'h']) {
+            _ if text == "none" => return Ok(Self(0)),
+            Some(number) if text.ends_with('m') => (number, 60),
+            Some(number) if text.ends_with('h') => (number, 3600),
+            Some(number) => (number, 1),
+            None => (text, 1),
+        };
+        let seconds = number.parse().ok().and_then(|number: u32| number.checked_mul(unit_s));
+        let window = seconds.filter(|seconds| (1..=HISTORY_S_MAX).contains(seconds)).map(Self);
+        window.ok_or_else(|| {
+            format!("'{text}' is not a time from 1s to 1h, for example 90s or 10m, and not 'none'")
+        })
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("none"),
+            seconds if seconds % 3600 == 0 => write!(f, "{} h", seconds / 3600),
+            seconds if seconds % 60 == 0 => write!(f, "{} min", seconds / 60),
+            seconds => write!(f, "{seconds} s"),
+        }
     }
 }
 

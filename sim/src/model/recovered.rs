@@ -11,7 +11,7 @@ use quarry_types::limits::BLOCK_SECTORS;
 use smallvec::SmallVec;
 
 use super::{Base, Crash, Finding, Model, OpId, Sector};
-use crate::content::ZEROES;
+use crate::content::{COMMON, ZEROES};
 
 /// What one zone was found to hold: the bytes, block by block; `None` where they could not be read.
 pub type Observed = Vec<Option<Vec<u8>>>;
@@ -164,7 +164,8 @@ impl Model {
     fn last_write(&self, known: &Sector) -> Option<OpId> {
         let (&last, others) = known.ops.split_last()?;
         let decided = others.iter().all(|&other| self.is_before(other, last));
-        (decided && self.op(last).value != ZEROES).then_some(last)
+        let is_its_alone = |value: u64| value != ZEROES && value < COMMON;
+        (decided && is_its_alone(self.op(last).value)).then_some(last)
     }
 
     fn believe(&mut self, observed: &BTreeMap<(usize, usize), Observed>) -> Result<(), Finding> {

@@ -1,22 +1,24 @@
 //! Clones: made and promoted; volumes rolled back.
 
-use quarry_api_types::{CloneVolume, Name, RollBackVolume, SnapshotPath, Volume, VolumePath};
+use quarry_api_types::{CloneVolume, Name, RollBackVolume, SnapshotPath, Timestamp, Volume, VolumePath};
 use quarry_engine::CloneOf;
 use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_types::VolumeId;
+use quarry_types::{SnapshotId, VolumeId};
 
 use super::DataNode;
-use super::volumes::{check_count, check_new_name};
+use super::volumes::{FoundVolume, check_count, check_new_name};
 
 impl DataNode {
     pub(super) async fn make_clone(&self, origin: &Name, request: CloneVolume) -> Result<Volume> {
+        request.check()?;
         let found = self.find_volume(origin).await?;
-        let of = match request.snapshot.clone() {
-            Some(snapshot) => {
+        let of = match (request.snapshot.clone(), request.at) {
+            (Some(snapshot), _) => {
                 let path = SnapshotPath { volume: origin.clone(), snapshot };
                 CloneOf::Snapshot(self.find_snapshot_of(&found, &path).await?)
             }
-            None => CloneOf::Volume(found.status.id),
+            (None, Some(at)) => CloneOf::Snapshot(self.find_moment(&found, at).await?),
+            (None, None) => CloneOf::Volume(found.status.id),
         };
         let all = self.volumes_of(None).await?;
         check_new_name(&all, &request.name)?;
@@ -31,8 +33,14 @@ impl DataNode {
     }
 
     pub(super) async fn roll_back(&self, name: &Name, request: RollBackVolume) -> Result<Volume> {
-        let path = SnapshotPath { volume: name.clone(), snapshot: request.snapshot };
-        let found = self.find_snapshot(&path).await?;
+        request.check()?;
+        let found = self.find_volume(name).await?;
+        let to = match (request.snapshot, request.at) {
+            (Some(snapshot), _) => {
+                self.find_snapshot_of(&found, &SnapshotPath { volume: name.clone(), snapshot }).await?
+            }
+            (None, at) => self.find_moment(&found, at.unwrap_or(Timestamp::from_unix_ms(0))).await?,
+        };
         let sessions = self.exports.sessions_of(name.as_str());
         if sessions > 0 {
             let what = format!("volume '{name}' has {sessions} connected clients, which would not notice");
@@ -40,15 +48,34 @@ impl DataNode {
                 "Disconnect its clients first; `quarry export list` shows how many there are.",
             ));
         }
-        let (volume, id) = (found.volume.status.id, found.id);
-        let what = format!("volume '{name}' was not rolled back");
-        self.with_engine(&found.volume, what, move |engine| async move {
-            engine.roll_back_volume(volume, id).await
-        })
+        let (volume, what) = (found.status.id, format!("volume '{name}' was not rolled back"));
+        self.with_engine(
+            &found,
+            what,
+            move |engine| async move { engine.roll_back_volume(volume, to).await },
+        )
         .await?;
         let shown = self.describe_volume(name).await?;
         self.exports.update_size(volume, shown.size_bytes);
         Ok(shown)
+    }
+
+    /// What shows a volume as it was at a second.
+    async fn find_moment(&self, found: &FoundVolume, at: Timestamp) -> Result<SnapshotId> {
+        let (id, name) = (found.status.id, &found.status.name);
+        let (what, at_s) = (format!("volume '{name}' was not looked up"), at.unix_ms() / 1000);
+        let moment = self.with_engine(found, what, move |engine| async move { engine.moment_at(id, at_s) });
+        moment.await?.ok_or_else(|| match found.status.history {
+            Some(history) => {
+                let since = Timestamp::from_unix_ms(history.since_s * 1000);
+                let what = format!(
+                    "the history of volume '{name}' goes from {since} until now, and {at} is outside"
+                );
+                NodeError::new(ErrorKind::NotFound, what)
+            }
+            None => NodeError::new(ErrorKind::NotFound, format!("volume '{name}' has no history"))
+                .with_next_step("`quarry volume set VOLUME --history 10m` begins one."),
+        })
     }
 
     pub(super) async fn promote(&self, name: &Name) -> Result<Volume> {

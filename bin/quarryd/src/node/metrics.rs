@@ -49,7 +49,7 @@ const LOG_MOVED: Family = ("quarry_cleaner_moved_bytes_total", "counter", "Bytes
 const LOG_REDUCED_FROM: Family = (
     "quarry_log_reduced_from_bytes_total",
     "counter",
-    "Bytes that hosts have written to compressed volumes.",
+    "Bytes that hosts have written to volumes that compress or deduplicate.",
 );
 const LOG_REDUCED_ZERO: Family = (
     "quarry_log_reduced_zero_bytes_total",
@@ -58,6 +58,10 @@ const LOG_REDUCED_ZERO: Family = (
 );
 const LOG_REDUCED_TO: Family =
     ("quarry_log_reduced_to_bytes_total", "counter", "What the others of these became.");
+const LOG_DEDUPLICATED: Family =
+    ("quarry_log_deduplicated_bytes_total", "counter", "Of these, bytes of blocks that the log had already.");
+const LOG_SHARED_RECORDS: Family =
+    ("quarry_log_shared_records", "gauge", "Stored blocks that more than one block refers to.");
 const LOG_CLEANED: Family = ("quarry_cleaner_chunks_total", "counter", "Chunks cleaned.");
 const LOG_CHECKPOINTS: Family = ("quarry_checkpoints_total", "counter", "Checkpoints written.");
 const MEMORY: Family = ("quarry_memory_used_bytes", "gauge", "Memory in maps, tables and buffers.");
@@ -102,6 +106,8 @@ impl DataNode {
         by_log(LOG_REDUCED_FROM, |engine| engine.reduced_from_bytes);
         by_log(LOG_REDUCED_ZERO, |engine| engine.reduced_zero_bytes);
         by_log(LOG_REDUCED_TO, |engine| engine.reduced_to_bytes);
+        by_log(LOG_DEDUPLICATED, |engine| engine.deduplicated_bytes);
+        by_log(LOG_SHARED_RECORDS, |engine| engine.shared_records as u64);
         by_log(LOG_CLEANED, |engine| engine.cleaned_chunks);
         by_log(LOG_CHECKPOINTS, |engine| engine.checkpoints);
         let buffers: u64 = self.buffer_bytes().await?.iter().sum();

@@ -92,6 +92,8 @@ impl DataNode {
         settings.quota_bytes = request.quota_bytes.unwrap_or(before.quota_bytes);
         settings.reserved_bytes = request.reserved_bytes.unwrap_or(before.reserved_bytes);
         settings.compression = request.compression.map_or(before.compression, Into::into);
+        settings.deduplication = request.deduplication.map_or(before.deduplication, Into::into);
+        settings.history_s = request.history_s.unwrap_or(before.history_s);
         check_bounds(status.size_bytes, settings.quota_bytes, settings.reserved_bytes)?;
         if settings.reserved_bytes > before.reserved_bytes {
             let unused = before.reserved_bytes.saturating_sub(status.mapped_bytes);

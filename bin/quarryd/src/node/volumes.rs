@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::rc::Rc;
 
-use quarry_api_types::{CreateVolume, Name, RenameVolume, ResizeVolume, Volume, VolumePath};
+use quarry_api_types::{
+    CreateVolume, Name, RenameVolume, ResizeVolume, Timestamp, Volume, VolumeHistory, VolumePath,
+};
 use quarry_engine::{Engine, EngineError, EngineStatus, VolumeStatus};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_types::limits::{BLOCK_BYTES, VOLUMES_MAX};
@@ -112,8 +114,10 @@ impl DataNode {
         let (pool, name) = (shared.id, request.name.as_str().to_owned());
         let (size_bytes, durability) = (request.size_bytes, request.durability.into());
         let (quota_bytes, reserved_bytes) = (request.quota_bytes, request.reserved_bytes);
-        let compression = request.compression.into();
-        let settings = VolumeSettings { durability, compression, quota_bytes, reserved_bytes };
+        let (compression, deduplication) = (request.compression.into(), request.deduplication.into());
+        let history_s = request.history_s;
+        let settings =
+            VolumeSettings { durability, compression, deduplication, quota_bytes, reserved_bytes, history_s };
         self.check_growth(pool, size_bytes).await?;
         self.check_new_reservation(pool, reserved_bytes).await?;
         let key = if request.encrypted { Some(self.new_key(&request.name).await?) } else { None };
@@ -158,6 +162,13 @@ impl DataNode {
             quota_bytes: Some(status.settings.quota_bytes).filter(|&quota| quota > 0),
             reserved_bytes: status.settings.reserved_bytes,
             compression: status.settings.compression.into(),
+            deduplication: status.settings.deduplication.into(),
+            history_s: status.settings.history_s,
+            history: status.history.map(|history| VolumeHistory {
+                since: Timestamp::from_unix_ms(history.since_s * 1000),
+                until: Timestamp::from_unix_ms(history.until_s * 1000),
+                moments: history.moments as u64,
+            }),
             encrypted: status.key.is_some(),
             locked: status.locked,
             block_bytes: BLOCK_BYTES as u32,

@@ -16,7 +16,7 @@ use crate::record::{Record, StoredBlock, encode_stored, encode_write};
 use crate::{FormatError, Reader, Writer};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"QRYBATCH");
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 const NAME: &str = "batch header";
 /// Bytes of a header in front of its records.
 pub const FIXED_BYTES: usize = PREFIX_BYTES + 4 + 16 + 2 + 8 + 8 + 8 + 4 + 4 + 4 + 8 + 4;

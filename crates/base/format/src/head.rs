@@ -34,7 +34,7 @@ pub struct SnapshotHead {
     pub id: SnapshotId,
     /// The volume to which it belongs.
     pub volume: VolumeNumber,
-    /// Name, unique in its volume; empty for one that is hidden.
+    /// Name, unique in its volume; empty for a moment and for one that was hidden from the start.
     pub name: String,
     /// Size of the volume when it was taken.
     pub size_bytes: u64,
@@ -46,6 +46,8 @@ pub struct SnapshotHead {
     pub locked_until_s: u64,
     /// Only other things stand on it; its owner does not see it.
     pub hidden: bool,
+    /// It is a second of the volume's history: it has no name, and goes when the history's window has passed it.
+    pub moment: bool,
     /// The snapshots that were taken with it, if it was not taken alone.
     pub set: Option<SnapshotSet>,
 }
@@ -89,6 +91,7 @@ impl VolumeHead {
 const HIDDEN: u8 = 1;
 const IN_SET: u8 = 2;
 const SETTLED: u8 = 4;
+const MOMENT: u8 = 8;
 
 impl SnapshotHead {
     /// Bytes of one without a name.
@@ -101,7 +104,8 @@ impl SnapshotHead {
             Some(SnapshotSet { settled: false, .. }) => IN_SET,
             Some(SnapshotSet { settled: true, .. }) => IN_SET | SETTLED,
         };
-        writer.u8(if self.hidden { HIDDEN } else { 0 } | set);
+        let hidden = if self.hidden { HIDDEN } else { 0 };
+        writer.u8(hidden | set | if self.moment { MOMENT } else { 0 });
         writer
             .u64(self.size_bytes)
             .u64(self.created_s)
@@ -117,7 +121,7 @@ impl SnapshotHead {
         let number = SnapshotCounter(reader.u32()?);
         let (id, volume) = (SnapshotId::from_bytes(reader.id()?), VolumeNumber(reader.u32()?));
         let flags = reader.u8()?;
-        if flags & !(HIDDEN | IN_SET | SETTLED) != 0 || flags & (IN_SET | SETTLED) == SETTLED {
+        if flags & !(HIDDEN | IN_SET | SETTLED | MOMENT) != 0 || flags & (IN_SET | SETTLED) == SETTLED {
             return Err(reader.field("snapshot flags", u64::from(flags)));
         }
         let (size_bytes, created_s, locked_until_s) = (reader.u64()?, reader.u64()?, reader.u64()?);
@@ -130,7 +134,7 @@ impl SnapshotHead {
                 settled: flags & SETTLED != 0,
             }),
         };
-        let hidden = flags & HIDDEN != 0;
-        Ok(Self { number, id, volume, name, size_bytes, key, created_s, locked_until_s, hidden, set })
+        let (hidden, moment) = (flags & HIDDEN != 0, flags & MOMENT != 0);
+        Ok(Self { number, id, volume, name, size_bytes, key, created_s, locked_until_s, hidden, moment, set })
     }
 }

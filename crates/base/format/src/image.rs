@@ -15,7 +15,7 @@ use crate::record::{KeyRecord, SnapshotHead, VolumeHead};
 use crate::{FormatError, Reader, Writer};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"QRYIMAGE");
-const VERSION: u16 = 4;
+const VERSION: u16 = 5;
 const NAME: &str = "checkpoint image";
 
 /// A position between two batches.
@@ -69,6 +69,20 @@ pub struct Image {
     pub keys: Vec<KeyRecord>,
     /// The salts of the openings of the log that began segments which are still there, and of the present one; in order.
     pub salts: Vec<ImageSalt>,
+    /// Records with more than one reference, in order of segments.
+    pub shared: Vec<ImageShared>,
+    /// References to records that are gone and do not count as such yet, with their length in sectors: when they went, others
+    /// were on their way.
+    pub owed: Vec<(LogAddress, u32)>,
+}
+
+/// The records of one segment that more than one block refers to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImageShared {
+    /// The segment.
+    pub segment: SegmentId,
+    /// The sector of each record and its references beyond the first, at least 1; in order of sectors.
+    pub records: Vec<(u32, u32)>,
 }
 
 /// What the keys of one opening of a log are derived with.
@@ -238,6 +252,10 @@ impl Image {
         self.keys.iter().for_each(|key| key.encode(&mut writer));
         writer.u32(self.salts.len() as u32);
         self.salts.iter().for_each(|salt| _ = writer.u64(salt.first.0).raw(&salt.salt));
+        writer.u32(self.shared.len() as u32);
+        self.shared.iter().for_each(|shared| shared.encode(&mut writer));
+        writer.u32(self.owed.len() as u32);
+        self.owed.iter().for_each(|(address, sectors)| _ = writer.u64(address.0).u32(*sectors));
         writer.finish()
     }
 
@@ -264,6 +282,8 @@ impl Image {
             detached: Vec::new(),
             keys: Vec::new(),
             salts: Vec::new(),
+            shared: Vec::new(),
+            owed: Vec::new(),
         };
         for _ in 0..reader.count(25)? {
             let placement = Placement::decode(reader)?;
@@ -301,10 +321,40 @@ impl Image {
         for _ in 0..reader.count(8 + 16)? {
             image.salts.push(ImageSalt { first: SegmentId(reader.u64()?), salt: reader.id()? });
         }
+        for _ in 0..reader.count(8 + 4)? {
+            image.shared.push(ImageShared::decode(reader)?);
+        }
+        for _ in 0..reader.count(8 + 4)? {
+            image.owed.push((LogAddress(reader.u64()?), reader.u32()?));
+        }
         match reader.remaining() {
             0 => Ok(image),
             rest => Err(reader.field("trailing bytes", rest as u64)),
         }
+    }
+}
+
+impl ImageShared {
+    fn encode(&self, writer: &mut Writer) {
+        writer.u64(self.segment.0).u32(self.records.len() as u32);
+        self.records.iter().for_each(|(sector, references)| _ = writer.u32(*sector).u32(*references));
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        let segment = SegmentId(reader.u64()?);
+        let mut records: Vec<(u32, u32)> = Vec::new();
+        for _ in 0..reader.count(8)? {
+            let (sector, references) = (reader.u32()?, reader.u32()?);
+            let is_next = records.last().is_none_or(|(before, _)| *before < sector);
+            if !is_next || sector >= quarry_types::limits::SEGMENT_SECTORS_MAX {
+                return Err(reader.field("sector of a shared record", u64::from(sector)));
+            }
+            if references == 0 {
+                return Err(reader.field("references", 0));
+            }
+            records.push((sector, references));
+        }
+        Ok(Self { segment, records })
     }
 }
 

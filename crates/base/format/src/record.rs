@@ -1,6 +1,6 @@
 //! Records: what happened to volumes and snapshots, in the order in which it happened.
 
-use quarry_types::{KeyId, SnapshotCounter, Tag, VolumeId, VolumeNumber, VolumeSettings};
+use quarry_types::{KeyId, LogAddress, SnapshotCounter, Tag, VolumeId, VolumeNumber, VolumeSettings};
 
 pub use crate::head::{SnapshotHead, SnapshotSet, VolumeHead};
 use crate::node::Method;
@@ -34,6 +34,19 @@ pub enum Record {
         key: KeyId,
         /// Each block.
         blocks: Vec<StoredBlock>,
+    },
+    /// Blocks were written whose bytes records hold that are there already: each of them has one reference more.
+    WriteShared {
+        /// The volume.
+        volume: VolumeNumber,
+        /// The first block.
+        first_block: u64,
+        /// The log's snapshot counter: the birth of these references.
+        birth: SnapshotCounter,
+        /// The data key, 0 for clear text.
+        key: KeyId,
+        /// Where each block lies.
+        blocks: Vec<SharedBlock>,
     },
     /// Blocks read as zeroes from here on.
     Zero {
@@ -195,6 +208,15 @@ pub struct StoredBlock {
     pub tag: Tag,
 }
 
+/// One block that lies where another one was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SharedBlock {
+    /// The record that holds it; never 0.
+    pub address: LogAddress,
+    /// As it is stored there.
+    pub stored: StoredBlock,
+}
+
 const WRITE: u8 = 1;
 const ZERO: u8 = 2;
 const NODE: u8 = 3;
@@ -214,6 +236,7 @@ const VOLUME_CHANGE: u8 = 16;
 const WRITE_STORED: u8 = 17;
 const KEY_WRAP: u8 = 18;
 const KEY_FORGET: u8 = 19;
+const WRITE_SHARED: u8 = 20;
 
 /// Encodes a write without a [`Record`] of it.
 pub(crate) fn encode_write(
@@ -252,6 +275,36 @@ fn decode_stored(reader: &mut Reader<'_>) -> Result<Record, FormatError> {
     let count = usize::from(reader.u16()?);
     let mut blocks = Vec::with_capacity(count.min(reader.remaining() / StoredBlock::BYTES));
     for _ in 0..count {
+        blocks.push(StoredBlock::decode(reader, key)?);
+    }
+    Ok(Record::WriteStored { volume, first_block, birth, key, blocks })
+}
+
+fn decode_shared(reader: &mut Reader<'_>) -> Result<Record, FormatError> {
+    let (volume, first_block) = (VolumeNumber(reader.u32()?), reader.u64()?);
+    let (birth, key) = (SnapshotCounter(reader.u32()?), KeyId(reader.u16()?));
+    let count = usize::from(reader.u16()?);
+    let mut blocks = Vec::with_capacity(count.min(reader.remaining() / SharedBlock::BYTES));
+    for _ in 0..count {
+        let address = match reader.u64()? {
+            0 => return Err(reader.field("shared record", 0)),
+            address => LogAddress(address),
+        };
+        blocks.push(SharedBlock { address, stored: StoredBlock::decode(reader, key)? });
+    }
+    Ok(Record::WriteShared { volume, first_block, birth, key, blocks })
+}
+
+impl SharedBlock {
+    /// Bytes of one in a record, without its tag.
+    const BYTES: usize = 8 + StoredBlock::BYTES;
+
+    /// Bytes of one in a record at most.
+    pub const BYTES_MAX: usize = Self::BYTES + Tag::BYTES;
+}
+
+impl StoredBlock {
+    fn decode(reader: &mut Reader<'_>, key: KeyId) -> Result<Self, FormatError> {
         let number = reader.u8()?;
         let method = Method::from_number(number).ok_or_else(|| reader.field("method", number.into()))?;
         let sectors = reader.u8()?;
@@ -260,12 +313,9 @@ fn decode_stored(reader: &mut Reader<'_>) -> Result<Record, FormatError> {
         }
         let checksum = reader.u32()?;
         let tag = if key.0 == 0 { Tag::NONE } else { Tag(reader.id()?) };
-        blocks.push(StoredBlock { method, sectors, checksum, tag });
+        Ok(Self { method, sectors, checksum, tag })
     }
-    Ok(Record::WriteStored { volume, first_block, birth, key, blocks })
-}
 
-impl StoredBlock {
     /// Bytes of one in a record, without its tag.
     pub(crate) const BYTES: usize = 1 + 1 + 4;
 
@@ -300,6 +350,14 @@ impl Record {
             }
             Record::WriteStored { volume, first_block, birth, key, blocks } => {
                 encode_stored(writer, *volume, *first_block, (*birth, *key), blocks);
+            }
+            Record::WriteShared { volume, first_block, birth, key, blocks } => {
+                let count = u16::try_from(blocks.len()).expect("a batch names fewer than 65536 blocks");
+                writer.u8(WRITE_SHARED).u32(volume.0).u64(*first_block).u32(birth.0).u16(key.0).u16(count);
+                let mut bytes = [0; StoredBlock::BYTES + Tag::BYTES];
+                for block in blocks {
+                    writer.u64(block.address.0).raw(block.stored.to_bytes(*key, &mut bytes));
+                }
             }
             Record::Zero { volume, first_block, blocks } => {
                 writer.u8(ZERO).u32(volume.0).u64(*first_block).u64(*blocks);
@@ -355,6 +413,7 @@ impl Record {
                 Record::Write { volume, first_block, birth, key, checksums }
             }
             WRITE_STORED => decode_stored(reader)?,
+            WRITE_SHARED => decode_shared(reader)?,
             ZERO => Record::Zero {
                 volume: VolumeNumber(reader.u32()?),
                 first_block: reader.u64()?,
@@ -413,11 +472,13 @@ impl Record {
 /// One record of each kind.
 #[cfg(test)]
 pub(crate) fn samples() -> Vec<Record> {
-    use quarry_types::{Compression, Durability, SnapshotId, SnapshotSetId};
+    use quarry_types::{Compression, Deduplication, Durability, SnapshotId, SnapshotSetId};
 
     let settings = VolumeSettings {
         durability: Durability::Always,
         compression: Compression::Zstd,
+        deduplication: Deduplication::Hashed,
+        history_s: 600,
         quota_bytes: 1 << 39,
         reserved_bytes: 1 << 38,
     };
@@ -441,8 +502,10 @@ pub(crate) fn samples() -> Vec<Record> {
         created_s: 13,
         locked_until_s: 99,
         hidden: false,
+        moment: false,
         set: None,
     };
+    let moment = SnapshotHead { moment: true, name: String::new(), ..snapshot_head.clone() };
     let small = StoredBlock { method: Method::Lz4, sectors: 3, checksum: 9, tag: Tag::NONE };
     let whole = StoredBlock { method: Method::AsIs, sectors: 8, ..small };
     let set = SnapshotSet { id: SnapshotSetId::from_random(3), members: 3, settled: false };
@@ -470,6 +533,26 @@ pub(crate) fn samples() -> Vec<Record> {
             key: KeyId(2),
             blocks: vec![StoredBlock { tag: Tag([7; 16]), ..small }],
         },
+        Record::WriteShared {
+            volume,
+            first_block: 5,
+            birth: snapshot,
+            key: KeyId(0),
+            blocks: vec![
+                SharedBlock { address: LogAddress(77), stored: small },
+                SharedBlock { address: LogAddress(9 << 16), stored: whole },
+            ],
+        },
+        Record::WriteShared {
+            volume,
+            first_block: 6,
+            birth: snapshot,
+            key: KeyId(2),
+            blocks: vec![SharedBlock {
+                address: LogAddress(88),
+                stored: StoredBlock { tag: Tag([7; 16]), ..small },
+            }],
+        },
         Record::Zero { volume, first_block: 0, blocks: 1 << 30 },
         Record::Node { volume: head.id, level: 1, first_block: 128, sectors: 2, checksum: 5 },
         Record::Node { volume: head.id, level: 0, first_block: 128, sectors: 8, checksum: 6 },
@@ -490,6 +573,7 @@ pub(crate) fn samples() -> Vec<Record> {
         Record::VolumeRollback { volume, snapshot },
         Record::VolumePromote { volume, owner: VolumeNumber(2) },
         Record::SnapshotCreate(snapshot_head),
+        Record::SnapshotCreate(moment),
         Record::SnapshotCreate(in_set),
         Record::SnapshotCreate(settled),
         Record::SnapshotSettle { snapshot },

@@ -1,4 +1,4 @@
-//! Making blocks smaller, and whole again.
+//! Making blocks smaller, and whole again; recognising those that are there already.
 //!
 //! What it is: one block in, fewer sectors out, if that gains anything; and the reverse. What it is not: it does no I/O and keeps
 //! no data; who wants a block smaller, and where it goes, is for the engine to say.
@@ -10,10 +10,12 @@
 
 mod bypass;
 mod expand;
+mod fingerprint;
 mod reducer;
 #[cfg(test)]
 mod tests;
 
 pub use bypass::Bypass;
 pub use expand::{ExpandError, expand};
+pub use fingerprint::{Fingerprint, Fingerprints};
 pub use reducer::Reducer;

@@ -21,7 +21,7 @@ pub use ids::{
     SnapshotSetId, VolumeId, VolumeNumber,
 };
 pub use limits::{BLOCK_BYTES, SECTOR_BYTES};
-pub use settings::{Compression, Durability, VolumeSettings};
+pub use settings::{Compression, Deduplication, Durability, VolumeSettings};
 pub use size::{ByteSize, ParseByteSizeError};
 pub use tag::Tag;
 

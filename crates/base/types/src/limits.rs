@@ -29,6 +29,8 @@ pub const LOGS_MAX: u16 = 64;
 
 /// Largest volume: 2^38 blocks of 4 KiB.
 pub const VOLUME_BYTES_MAX: u64 = 1 << 50;
+/// Longest history of a volume, in seconds: a moment each, about 150 bytes in every image.
+pub const HISTORY_S_MAX: u32 = 3600;
 /// Most volumes on a node.
 pub const VOLUMES_MAX: usize = 65_536;
 /// Longest name of a pool or volume, in bytes.

@@ -24,6 +24,19 @@ pub enum Compression {
     Zstd,
 }
 
+/// Whether blocks that are there already are stored once more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deduplication {
+    /// Yes, each time.
+    #[default]
+    Off,
+    /// No: what seems to be there is read and compared byte by byte first.
+    Verified,
+    /// No: what has the same keyed 128-bit BLAKE3 hash is taken for the same without reading it.
+    Hashed,
+}
+
 /// The settings of a volume. What they change concerns writes from then on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct VolumeSettings {
@@ -31,15 +44,19 @@ pub struct VolumeSettings {
     pub durability: Durability,
     /// How its blocks are made smaller.
     pub compression: Compression,
+    /// Whether blocks that are there already are stored once more.
+    pub deduplication: Deduplication,
     /// Space that the volume may take at most, its snapshots not counted, in bytes; 0 for its size.
     pub quota_bytes: u64,
     /// Space of the pool that is kept for it, in bytes.
     pub reserved_bytes: u64,
+    /// For so many seconds back the volume can be had as it was at any second; 0 for none.
+    pub history_s: u32,
 }
 
 impl VolumeSettings {
-    /// Those of a clone: it stores its data in the same way, but promises and limits of space are its origin's alone.
+    /// Those of a clone: it stores its data in the same way, but promises, limits of space and history are its origin's alone.
     pub fn of_clone(self) -> Self {
-        Self { quota_bytes: 0, reserved_bytes: 0, ..self }
+        Self { quota_bytes: 0, reserved_bytes: 0, history_s: 0, ..self }
     }
 }

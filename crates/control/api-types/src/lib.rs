@@ -49,7 +49,7 @@ pub use snapshot::{ChangeSnapshot, CreateSnapshot, CreateSnapshotSet, SET_VOLUME
 pub use status::{ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, Status, VolumesStatus};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use volume::{
-    ChangeVolume, CloneVolume, Compression, CreateVolume, DeleteVolume, Durability, RenameVolume,
-    ResizeVolume, RollBackVolume, Volume, check_bounds,
+    ChangeVolume, CloneVolume, Compression, CreateVolume, Deduplication, DeleteVolume, Durability,
+    RenameVolume, ResizeVolume, RollBackVolume, Volume, VolumeHistory, check_bounds,
 };
 pub use words::UnknownWord;

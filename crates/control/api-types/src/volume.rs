@@ -1,11 +1,11 @@
 //! Volumes: thin block devices carved out of a pool.
 
-use quarry_types::limits::VOLUME_BYTES_MAX;
+use quarry_types::limits::{HISTORY_S_MAX, VOLUME_BYTES_MAX};
 use quarry_types::{ByteSize, SECTOR_BYTES, VolumeId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{InvalidRequest, Name, VolumePath};
+use crate::{InvalidRequest, Name, Timestamp, VolumePath};
 
 words! {
     /// When an acknowledged write has become safe.
@@ -30,6 +30,40 @@ words! {
         Lz4 = "lz4",
         /// Zstandard at level 1: denser, at several times the cost.
         Zstd = "zstd",
+    }
+}
+
+words! {
+    /// Whether blocks that the pool has already are stored once more.
+    #[derive(Default)]
+    pub enum Deduplication {
+        /// Yes, each time.
+        #[default]
+        Off = "off",
+        /// No: what seems to be there is read and compared byte by byte first.
+        Verified = "verified",
+        /// No: what has the same 128-bit hash is taken for the same without reading it.
+        Hashed = "hashed",
+    }
+}
+
+impl From<quarry_types::Deduplication> for Deduplication {
+    fn from(deduplication: quarry_types::Deduplication) -> Self {
+        match deduplication {
+            quarry_types::Deduplication::Off => Self::Off,
+            quarry_types::Deduplication::Verified => Self::Verified,
+            quarry_types::Deduplication::Hashed => Self::Hashed,
+        }
+    }
+}
+
+impl From<Deduplication> for quarry_types::Deduplication {
+    fn from(deduplication: Deduplication) -> Self {
+        match deduplication {
+            Deduplication::Off => Self::Off,
+            Deduplication::Verified => Self::Verified,
+            Deduplication::Hashed => Self::Hashed,
+        }
     }
 }
 
@@ -96,6 +130,15 @@ pub struct Volume {
     /// How new blocks are made smaller. Blocks of zeroes become holes unless it is off.
     #[serde(default)]
     pub compression: Compression,
+    /// Whether blocks that the pool has already are stored once more.
+    #[serde(default)]
+    pub deduplication: Deduplication,
+    /// For so many seconds back it can be had as it was at any second; 0 for none.
+    #[serde(default)]
+    pub history_s: u32,
+    /// What can be had of its past.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<VolumeHistory>,
     /// Whether its blocks are encrypted (AES-256-GCM) under a key of its own.
     #[serde(default)]
     pub encrypted: bool,
@@ -116,6 +159,17 @@ pub struct Volume {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "golden@v3")]
     pub origin: Option<VolumePath>,
+}
+
+/// What can be had of a volume's past: it can be cloned and rolled back as of each second of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct VolumeHistory {
+    /// The first second.
+    pub since: Timestamp,
+    /// The last one in which something had changed.
+    pub until: Timestamp,
+    /// Seconds in which something had changed, of those that are kept.
+    pub moments: u64,
 }
 
 /// A request for a new volume.
@@ -143,6 +197,13 @@ pub struct CreateVolume {
     /// How its blocks are made smaller.
     #[serde(default)]
     pub compression: Compression,
+    /// Whether blocks that the pool has already are stored once more.
+    #[serde(default)]
+    pub deduplication: Deduplication,
+    /// For how many seconds back it is to be had as it was at any second; 0 for none.
+    #[serde(default)]
+    #[schema(default = 0, maximum = 3600)]
+    pub history_s: u32,
     /// Whether its blocks are encrypted; that cannot be changed later.
     #[serde(default)]
     #[schema(default = false)]
@@ -160,6 +221,8 @@ impl CreateVolume {
             quota_bytes: 0,
             reserved_bytes: 0,
             compression: Compression::default(),
+            deduplication: Deduplication::default(),
+            history_s: 0,
             encrypted: false,
         }
     }
@@ -167,6 +230,7 @@ impl CreateVolume {
     /// Checks all that can be judged without asking the pool.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         check_size(self.size_bytes)?;
+        check_history(self.history_s)?;
         check_bounds(self.size_bytes, self.quota_bytes, self.reserved_bytes)
     }
 }
@@ -187,6 +251,13 @@ pub struct ChangeVolume {
     /// How blocks that are written from now on are made smaller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
+    /// Whether blocks that are written from now on and that the pool has already are stored once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deduplication: Option<Deduplication>,
+    /// For how many seconds back it is to be had as it was at any second; 0 for none, which drops what there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 3600)]
+    pub history_s: Option<u32>,
 }
 
 impl ChangeVolume {
@@ -195,7 +266,7 @@ impl ChangeVolume {
         if *self == Self::default() {
             return Err(InvalidRequest::new("quota_bytes", "nothing is to be changed"));
         }
-        Ok(())
+        check_history(self.history_s.unwrap_or(0))
     }
 }
 
@@ -241,14 +312,52 @@ pub struct CloneVolume {
     /// The snapshot with whose content it begins. Absent: the volume as it is now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Name>,
+    /// The second of its history with whose content it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
-/// A request to give a volume the content and the size that one of its snapshots has. What was written since is lost.
+impl CloneVolume {
+    /// Checks all that can be judged without looking at the volume.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        match (&self.snapshot, self.at) {
+            (Some(_), Some(_)) => {
+                Err(InvalidRequest::new("at", "a snapshot is of one point in time already"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A request to give a volume the content and the size that one of its snapshots has, or that it had at a second of its history.
+/// What was written since is lost.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollBackVolume {
     /// The snapshot of the volume to go back to.
-    pub snapshot: Name,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Name>,
+    /// The second of its history to go back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+impl RollBackVolume {
+    /// To a snapshot.
+    pub fn to_snapshot(snapshot: Name) -> Self {
+        Self { snapshot: Some(snapshot), at: None }
+    }
+
+    /// Checks all that can be judged without looking at the volume.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        if self.snapshot.is_some() == self.at.is_some() {
+            return Err(InvalidRequest::new(
+                "snapshot",
+                "say either a snapshot or a point in time to go back to",
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// How a volume is to be destroyed.
@@ -268,6 +377,14 @@ pub struct DeleteVolume {
 pub struct RenameVolume {
     /// The new name, unique on the node.
     pub name: Name,
+}
+
+fn check_history(history_s: u32) -> Result<(), InvalidRequest> {
+    if history_s > HISTORY_S_MAX {
+        let message = format!("{history_s} seconds are more than the longest history, {HISTORY_S_MAX}");
+        return Err(InvalidRequest::new("history_s", message));
+    }
+    Ok(())
 }
 
 fn check_size(size_bytes: u64) -> Result<(), InvalidRequest> {
@@ -310,6 +427,27 @@ mod tests {
             assert!(error.starts_with("reserved_bytes: ") && error.ends_with(part), "{error}");
         }
         assert!(ChangeVolume::default().check().is_err());
+    }
+
+    #[test]
+    fn deduplication_is_the_same_word_everywhere() {
+        for &deduplication in Deduplication::ALL {
+            let base = quarry_types::Deduplication::from(deduplication);
+            assert_eq!(Deduplication::from(base), deduplication);
+            assert_eq!(serde_json::to_value(base).unwrap(), deduplication.as_str());
+        }
+    }
+
+    #[test]
+    fn a_point_in_time_and_a_snapshot_exclude_each_other() {
+        let (name, at): (Name, Timestamp) = ("s".parse().unwrap(), "2026-11-21T10:00:00Z".parse().unwrap());
+        let back = |snapshot: Option<&Name>, at| RollBackVolume { snapshot: snapshot.cloned(), at }.check();
+        assert!(back(Some(&name), None).is_ok() && back(None, Some(at)).is_ok());
+        assert!(back(Some(&name), Some(at)).is_err() && back(None, None).is_err());
+        let clone = |at| CloneVolume { name: name.clone(), snapshot: Some(name.clone()), at }.check();
+        assert!(clone(None).is_ok() && clone(Some(at)).is_err());
+        let long = ChangeVolume { history_s: Some(3601), ..ChangeVolume::default() };
+        assert!(long.check().unwrap_err().to_string().contains("3600"));
     }
 
     #[test]

@@ -151,11 +151,11 @@ async fn snapshots_and_clones() {
     assert_eq!(code_of(client.delete_snapshot(&first.path())).await, ProblemCode::Conflict);
     client.delete_snapshot(&both[0].path()).await.unwrap();
 
-    let request = CloneVolume { name: name("c"), snapshot: Some(name("first")) };
+    let request = CloneVolume { name: name("c"), snapshot: Some(name("first")), at: None };
     let clone = client.clone_volume(&name("v"), &request).await.unwrap();
     assert_eq!(clone.origin.unwrap().to_string(), "v@first");
     client.resize_volume(&name("v"), &ResizeVolume { size_bytes: 4 << 30 }).await.unwrap();
-    let back = RollBackVolume { snapshot: name("both") };
+    let back = RollBackVolume::to_snapshot(name("both"));
     assert_eq!(client.roll_back_volume(&name("v"), &back).await.unwrap().size_bytes, 3 << 30);
     let promoted = client.promote_volume(&name("c")).await.unwrap();
     assert_eq!((promoted.snapshots, promoted.origin), (1, None));
@@ -189,7 +189,7 @@ async fn a_snapshot_is_exported_beside_its_volume() {
     let rename = ChangeSnapshot { name: Some(name("t")), locked_until: None };
     assert_eq!(code_of(client.change_snapshot(&snapshot.path(), &rename)).await, ProblemCode::InUse);
     node.connect_client("v");
-    let back = RollBackVolume { snapshot: name("s") };
+    let back = RollBackVolume::to_snapshot(name("s"));
     assert_eq!(code_of(client.roll_back_volume(&name("v"), &back)).await, ProblemCode::InUse);
     client.delete_export(&ExportSelector::Snapshot(snapshot.path())).await.unwrap();
     assert_eq!(client.list_exports().await.unwrap().len(), 1);

@@ -2,11 +2,12 @@
 //!
 //! Most writes need neither a look at the map nor a wait. Near the quota, and when the pool has no space to spare, the blocks are
 //! looked up: which are new, which replace what the volume holds alone and so free as much as they take, which replace what a
-//! snapshot holds and so take more.
+//! snapshot or another block holds, too, and so take more.
 
 use std::ops::Range;
 
 use futures::FutureExt;
+use quarry_format::node::Entry;
 use quarry_map::Run;
 use quarry_types::ByteSize;
 use quarry_types::limits::BLOCK_BYTES;
@@ -147,7 +148,9 @@ impl EngineVolume {
     async fn debt_bytes(&self, blocks: &Range<u64>, in_flight: &mut Option<InFlight>) -> Result<Option<u64>> {
         let runs = self.lookup(blocks.clone()).await?;
         let parent = self.state.parent.get();
-        if runs.iter().any(|run| matches!(run, Run::Data(mapped) if mapped.entry.birth <= parent)) {
+        let references = &self.engine.volumes.references;
+        let is_held = |entry: &Entry| entry.birth <= parent || references.is_shared(entry.address);
+        if runs.iter().any(|run| matches!(run, Run::Data(mapped) if is_held(&mapped.entry))) {
             return Ok(None);
         }
         let (new, space) = (holes_in(&runs), &self.engine.space);

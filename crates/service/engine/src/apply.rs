@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use quarry_format::node::{Entry, Mapped, Method};
-use quarry_format::record::{Record, SnapshotHead};
+use quarry_format::record::{Record, SharedBlock, SnapshotHead, StoredBlock};
 use quarry_log::{Applied, Apply};
 use quarry_map::Version;
+use quarry_reduce::Fingerprint;
 use quarry_types::limits::{BLOCK_BYTES, BLOCK_SECTORS, SECTOR_BYTES};
 use quarry_types::{SnapshotCounter, VolumeNumber};
 
@@ -20,7 +21,9 @@ impl Apply for Volumes {
                 let entry = Entry { address, checksum: 0, birth, key, stored_sectors, method: Method::AsIs };
                 self.write(volume, first_block, entry, checksums);
             }
-            Applied::Stored { volume, first_block, mapped } => self.write_stored(volume, first_block, mapped),
+            Applied::Stored { volume, first_block, mapped, marks } => {
+                self.write_stored(volume, first_block, mapped, marks);
+            }
             Applied::Other(record) => self.apply_record(record),
         }
     }
@@ -40,13 +43,36 @@ impl Volumes {
         volume.map.insert_run(first_block, entries, |old| dead.push(extent_of(&old)));
     }
 
-    fn write_stored(&self, volume: VolumeNumber, first_block: u64, mapped: &[Mapped]) {
+    fn write_stored(
+        &self,
+        volume: VolumeNumber,
+        first_block: u64,
+        mapped: &[Mapped],
+        marks: &[Option<Fingerprint>],
+    ) {
         let Some(volume) = self.get(volume) else { return };
         for Mapped { entry, .. } in mapped {
             self.record_live(entry.address, u32::from(entry.stored_sectors));
         }
-        self.count_mapped(&volume, first_block..first_block + mapped.len() as u64);
-        self.note_merge(&volume, mapped.len() as u64);
+        self.map_blocks(&volume, first_block, mapped);
+        if let Some(duplicates) = self.duplicates.borrow_mut().as_mut() {
+            let marked = mapped.iter().zip(marks).filter_map(|(mapped, mark)| Some((mapped, (*mark)?)));
+            marked.for_each(|(mapped, fingerprint)| duplicates.insert(fingerprint, *mapped));
+        }
+    }
+
+    /// Blocks that are there already get one more reference each.
+    fn write_shared(&self, volume: VolumeNumber, first_block: u64, mapped: &[Mapped]) {
+        let Some(volume) = self.get(volume) else {
+            return mapped.iter().for_each(|mapped| self.references.cancel(mapped.entry.address));
+        };
+        mapped.iter().for_each(|mapped| self.references.count(mapped.entry.address));
+        self.map_blocks(&volume, first_block, mapped);
+    }
+
+    fn map_blocks(&self, volume: &VolumeState, first_block: u64, mapped: &[Mapped]) {
+        self.count_mapped(volume, first_block..first_block + mapped.len() as u64);
+        self.note_merge(volume, mapped.len() as u64);
         let mut dead = self.dead.borrow_mut();
         volume.map.insert_run(first_block, mapped.iter().copied(), |old| dead.push(extent_of(&old)));
     }
@@ -70,6 +96,7 @@ impl Volumes {
             }
             Record::VolumeResize { volume, size_bytes } => {
                 if let Some(volume) = self.get(*volume) {
+                    volume.changed.set(true);
                     self.resize(&volume, *size_bytes);
                 }
             }
@@ -80,7 +107,19 @@ impl Volumes {
                 }
             }
             Record::KeyWrap(key) => self.keys.wrap(key),
-            Record::KeyForget { key } => self.keys.forget(*key),
+            Record::KeyForget { key } => {
+                self.keys.forget(*key);
+                self.duplicates.borrow_mut().iter_mut().for_each(|duplicates| duplicates.forget_key(*key));
+            }
+            Record::WriteShared { volume, first_block, birth, key, blocks } => {
+                let mapped = |SharedBlock { address, stored }: &SharedBlock| {
+                    let StoredBlock { method, sectors, checksum, tag } = *stored;
+                    let (address, birth, key, stored_sectors) = (*address, *birth, *key, sectors);
+                    Mapped { entry: Entry { address, checksum, birth, key, stored_sectors, method }, tag }
+                };
+                let mapped: Vec<Mapped> = blocks.iter().map(mapped).collect();
+                self.write_shared(*volume, *first_block, &mapped);
+            }
             Record::VolumeChange { volume, settings } => {
                 if let Some(volume) = self.get(*volume) {
                     volume.head.borrow_mut().settings = *settings;
@@ -120,7 +159,10 @@ impl Volumes {
             Record::SnapshotDelete { snapshot } => {
                 if let Some(snapshot) = self.snapshot(*snapshot) {
                     snapshot.hide();
-                    self.freed.raise();
+                    // Moments go every second: what they held is credited by checkpoints that come anyway.
+                    if !snapshot.head.borrow().moment {
+                        self.freed.raise();
+                    }
                 }
             }
             Record::Write { .. } | Record::WriteStored { .. } | Record::Node { .. } => {}
@@ -128,12 +170,14 @@ impl Volumes {
     }
 
     fn count_mapped(&self, volume: &VolumeState, blocks: Range<u64>) {
+        volume.changed.set(true);
         if volume.usage.is_tracked() {
             volume.usage.maps(blocks, &volume.map, self.cache.get().map(|cache| &**cache));
         }
     }
 
     fn count_unmapped(&self, volume: &VolumeState, blocks: Range<u64>) {
+        volume.changed.set(true);
         if volume.usage.is_tracked() && !blocks.is_empty() {
             volume.usage.unmaps(blocks, &volume.map, self.cache.get().map(|cache| &**cache));
         }
@@ -151,6 +195,7 @@ impl Volumes {
         if let Some(volume) = self.get(head.volume) {
             let version = self.freeze(&volume);
             self.insert_snapshot(head.clone(), version, volume.parent.get());
+            volume.changed.set(volume.changed.get() && !head.moment);
             volume.parent.set(head.number);
         }
     }
@@ -161,6 +206,7 @@ impl Volumes {
         let below = volume.map.replace(snapshot.version.clone(), &mut |old| dead.push(extent_of(&old)));
         drop(dead);
         volume.usage.restart(&volume.map);
+        volume.changed.set(true);
         self.drop_version(below, volume.parent.replace(to));
         let size_bytes = snapshot.head.borrow().size_bytes;
         self.resize(&volume, size_bytes);

@@ -16,13 +16,14 @@ use quarry_format::detached::Detached;
 use quarry_format::image::{ImageSnapshot, ImageVolume};
 use quarry_format::node::{Entry, NodeRef};
 use quarry_map::{Dissolved, MergeOutcome, Retired, Version};
-use quarry_pool::Segment;
+use quarry_pool::{Segment, SegmentTable};
 use quarry_types::{BlockIndex, SegmentId, SnapshotCounter};
 
 use crate::engine::Durable;
 use crate::frozen::Frozen;
 use crate::lineage::{Dissolvable, Lineage};
-use crate::volumes::extent_of;
+use crate::references::Ended;
+use crate::volumes::{Extent, extent_of};
 use crate::{Engine, EngineError};
 
 /// Nodes of detached subtrees, and of snapshots that are dissolved, that one checkpoint walks.
@@ -159,9 +160,7 @@ impl Engine {
         for (_, dissolved) in &dissolved {
             dies(&dissolved.dead_entries, &dissolved.dead_nodes);
         }
-        for (address, sectors) in dead {
-            table.mark_dead(address, sectors);
-        }
+        let owed = self.end_references(&mut table, dead);
         drop(table);
         frozen.volumes.iter().for_each(|volume| volume.state.usage.install());
         let mut volumes: Vec<ImageVolume> = frozen
@@ -198,11 +197,29 @@ impl Engine {
             dissolving: self.volumes.dissolving.get(),
             detached,
             keys: frozen.keys,
+            owed: owed.clone(),
         };
+        self.volumes.dead.borrow_mut().extend(owed);
         self.space.appended_at_checkpoint.set(frozen.appended_bytes);
         self.space.merge_at_checkpoint.set(frozen.merge_bytes);
         self.space.changed.raise();
         retired
+    }
+
+    /// Ends references to records: marks those as dead that have no other one. Says which ends are owed.
+    fn end_references(&self, table: &mut SegmentTable, ends: Vec<Extent>) -> Vec<Extent> {
+        let references = &self.volumes.references;
+        references.settle();
+        let mut owed = Vec::new();
+        let none_shared = references.is_empty();
+        for (address, sectors) in ends {
+            match if none_shared { Ended::Dead } else { references.end(address) } {
+                Ended::Dead => table.mark_dead(address, sectors),
+                Ended::Shared => {}
+                Ended::Owed => owed.push((address, sectors)),
+            }
+        }
+        owed
     }
 
     /// What is left to credit: changes as long as checkpoints get on with it.

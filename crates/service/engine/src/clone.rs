@@ -6,7 +6,7 @@ use quarry_format::record::{Record, SnapshotHead, VolumeHead};
 use quarry_types::{KeyId, SnapshotCounter, SnapshotId, VolumeId, VolumeSettings};
 
 use crate::hold::Hold;
-use crate::snapshots::NewSnapshot;
+use crate::snapshots::{Kind, NewSnapshot};
 use crate::volume::VolumeState;
 use crate::{Engine, EngineError};
 
@@ -51,7 +51,7 @@ impl Engine {
                 };
                 let new =
                     NewSnapshot { id: SnapshotId(id.0), name: String::new(), locked_until_s: 0, set: None };
-                self.append_snapshot(&origin, new, true, fork).await?;
+                self.append_snapshot(&origin, new, Kind::Hidden, fork).await?;
                 Ok(self.log.flush().await?)
             }
         }
@@ -92,7 +92,7 @@ impl Engine {
         while let Some(snapshot) = next.filter(|snapshot| snapshot.head.borrow().volume == owner) {
             let head = snapshot.head.borrow();
             let is_same = |other: &Rc<crate::snapshot::SnapshotState>| other.head.borrow().name == head.name;
-            if !head.hidden && own.iter().any(is_same) {
+            if !head.hidden && !head.moment && own.iter().any(is_same) {
                 return Err(EngineError::SnapshotExists { volume: name, name: head.name.clone() });
             }
             next = self.volumes.snapshot(snapshot.parent.get());

@@ -33,6 +33,8 @@ impl Engine {
             detached: durable.detached,
             keys: durable.keys,
             salts: self.volumes.keys.salts(),
+            shared: self.volumes.references.image(),
+            owed: durable.owed,
         };
         let result = self.store.commit(parts).await;
         match &result {

@@ -32,6 +32,7 @@ impl Engine {
             dissolving: None,
             detached: Vec::new(),
             keys: Vec::new(),
+            owed: Vec::new(),
         };
         let volumes = Rc::new(Volumes::default());
         volumes.next_number.set(1);

@@ -11,6 +11,7 @@ use quarry_pool::PoolError;
 use quarry_types::VolumeId;
 use quarry_types::limits::BLOCK_BYTES;
 
+use crate::duplicates::Duplicates;
 use crate::scrub::LostPlace;
 use crate::{Engine, EngineVolume};
 
@@ -22,17 +23,16 @@ const PLACES_MAX: usize = 1000;
 pub(crate) struct Damage(RefCell<BTreeMap<(VolumeId, u64), String>>);
 
 impl Damage {
-    fn add(&self, place: LostPlace) {
+    /// Whether that was not known.
+    fn add(&self, place: LostPlace) -> bool {
         let mut places = self.0.borrow_mut();
-        if places.len() < PLACES_MAX {
-            places.insert((place.volume, place.offset), place.name);
-        }
+        places.len() < PLACES_MAX && places.insert((place.volume, place.offset), place.name).is_none()
     }
 
     /// Forgets what was known for what a scrub has found.
     pub(crate) fn replace(&self, places: impl Iterator<Item = LostPlace>) {
         self.0.take();
-        places.for_each(|place| self.add(place));
+        places.for_each(|place| _ = self.add(place));
     }
 }
 
@@ -49,6 +49,13 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Stores what is written from now on once more: what it would refer to may be lost.
+    pub(crate) fn forget_duplicates(&self) {
+        self.volumes.duplicates.borrow_mut().iter_mut().for_each(Duplicates::clear);
+    }
+}
+
 impl EngineVolume {
     /// Finds out which of `blocks`, of which some have no good copy, these are.
     pub(crate) async fn note_damage(&self, blocks: Range<u64>) {
@@ -56,11 +63,10 @@ impl EngineVolume {
             let is_only = blocks.end - blocks.start == 1;
             if is_only || matches!(self.try_read(block..block + 1).await, Err(PoolError::Corrupt { .. })) {
                 let name = self.state.head.borrow().name.clone();
-                self.engine.damage.add(LostPlace {
-                    volume: self.state.id,
-                    name,
-                    offset: block * BLOCK_BYTES as u64,
-                });
+                let offset = block * BLOCK_BYTES as u64;
+                if self.engine.damage.add(LostPlace { volume: self.state.id, name, offset }) {
+                    self.engine.forget_duplicates();
+                }
             }
         }
     }

@@ -18,11 +18,13 @@ use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BlockIndex, KeyId, LogId, SnapshotCounter, VolumeId, VolumeNumber, VolumeSettings};
 
 use crate::damage::Damage;
+use crate::deduplicate::TABLE_PART;
+use crate::history::History;
 use crate::node_store::EngineNodeStore;
 use crate::scrub::Scrub;
 use crate::space::Space;
 use crate::volume::VolumeState;
-use crate::volumes::Volumes;
+use crate::volumes::{Extent, Volumes};
 
 /// What an engine may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +48,8 @@ pub(crate) struct Durable {
     pub(crate) dissolving: Option<(SnapshotCounter, BlockIndex)>,
     pub(crate) detached: Vec<Detached>,
     pub(crate) keys: Vec<KeyRecord>,
+    /// Ends of references that count with the next checkpoint.
+    pub(crate) owed: Vec<Extent>,
 }
 
 /// One log of a pool and the volumes in it.
@@ -104,20 +108,37 @@ pub(crate) struct Statistics {
     pub(crate) read_bytes: Cell<u64>,
     pub(crate) replayed_batches: Cell<u64>,
     pub(crate) refused_writes: Cell<u64>,
-    /// Bytes of blocks that were to be made smaller.
+    /// Bytes of blocks of volumes that compress or deduplicate.
     pub(crate) reduced_from_bytes: Cell<u64>,
     /// Of these, bytes of blocks that became holes because they were zero.
     pub(crate) reduced_zero_bytes: Cell<u64>,
     /// What the others became.
     pub(crate) reduced_to_bytes: Cell<u64>,
+    /// Bytes of blocks that were there already.
+    pub(crate) deduplicated_bytes: Cell<u64>,
 }
 
 impl Statistics {
-    pub(crate) fn note_reduced(&self, from_bytes: u64, zero_bytes: u64, to_bytes: u64) {
-        self.reduced_from_bytes.set(self.reduced_from_bytes.get() + from_bytes);
-        self.reduced_zero_bytes.set(self.reduced_zero_bytes.get() + zero_bytes);
-        self.reduced_to_bytes.set(self.reduced_to_bytes.get() + to_bytes);
+    pub(crate) fn note_reduced(&self, bytes: usize, reduced: Reduced) {
+        let add = |to: &Cell<u64>, bytes: usize| to.set(to.get() + bytes as u64);
+        add(&self.reduced_from_bytes, bytes);
+        match reduced {
+            Reduced::Zero => add(&self.reduced_zero_bytes, bytes),
+            Reduced::Shared => add(&self.deduplicated_bytes, bytes),
+            Reduced::To(stored_bytes) => add(&self.reduced_to_bytes, stored_bytes),
+        }
     }
+}
+
+/// What has become of a block that was to be made smaller.
+#[derive(Clone, Copy)]
+pub(crate) enum Reduced {
+    /// A hole: it was all zeroes.
+    Zero,
+    /// A reference to one that was there already.
+    Shared,
+    /// So many bytes.
+    To(usize),
 }
 
 /// An engine as it is shown.
@@ -139,12 +160,16 @@ pub struct EngineStatus {
     pub cleaned_chunks: u64,
     /// Bytes that the cleaner has moved.
     pub moved_bytes: u64,
-    /// Bytes of blocks that were to be made smaller.
+    /// Bytes of blocks of volumes that compress or deduplicate.
     pub reduced_from_bytes: u64,
     /// Of these, bytes of blocks that became holes because they were zero.
     pub reduced_zero_bytes: u64,
     /// What the others became.
     pub reduced_to_bytes: u64,
+    /// Bytes of blocks that were there already.
+    pub deduplicated_bytes: u64,
+    /// Records that more than one block refers to.
+    pub shared_records: usize,
     /// Bytes that hosts have written.
     pub written_bytes: u64,
     /// Bytes that hosts have read.
@@ -186,6 +211,8 @@ pub struct VolumeStatus {
     pub quota_refusals: u64,
     /// Its snapshots.
     pub snapshots: usize,
+    /// What can be had of its past.
+    pub history: Option<History>,
     /// The volume and, if it is not hidden, the snapshot on which it stands as a clone, by name.
     pub origin: Option<(String, Option<String>)>,
 }
@@ -208,7 +235,12 @@ impl Engine {
 
     /// Changes what it may take, because the node has more or fewer engines now.
     pub fn set_limits(&self, limits: Limits) {
-        self.cache.set_budget(limits.node_cache_bytes);
+        let mut table_bytes = 0;
+        if let Some(duplicates) = self.volumes.duplicates.borrow_mut().as_mut() {
+            table_bytes = limits.node_cache_bytes / TABLE_PART;
+            duplicates.set_budget(table_bytes);
+        }
+        self.cache.set_budget(limits.node_cache_bytes - table_bytes);
         self.limits.set(limits);
         self.wake.raise();
     }
@@ -216,12 +248,18 @@ impl Engine {
     /// Its volumes, by name.
     pub fn volumes(&self) -> Vec<VolumeStatus> {
         let mut counts: BTreeMap<VolumeNumber, usize> = BTreeMap::new();
+        let mut histories: BTreeMap<VolumeNumber, History> = BTreeMap::new();
         for snapshot in self.volumes.snapshots() {
             let head = snapshot.head.borrow();
-            *counts.entry(head.volume).or_default() += usize::from(!head.hidden);
+            match head.hidden {
+                true => {}
+                false if head.moment => History::add(histories.entry(head.volume), head.created_s),
+                false => *counts.entry(head.volume).or_default() += 1,
+            }
         }
         let status = |volume: &Rc<VolumeState>| VolumeStatus {
             snapshots: counts.get(&volume.number).copied().unwrap_or(0),
+            history: histories.get(&volume.number).copied(),
             origin: self.origin(volume),
             locked: !self.volumes.keys.is_open(volume.head.borrow().key),
             ..volume.status()
@@ -236,7 +274,7 @@ impl Engine {
         let base = self.volumes.base_of(volume)?;
         let head = base.head.borrow();
         let owner = self.volumes.get(head.volume)?;
-        let name = (!head.hidden).then(|| head.name.clone());
+        let name = (!head.hidden && !head.moment).then(|| head.name.clone());
         Some((owner.head.borrow().name.clone(), name))
     }
 
@@ -256,11 +294,16 @@ impl Engine {
             reduced_from_bytes: self.statistics.reduced_from_bytes.get(),
             reduced_zero_bytes: self.statistics.reduced_zero_bytes.get(),
             reduced_to_bytes: self.statistics.reduced_to_bytes.get(),
+            deduplicated_bytes: self.statistics.deduplicated_bytes.get(),
+            shared_records: self.volumes.references.records(),
             written_bytes: self.statistics.written_bytes.get(),
             read_bytes: self.statistics.read_bytes.get(),
             appended_bytes: self.log.appended_bytes.get(),
             replayed_batches: self.statistics.replayed_batches.get(),
-            memory_bytes: self.cache.used_bytes() + self.volumes.overlay_bytes() + table.memory_bytes(),
+            memory_bytes: self.cache.used_bytes()
+                + self.volumes.overlay_bytes()
+                + table.memory_bytes()
+                + self.volumes.deduplication_bytes(),
             stopped: self.log.stopped().map(|error| error.to_string()),
             full: self.space.is_full(self, false),
             refused_writes: self.statistics.refused_writes.get(),

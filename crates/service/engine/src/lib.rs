@@ -1,8 +1,8 @@
 //! The engine: volumes over one log.
 //!
 //! What it is: [`Engine`] owns one log of a pool on one core and serves the volumes that live in it, one file per verb:
-//! `read`, `write`, `zero`, `flush`, `extents`, `manage` (create, resize, delete), `snapshots`, `clone` (and rollback and
-//! promotion), `changes`, `checkpoint`, `recover`. It ties the
+//! `read`, `write`, `zero`, `flush`, `extents`, `manage` (create, resize, delete), `snapshots`, `history`, `clone` (and rollback
+//! and promotion), `changes`, `checkpoint`, `recover`. It ties the
 //! log's records to the maps of the volumes and to the liveness of the segment table, and keeps space and memory within
 //! bounds (`space`, `maintenance`). What it is not: no protocol, no knowledge of other cores.
 //!
@@ -29,11 +29,14 @@ mod clone;
 mod commit;
 mod create;
 mod damage;
+mod deduplicate;
+mod duplicates;
 mod engine;
 mod error;
 mod extents;
 mod flush;
 mod frozen;
+mod history;
 mod hold;
 mod keys;
 mod lineage;
@@ -43,6 +46,7 @@ mod node_store;
 mod read;
 mod recover;
 mod reduce;
+mod references;
 mod scrub;
 mod snapshot;
 mod snapshots;
@@ -60,6 +64,7 @@ pub use changes::{ChangedRange, Changes};
 pub use clone::CloneOf;
 pub use engine::{Engine, EngineStatus, Limits, VolumeStatus};
 pub use error::EngineError;
+pub use history::History;
 pub use hold::Hold;
 pub use keys::NewKey;
 pub use quarry_crypt::DataKey;

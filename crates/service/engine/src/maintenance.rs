@@ -8,6 +8,7 @@ use quarry_pool::{PoolError, PoolShared, Purpose};
 use quarry_types::LogId;
 
 use crate::engine::Tasks;
+use crate::history::keep_history;
 use crate::{Engine, EngineError};
 
 /// Without a reason to look the tasks look this often.
@@ -37,6 +38,7 @@ impl Engine {
             keep_reserve: spawner.spawn(keep_reserve(Rc::downgrade(self))),
         };
         *self.tasks.borrow_mut() = Some(tasks);
+        spawner.spawn(keep_history(Rc::downgrade(self))).detach();
     }
 
     /// One look at what there is to do; for hosts of other logs, too, where `is_asked`.

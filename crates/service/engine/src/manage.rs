@@ -93,7 +93,7 @@ impl Engine {
             return Err(EngineError::HasSnapshots { volume, snapshots: snapshots.len() });
         }
         // The volume goes last: after a crash in between it is still there to be deleted.
-        for snapshot in snapshots {
+        for snapshot in snapshots.into_iter().chain(self.moments_of(&volume)) {
             self.log.room().await;
             self.log.append_record(Record::SnapshotDelete { snapshot: snapshot.number }).await?;
         }

@@ -70,17 +70,21 @@ impl EngineVolume {
     }
 
     pub(crate) async fn try_read(&self, blocks: Range<u64>) -> std::result::Result<Result<Views>, PoolError> {
-        let runs = match self.lookup(blocks).await {
-            Ok(runs) => runs,
-            Err(error) => return Ok(Err(error)),
-        };
-        let records = records(&runs);
+        match self.lookup(blocks).await {
+            Ok(runs) => self.read_runs(&runs).await,
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// The blocks of `runs`.
+    pub(crate) async fn read_runs(&self, runs: &Runs) -> std::result::Result<Result<Views>, PoolError> {
+        let records = records(runs);
         let views = match records.is_empty() {
             true => Views::new(),
             false => self.engine.store.read_records(&records).await?,
         };
         let is_plain = |run: &Run| matches!(run, Run::Data(mapped) if is_plain(&mapped.entry));
-        Ok(if runs.iter().all(is_plain) { Ok(views) } else { self.unpack(&runs, views) })
+        Ok(if runs.iter().all(is_plain) { Ok(views) } else { self.unpack(runs, views) })
     }
 
     /// What each of `blocks` is mapped to: at once when the nodes are in memory.

@@ -37,6 +37,8 @@ impl Engine {
         volumes.next_number.set(volumes.next_number.get().max(image.next_volume));
         volumes.next_snapshot.set(image.birth);
         volumes.dissolving.set(image.dissolving);
+        volumes.references.load(&image.shared);
+        volumes.dead.borrow_mut().extend(&image.owed);
         image.keys.iter().for_each(|key| volumes.keys.wrap(key));
         volumes.keys.set_salts(image.salts.clone());
         let recovered = quarry_log::recover(
@@ -63,6 +65,7 @@ impl Engine {
             dissolving: image.dissolving,
             detached: image.detached.clone(),
             keys: image.keys.clone(),
+            owed: image.owed.clone(),
         };
         let engine =
             Self::start(env, store, volumes, durable, recovered.position, recovered.next_segment, limits)

@@ -118,6 +118,9 @@ impl Engine {
                 self.env.clock.sleep(due.saturating_sub(self.env.clock.now() - began)).await;
             }
         }
+        if !lost.is_empty() {
+            self.forget_duplicates();
+        }
         let lost_blocks = self.name_lost(lost).await;
         self.damage.replace(lost_blocks.iter().filter_map(|lost| lost.place.clone()));
         let mut report = self.scrub.report.borrow_mut();

@@ -15,6 +15,8 @@ use crate::{Engine, EngineError, EngineVolume};
 
 /// From so many versions on top of a volume's tree on, each of which every read may have to look at, a checkpoint is due.
 const LAYERS_WANTED_MAX: usize = 4;
+/// The same for moments, which come every second: a checkpoint for each few of them would cost more than looking at them.
+const MOMENT_LAYERS_WANTED_MAX: usize = 16;
 /// With so many a snapshot waits for the checkpoint.
 const LAYERS_MAX: usize = 256;
 /// Figures are brought up to date for those who look at snapshots at most this often.
@@ -33,6 +35,17 @@ pub struct NewSnapshot {
     pub locked_until_s: u64,
     /// The snapshots that are taken with it, if it is not taken alone.
     pub set: Option<SnapshotSet>,
+}
+
+/// Who sees a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Its owner, by its name.
+    Named,
+    /// Nobody: only something else stands on it.
+    Hidden,
+    /// Who asks for its volume as it was then.
+    Moment,
 }
 
 /// A snapshot as it is shown.
@@ -68,7 +81,7 @@ impl Engine {
         let _managing = self.managing.lock().await;
         let volume = self.find(volume)?;
         self.check_name(&volume, &new.name)?;
-        self.append_snapshot(&volume, new, false, Record::SnapshotCreate).await?;
+        self.append_snapshot(&volume, new, Kind::Named, Record::SnapshotCreate).await?;
         Ok(self.log.flush().await?)
     }
 
@@ -77,13 +90,13 @@ impl Engine {
         &self,
         volume: &Rc<VolumeState>,
         new: NewSnapshot,
-        hidden: bool,
+        kind: Kind,
         in_record: impl FnOnce(SnapshotHead) -> Record,
     ) -> Result<(), EngineError> {
         let layers = volume.map.below().layers();
         if layers >= LAYERS_MAX {
             self.checkpoint().await?;
-        } else if layers >= LAYERS_WANTED_MAX {
+        } else if layers >= if kind == Kind::Moment { MOMENT_LAYERS_WANTED_MAX } else { LAYERS_WANTED_MAX } {
             self.layered.set(true);
             self.wake.raise();
         }
@@ -101,7 +114,8 @@ impl Engine {
             key: volume.head.borrow().key,
             created_s: self.env.clock.wall().as_secs(),
             locked_until_s,
-            hidden,
+            hidden: kind == Kind::Hidden,
+            moment: kind == Kind::Moment,
             set,
         }));
         drop(charge);
@@ -222,10 +236,11 @@ impl Engine {
         self.append_and_flush(Record::SnapshotDelete { snapshot: snapshot.number }).await
     }
 
+    /// The snapshots of a volume that have a name, oldest first.
     pub(crate) fn snapshots_of(&self, volume: &VolumeState) -> Vec<Rc<SnapshotState>> {
         let is_its = |snapshot: &Rc<SnapshotState>| {
             let head = snapshot.head.borrow();
-            head.volume == volume.number && !head.hidden
+            head.volume == volume.number && !head.hidden && !head.moment
         };
         self.volumes.snapshots().into_iter().filter(is_its).collect()
     }
@@ -297,8 +312,12 @@ impl Engine {
         let floor = snapshot.parent.get();
         let mut budget_nodes = UNSHARED_NODES_MAX;
         let roots = (root, &others[..]);
-        let counted =
-            quarry_map::unshared_sectors(&self.nodes, &self.cache, roots, floor, &mut budget_nodes).await;
-        Some(counted.ok()?? * SECTOR_BYTES as u64)
+        let unshared =
+            quarry_map::unshared_entries(&self.nodes, &self.cache, roots, floor, &mut budget_nodes)
+                .await
+                .ok()??;
+        let references = &self.volumes.references;
+        let alone = unshared.iter().filter(|entry| !references.is_shared(entry.address));
+        Some(alone.map(|entry| u64::from(entry.stored_sectors) * SECTOR_BYTES as u64).sum())
     }
 }

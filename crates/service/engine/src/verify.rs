@@ -3,7 +3,7 @@
 //! Read only. It walks every node of every map, so it takes as long as reading them; hosts go on meanwhile, while
 //! checkpoints and cleaning wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use quarry_format::anchor::Slot;
@@ -30,10 +30,14 @@ pub enum Finding {
         /// The record.
         address: LogAddress,
     },
-    /// Two places refer to one record, which no snapshot explains.
-    TwiceReferenced {
+    /// Not as many places refer to a record as it counts references.
+    References {
         /// The record.
         address: LogAddress,
+        /// What is counted.
+        counted: u32,
+        /// What was found.
+        found: u32,
     },
     /// Space that nothing refers to and that will never be free.
     Unreferenced {
@@ -77,7 +81,9 @@ impl fmt::Display for Finding {
         match self {
             Finding::NotLive { address } => write!(f, "{address:?} is mapped but does not count as live"),
             Finding::NotKept { address } => write!(f, "{address:?} is mapped but was not moved along"),
-            Finding::TwiceReferenced { address } => write!(f, "{address:?} is mapped twice"),
+            Finding::References { address, counted, found } => {
+                write!(f, "{address:?} is mapped {found} times, but counts {counted} references")
+            }
             Finding::Unreferenced { segment, sectors } => {
                 write!(f, "{sectors} sectors of segment {segment} count as live, but nothing refers to them")
             }
@@ -115,6 +121,8 @@ struct Of {
 #[derive(Default)]
 struct Referenced {
     sectors: BTreeMap<SegmentId, Bitmap>,
+    /// References beyond the first.
+    others: BTreeMap<LogAddress, u32>,
     findings: Vec<Finding>,
 }
 
@@ -152,7 +160,11 @@ impl Engine {
         for &detached in &durable.detached {
             self.walk(detached, &mut referenced).await?;
         }
+        for &(address, sectors) in &durable.owed {
+            self.note(&mut referenced, address, sectors);
+        }
         self.compare(&mut referenced);
+        self.compare_references(&mut referenced);
         let mut slots = self.store.slots();
         slots.extend(self.log.reserve().iter().flat_map(|chunk| chunk.slots()));
         Ok(Verified { log: self.store.log, findings: referenced.findings, slots })
@@ -206,7 +218,7 @@ impl Engine {
             .or_insert_with(|| Bitmap::new(geometry.segment_sectors()));
         let all = address.sector()..address.sector() + sectors;
         if bitmap.count(all.clone()) > 0 {
-            referenced.findings.push(Finding::TwiceReferenced { address });
+            *referenced.others.entry(address).or_default() += 1;
         }
         bitmap.set(all.start, sectors);
         let table = self.store.table();
@@ -215,6 +227,19 @@ impl Engine {
             referenced.findings.push(Finding::NotLive { address });
         } else if table.resolve(address).is_none() {
             referenced.findings.push(Finding::NotKept { address });
+        }
+    }
+
+    fn compare_references(&self, referenced: &mut Referenced) {
+        let counted = self.volumes.references.all_settled();
+        let (found, findings) = (&referenced.others, &mut referenced.findings);
+        let addresses: BTreeSet<&LogAddress> = counted.keys().chain(found.keys()).collect();
+        for address in addresses {
+            let count = |of: &BTreeMap<LogAddress, u32>| 1 + of.get(address).copied().unwrap_or(0);
+            let (counted, found) = (count(&counted), count(found));
+            if counted != found {
+                findings.push(Finding::References { address: *address, counted, found });
+            }
         }
     }
 

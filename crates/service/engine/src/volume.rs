@@ -42,6 +42,8 @@ pub(crate) struct VolumeState {
     pub(crate) usage: Usage,
     /// Writes that were refused because of the quota.
     pub(crate) quota_refusals: Cell<u64>,
+    /// It may not be what its newest moment shows.
+    pub(crate) changed: Cell<bool>,
     /// How often it was rolled back: what was read before may be what it holds no more.
     pub(crate) rollbacks: Cell<u64>,
 }
@@ -63,6 +65,7 @@ impl VolumeState {
             bypass: RefCell::default(),
             usage,
             quota_refusals: Cell::new(0),
+            changed: Cell::new(true),
             rollbacks: Cell::new(0),
         }
     }
@@ -84,6 +87,7 @@ impl VolumeState {
             mapped_bytes: self.usage.mapped_blocks(&self.map) * BLOCK_BYTES as u64,
             quota_refusals: self.quota_refusals.get(),
             snapshots: 0,
+            history: None,
             origin: None,
         }
     }

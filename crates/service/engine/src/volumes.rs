@@ -13,7 +13,9 @@ use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BlockIndex, KeyId, LogAddress, SnapshotCounter, SnapshotId, VolumeId, VolumeNumber};
 use rustc_hash::FxBuildHasher;
 
+use crate::duplicates::Duplicates;
 use crate::keys::Keys;
+use crate::references::References;
 use crate::snapshot::SnapshotState;
 use crate::space::with_overhead;
 use crate::volume::VolumeState;
@@ -49,6 +51,10 @@ pub(crate) struct Volumes {
     /// The number of the next snapshot.
     pub(crate) next_snapshot: Cell<SnapshotCounter>,
     pub(crate) keys: Rc<Keys>,
+    /// Records with several references.
+    pub(crate) references: References,
+    /// Blocks that are recognised when they are written again; nothing before the first volume wants that.
+    pub(crate) duplicates: RefCell<Option<Duplicates>>,
     /// The nodes in memory, once the engine runs.
     pub(crate) cache: OnceCell<Rc<NodeCache>>,
     /// Raised when something died or a volume went, so that space may be gained.
@@ -189,6 +195,16 @@ impl Volumes {
         pending.iter().filter_map(|pending| Some((pending.version()?, pending.clone()))).collect()
     }
 
+    /// Whether a volume keeps a history, or moments are left of one.
+    pub(crate) fn has_history(&self) -> bool {
+        let keeps = |volume: &Rc<VolumeState>| volume.head.borrow().settings.history_s > 0;
+        let is_moment = |snapshot: &Rc<SnapshotState>| {
+            let head = snapshot.head.borrow();
+            head.moment && !head.hidden
+        };
+        self.by_number.borrow().values().any(keeps) || self.snapshots.borrow().values().any(is_moment)
+    }
+
     /// What of the things that stand on `parent` still belongs to a snapshot.
     pub(crate) fn floor(&self, parent: SnapshotCounter) -> Floor {
         match self.dissolving.get() {
@@ -246,6 +262,12 @@ impl Volumes {
         active + pending.sum::<usize>() + lists * size_of::<Extent>()
     }
 
+    /// Memory of what deduplication knows.
+    pub(crate) fn deduplication_bytes(&self) -> usize {
+        let duplicates = self.duplicates.borrow();
+        self.references.memory_bytes() + duplicates.as_ref().map_or(0, Duplicates::memory_bytes)
+    }
+
     /// Bytes that the nodes of all maps take at most, with the headers of their batches: what one checkpoint can write.
     pub(crate) fn map_bytes_max(&self) -> u64 {
         let pending = self.pending.borrow();
@@ -260,11 +282,13 @@ impl Volumes {
     /// What a checkpoint that begins now takes over.
     pub(crate) fn take_tail(&self) -> Tail {
         self.tail_live_sectors.set(0);
+        self.references.freeze();
         Tail { live: self.tail_live.take(), dead: self.dead.take(), dropped: self.dropped.take() }
     }
 
     /// Gives back what a checkpoint that failed had taken.
     pub(crate) fn put_back_tail(&self, tail: Tail) {
+        self.references.thaw();
         let sectors: u64 = tail.live.iter().map(|(_, sectors)| u64::from(*sectors)).sum();
         self.tail_live_sectors.set(self.tail_live_sectors.get() + sectors);
         prepend(&self.tail_live, tail.live);

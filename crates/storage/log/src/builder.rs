@@ -5,13 +5,13 @@ use std::ops::Range;
 use quarry_env::{BufferPool, Completer, View};
 use quarry_format::batch::{FIXED_BYTES, RecordTable};
 use quarry_format::crc32c;
-use quarry_format::node::{Entry as MapEntry, Mapped, Method};
+use quarry_format::node::{Entry as MapEntry, Mapped};
 use quarry_format::record::{Record, StoredBlock};
 use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{KeyId, LogAddress, SnapshotCounter, Tag, VolumeNumber};
 
 use crate::payload::{Payload, Place};
-use crate::{Applied, Apply, LogError, Seal};
+use crate::{Applied, Apply, LogError, Seal, StoredPiece};
 
 /// A record of the batch, as it is needed when the batch counts.
 enum Entry {
@@ -43,6 +43,7 @@ struct Stored {
     place: Place,
     /// What is to be encrypted, and where the table has the block.
     clear: Option<(KeyId, View, usize)>,
+    mark: Option<u128>,
 }
 
 /// Where a batch lies.
@@ -86,8 +87,10 @@ impl Entries {
                 }
                 Entry::Stored { volume, first_block, birth, key, blocks } => {
                     let mapped = |stored: &Stored| mapped(origin, stored, birth, key);
-                    let mapped: Vec<Mapped> = self.stored[blocks].iter().map(mapped).collect();
-                    apply.apply(Applied::Stored { volume, first_block, mapped: &mapped });
+                    let blocks = &self.stored[blocks];
+                    let mapped: Vec<Mapped> = blocks.iter().map(mapped).collect();
+                    let marks: Vec<Option<u128>> = blocks.iter().map(|stored| stored.mark).collect();
+                    apply.apply(Applied::Stored { volume, first_block, mapped: &mapped, marks: &marks });
                 }
                 Entry::Node { place, done } => done.complete(Ok(origin.address(place))),
                 Entry::Other(record) => apply.apply(Applied::Other(&record)),
@@ -198,19 +201,19 @@ impl Builder {
         volume: VolumeNumber,
         first_block: u64,
         (birth, key): (SnapshotCounter, KeyId),
-        blocks: &[(Method, View)],
+        blocks: &[StoredPiece],
     ) {
         let table = self.table.push_stored(volume, first_block, birth, key, blocks.len());
         let first = self.entries.stored.len();
         let encrypts = key.0 != 0;
-        for ((method, bytes), table_at) in blocks.iter().zip(table) {
+        for (StoredPiece { method, bytes, mark }, table_at) in blocks.iter().zip(table) {
             let checksum = if encrypts { 0 } else { crc32c(bytes) };
             let sectors = (bytes.len() / SECTOR_BYTES) as u8;
             let block = StoredBlock { method: *method, sectors, checksum, tag: Tag::NONE };
             let place = self.payload.append(pool, bytes);
             let clear = encrypts.then(|| (key, bytes.clone(), table_at));
             self.table.set_stored(table_at, &block, key);
-            self.entries.stored.push(Stored { block, place, clear });
+            self.entries.stored.push(Stored { block, place, clear, mark: *mark });
         }
         self.entries.is_encrypted |= encrypts;
         let blocks = first..self.entries.stored.len();

@@ -27,7 +27,7 @@ mod seal;
 mod segment_reader;
 mod submit;
 
-pub use apply::{Applied, Apply};
+pub use apply::{Applied, Apply, StoredPiece};
 pub use error::{LogError, RecoverError};
 pub use log::{Appended, Log, LogStart};
 pub use recover::{Recovered, recover};

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use quarry_env::{Completer, Completion, Env, Signal, View, completion};
 use quarry_format::crc32c;
 use quarry_format::image::Position;
-use quarry_format::node::Method;
 use quarry_format::record::Record;
 use quarry_pool::{Chunk, LogStore};
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
@@ -15,7 +14,7 @@ use quarry_types::{BatchNumber, KeyId, LogAddress, SegmentId, SnapshotCounter, V
 
 use crate::builder::Builder;
 use crate::submit::{InFlight, Waiting};
-use crate::{Apply, LogError, Seal};
+use crate::{Apply, LogError, Seal, StoredPiece};
 
 /// Batches that may wait for their turn before writers are held back.
 const WAITING_BATCHES_MAX: usize = 16;
@@ -185,7 +184,7 @@ impl Log {
         first_block: u64,
         birth: SnapshotCounter,
         key: KeyId,
-        blocks: &[(Method, View)],
+        blocks: &[StoredPiece],
     ) -> Appended {
         self.append(|log, state| {
             let mut done = 0;

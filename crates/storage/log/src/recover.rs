@@ -299,7 +299,7 @@ impl Walk<'_> {
                     });
                     let mapped: Vec<Mapped> = mapped.collect();
                     let (volume, first_block) = (*volume, *first_block);
-                    self.apply.apply(Applied::Stored { volume, first_block, mapped: &mapped });
+                    self.apply.apply(Applied::Stored { volume, first_block, mapped: &mapped, marks: &[] });
                 }
                 Record::Node { sectors, .. } => _ = layout.place(u32::from(*sectors)),
                 other => self.apply.apply(Applied::Other(other)),

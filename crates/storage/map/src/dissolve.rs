@@ -37,7 +37,8 @@ impl Comparison for Unshared {
     fn leaf(&mut self, _: BlockIndex, leaves: &[Option<Slots<Entry>>]) {
         let Some(subject) = &leaves[0] else { return };
         let unshared = subject.iter().filter(|(slot, entry)| {
-            let is_same = |other: &Entry| other.address == entry.address;
+            // Two references to one record are told apart by their births.
+            let is_same = |other: &Entry| (other.address, other.birth) == (entry.address, entry.birth);
             let others = leaves[1..].iter().flatten();
             entry.birth > self.floor && !others.filter_map(|leaf| leaf.get(*slot)).any(is_same)
         });
@@ -66,18 +67,16 @@ pub async fn dissolve_step(
     Ok(Dissolved { cursor, ..unshared.dissolved })
 }
 
-/// Sectors of data that are in the tree of `root` alone: not in those of `others`, and written after snapshot `floor`.
-/// `None` when more than `budget_nodes` nodes would have to be read to know.
-pub async fn unshared_sectors(
+/// Entries that are in the tree of `root` alone: not in those of `others`, and written after snapshot `floor`. `None` when more than `budget_nodes` nodes would have to be read to know.
+pub async fn unshared_entries(
     store: &dyn NodeStore,
     cache: &NodeCache,
     (root, others): (Option<NodeRef>, &[Option<NodeRef>]),
     floor: SnapshotCounter,
     budget_nodes: &mut usize,
-) -> Result<Option<u64>, NodeReadError> {
+) -> Result<Option<Vec<Entry>>, NodeReadError> {
     let mut unshared = Unshared { floor, dissolved: Dissolved::default() };
     let roots = std::iter::once(root).chain(others.iter().copied()).collect();
     let rest = compare(store, cache, roots, 0, budget_nodes, &mut unshared).await?;
-    let sectors = unshared.dissolved.dead_entries.iter().map(|entry| u64::from(entry.stored_sectors)).sum();
-    Ok(rest.is_none().then_some(sectors))
+    Ok(rest.is_none().then_some(unshared.dissolved.dead_entries))
 }

@@ -17,7 +17,8 @@
 //! comparing two trees what only a snapshot held; [`changes`] finds in the same way which blocks differ.
 //!
 //! # Who dies when
-//! Every address, of a block or of a node, is reported dead exactly once: an entry that never left the active overlay when
+//! Every reference, to a block or to a node, is reported dead exactly once (several blocks may refer to one record: then each
+//! of these references has a life of its own, and its birth): an entry that never left the active overlay when
 //! it is replaced; what a tree holds and no snapshot by the merge that replaces it; what a hole cuts off as a whole by
 //! [`drop_step`], which walks the *detached* subtrees later; what a snapshot holds when it is dissolved; nodes that a failed
 //! merge wrote by its error. What a merge reports counts once its root is installed; its space may be used again once a
@@ -54,7 +55,7 @@ mod walk;
 
 pub use cache::{Needed, NodeCache};
 pub use changes::{Change, blocks_at, changes};
-pub use dissolve::{Dissolved, dissolve_step, unshared_sectors};
+pub use dissolve::{Dissolved, dissolve_step, unshared_entries};
 pub use drop_tree::drop_step;
 pub use error::{AppendError, MergeError, MergeFailure, NodeReadError};
 pub use extents::MapExtent;

@@ -89,16 +89,16 @@ impl Overlay {
     /// Sets the entry of `block`; returns the one that it replaces.
     pub fn insert(&mut self, block: BlockIndex, mapped: Mapped) -> Option<Entry> {
         let mut replaced = None;
-        self.insert_into_group(block, std::iter::once(mapped), &mut |old, _| replaced = Some(old));
+        self.insert_into_group(block, std::iter::once(mapped), &mut |old| replaced = Some(old));
         replaced
     }
 
-    /// Sets the entries of the blocks from `first_block` on; `replaced` gets each that is replaced and the new one.
+    /// Sets the entries of the blocks from `first_block` on; `replaced` gets each that is replaced.
     pub fn insert_run(
         &mut self,
         first_block: BlockIndex,
         entries: impl IntoIterator<Item = Mapped>,
-        mut replaced: impl FnMut(Entry, Entry),
+        mut replaced: impl FnMut(Entry),
     ) {
         let mut entries = entries.into_iter().peekable();
         let mut block = first_block;
@@ -114,7 +114,7 @@ impl Overlay {
         &mut self,
         first_block: BlockIndex,
         entries: impl Iterator<Item = Mapped>,
-        replaced: &mut impl FnMut(Entry, Entry),
+        replaced: &mut impl FnMut(Entry),
     ) {
         let region = self.regions.entry(first_block >> REGION_BITS).or_default();
         let before = region.capacity();
@@ -122,7 +122,7 @@ impl Overlay {
         let group_before = group.heap_bytes();
         for (slot, mapped) in (entry_slot(first_block)..NODE_SLOTS).zip(entries) {
             match group.get(slot) {
-                Some(number) => replaced(self.arena.replace(number, mapped), mapped.entry),
+                Some(number) => replaced(self.arena.replace(number, mapped)),
                 None => {
                     group.add(slot, self.arena.add(mapped));
                     self.entries += 1;
@@ -264,10 +264,7 @@ impl Overlay {
     pub fn apply(&mut self, newer: &Overlay, mut died: impl FnMut(Entry)) {
         newer.holes.iter().for_each(|range| self.unmap(range, &mut died));
         let _ = newer.for_each_entry(&(0..BlockIndex::MAX), |block, mapped| {
-            self.insert(block, mapped.into())
-                .into_iter()
-                .filter(|old| old.address != mapped.entry.address)
-                .for_each(&mut died);
+            self.insert(block, mapped.into()).into_iter().for_each(&mut died);
             ControlFlow::<()>::Continue(())
         });
     }

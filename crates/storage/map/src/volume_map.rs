@@ -30,16 +30,15 @@ impl VolumeMap {
         self.state.borrow()
     }
 
-    /// Maps `block`. Returns the entry of the active overlay that this replaces: its data is dead, unless it is the same
-    /// address. What the versions below hold dies with the merge.
+    /// Maps `block`. Returns the entry of the active overlay that this replaces: that reference is dead. What the versions
+    /// below hold dies with the merge.
     ///
     /// # Panics
     /// When the block lies beyond [`MAP_BLOCKS_MAX`].
     pub fn insert(&self, block: BlockIndex, mapped: Mapped) -> Option<Entry> {
-        let address = mapped.entry.address;
         assert!(block < MAP_BLOCKS_MAX, "block {block} is beyond every volume");
-        debug_assert!(address.0 != 0, "an entry has an address");
-        self.state.borrow_mut().active.insert(block, mapped).filter(|old| old.address != address)
+        debug_assert!(mapped.entry.address.0 != 0, "an entry has an address");
+        self.state.borrow_mut().active.insert(block, mapped)
     }
 
     /// Maps the blocks from `first_block` on, one for each of `entries`, as [`Self::insert`] does; `died` gets the entries
@@ -50,11 +49,7 @@ impl VolumeMap {
         entries: impl IntoIterator<Item = Mapped>,
         mut died: impl FnMut(Entry),
     ) {
-        self.state.borrow_mut().active.insert_run(first_block, entries, |old, new| {
-            if old.address != new.address {
-                died(old);
-            }
-        });
+        self.state.borrow_mut().active.insert_run(first_block, entries, |old| died(old));
     }
 
     /// Makes `range` read as zeroes. `died` gets the entries of the active overlay that this removes; what the versions

@@ -11,9 +11,9 @@ use quarry_format::anchor::{Anchor, IMAGE_CHUNKS_MAX, Placement};
 use quarry_format::chunk::{CHUNK_HEADER_BYTES, ChunkContent, ChunkHeader};
 use quarry_format::crc32c;
 use quarry_format::detached::Detached;
-use quarry_format::image::{Image, ImageSalt, ImageSnapshot, ImageVolume, Position};
+use quarry_format::image::{Image, ImageSalt, ImageShared, ImageSnapshot, ImageVolume, Position};
 use quarry_format::record::KeyRecord;
-use quarry_types::{BatchNumber, BlockIndex, ChunkId, SegmentId, SnapshotCounter};
+use quarry_types::{BatchNumber, BlockIndex, ChunkId, LogAddress, SegmentId, SnapshotCounter};
 
 use crate::{Chunk, Geometry, LogStore, OpenError, Pool, PoolError, Purpose, SegmentTable};
 
@@ -49,6 +49,10 @@ pub struct ImageParts {
     pub keys: Vec<KeyRecord>,
     /// The salts of all openings, in order; those that nothing needs are left out of the image.
     pub salts: Vec<ImageSalt>,
+    /// Records with more than one reference.
+    pub shared: Vec<ImageShared>,
+    /// References that are gone and do not count as such yet.
+    pub owed: Vec<(LogAddress, u32)>,
 }
 
 impl LogStore {
@@ -97,6 +101,8 @@ impl LogStore {
             detached: parts.detached.clone(),
             keys: parts.keys.clone(),
             salts: salts_in_use(&parts.salts, &table),
+            shared: parts.shared.clone(),
+            owed: parts.owed.clone(),
         };
         image.encode()
     }

@@ -236,6 +236,8 @@ impl Node for MemoryNode {
         volume.durability = request.durability.unwrap_or(volume.durability);
         volume.quota_bytes = Some(quota_bytes).filter(|&quota| quota > 0);
         volume.reserved_bytes = reserved_bytes;
+        volume.deduplication = request.deduplication.unwrap_or(volume.deduplication);
+        volume.history_s = request.history_s.unwrap_or(volume.history_s);
         volume.compression = request.compression.unwrap_or(volume.compression);
         Ok(volume.clone())
     }

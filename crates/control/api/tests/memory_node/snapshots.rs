@@ -163,6 +163,10 @@ impl State {
     }
 
     pub fn clone_volume(&mut self, origin: &Name, request: CloneVolume) -> Result<Volume> {
+        request.check()?;
+        if request.at.is_some() {
+            return Err(NodeError::new(ErrorKind::NotFound, format!("volume '{origin}' has no history")));
+        }
         let mut clone = self.volume(origin)?.clone();
         if let Some(snapshot) = request.snapshot.clone() {
             let path = SnapshotPath { volume: origin.clone(), snapshot };
@@ -181,7 +185,11 @@ impl State {
     }
 
     pub fn roll_back_volume(&mut self, name: &Name, request: RollBackVolume) -> Result<Volume> {
-        let path = SnapshotPath { volume: name.clone(), snapshot: request.snapshot };
+        request.check()?;
+        let Some(snapshot) = request.snapshot else {
+            return Err(NodeError::new(ErrorKind::NotFound, format!("volume '{name}' has no history")));
+        };
+        let path = SnapshotPath { volume: name.clone(), snapshot };
         let size_bytes = self.snapshot(&path)?.size_bytes;
         let served = VolumePath { volume: name.clone(), snapshot: None };
         if self.exports.iter().any(|export| export.path() == served && export.sessions > 0) {

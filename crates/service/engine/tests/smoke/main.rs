@@ -1,10 +1,12 @@
 //! One engine over simulated disks: each verb, each way to end, and what is there afterwards.
 
 mod bounds;
+mod history;
 mod life;
 mod node;
 mod pair;
 mod scrub;
+mod shared;
 mod snapshots;
 mod space;
 mod stored;

@@ -56,9 +56,9 @@ fn apply(context: &Context<'_>, job: &Job, leaf: &mut Leaf) -> bool {
         let entry = mapped.entry;
         let old = leaf.insert(slot, Mapped::from(mapped));
         changed |= old != Some(*entry);
-        // Replay may bring an entry that the tree holds already: the same data does not die.
+        // A block that refers to the same record again: one reference goes, another one came.
         let block = job.first_block + slot as u64;
-        let dead = old.filter(|old| old.address != entry.address && floor.is_above(block, old.birth));
+        let dead = old.filter(|old| floor.is_above(block, old.birth));
         outcome.dead_entries.extend(dead);
     }
     changed

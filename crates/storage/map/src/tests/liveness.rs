@@ -1,6 +1,8 @@
 //! Who dies when, in the cases that random histories meet seldom.
 
+use quarry_format::detached::Floor;
 use quarry_format::node::{MAP_BLOCKS_MAX, span_blocks};
+use quarry_types::{SnapshotCounter, VolumeId};
 
 use super::world::{World, mapped};
 
@@ -24,19 +26,22 @@ fn a_merge_without_changes_writes_nothing() {
 }
 
 #[test]
-fn replay_of_what_the_tree_holds_kills_nothing() {
+fn a_block_that_refers_to_the_same_record_again_loses_a_reference() {
     let mut world = World::new(1, 0, 1 << 20);
     world.insert_run(0, 300);
     let entries: Vec<_> = world.model.borrow().values().copied().collect();
-    world.map.insert_run(0, entries.iter().map(|&entry| mapped(entry)), |dead| {
-        panic!("{dead:?} is the same data")
-    });
+    let mut died = 0;
+    world.map.insert_run(0, entries.iter().map(|&entry| mapped(entry)), |_| died += 1);
+    assert_eq!(died, 300, "in the overlay");
     merge(&mut world);
-    let root = world.root();
-    world.map.insert_run(0, entries.into_iter().map(mapped), |dead| panic!("{dead:?} is the same data"));
-    world.begin_merge();
-    world.end_merge(true);
-    assert_eq!(world.root(), root);
+    world.map.insert_run(0, entries.iter().map(|&entry| mapped(entry)), |dead| panic!("{dead:?}"));
+    let (version, _) = world.map.freeze(SnapshotCounter(0));
+    let (store, cache) = (world.store.clone(), world.cache.clone());
+    let id = VolumeId::from_bytes([1; 16]);
+    let outcome = world.run(async move { version.merge(id, Floor::default(), &*store, &cache).await });
+    let outcome = outcome.expect("the store takes everything");
+    assert_eq!(outcome.dead_entries, entries, "in the tree");
+    assert!(outcome.new_nodes.is_empty(), "what is mapped is the same");
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! Continuous data protection: a volume as it was at any second of the last while.
+
+use std::time::Duration;
+
+use quarry_engine::{CloneOf, History};
+use quarry_types::{SnapshotId, VolumeId, VolumeSettings};
+use quarry_volume::Volume;
+
+use crate::node::{BLOCK, Node, VOLUME, content};
+
+const SIZE: u64 = 16 << 20;
+const WINDOW_S: u32 = 20;
+
+fn node() -> Node {
+    let settings = VolumeSettings { history_s: WINDOW_S, ..VolumeSettings::default() };
+    Node::with_settings(5, 1, &[64], (SIZE, (settings, None)))
+}
+
+fn second(node: &Node) -> u64 {
+    node.run(|env| async move { env.clock.wall().as_secs() })
+}
+
+/// Waits until the middle of the next second.
+fn wait(node: &Node, seconds: u64) -> u64 {
+    node.run(|env| async move {
+        let passed = Duration::from_nanos(u64::from(env.clock.wall().subsec_nanos()));
+        env.clock.sleep(Duration::from_secs(seconds) + Duration::from_millis(500) - passed).await;
+        env.clock.wall().as_secs()
+    })
+}
+
+fn history(node: &Node) -> Option<History> {
+    node.engine().volumes()[0].history
+}
+
+fn moment_at(node: &Node, at_s: u64) -> Option<SnapshotId> {
+    node.engine().moment_at(VOLUME, at_s).expect("it exists")
+}
+
+/// The first block of a clone of the volume as it was.
+fn block_at(node: &Node, at_s: u64) -> Vec<u8> {
+    let moment = moment_at(node, at_s).expect("the history goes back so far");
+    let (engine, id) = (node.engine(), VolumeId(uuid::Uuid::from_u128(u128::from(at_s) << 8)));
+    node.run(|_| async move {
+        engine.clone_volume(CloneOf::Snapshot(moment), id, "past").await.expect("clone");
+        let read = engine.volume(id).expect("clone").read(0, BLOCK as u32).await.expect("read");
+        engine.delete_volume(id, false).await.expect("delete");
+        read.iter().flat_map(|view| view.to_vec()).collect()
+    })
+}
+
+#[test]
+fn each_second_can_be_had_until_the_window_has_passed_it() {
+    let mut node = node();
+    wait(&node, 1);
+    // What was written in which second: not in every third.
+    let mut written = Vec::new();
+    for version in 1..=50u64 {
+        if version % 3 != 0 {
+            node.write(0, content(version, 0, BLOCK)).expect("write");
+        }
+        let newest = if version % 3 == 0 { version - 1 } else { version };
+        let at_s = wait(&node, 1);
+        written.push((at_s, newest));
+        if version == 30 {
+            node.kill();
+            node.reopen();
+        }
+        let History { since_s, until_s, moments } = history(&node).expect("there is one");
+        assert!(until_s + 2 > at_s && since_s <= at_s, "{since_s} to {until_s} at {at_s}");
+        assert!(moments <= WINDOW_S as usize + 2, "{moments} moments");
+    }
+    let now_s = second(&node);
+    for &(at_s, version) in &written {
+        if at_s + u64::from(WINDOW_S) > now_s {
+            assert!(block_at(&node, at_s) == content(version, 0, BLOCK), "{at_s} of {now_s}");
+        } else if at_s + u64::from(WINDOW_S) + 4 < now_s {
+            assert_eq!(moment_at(&node, at_s), None, "{at_s} of {now_s}");
+        }
+    }
+    node.verify();
+    node.close();
+}
+
+#[test]
+fn a_volume_that_rests_takes_no_moments_and_keeps_the_last() {
+    let node = node();
+    node.write(0, content(1, 0, BLOCK)).expect("write");
+    wait(&node, 2);
+    let before = history(&node).expect("there is one");
+    let now_s = wait(&node, 5 * u64::from(WINDOW_S));
+    let after = history(&node).expect("there is one");
+    assert_eq!((before.until_s, after.moments), (after.until_s, 1), "{after:?}");
+    assert!(block_at(&node, now_s) == content(1, 0, BLOCK));
+    node.close();
+}
+
+#[test]
+fn without_a_window_the_moments_go_and_so_does_what_they_held() {
+    let node = node();
+    for version in 1..=8 {
+        node.write(0, content(version, 0, 64 * BLOCK)).expect("write");
+        wait(&node, 1);
+    }
+    assert!(history(&node).expect("there is one").moments > 6);
+    let engine = node.engine();
+    assert_eq!(engine.volumes()[0].snapshots, 0, "moments are no snapshots with a name");
+    node.run(|_| async move { engine.change_volume(VOLUME, VolumeSettings::default()).await })
+        .expect("change");
+    wait(&node, 2);
+    assert_eq!(history(&node), None);
+    let engine = node.engine();
+    node.run(|_| async move { engine.settle_space(Duration::from_secs(60)).await }).expect("settle");
+    node.verify();
+    assert!(node.engine().status().live_bytes < 66 * BLOCK as u64);
+    node.close();
+}
+
+#[test]
+fn a_volume_goes_with_its_history() {
+    let node = node();
+    node.write(0, content(1, 0, 64 * BLOCK)).expect("write");
+    wait(&node, 2);
+    let engine = node.engine();
+    node.run(|_| async move {
+        engine.delete_volume(VOLUME, false).await.expect("nothing with a name keeps it");
+        engine.settle_space(Duration::from_secs(60)).await.expect("settle");
+    });
+    node.verify();
+    assert_eq!(node.engine().status().live_bytes, 0);
+    node.close();
+}
