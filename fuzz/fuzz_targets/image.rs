@@ -27,6 +27,8 @@ static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         detached: Vec::new(),
         keys: Vec::new(),
         salts: Vec::new(),
+        shared: Vec::new(),
+        owed: Vec::new(),
     };
     image.encode()
 });

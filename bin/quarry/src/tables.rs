@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use quarry_api_types::{
-    Cause, Changes, Commitment, Device, DeviceState, Event, Export, Health, LostBlock, Pool, Scrub,
+    Cause, Changes, Commitment, Device, DeviceState, Event, Export, Health, LostBlock, Pool, PoolData, Scrub,
     ScrubState, Snapshot, Status, Volume,
 };
 use quarry_types::ByteSize;
@@ -126,6 +126,8 @@ pub fn pool(pool: &Pool) -> String {
         ("Kept", text(format!("{} for volumes with a reservation", ByteSize(capacity.kept_bytes)))),
         ("Available", text(format!("{} of volume data", ByteSize(capacity.available_bytes)))),
         ("Promised", text(promised(&pool.commitment))),
+        ("Data", text(data_line(&pool.data))),
+        ("Reduced", text(reduced_line(&pool.data))),
         ("Segments", text(format!("{} each", ByteSize(pool.segment_bytes)))),
         ("Logs", number(pool.logs)),
         ("Volumes", number(pool.volumes)),
@@ -155,6 +157,29 @@ fn fill_line(pool: &Pool) -> String {
     let state = if pool.full { "; writes that need space are refused" } else { "" };
     let (warning, critical) = (levels.warning_percent, levels.critical_percent);
     format!("{} %{state} (warning at {warning} %, critical at {critical} %)", pool.fill_percent)
+}
+
+fn data_line(data: &PoolData) -> String {
+    let (mapped, stored) = (ByteSize(data.mapped_bytes), ByteSize(data.stored_bytes));
+    format!("{mapped} mapped by volumes, {stored} stored for them and their snapshots")
+}
+
+/// What compression and deduplication have done.
+fn reduced_line(data: &PoolData) -> String {
+    let PoolData { reduced_from_bytes, reduced_zero_bytes, deduplicated_bytes, reduced_to_bytes, .. } = *data;
+    if reduced_from_bytes == 0 {
+        return "nothing since the pool was opened".to_owned();
+    }
+    let others = reduced_from_bytes - reduced_zero_bytes - deduplicated_bytes;
+    format!(
+        "since the pool was opened {} of {} written: {} were zeroes, {} there already, {} became {}",
+        ByteSize(reduced_from_bytes),
+        ByteSize(data.written_bytes),
+        ByteSize(reduced_zero_bytes),
+        ByteSize(deduplicated_bytes),
+        ByteSize(others),
+        ByteSize(reduced_to_bytes),
+    )
 }
 
 fn promised(commitment: &Commitment) -> String {
@@ -230,7 +255,7 @@ pub fn volume(volume: &Volume) -> String {
     ])
 }
 
-fn history(volume: &Volume) -> Cell {
+fn history(volume: &Volume) -> Value {
     let kept = Window(volume.history_s);
     match volume.history {
         Some(history) => text(format_args!(

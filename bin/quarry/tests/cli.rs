@@ -109,7 +109,7 @@ fn snapshots_and_clones() {
     assert_eq!(node.ok("snapshot list").lines().count(), 4);
     assert_eq!(node.ok("snapshot list golden").lines().count(), 3);
     node.ok("snapshot rename golden@v1 v2");
-    assert!(node.ok("volume clone golden@v2 vm").contains("Origin:       golden@v2\n"));
+    assert!(node.ok("volume clone golden@v2 vm").contains("Origin:         golden@v2\n"));
     assert!(node.ok("snapshot show golden@v2").contains("Clones:        1\n"));
     assert!(node.fails("snapshot delete golden@both", 4).contains("is locked until 2027-01-01T00:00:00Z"));
     assert!(
@@ -352,9 +352,23 @@ fn bounds_of_volumes_and_pools() {
     assert!(shown.contains("Promised:   0.00 times (limit 2.50): 0 B in volumes, 0 B reserved\n"), "{shown}");
     assert!(node.ok("pool set p --overcommit none").contains("(no limit)"));
     let shown = node.ok("volume create v --pool p --size 20GiB --quota 15GiB --reserve 5GiB");
-    assert!(shown.contains("Quota:        15 GiB\n") && shown.contains("Reserved:     5 GiB\n"), "{shown}");
+    assert!(
+        shown.contains("Quota:          15 GiB\n") && shown.contains("Reserved:       5 GiB\n"),
+        "{shown}"
+    );
     let shown = node.ok("volume set v --quota none --reserve none --durability always");
-    assert!(shown.contains("Quota:        -\n") && shown.contains("Durability:   always\n"), "{shown}");
+    assert!(shown.contains("Quota:          -\n") && shown.contains("Durability:     always\n"), "{shown}");
+    let shown = node.ok("volume set v --deduplication verified --history 10m");
+    assert!(
+        shown.contains("Deduplication:  verified\n") && shown.contains("History:        10 min\n"),
+        "{shown}"
+    );
+    let refused = node.fails("volume set v --history 2h", 2);
+    assert!(refused.contains("'2h' is not a time from 1s to 1h"), "{refused}");
+    let refused = node.fails("volume rollback v", 2);
+    assert!(refused.contains("say either a snapshot or a point in time"), "{refused}");
+    let refused = node.fails("volume clone v w --at 2026-11-20T09:00:00Z", 3);
+    assert!(refused.contains("has no history"), "{refused}");
     let refused = node.fails("volume set v --reserve 21GiB", 2);
     assert!(refused.contains("21 GiB is more than the volume can map by its size, 20 GiB"), "{refused}");
     node.fails("volume set x --reserve 1GiB", 3);

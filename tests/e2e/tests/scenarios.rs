@@ -109,9 +109,9 @@ fn the_demo_runs() {
 }
 
 #[test]
-fn the_simulator_finds_nothing_in_300_seeds() {
+fn the_simulator_finds_nothing_in_1000_seeds() {
     let _turn = turn();
-    sim::run(&sim::Options { seeds: 300, start: 0, jobs: 2, seed: None, profile: profile() }).expect("sim");
+    sim::run(&sim::Options { seeds: 1000, start: 0, jobs: 2, seed: None, profile: profile() }).expect("sim");
 }
 
 #[test]

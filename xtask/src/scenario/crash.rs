@@ -17,8 +17,10 @@ use crate::scratch::{Scratch, require_space};
 use crate::workspace::{self, Profile};
 
 mod kept;
+mod shared;
 
 use kept::Kept;
+use shared::Shared;
 
 const DEVICES: usize = 3;
 /// The daemon lives for a random time in this range, counted from the start of the load.
@@ -200,6 +202,7 @@ fn start(options: &Options, copies: u8, bin_dir: &Path, scratch: &Scratch) -> Re
     if options.everything {
         node_options.passphrase = Some(node::write_passphrase(scratch.path(), "crash")?);
         volume.extend(["--encrypt", "--compression", "lz4"]);
+        volume.extend(["--deduplication", "verified", "--history", "20s"]);
     }
     let node = node::start_with_volume(node_options, &devices, copies, volume_bytes, &volume)?;
     Ok(Subject::Quarryd(Box::new(node)))
@@ -218,10 +221,10 @@ fn rounds(
     let mut subject =
         steps.step("start, with three devices and a volume", || start(options, copies, bin_dir, scratch))?;
     let mut rounds = Vec::new();
-    let mut kept = options.everything.then(Kept::default);
+    let mut others = options.everything.then(Others::default);
     for number in 1..=options.rounds {
         let what = format!("kill {number} of {}", options.rounds);
-        let work = || round(&mut subject, &oracle, &mut random, kept.as_mut());
+        let work = || round(&mut subject, &oracle, &mut random, others.as_mut());
         let round = steps.step_with(what, work, |round| {
             format!(
                 "lived {} ms, {} writes acknowledged, {} in flight; serving after {}; verified in {}",
@@ -234,8 +237,11 @@ fn rounds(
         })?;
         rounds.push(round);
     }
-    if let (Subject::Quarryd(node), Some(kept)) = (&subject, &kept) {
-        steps.step("clones that nobody wrote to hold what their snapshots hold", || kept.compare(node))?;
+    if let (Subject::Quarryd(node), Some(others)) = (&subject, &others) {
+        steps.step("clones that nobody wrote to hold what their snapshots hold", || {
+            others.kept.compare(node)
+        })?;
+        steps.note(format!("{} of copies were found instead of stored", others.shared.found()?));
     }
     if let Subject::Quarryd(node) = &mut subject {
         steps.step("clean stop, start, once more everything; kill, and quarryd check", || {
@@ -255,7 +261,7 @@ fn round(
     subject: &mut Subject,
     oracle: &Oracle,
     random: &mut ChaCha8Rng,
-    kept: Option<&mut Kept>,
+    mut others: Option<&mut Others>,
 ) -> Result<Round> {
     let load_options = LoadOptions {
         socket: subject.socket(),
@@ -268,8 +274,9 @@ fn round(
     let life_ms = random.random_range(LIFE_MS);
     let load = Load::start(oracle, &load_options)?;
     sleep(Duration::from_millis(life_ms));
-    if let (Subject::Quarryd(node), Some(kept)) = (&mut *subject, kept) {
-        kept.step(node)?;
+    if let (Subject::Quarryd(node), Some(others)) = (&*subject, others.as_deref_mut()) {
+        others.kept.step(node)?;
+        others.shared.step(node, random)?;
     }
     subject.kill()?;
     let load = load.finish()?;
@@ -279,7 +286,17 @@ fn round(
     let verified = oracle::verify(oracle, &subject.socket(), subject.export(), "after the kill")?;
     require_no_violation(oracle)?;
     ensure!(oracle.model().open_blocks() == 0, "the verification left blocks open");
+    if let (Subject::Quarryd(node), Some(others)) = (&*subject, others) {
+        others.shared.verify(node)?;
+    }
     Ok(Round { life_ms, load, restart, verified })
+}
+
+/// What there is beside the volume under load.
+#[derive(Default)]
+struct Others {
+    kept: Kept,
+    shared: Shared,
 }
 
 fn summarize(rounds: &[Round]) {

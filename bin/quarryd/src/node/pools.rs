@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_api_types::{
-    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Name, Pool, PoolDevice,
+    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Name, Pool, PoolData, PoolDevice,
     PoolDeviceState, PoolState,
 };
 use quarry_catalog::{Change, DeviceRecord, PoolRecord};
@@ -206,6 +206,7 @@ impl DataNode {
             levels: record.levels,
             full: false,
             commitment: Commitment::default(),
+            data: PoolData::default(),
             segment_bytes: 0,
             logs: 0,
             volumes: 0,
@@ -272,8 +273,22 @@ impl DataNode {
         pool.volumes = volumes.len() as u64;
         let capacity_bytes = pool.capacity.total_bytes / u64::from(pool.copies.max(1));
         pool.commitment = commitment(&volumes, capacity_bytes, limit_percent);
+        pool.data = data(&engines, volumes.iter().map(|volume| volume.status.mapped_bytes).sum());
         pool.scrub = self.scrub_of(open).await?;
         Ok(())
+    }
+}
+
+fn data(engines: &[EngineStatus], mapped_bytes: u64) -> PoolData {
+    let sum = |figure: fn(&EngineStatus) -> u64| engines.iter().map(figure).sum();
+    PoolData {
+        mapped_bytes,
+        stored_bytes: sum(|engine| engine.live_bytes),
+        written_bytes: sum(|engine| engine.written_bytes),
+        reduced_from_bytes: sum(|engine| engine.reduced_from_bytes),
+        reduced_zero_bytes: sum(|engine| engine.reduced_zero_bytes),
+        deduplicated_bytes: sum(|engine| engine.deduplicated_bytes),
+        reduced_to_bytes: sum(|engine| engine.reduced_to_bytes),
     }
 }
 

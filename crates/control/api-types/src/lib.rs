@@ -39,7 +39,8 @@ pub use ids::{ExportId, ExportSelector, NodeId};
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, SnapshotPath, VolumePath};
 pub use pool::{
-    Capacity, ChangePool, Commitment, CreatePool, Pool, PoolDevice, PoolDeviceState, PoolState, SpaceLevels,
+    Capacity, ChangePool, Commitment, CreatePool, Pool, PoolData, PoolDevice, PoolDeviceState, PoolState,
+    SpaceLevels,
 };
 pub use problem::{Problem, ProblemCode};
 pub use quarry_types::{DeviceId, PoolId, SnapshotId, SnapshotSetId, VolumeId};

@@ -67,6 +67,9 @@ pub struct Pool {
     /// Sum of the sizes of its volumes, in bytes, and how that is bounded.
     #[serde(default)]
     pub commitment: Commitment,
+    /// What its volumes map and what that takes.
+    #[serde(default)]
+    pub data: PoolData,
     /// Size of a segment, the unit of allocation, in bytes.
     pub segment_bytes: u64,
     /// How many logs it has: its volumes are spread over them.
@@ -76,6 +79,26 @@ pub struct Pool {
     /// The scrub that runs, or the last one since the node was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scrub: Option<Scrub>,
+}
+
+/// What the volumes of a pool hold and what that takes. The figures that count from the time when the pool was opened are of blocks
+/// that went to volumes with compression or deduplication: `from = zero + deduplicated + what became stored`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct PoolData {
+    /// What all volumes map, in bytes, what they share with others counted for each.
+    pub mapped_bytes: u64,
+    /// What is stored for them and for their snapshots, one copy, maps included.
+    pub stored_bytes: u64,
+    /// Bytes that hosts have written since the pool was opened.
+    pub written_bytes: u64,
+    /// Of these, bytes that were to be made smaller.
+    pub reduced_from_bytes: u64,
+    /// Of these, zeroes, which became holes.
+    pub reduced_zero_bytes: u64,
+    /// Of these, blocks that were there already.
+    pub deduplicated_bytes: u64,
+    /// What the others became.
+    pub reduced_to_bytes: u64,
 }
 
 /// A member of a pool.

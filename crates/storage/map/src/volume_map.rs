@@ -47,9 +47,9 @@ impl VolumeMap {
         &self,
         first_block: BlockIndex,
         entries: impl IntoIterator<Item = Mapped>,
-        mut died: impl FnMut(Entry),
+        died: impl FnMut(Entry),
     ) {
-        self.state.borrow_mut().active.insert_run(first_block, entries, |old| died(old));
+        self.state.borrow_mut().active.insert_run(first_block, entries, died);
     }
 
     /// Makes `range` read as zeroes. `died` gets the entries of the active overlay that this removes; what the versions

@@ -18,6 +18,8 @@ const ODD_BYTES: u64 = (3 << 20) + 512;
 const SEED: u64 = 9;
 /// Runs of blocks that one round writes to a volume.
 const ROUND_BLOCKS: u64 = 500;
+/// Different blocks where many are alike.
+const ALIKE: u64 = 60;
 
 /// Makes it. The last writes are acknowledged when this returns, and not flushed.
 pub fn make(node: &Node, rounds: u64) -> Result<()> {
@@ -33,7 +35,11 @@ pub fn make(node: &Node, rounds: u64) -> Result<()> {
         let words = ["volume", "create", name, "--pool", POOL, "--size", &size, "--compression", compression];
         quarry.run(&words)?;
     }
+    let odd = ODD_BYTES.to_string();
+    let words = ["volume", "create", "alike", "--pool", POOL, "--size", &odd, "--deduplication", "verified"];
+    quarry.run(&words)?;
     writer.write("odd", 0..ODD_BYTES / BLOCK_BYTES, 400)?;
+    writer.write_alike("alike", 0..700, 300)?;
     writer.write("gone", 0..100, 50)?;
     for round in 0..rounds {
         for volume in ["disk", "other"] {
@@ -71,6 +77,7 @@ fn late(node: &Node, writer: &mut Writer<'_>) -> Result<()> {
     quarry.run(&["volume", "create", "young", "--pool", POOL, "--size", "1M"])?;
     writer.write("young", 0..256, 100)?;
     quarry.run(&["snapshot", "rename", "disk@late", "later"])?;
+    writer.write_alike("alike", 0..700, 100)?;
     writer.write("odd", 0..ODD_BYTES / BLOCK_BYTES, 50)
 }
 
@@ -83,6 +90,15 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// Writes `count` runs of one to four blocks in `range`.
     fn write(&mut self, volume: &str, range: std::ops::Range<u64>, count: u64) -> Result<()> {
+        self.write_runs(volume, range, count, u64::MAX)
+    }
+
+    /// The same with few different blocks.
+    fn write_alike(&mut self, volume: &str, range: std::ops::Range<u64>, count: u64) -> Result<()> {
+        self.write_runs(volume, range, count, ALIKE)
+    }
+
+    fn write_runs(&mut self, volume: &str, range: std::ops::Range<u64>, count: u64, of: u64) -> Result<()> {
         self.node.quarry().create_export(volume)?;
         let mut client = Client::connect(&self.node.socket(), volume, true)?;
         for _ in 0..count {
@@ -91,7 +107,7 @@ impl Writer<'_> {
             let mut bytes = Vec::new();
             for _ in 0..blocks {
                 self.number += 1;
-                bytes.extend(self.number.to_be_bytes().repeat(BLOCK_BYTES as usize / 8));
+                bytes.extend((self.number % of).to_be_bytes().repeat(BLOCK_BYTES as usize / 8));
             }
             let error = client.call(Command::Write, 0, first * BLOCK_BYTES, bytes.len() as u32, &bytes)?;
             ensure!(error == 0, "a write to {volume} failed with NBD error {error}");

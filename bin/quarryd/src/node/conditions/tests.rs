@@ -1,4 +1,4 @@
-use quarry_api_types::{Capacity, DeviceClass, DeviceKind, Timestamp};
+use quarry_api_types::{Capacity, DeviceClass, DeviceKind, PoolData, Timestamp};
 use quarry_types::{DeviceId, PoolId};
 
 use super::*;
@@ -26,6 +26,7 @@ fn pool(fill_percent: u8) -> Seen {
         levels: SpaceLevels::default(),
         full: false,
         commitment: quarry_api_types::Commitment::default(),
+        data: PoolData::default(),
         segment_bytes: 32 << 20,
         logs: 1,
         volumes: 0,

@@ -74,6 +74,7 @@ pub fn pool(id: u128, request: &CreatePool) -> Pool {
             limit_percent: Some(request.overcommit_limit_percent).filter(|&percent| percent > 0),
             ..Commitment::default()
         },
+        data: PoolData::default(),
         segment_bytes: 32 << 20,
         logs: 2,
         volumes: 0,

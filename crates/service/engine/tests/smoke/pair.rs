@@ -13,7 +13,7 @@ use quarry_env_sim::{Config, DiskSpec, Process, World};
 use quarry_types::{LogId, VolumeId, VolumeSettings};
 use quarry_volume::{ErrorKind, Volume, WriteFlags};
 
-use crate::node::{BLOCK, Chance, LIMITS, POOL, VOLUME, content, path};
+use crate::node::{BLOCK, Chance, POOL, VOLUME, content, path};
 
 const BALLAST: VolumeId = VolumeId(uuid::Uuid::from_u128(0x4343));
 const MIB: u64 = 1 << 20;
@@ -79,7 +79,7 @@ impl Pair {
             async move {
                 let devices = format_devices(&env, &request).await.expect("disks are empty");
                 let pool = quarry_pool::from_devices(&env, devices);
-                let limits = Limits { logs: 2, node_cache_bytes: 8 << 20, overlay_bytes: 8 << 20, ..LIMITS };
+                let limits = Limits { logs: 2, node_cache_bytes: 8 << 20, overlay_bytes: 8 << 20 };
                 let create = |log| Engine::create(env.clone(), pool.clone(), LogId(log), limits);
                 let engines = [create(0).await.expect("create"), create(1).await.expect("create")];
                 let settings = VolumeSettings::default();
