@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod groups;
 mod images;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use quarry_api_types::{
 use quarry_client::Endpoint;
 use quarry_types::ByteSize;
 
+pub use self::groups::GroupCommand;
 pub use self::images::{ExportImage, ImageFormat, ImportVolume, TargetFormat};
 use crate::values::{Bound, Percent, Ratio};
 
@@ -25,6 +27,7 @@ Examples:
   quarry export create vm-17 --protocol nbd
   qemu-img info \"$(quarry export create vm-18 --protocol nbd)\"
   quarry snapshot create db-data db-log --name before-upgrade
+  quarry group create shop db-data db-log && quarry group snapshot shop monday
   quarry volume clone vm-17@monday vm-17-test
   quarry volume import debian.qcow2 --pool fast --name vm-19
   quarry volume export-image vm-17 vm-17.qcow2
@@ -42,7 +45,7 @@ Exit codes:
   6  no space
 130  interrupted; what was begun has been undone";
 
-/// Manage a Quarry node: its devices, pools, volumes, snapshots and exports.
+/// Manage a Quarry node: its devices, pools, volumes, snapshots, groups and exports.
 #[derive(Parser, Debug)]
 #[command(name = "quarry", version, after_long_help = EXAMPLES_AND_EXIT_CODES, after_help = "See --help for examples and exit codes.")]
 #[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
@@ -81,6 +84,9 @@ pub enum Command {
     /// Snapshots: what a volume held at one point in time
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Groups: volumes that are snapshotted and rolled back together
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Exports: volumes and snapshots served over a protocol
     #[command(subcommand)]
     Export(ExportCommand),
@@ -466,6 +472,11 @@ mod tests {
             "quarry snapshot show v@",
             "quarry snapshot lock v@s --until tomorrow",
             "quarry volume clone v@s",
+            "quarry group create",
+            "quarry group add g",
+            "quarry group snapshot g",
+            "quarry group snapshot g a@b",
+            "quarry group rollback g",
             "quarry volume delete v@s",
             "quarry volume import disk.raw --name v",
             "quarry volume import disk.raw --pool p",

@@ -12,6 +12,7 @@ mod arguments;
 mod commands;
 mod events;
 mod failure;
+mod groups;
 mod images;
 mod output;
 mod tables;

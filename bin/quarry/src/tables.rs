@@ -1,5 +1,7 @@
 //! Answers of the API for people.
 
+pub mod groups;
+
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use quarry_api_types::{
     Cause, Changes, Commitment, Device, DeviceState, Event, Export, Health, LostBlock, Pool, Scrub,
@@ -224,6 +226,7 @@ pub fn volume(volume: &Volume) -> String {
         ("Exported", text(yes_or_no(volume.exported))),
         ("Snapshots", number(volume.snapshots)),
         ("Origin", optional(volume.origin.as_ref())),
+        ("Group", optional(volume.group.as_ref())),
     ])
 }
 

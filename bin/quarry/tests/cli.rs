@@ -146,6 +146,47 @@ fn a_snapshot_is_served_and_protects_its_volume() {
 }
 
 #[test]
+fn a_group_is_snapshotted_and_rolled_back_together() {
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    for volume in ["data", "log", "mail"] {
+        node.ok(&format!("volume create {volume} --pool p --size 1GiB"));
+    }
+    let shown = node.ok("group create shop data");
+    assert!(shown.contains("Name:     shop\n") && shown.contains("Volumes:  data\n"), "{shown}");
+    assert!(node.ok("group add shop log mail").contains("Volumes:  data log mail\n"));
+    assert!(node.ok("group remove shop mail").contains("Volumes:  data log\n"));
+    assert!(node.fails("group add shop data", 4).contains("is in group 'shop' already"));
+    assert!(node.fails("group remove shop mail", 3).contains("'mail' is not in group 'shop'"));
+    assert!(node.fails("group create shop", 4).contains("group 'shop' exists already"));
+    assert!(node.ok("volume show log").contains("Group:        shop\n"));
+    let until = "2027-01-01T00:00:00Z";
+    assert_eq!(
+        node.ok(&format!("group snapshot shop monday --lock-until {until}")),
+        "SNAPSHOT  CREATED               VOLUMES  MISSING  REFERENCED  UNIQUE  EXPORTED  LOCKED UNTIL\n\
+         monday    2026-11-20T09:30:00Z        2  -            16 KiB   8 KiB  no        2027-01-01T00:00:00Z\n"
+    );
+    node.ok("group snapshot shop tuesday");
+    assert!(node.fails("group snapshot-delete shop monday", 4).contains(until));
+    node.ok("volume resize log --size 2GiB");
+    node.ok("group rollback shop tuesday");
+    assert!(node.ok("volume show log").contains("Size:         1 GiB (1073741824 bytes)\n"));
+    node.ok("snapshot delete log@tuesday");
+    assert!(node.ok("group snapshot-list shop").contains("tuesday   2026-11-20T09:30:00Z        1  log "));
+    assert!(node.fails("group rollback shop tuesday", 4).contains("has no snapshot 'tuesday'"));
+    node.ok("group snapshot-delete shop tuesday");
+    assert!(node.fails("group snapshot-delete shop tuesday", 3).contains("no snapshot 'tuesday'"));
+    node.ok("group rename shop store");
+    node.ok("volume rename log journal");
+    assert!(node.ok("group list").contains("data journal\n"));
+    node.ok("group create empty");
+    assert!(node.fails("group snapshot empty s", 4).contains("has no volumes"));
+    node.ok("group delete store");
+    let volumes: Vec<Volume> = serde_json::from_str(&node.ok("-o json volume list")).unwrap();
+    assert!(volumes.len() == 3 && volumes.iter().all(|volume| volume.group.is_none()));
+}
+
+#[test]
 fn changes_are_listed_to_the_end() {
     let node = Node::start();
     node.ok("pool create p --device /dev/sdb");
@@ -244,7 +285,7 @@ fn wrong_usage_is_2_and_help_tells_the_codes() {
     assert!(
         help.contains("Examples:") && help.contains("5  unavailable") && help.contains("QUARRY_ENDPOINT")
     );
-    for command in ["device", "pool", "volume", "snapshot", "export", "status"] {
+    for command in ["device", "pool", "volume", "snapshot", "group", "export", "status"] {
         assert!(node.ok(&format!("{command} --help")).contains("Usage: quarry"));
     }
 }

@@ -33,13 +33,7 @@ impl DataNode {
     pub(super) async fn roll_back(&self, name: &Name, request: RollBackVolume) -> Result<Volume> {
         let path = SnapshotPath { volume: name.clone(), snapshot: request.snapshot };
         let found = self.find_snapshot(&path).await?;
-        let sessions = self.exports.sessions_of(name.as_str());
-        if sessions > 0 {
-            let what = format!("volume '{name}' has {sessions} connected clients, which would not notice");
-            return Err(NodeError::new(ErrorKind::InUse, what).with_next_step(
-                "Disconnect its clients first; `quarry export list` shows how many there are.",
-            ));
-        }
+        self.check_no_clients(name)?;
         let (volume, id) = (found.volume.status.id, found.id);
         let what = format!("volume '{name}' was not rolled back");
         self.with_engine(&found.volume, what, move |engine| async move {
@@ -49,6 +43,20 @@ impl DataNode {
         let shown = self.describe_volume(name).await?;
         self.exports.update_size(volume, shown.size_bytes);
         Ok(shown)
+    }
+
+    /// Fails when a client is connected to a volume whose content is about to become another one.
+    pub(super) fn check_no_clients(&self, name: &Name) -> Result<()> {
+        match self.exports.sessions_of(name.as_str()) {
+            0 => Ok(()),
+            sessions => {
+                let what =
+                    format!("volume '{name}' has {sessions} connected clients, which would not notice");
+                Err(NodeError::new(ErrorKind::InUse, what).with_next_step(
+                    "Disconnect its clients first; `quarry export list` shows how many there are.",
+                ))
+            }
+        }
     }
 
     pub(super) async fn promote(&self, name: &Name) -> Result<Volume> {

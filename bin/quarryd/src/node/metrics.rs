@@ -61,6 +61,7 @@ const LOG_REDUCED_TO: Family =
 const LOG_CLEANED: Family = ("quarry_cleaner_chunks_total", "counter", "Chunks cleaned.");
 const LOG_CHECKPOINTS: Family = ("quarry_checkpoints_total", "counter", "Checkpoints written.");
 const MEMORY: Family = ("quarry_memory_used_bytes", "gauge", "Memory in maps, tables and buffers.");
+const GROUPS: Family = ("quarry_groups", "gauge", "Consistency groups.");
 const SESSIONS: Family = ("quarry_nbd_sessions", "gauge", "Connected NBD clients.");
 
 impl DataNode {
@@ -107,6 +108,7 @@ impl DataNode {
         let buffers: u64 = self.buffer_bytes().await?.iter().sum();
         let memory = engines.iter().map(|(_, engine)| engine.memory_bytes as u64).sum::<u64>() + buffers;
         put(&mut text, MEMORY, std::iter::once((String::new(), memory)));
+        put(&mut text, GROUPS, std::iter::once((String::new(), self.group_records().len() as u64)));
         put(&mut text, SESSIONS, std::iter::once((String::new(), self.exports.sessions().len() as u64)));
         Ok(text)
     }

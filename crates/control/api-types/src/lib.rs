@@ -17,6 +17,7 @@ mod changes;
 mod device;
 mod event;
 mod export;
+mod group;
 mod health;
 mod ids;
 mod name;
@@ -34,8 +35,9 @@ pub use changes::{ChangedRange, Changes, ChangesQuery};
 pub use device::{Device, DeviceClass, DeviceKind, DeviceState};
 pub use event::{Event, EventKind, EventSeverity, Events, EventsQuery, ObjectKind};
 pub use export::{CreateExport, Export, ExportState, Protocol, nbd_tcp_uri, nbd_unix_uri};
+pub use group::{ChangeGroup, CreateGroup, GROUP_VOLUMES_MAX, Group, GroupSnapshot, RollBackGroup};
 pub use health::{Cause, Health, HealthLevel};
-pub use ids::{ExportId, ExportSelector, NodeId};
+pub use ids::{ExportId, ExportSelector, GroupId, NodeId};
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, SnapshotPath, VolumePath};
 pub use pool::{

@@ -116,6 +116,9 @@ pub struct Volume {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "golden@v3")]
     pub origin: Option<VolumePath>,
+    /// The consistency group that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Name>,
 }
 
 /// A request for a new volume.

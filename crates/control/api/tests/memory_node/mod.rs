@@ -1,6 +1,7 @@
 //! A node in memory that keeps the contract of the trait, for tests of the API, the client and the CLI.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod groups;
 mod snapshots;
 mod things;
 
@@ -44,6 +45,7 @@ struct State {
     pools: Vec<Pool>,
     volumes: Vec<Volume>,
     snapshots: Vec<Snapshot>,
+    groups: Vec<Group>,
     exports: Vec<Export>,
     next_id: u128,
     health: Option<Health>,
@@ -301,6 +303,42 @@ impl Node for MemoryNode {
 
     async fn delete_snapshot(&self, path: &SnapshotPath) -> Result<()> {
         self.begin().await?.delete_snapshot(path)
+    }
+
+    async fn list_groups(&self) -> Result<Vec<Group>> {
+        Ok(self.begin().await?.groups.clone())
+    }
+
+    async fn create_group(&self, request: CreateGroup) -> Result<Group> {
+        self.begin().await?.create_group(request)
+    }
+
+    async fn show_group(&self, name: &Name) -> Result<Group> {
+        self.begin().await?.group(name).cloned()
+    }
+
+    async fn change_group(&self, name: &Name, request: ChangeGroup) -> Result<Group> {
+        self.begin().await?.change_group(name, request)
+    }
+
+    async fn delete_group(&self, name: &Name) -> Result<()> {
+        self.begin().await?.delete_group(name)
+    }
+
+    async fn list_group_snapshots(&self, group: &Name) -> Result<Vec<GroupSnapshot>> {
+        self.begin().await?.group_snapshots(group)
+    }
+
+    async fn create_group_snapshot(&self, group: &Name, request: CreateSnapshot) -> Result<GroupSnapshot> {
+        self.begin().await?.snapshot_group(group, request)
+    }
+
+    async fn delete_group_snapshot(&self, group: &Name, snapshot: &Name) -> Result<()> {
+        self.begin().await?.delete_group_snapshot(group, snapshot)
+    }
+
+    async fn roll_back_group(&self, name: &Name, request: RollBackGroup) -> Result<Group> {
+        self.begin().await?.roll_back_group(name, request)
     }
 
     async fn create_export(&self, request: CreateExport) -> Result<Export> {

@@ -128,6 +128,7 @@ pub fn volume(id: u128, request: CreateVolume) -> Volume {
         exported: false,
         snapshots: 0,
         origin: None,
+        group: None,
     }
 }
 
