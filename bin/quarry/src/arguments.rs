@@ -246,6 +246,8 @@ pub enum VolumeCommand {
         /// Its snapshots go with it; clones of them live on
         #[arg(long)]
         with_snapshots: bool,
+        #[command(flatten)]
+        wait: WaitForSpace,
     },
 }
 
@@ -342,7 +344,20 @@ pub enum SnapshotCommand {
     Delete {
         #[arg(value_name = "VOLUME@SNAPSHOT")]
         snapshot: SnapshotPath,
+        #[command(flatten)]
+        wait: WaitForSpace,
     },
+}
+
+/// Whether to wait for the space of what is deleted.
+#[derive(Args, Debug)]
+pub struct WaitForSpace {
+    /// Wait until the pool has freed what deletions have left, those of others included
+    #[arg(long)]
+    pub wait: bool,
+    /// Do not tell how far that is
+    #[arg(long, requires = "wait")]
+    pub no_progress: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -478,6 +493,7 @@ mod tests {
             "quarry group snapshot g a@b",
             "quarry group rollback g",
             "quarry volume delete v@s",
+            "quarry volume delete v --no-progress",
             "quarry volume import disk.raw --name v",
             "quarry volume import disk.raw --pool p",
             "quarry volume import disk.raw --pool p --name v --source-format docx",

@@ -5,6 +5,7 @@ use quarry_client::Client;
 
 use crate::arguments::GroupCommand;
 use crate::failure::Failure;
+use crate::freeing;
 use crate::output::Output;
 use crate::tables::groups as tables;
 
@@ -38,8 +39,11 @@ pub async fn run(client: &Client, command: GroupCommand, output: &mut Output) ->
         GroupCommand::SnapshotList { group } => {
             output.answer(&client.list_group_snapshots(&group).await?, |all| tables::snapshots(all))
         }
-        GroupCommand::SnapshotDelete { group, name } => {
+        GroupCommand::SnapshotDelete { group, name, wait } => {
+            let volumes = client.show_group(&group).await?.volumes;
+            let pools = freeing::pools_of(client, &wait, &volumes).await?;
             client.delete_group_snapshot(&group, &name).await?;
+            freeing::wait(client, &pools, &wait).await?;
             output.done(&format!("Snapshot {name} of group {group} deleted."))
         }
         GroupCommand::Rollback { group, snapshot } => {

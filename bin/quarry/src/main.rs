@@ -12,9 +12,11 @@ mod arguments;
 mod commands;
 mod events;
 mod failure;
+mod freeing;
 mod groups;
 mod images;
 mod output;
+mod progress;
 mod tables;
 mod values;
 

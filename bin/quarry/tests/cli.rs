@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use memory_node::{Fault, MemoryNode};
 use quarry_api_types::{
-    Cause, Changes, Event, EventSeverity, Export, Health, HealthLevel, Pool, Snapshot, Volume,
+    Cause, Changes, Event, EventSeverity, Export, Freeing, Health, HealthLevel, Pool, Snapshot, Volume,
 };
 use quarry_node_api::{ErrorKind, NodeError};
 use tokio::runtime::Runtime;
@@ -184,6 +184,25 @@ fn a_group_is_snapshotted_and_rolled_back_together() {
     node.ok("group delete store");
     let volumes: Vec<Volume> = serde_json::from_str(&node.ok("-o json volume list")).unwrap();
     assert!(volumes.len() == 3 && volumes.iter().all(|volume| volume.group.is_none()));
+}
+
+#[test]
+fn a_deletion_is_waited_for_until_its_space_is_free() {
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    node.ok("volume create v --pool p --size 1GiB");
+    node.ok("snapshot create v --name s");
+    let left = |snapshot_bytes| Freeing { snapshots: 1, snapshot_bytes, ..Freeing::default() };
+    let shared = Freeing { shared_snapshots: 1, ..Freeing::default() };
+    node.memory.free(&[left(4 << 20), left(2 << 20), left(6 << 20), left(1 << 20), shared]);
+    assert_eq!(node.ok("snapshot delete v@s --wait"), "Snapshot v@s deleted.\n");
+    // The last that was to be seen: it has waited, and not for what is shared.
+    let shown = node.ok("pool show p");
+    assert!(shown.contains("Freeing:    nothing; 1 deleted snapshots stay as long as"), "{shown}");
+    node.memory.free(&[left(4 << 20)]);
+    node.ok("volume delete v");
+    assert!(node.ok("pool show p").contains("1 deleted snapshots, 4 MiB left to look at"));
+    node.fails("volume delete v --wait", 3);
 }
 
 #[test]

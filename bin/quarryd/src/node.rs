@@ -9,6 +9,7 @@ mod devices;
 mod engine_error;
 mod events;
 mod exports;
+mod freeing;
 mod group_snapshots;
 mod groups;
 mod keys;

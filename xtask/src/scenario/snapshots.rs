@@ -329,8 +329,15 @@ fn end(node: &Node) -> Result<()> {
     ensure!(origin == "copied@first", "the origin of what was the origin is {origin}");
     let refused = quarry.run(&["volume", "delete", JOURNAL]);
     ensure!(refused.is_err_and(|error| error.to_string().contains("--with-snapshots")), "it was deleted");
-    quarry.run(&["volume", "delete", JOURNAL, "--with-snapshots"])?;
-    quarry.run(&["snapshot", "delete", "copied@first"])?;
+    quarry.run(&["volume", "delete", JOURNAL, "--with-snapshots", "--wait", "--no-progress"])?;
+    quarry.run(&["snapshot", "delete", "copied@first", "--wait"])?;
+    for pool in POOLS {
+        let freeing = &quarry.pool(pool)?["freeing"];
+        ensure!(freeing["trees"] == 0 && freeing["snapshots"] == 0, "not waited for: {freeing}");
+    }
+    // All of its volumes are gone: nothing but a log's own blocks is left.
+    let used = quarry.pool(POOLS[1])?["capacity"]["used_bytes"].as_u64().context("no figure")?;
+    ensure!(used < VOLUME_BYTES / 64, "{used} bytes of deleted volumes are still in use");
     export_briefly(node, "copied", || expect(node, "copied", 7))?;
     export_briefly(node, "data@second", || expect(node, "data@second", 2))
 }

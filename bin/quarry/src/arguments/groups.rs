@@ -3,6 +3,8 @@
 use clap::Subcommand;
 use quarry_api_types::{Name, Timestamp};
 
+use super::WaitForSpace;
+
 #[derive(Subcommand, Debug)]
 pub enum GroupCommand {
     /// Make a group, of volumes or empty; a volume is in one group at most
@@ -55,6 +57,8 @@ pub enum GroupCommand {
         group: Name,
         /// Its name
         name: Name,
+        #[command(flatten)]
+        wait: WaitForSpace,
     },
     /// Give each volume of a group the content and the size that it has in a snapshot of the group
     ///

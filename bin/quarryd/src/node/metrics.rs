@@ -34,6 +34,18 @@ const POOL_COMMIT_LIMIT: Family =
     ("quarry_pool_committed_limit_percent", "gauge", "The most that this may be; 0 for no limit.");
 const POOL_RESERVED: Family =
     ("quarry_pool_volumes_reserved_bytes", "gauge", "Sum of the reservations of all volumes.");
+const POOL_FREEING: Family = (
+    "quarry_pool_freeing_bytes",
+    "gauge",
+    "Bytes of data of deleted volumes and snapshots that are still to be looked at.",
+);
+const POOL_FREEING_SNAPSHOTS: Family =
+    ("quarry_pool_freeing_snapshots", "gauge", "Deleted snapshots that are being given up, or wait for it.");
+const POOL_SHARED_SNAPSHOTS: Family = (
+    "quarry_pool_shared_deleted_snapshots",
+    "gauge",
+    "Deleted snapshots that stay because several things stand on them.",
+);
 const LOG_REFUSED: Family =
     ("quarry_log_refused_writes_total", "counter", "Writes that were refused because the pool was full.");
 const EVENTS: Family = ("quarry_events_total", "counter", "Events that were recorded, by severity.");
@@ -84,6 +96,9 @@ impl DataNode {
         by_pool(POOL_COMMITTED, |pool| pool.commitment.percent);
         by_pool(POOL_COMMIT_LIMIT, |pool| u64::from(pool.commitment.limit_percent.unwrap_or(0)));
         by_pool(POOL_RESERVED, |pool| pool.commitment.reserved_bytes);
+        by_pool(POOL_FREEING, |pool| pool.freeing.left_bytes());
+        by_pool(POOL_FREEING_SNAPSHOTS, |pool| pool.freeing.snapshots);
+        by_pool(POOL_SHARED_SNAPSHOTS, |pool| pool.freeing.shared_snapshots);
         let events = self.event_counts.all();
         put(&mut text, EVENTS, events.map(|(name, count)| (format!("{{severity=\"{name}\"}}"), count)));
         let mut engines = Vec::new();

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_api_types::{
-    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Name, Pool, PoolDevice,
+    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Freeing, Name, Pool, PoolDevice,
     PoolDeviceState, PoolState,
 };
 use quarry_catalog::{Change, DeviceRecord, PoolRecord};
@@ -18,6 +18,7 @@ use quarry_pool::{DeviceStatus, LogState, PoolShared};
 use quarry_types::limits::LOGS_MAX;
 use quarry_types::{DeviceId, LogId, PoolId};
 
+use super::freeing::freeing;
 use super::promises::commitment;
 use super::{DataNode, OpenPool, PoolEntry, now};
 use crate::core_state::CoreState;
@@ -206,6 +207,7 @@ impl DataNode {
             levels: record.levels,
             full: false,
             commitment: Commitment::default(),
+            freeing: Freeing::default(),
             segment_bytes: 0,
             logs: 0,
             volumes: 0,
@@ -266,6 +268,7 @@ impl DataNode {
         pool.capacity = capacity(shared, &engines);
         pool.fill_percent = fill_percent(&pool.capacity);
         pool.full = engines.iter().any(|engine| engine.full);
+        pool.freeing = freeing(&engines);
         pool.segment_bytes = shared.geometry.segment_bytes;
         pool.logs = open.logs.len() as u16;
         let volumes = self.volumes_of(Some(shared.id)).await?;

@@ -18,6 +18,7 @@ use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BlockIndex, KeyId, LogId, SnapshotCounter, VolumeId, VolumeNumber, VolumeSettings};
 
 use crate::damage::Damage;
+use crate::freeing::Freeing;
 use crate::node_store::EngineNodeStore;
 use crate::scrub::Scrub;
 use crate::space::Space;
@@ -161,6 +162,8 @@ pub struct EngineStatus {
     pub full: bool,
     /// Writes that were refused for want of space since it was opened.
     pub refused_writes: u64,
+    /// What deletions have left behind.
+    pub freeing: Freeing,
 }
 
 /// A volume as it is shown.
@@ -264,6 +267,7 @@ impl Engine {
             stopped: self.log.stopped().map(|error| error.to_string()),
             full: self.space.is_full(self, false),
             refused_writes: self.statistics.refused_writes.get(),
+            freeing: self.freeing(),
         }
     }
 

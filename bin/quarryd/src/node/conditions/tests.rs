@@ -26,6 +26,7 @@ fn pool(fill_percent: u8) -> Seen {
         levels: SpaceLevels::default(),
         full: false,
         commitment: quarry_api_types::Commitment::default(),
+        freeing: quarry_api_types::Freeing::default(),
         segment_bytes: 32 << 20,
         logs: 1,
         volumes: 0,

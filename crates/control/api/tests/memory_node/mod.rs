@@ -5,6 +5,7 @@ mod groups;
 mod snapshots;
 mod things;
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ struct State {
     health: Option<Health>,
     offline: u64,
     events: Vec<Event>,
+    /// What those who look at a pool see next of its deletions, one after the other.
+    freeing: VecDeque<Freeing>,
 }
 
 impl State {
@@ -78,6 +81,11 @@ impl MemoryNode {
     pub fn set_health(&self, health: Health, offline: u64) {
         let mut state = self.state.lock().unwrap();
         (state.health, state.offline) = (Some(health), offline);
+    }
+
+    /// What those who look at a pool see from now on of its deletions, one after the other.
+    pub fn free(&self, steps: &[Freeing]) {
+        self.state.lock().unwrap().freeing = steps.iter().copied().collect();
     }
 
     /// Something happens to a pool.
@@ -149,7 +157,12 @@ impl Node for MemoryNode {
     }
 
     async fn show_pool(&self, name: &Name) -> Result<Pool> {
-        self.begin().await?.pool(name).cloned()
+        let mut state = self.begin().await?;
+        state.pool(name)?;
+        if let Some(freeing) = state.freeing.pop_front() {
+            state.pools.iter_mut().filter(|pool| pool.name == *name).for_each(|pool| pool.freeing = freeing);
+        }
+        state.pool(name).cloned()
     }
 
     async fn change_pool(&self, name: &Name, request: ChangePool) -> Result<Pool> {

@@ -74,6 +74,7 @@ pub fn pool(id: u128, request: &CreatePool) -> Pool {
             limit_percent: Some(request.overcommit_limit_percent).filter(|&percent| percent > 0),
             ..Commitment::default()
         },
+        freeing: Freeing::default(),
         segment_bytes: 32 << 20,
         logs: 2,
         volumes: 0,
@@ -166,6 +167,7 @@ pub fn status(pools: &[Pool], volumes: &[Volume], exports: &[Export]) -> Status 
             offline: 0,
             total_bytes: pools.iter().map(|pool| pool.capacity.total_bytes).sum(),
             used_bytes: pools.iter().map(|pool| pool.capacity.used_bytes).sum(),
+            freeing: pools.first().map_or_else(Freeing::default, |pool| pool.freeing),
         },
         volumes: VolumesStatus {
             count: volumes.len() as u64,
