@@ -90,6 +90,9 @@ pub enum Command {
     /// Exports: volumes and snapshots served over a protocol
     #[command(subcommand)]
     Export(ExportCommand),
+    /// Keyring: the keys of encrypted volumes
+    #[command(subcommand)]
+    Keyring(KeyringCommand),
     /// Events: what has happened on the node that somebody may have to act on
     #[command(subcommand)]
     Event(EventCommand),
@@ -379,6 +382,21 @@ pub enum ExportCommand {
         /// Id of the export, or what it serves
         #[arg(value_name = "EXPORT|VOLUME[@SNAPSHOT]")]
         selector: ExportSelector,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum KeyringCommand {
+    /// Show whether the node can open encrypted volumes
+    Show,
+    /// Open the keyring of a node that was started without its passphrase, and with it the encrypted volumes
+    ///
+    /// Without --passphrase-file the passphrase is one line of standard input; a terminal is asked for it. It goes to a node on this
+    /// machine only, because the API is not encrypted.
+    Unlock {
+        /// File with the passphrase
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
     },
 }
 

@@ -11,7 +11,7 @@ use crate::arguments::{
 };
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{freeing, groups, images, tables};
+use crate::{freeing, groups, images, keyring, tables};
 
 /// How often a command that waits for a scrub looks at it.
 const SCRUB_POLL: std::time::Duration = std::time::Duration::from_millis(500);
@@ -27,6 +27,7 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
         Command::Snapshot(command) => snapshot(&client, command, output).await,
         Command::Group(command) => groups::run(&client, command, output).await,
         Command::Export(command) => export(&client, command, output).await,
+        Command::Keyring(command) => keyring::run(&client, command, output).await,
         Command::Event(command) => crate::events::run(&client, command, output).await,
         Command::Status => output.answer(&client.status().await?, tables::status),
     }

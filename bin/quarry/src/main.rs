@@ -15,6 +15,7 @@ mod failure;
 mod freeing;
 mod groups;
 mod images;
+mod keyring;
 mod output;
 mod progress;
 mod tables;

@@ -4,8 +4,8 @@ pub mod groups;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use quarry_api_types::{
-    Cause, Changes, Commitment, Device, DeviceState, Event, Export, Freeing, Health, LostBlock, Pool, Scrub,
-    ScrubState, Snapshot, Status, Volume,
+    Cause, Changes, Commitment, Device, DeviceState, Event, Export, Freeing, Health, Keyring, LostBlock,
+    Pool, Scrub, ScrubState, Snapshot, Status, Volume,
 };
 use quarry_types::ByteSize;
 
@@ -315,6 +315,13 @@ pub fn changes(changes: &Changes) -> String {
         vec![number(range.offset), number(range.length), text(if range.data { "data" } else { "hole" })]
     };
     table(&[">OFFSET", ">LENGTH", "NOW"], changes.ranges.iter().map(row))
+}
+
+pub fn keyring(keyring: &Keyring) -> String {
+    let mut rows = vec![("Keyring", text(keyring.state))];
+    rows.extend(keyring.reason.as_ref().map(|reason| ("Reason", text(reason))));
+    rows.push(("Locked volumes", number(keyring.locked_volumes)));
+    properties(rows)
 }
 
 /// The headings of [`event_line`].

@@ -206,6 +206,34 @@ fn a_deletion_is_waited_for_until_its_space_is_free() {
 }
 
 #[test]
+fn the_keyring_is_unlocked_from_a_file_or_from_stdin_and_not_over_a_network() {
+    use std::io::Write;
+
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    node.ok("volume create v --pool p --size 1GiB --encrypt");
+    assert_eq!(node.ok("keyring show"), "Keyring:         open\nLocked volumes:  0\n");
+    assert!(node.fails("keyring unlock", 2).contains("passphrase: it is empty"));
+    node.memory.lock("correct horse");
+    let shown = node.ok("keyring show");
+    assert!(shown.contains("locked\n") && shown.contains("Locked volumes:  1\n"), "{shown}");
+    let file = format!("{}/passphrase", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&file, "wrong horse\n").unwrap();
+    let refused = node.fails(&format!("keyring unlock --passphrase-file {file}"), 2);
+    assert!(refused.contains("not opened") && !refused.contains("horse"), "{refused}");
+    assert!(node.fails("keyring unlock --passphrase-file /nowhere", 1).contains("'/nowhere'"));
+    let mut command = node.command("keyring unlock");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"correct horse\n").unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert!(node.ok("volume show v").contains("Encrypted:    yes\n"));
+    std::fs::write(&file, "correct horse").unwrap();
+    assert!(node.fails(&format!("keyring unlock --passphrase-file {file}"), 4).contains("open already"));
+    let far = format!("--endpoint http://192.0.2.1:7480 keyring unlock --passphrase-file {file}");
+    assert!(node.fails(&far, 2).contains("not sent over a network"));
+}
+
+#[test]
 fn changes_are_listed_to_the_end() {
     let node = Node::start();
     node.ok("pool create p --device /dev/sdb");

@@ -12,6 +12,7 @@ mod exports;
 mod freeing;
 mod group_snapshots;
 mod groups;
+mod keyring;
 mod keys;
 mod metrics;
 mod pools;
@@ -31,8 +32,9 @@ use async_trait::async_trait;
 use quarry_api_types::{
     ChangeGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport,
     CreateGroup, CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery,
-    Export, ExportSelector, Group, GroupId, GroupSnapshot, Name, NodeId, Pool, RenameVolume, ResizeVolume,
-    RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Timestamp, Volume,
+    Export, ExportSelector, Group, GroupId, GroupSnapshot, Keyring, Name, NodeId, Pool, RenameVolume,
+    ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Timestamp,
+    UnlockKeyring, Volume,
 };
 use quarry_catalog::{Catalog, Change, GroupRecord, NodeRecord, PoolRecord};
 use quarry_events::EventLog;
@@ -47,7 +49,7 @@ use crate::cores::Cores;
 use crate::settings::Settings;
 
 pub use check::CheckedPool;
-pub use keys::{Keys, open_keys, passphrase_file};
+pub use keys::{Keys, keyring_path, open_keys, passphrase_file};
 
 /// A pool of the catalog and whether it is open.
 #[derive(Clone)]
@@ -79,7 +81,7 @@ pub struct DataNode {
     groups: RwLock<BTreeMap<GroupId, GroupRecord>>,
     scanned: RwLock<Vec<Device>>,
     changing: Mutex<()>,
-    keys: Keys,
+    keys: RwLock<Keys>,
 }
 
 impl DataNode {
@@ -108,14 +110,14 @@ impl DataNode {
             groups: RwLock::new(groups.into_iter().map(|group| (group.id, group)).collect()),
             scanned: RwLock::default(),
             changing: Mutex::default(),
-            keys: Err("the node was started without a key store".to_owned()),
+            keys: RwLock::new(Err("the node was started without a key store".to_owned())),
         })
     }
 
     /// The node with a key store.
     #[must_use]
     pub fn with_keys(self, keys: Keys) -> Self {
-        Self { keys, ..self }
+        Self { keys: RwLock::new(keys), ..self }
     }
 
     /// Begins to serve NBD: every core its sessions, the first core the listeners.
@@ -357,6 +359,15 @@ impl Node for DataNode {
     async fn delete_export(&self, selector: &ExportSelector) -> Result<()> {
         let _changing = self.changing.lock().await;
         self.end_exports(selector).await
+    }
+
+    async fn show_keyring(&self) -> Result<Keyring> {
+        self.describe_keyring().await
+    }
+
+    async fn unlock_keyring(&self, request: UnlockKeyring) -> Result<Keyring> {
+        let _changing = self.changing.lock().await;
+        self.open_keyring(request).await
     }
 
     async fn list_events(&self, query: EventsQuery) -> Result<Events> {

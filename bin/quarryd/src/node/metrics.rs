@@ -73,6 +73,10 @@ const LOG_REDUCED_TO: Family =
 const LOG_CLEANED: Family = ("quarry_cleaner_chunks_total", "counter", "Chunks cleaned.");
 const LOG_CHECKPOINTS: Family = ("quarry_checkpoints_total", "counter", "Checkpoints written.");
 const MEMORY: Family = ("quarry_memory_used_bytes", "gauge", "Memory in maps, tables and buffers.");
+const KEYRING: Family =
+    ("quarry_keyring_open", "gauge", "1 when the node has the keys of encrypted volumes.");
+const LOCKED: Family =
+    ("quarry_volumes_locked", "gauge", "Encrypted volumes that are closed because their key is not there.");
 const GROUPS: Family = ("quarry_groups", "gauge", "Consistency groups.");
 const SESSIONS: Family = ("quarry_nbd_sessions", "gauge", "Connected NBD clients.");
 
@@ -123,6 +127,9 @@ impl DataNode {
         let buffers: u64 = self.buffer_bytes().await?.iter().sum();
         let memory = engines.iter().map(|(_, engine)| engine.memory_bytes as u64).sum::<u64>() + buffers;
         put(&mut text, MEMORY, std::iter::once((String::new(), memory)));
+        let locked = self.volumes_of(None).await?.iter().filter(|volume| volume.status.locked).count() as u64;
+        put(&mut text, KEYRING, std::iter::once((String::new(), u64::from(self.keys().is_ok()))));
+        put(&mut text, LOCKED, std::iter::once((String::new(), locked)));
         put(&mut text, GROUPS, std::iter::once((String::new(), self.group_records().len() as u64)));
         put(&mut text, SESSIONS, std::iter::once((String::new(), self.exports.sessions().len() as u64)));
         Ok(text)

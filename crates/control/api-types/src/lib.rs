@@ -21,6 +21,7 @@ mod freeing;
 mod group;
 mod health;
 mod ids;
+mod keyring;
 mod name;
 mod path;
 mod pool;
@@ -40,6 +41,7 @@ pub use freeing::Freeing;
 pub use group::{ChangeGroup, CreateGroup, GROUP_VOLUMES_MAX, Group, GroupSnapshot, RollBackGroup};
 pub use health::{Cause, Health, HealthLevel};
 pub use ids::{ExportId, ExportSelector, GroupId, NodeId};
+pub use keyring::{Keyring, KeyringState, UnlockKeyring};
 pub use name::{InvalidName, Name};
 pub use path::{InvalidPath, SnapshotPath, VolumePath};
 pub use pool::{

@@ -8,7 +8,9 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::routes::{changes, clones, devices, events, exports, groups, node, pools, snapshots, volumes};
+use crate::routes::{
+    changes, clones, devices, events, exports, groups, keyring, node, pools, snapshots, volumes,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -52,6 +54,8 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(groups::roll_back_group))
         .routes(routes!(exports::list_exports, exports::create_export))
         .routes(routes!(exports::delete_export))
+        .routes(routes!(keyring::show_keyring))
+        .routes(routes!(keyring::unlock_keyring))
         .routes(routes!(events::list_events))
         .routes(routes!(node::status))
         .routes(routes!(node::health))

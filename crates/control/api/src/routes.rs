@@ -6,6 +6,7 @@ pub(crate) mod devices;
 pub(crate) mod events;
 pub(crate) mod exports;
 pub(crate) mod groups;
+pub(crate) mod keyring;
 pub(crate) mod node;
 pub(crate) mod pools;
 pub(crate) mod snapshots;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use quarry_api_types::{
     ChangeGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport,
     CreateGroup, CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteVolume, Device, Events,
-    EventsQuery, Export, ExportSelector, Group, GroupSnapshot, Health, Name, Pool, Problem, RenameVolume,
-    ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Volume,
+    EventsQuery, Export, ExportSelector, Group, GroupSnapshot, Health, Keyring, Name, Pool, Problem,
+    RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status,
+    UnlockKeyring, Volume,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::Serialize;
@@ -250,6 +251,16 @@ impl Client {
     /// Ends one export, or all exports of a volume or a snapshot.
     pub async fn delete_export(&self, selector: &ExportSelector) -> Result<()> {
         self.delete(&format!("/v1/exports/{selector}")).await
+    }
+
+    /// Whether the node can open encrypted volumes.
+    pub async fn show_keyring(&self) -> Result<Keyring> {
+        self.get("/v1/keyring").await
+    }
+
+    /// Opens the node's keyring.
+    pub async fn unlock_keyring(&self, request: &UnlockKeyring) -> Result<Keyring> {
+        self.post("/v1/keyring/unlock", request).await
     }
 
     /// A part of what has happened, the oldest first.

@@ -207,6 +207,19 @@ async fn groups() {
 }
 
 #[tokio::test]
+async fn the_keyring() {
+    let Running { client, node } = start().await;
+    assert_eq!(client.show_keyring().await.unwrap().state, KeyringState::Open);
+    let unlock = |text: &str| UnlockKeyring { passphrase: text.to_owned() };
+    assert_eq!(code_of(client.unlock_keyring(&unlock("horse"))).await, ProblemCode::Conflict);
+    node.lock("horse");
+    assert_eq!(code_of(client.unlock_keyring(&unlock(""))).await, ProblemCode::Invalid);
+    assert_eq!(code_of(client.unlock_keyring(&unlock("cow"))).await, ProblemCode::Invalid);
+    assert_eq!(client.show_keyring().await.unwrap().state, KeyringState::Locked);
+    assert_eq!(client.unlock_keyring(&unlock("horse")).await.unwrap().state, KeyringState::Open);
+}
+
+#[tokio::test]
 async fn a_snapshot_is_exported_beside_its_volume() {
     let Running { client, node } = start().await;
     client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();

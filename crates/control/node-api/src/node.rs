@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use quarry_api_types::{
     ChangeGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport,
     CreateGroup, CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery,
-    Export, ExportSelector, Group, GroupSnapshot, Name, Pool, RenameVolume, ResizeVolume, RollBackGroup,
-    RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Volume,
+    Export, ExportSelector, Group, GroupSnapshot, Keyring, Name, Pool, RenameVolume, ResizeVolume,
+    RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, UnlockKeyring, Volume,
 };
 
 use crate::Result;
@@ -176,6 +176,13 @@ pub trait Node: Send + Sync {
     /// Ends the export with that id, or all exports of that volume or snapshot, which is not touched itself. Exports of a
     /// volume's snapshots are not those of the volume. `NotFound`: no such export, or the volume or snapshot has none. `InUse` while a client is connected to one of them.
     async fn delete_export(&self, selector: &ExportSelector) -> Result<()>;
+
+    /// Whether the node can open encrypted volumes.
+    async fn show_keyring(&self) -> Result<Keyring>;
+
+    /// Opens the keyring, and with it the encrypted volumes, of a node that was started without its passphrase. `Conflict`: it is
+    /// open. `Invalid`: it is another passphrase. `NotFound`: the node has no keyring. `Unavailable`: its file cannot be used.
+    async fn unlock_keyring(&self, request: UnlockKeyring) -> Result<Keyring>;
 
     /// A part of what has happened, the oldest first; the answer says where the next part begins. The newest ten thousand
     /// events are kept.

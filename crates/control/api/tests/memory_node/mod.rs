@@ -54,6 +54,8 @@ struct State {
     events: Vec<Event>,
     /// What those who look at a pool see next of its deletions, one after the other.
     freeing: VecDeque<Freeing>,
+    /// What opens the keyring; `None` when it is open.
+    passphrase: Option<String>,
 }
 
 impl State {
@@ -64,6 +66,15 @@ impl State {
 
     fn pool(&self, name: &Name) -> Result<&Pool> {
         self.pools.iter().find(|pool| pool.name == *name).ok_or_else(|| NodeError::not_found("pool", name))
+    }
+
+    fn keyring(&self) -> Keyring {
+        let (state, reason) = match self.passphrase {
+            Some(_) => (KeyringState::Locked, Some("no passphrase was given".to_owned())),
+            None => (KeyringState::Open, None),
+        };
+        let locked_volumes = self.volumes.iter().filter(|volume| volume.locked).count() as u64;
+        Keyring { state, reason, locked_volumes }
     }
 
     fn volume(&mut self, name: &Name) -> Result<&mut Volume> {
@@ -86,6 +97,13 @@ impl MemoryNode {
     /// What those who look at a pool see from now on of its deletions, one after the other.
     pub fn free(&self, steps: &[Freeing]) {
         self.state.lock().unwrap().freeing = steps.iter().copied().collect();
+    }
+
+    /// Encrypted volumes are locked until the keyring is opened with this passphrase.
+    pub fn lock(&self, passphrase: &str) {
+        let mut state = self.state.lock().unwrap();
+        state.passphrase = Some(passphrase.to_owned());
+        state.volumes.iter_mut().for_each(|volume| volume.locked = volume.encrypted);
     }
 
     /// Something happens to a pool.
@@ -392,6 +410,23 @@ impl Node for MemoryNode {
         state.exports.retain(|export| !selected(export));
         state.refresh();
         Ok(())
+    }
+
+    async fn show_keyring(&self) -> Result<Keyring> {
+        Ok(self.begin().await?.keyring())
+    }
+
+    async fn unlock_keyring(&self, request: UnlockKeyring) -> Result<Keyring> {
+        let mut state = self.begin().await?;
+        let Some(passphrase) = state.passphrase.take() else {
+            return Err(NodeError::new(ErrorKind::Conflict, "the keyring is open already"));
+        };
+        if request.passphrase.trim_end() != passphrase {
+            state.passphrase = Some(passphrase);
+            return Err(NodeError::new(ErrorKind::Invalid, "the keyring was not opened"));
+        }
+        state.volumes.iter_mut().for_each(|volume| volume.locked = false);
+        Ok(state.keyring())
     }
 
     async fn list_events(&self, query: EventsQuery) -> Result<Events> {
