@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod groups;
 mod images;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use quarry_api_types::{
 use quarry_client::Endpoint;
 use quarry_types::ByteSize;
 
+pub use self::groups::GroupCommand;
 pub use self::images::{ExportImage, ImageFormat, ImportVolume, TargetFormat};
 use crate::values::{Bound, Percent, Ratio, Window};
 
@@ -25,6 +27,7 @@ Examples:
   quarry export create vm-17 --protocol nbd
   qemu-img info \"$(quarry export create vm-18 --protocol nbd)\"
   quarry snapshot create db-data db-log --name before-upgrade
+  quarry group create shop db-data db-log && quarry group snapshot shop monday
   quarry volume clone vm-17@monday vm-17-test
   quarry volume import debian.qcow2 --pool fast --name vm-19
   quarry volume export-image vm-17 vm-17.qcow2
@@ -42,7 +45,7 @@ Exit codes:
   6  no space
 130  interrupted; what was begun has been undone";
 
-/// Manage a Quarry node: its devices, pools, volumes, snapshots and exports.
+/// Manage a Quarry node: its devices, pools, volumes, snapshots, groups and exports.
 #[derive(Parser, Debug)]
 #[command(name = "quarry", version, after_long_help = EXAMPLES_AND_EXIT_CODES, after_help = "See --help for examples and exit codes.")]
 #[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
@@ -81,9 +84,15 @@ pub enum Command {
     /// Snapshots: what a volume held at one point in time
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Groups: volumes that are snapshotted and rolled back together
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Exports: volumes and snapshots served over a protocol
     #[command(subcommand)]
     Export(ExportCommand),
+    /// Keyring: the keys of encrypted volumes
+    #[command(subcommand)]
+    Keyring(KeyringCommand),
     /// Events: what has happened on the node that somebody may have to act on
     #[command(subcommand)]
     Event(EventCommand),
@@ -249,6 +258,8 @@ pub enum VolumeCommand {
         /// Its snapshots go with it; clones of them live on
         #[arg(long)]
         with_snapshots: bool,
+        #[command(flatten)]
+        wait: WaitForSpace,
     },
 }
 
@@ -357,7 +368,20 @@ pub enum SnapshotCommand {
     Delete {
         #[arg(value_name = "VOLUME@SNAPSHOT")]
         snapshot: SnapshotPath,
+        #[command(flatten)]
+        wait: WaitForSpace,
     },
+}
+
+/// Whether to wait for the space of what is deleted.
+#[derive(Args, Debug)]
+pub struct WaitForSpace {
+    /// Wait until the pool has freed what deletions have left, those of others included
+    #[arg(long)]
+    pub wait: bool,
+    /// Do not tell how far that is
+    #[arg(long, requires = "wait")]
+    pub no_progress: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -379,6 +403,21 @@ pub enum ExportCommand {
         /// Id of the export, or what it serves
         #[arg(value_name = "EXPORT|VOLUME[@SNAPSHOT]")]
         selector: ExportSelector,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum KeyringCommand {
+    /// Show whether the node can open encrypted volumes
+    Show,
+    /// Open the keyring of a node that was started without its passphrase, and with it the encrypted volumes
+    ///
+    /// Without --passphrase-file the passphrase is one line of standard input; a terminal is asked for it. It goes to a node on this
+    /// machine only, because the API is not encrypted.
+    Unlock {
+        /// File with the passphrase
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
     },
 }
 
@@ -488,7 +527,13 @@ mod tests {
             "quarry snapshot show v@",
             "quarry snapshot lock v@s --until tomorrow",
             "quarry volume clone v@s",
+            "quarry group create",
+            "quarry group add g",
+            "quarry group snapshot g",
+            "quarry group snapshot g a@b",
+            "quarry group rollback g",
             "quarry volume delete v@s",
+            "quarry volume delete v --no-progress",
             "quarry volume import disk.raw --name v",
             "quarry volume import disk.raw --pool p",
             "quarry volume import disk.raw --pool p --name v --source-format docx",

@@ -11,7 +11,7 @@ use crate::arguments::{
 };
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{images, tables};
+use crate::{freeing, groups, images, keyring, tables};
 
 /// How often a command that waits for a scrub looks at it.
 const SCRUB_POLL: std::time::Duration = std::time::Duration::from_millis(500);
@@ -25,7 +25,9 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
         Command::Pool(command) => pool(&client, command, output).await,
         Command::Volume(command) => volume(&client, command, output).await,
         Command::Snapshot(command) => snapshot(&client, command, output).await,
+        Command::Group(command) => groups::run(&client, command, output).await,
         Command::Export(command) => export(&client, command, output).await,
+        Command::Keyring(command) => keyring::run(&client, command, output).await,
         Command::Event(command) => crate::events::run(&client, command, output).await,
         Command::Status => output.answer(&client.status().await?, tables::status),
     }
@@ -122,8 +124,10 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
         }
         VolumeCommand::Import(import) => images::import(client, import, output).await,
         VolumeCommand::ExportImage(export) => images::export(client, export, output).await,
-        VolumeCommand::Delete { name, with_snapshots } => {
+        VolumeCommand::Delete { name, with_snapshots, wait } => {
+            let pools = freeing::pools_of(client, &wait, std::slice::from_ref(&name)).await?;
             client.delete_volume(&name, &api::DeleteVolume { with_snapshots }).await?;
+            freeing::wait(client, &pools, &wait).await?;
             output.done(&format!("Volume {name} deleted."))
         }
     }
@@ -196,8 +200,10 @@ async fn snapshot(client: &Client, command: SnapshotCommand, output: &mut Output
             let request = api::ChangeSnapshot { name: None, locked_until: Some(until) };
             output.answer(&client.change_snapshot(&snapshot, &request).await?, tables::snapshot)
         }
-        SnapshotCommand::Delete { snapshot } => {
+        SnapshotCommand::Delete { snapshot, wait } => {
+            let pools = freeing::pools_of(client, &wait, std::slice::from_ref(&snapshot.volume)).await?;
             client.delete_snapshot(&snapshot).await?;
+            freeing::wait(client, &pools, &wait).await?;
             output.done(&format!("Snapshot {snapshot} deleted."))
         }
     }

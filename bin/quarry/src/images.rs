@@ -9,7 +9,6 @@ mod import;
 mod interrupt;
 mod nbdkit;
 mod probe;
-mod progress;
 mod qemu;
 mod reach;
 mod serve;
@@ -20,17 +19,10 @@ pub use export::run as export;
 pub use import::run as import;
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
 
-use crate::output::printable;
+use crate::output::note;
 
 /// Eight hexadecimal digits that no other run of this command has.
 fn random_suffix() -> String {
     format!("{:08x}", RandomState::new().hash_one(std::process::id()) as u32)
-}
-
-/// A line for people, on stderr, so that stdout carries the answer alone.
-fn note(text: &str) {
-    // When stderr is gone, nobody wants to know.
-    let _ = writeln!(std::io::stderr(), "{}", printable(text));
 }

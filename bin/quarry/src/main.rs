@@ -12,8 +12,12 @@ mod arguments;
 mod commands;
 mod events;
 mod failure;
+mod freeing;
+mod groups;
 mod images;
+mod keyring;
 mod output;
+mod progress;
 mod tables;
 mod values;
 

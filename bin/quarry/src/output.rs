@@ -89,6 +89,12 @@ pub fn report(failure: &Failure) {
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
+/// A line for people, on stderr, so that stdout carries the answer alone.
+pub fn note(text: &str) {
+    // When stderr is gone, nobody wants to know.
+    let _ = writeln!(io::stderr(), "{}", printable(text));
+}
+
 /// `text` without control characters: what stands on a foreign disk must not drive the operator's terminal.
 pub fn printable(text: &str) -> String {
     text.chars()

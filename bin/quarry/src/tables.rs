@@ -1,9 +1,11 @@
 //! Answers of the API for people.
 
+pub mod groups;
+
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use quarry_api_types::{
-    Cause, Changes, Commitment, Device, DeviceState, Event, Export, Health, LostBlock, Pool, PoolData, Scrub,
-    ScrubState, Snapshot, Status, Volume,
+    Cause, Changes, Commitment, Device, DeviceState, Event, Export, Freeing, Health, Keyring, LostBlock,
+    Pool, PoolData, Scrub, ScrubState, Snapshot, Status, Volume,
 };
 use quarry_types::ByteSize;
 
@@ -128,6 +130,7 @@ pub fn pool(pool: &Pool) -> String {
         ("Promised", text(promised(&pool.commitment))),
         ("Data", text(data_line(&pool.data))),
         ("Reduced", text(reduced_line(&pool.data))),
+        ("Freeing", text(freeing_line(&pool.freeing))),
         ("Segments", text(format!("{} each", ByteSize(pool.segment_bytes)))),
         ("Logs", number(pool.logs)),
         ("Volumes", number(pool.volumes)),
@@ -196,6 +199,38 @@ fn promised(commitment: &Commitment) -> String {
     )
 }
 
+/// What deletions have left.
+fn freeing_line(freeing: &Freeing) -> String {
+    let mut parts = Vec::new();
+    if freeing.snapshots > 0 {
+        let (count, bytes) = (freeing.snapshots, ByteSize(freeing.snapshot_bytes));
+        let done = match freeing.dissolving_bytes {
+            0 => String::new(),
+            all => format!(
+                ", {} % of those under way",
+                100 * u128::from(freeing.dissolved_bytes) / u128::from(all)
+            ),
+        };
+        parts.push(format!("{count} deleted snapshots{done}, {bytes} left to look at"));
+    }
+    if freeing.trees > 0 {
+        parts.push(format!(
+            "{} of deleted volumes and discards left to look at",
+            ByteSize(freeing.tree_bytes)
+        ));
+    }
+    if freeing.is_done() {
+        parts.push("nothing".to_owned());
+    }
+    if freeing.shared_snapshots > 0 {
+        parts.push(format!(
+            "{} deleted snapshots stay as long as clones share them",
+            freeing.shared_snapshots
+        ));
+    }
+    parts.join("; ")
+}
+
 fn scrub_line(scrub: &Scrub) -> String {
     let percent = 100 * scrub.chunks_done / scrub.chunks.max(1);
     let when = match (scrub.state, scrub.ended) {
@@ -252,6 +287,7 @@ pub fn volume(volume: &Volume) -> String {
         ("Exported", text(yes_or_no(volume.exported))),
         ("Snapshots", number(volume.snapshots)),
         ("Origin", optional(volume.origin.as_ref())),
+        ("Group", optional(volume.group.as_ref())),
     ])
 }
 
@@ -318,6 +354,13 @@ pub fn changes(changes: &Changes) -> String {
         vec![number(range.offset), number(range.length), text(if range.data { "data" } else { "hole" })]
     };
     table(&[">OFFSET", ">LENGTH", "NOW"], changes.ranges.iter().map(row))
+}
+
+pub fn keyring(keyring: &Keyring) -> String {
+    let mut rows = vec![("Keyring", text(keyring.state))];
+    rows.extend(keyring.reason.as_ref().map(|reason| ("Reason", text(reason))));
+    rows.push(("Locked volumes", number(keyring.locked_volumes)));
+    properties(rows)
 }
 
 /// The headings of [`event_line`].
@@ -394,6 +437,7 @@ pub fn status(status: &Status) -> String {
                 part(pools.used_bytes, pools.total_bytes)
             )),
         ),
+        ("Freeing", text(freeing_line(&pools.freeing))),
         (
             "Volumes",
             text(format!("{}; {} mapped", volumes.count, part(volumes.used_bytes, volumes.size_bytes))),
@@ -443,6 +487,23 @@ mod tests {
     fn a_foreign_label_cannot_break_the_table() {
         let row = vec![text("a\n\u{1b}[31mb"), text("c")];
         assert_eq!(table(&["X", "Y"], [row]), "X               Y\na\\n\\u{1b}[31mb  c\n");
+    }
+
+    #[test]
+    fn what_deletions_have_left_is_told() {
+        assert_eq!(freeing_line(&Freeing::default()), "nothing");
+        let freeing = Freeing {
+            snapshots: 2,
+            snapshot_bytes: 3 << 30,
+            dissolved_bytes: 1 << 30,
+            dissolving_bytes: 4 << 30,
+            ..Freeing::default()
+        };
+        let snapshots = "2 deleted snapshots, 25 % of those under way, 3 GiB left to look at";
+        assert_eq!(freeing_line(&freeing), snapshots);
+        let freeing = Freeing { trees: 9, tree_bytes: 1 << 20, shared_snapshots: 1, ..freeing };
+        let rest = "1 MiB of deleted volumes and discards left to look at; 1 deleted snapshots stay as long as clones share them";
+        assert_eq!(freeing_line(&freeing), format!("{snapshots}; {rest}"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use memory_node::{Fault, MemoryNode};
 use quarry_api_types::{
-    Cause, Changes, Event, EventSeverity, Export, Health, HealthLevel, Pool, Snapshot, Volume,
+    Cause, Changes, Event, EventSeverity, Export, Freeing, Health, HealthLevel, Pool, Snapshot, Volume,
 };
 use quarry_node_api::{ErrorKind, NodeError};
 use tokio::runtime::Runtime;
@@ -146,6 +146,94 @@ fn a_snapshot_is_served_and_protects_its_volume() {
 }
 
 #[test]
+fn a_group_is_snapshotted_and_rolled_back_together() {
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    for volume in ["data", "log", "mail"] {
+        node.ok(&format!("volume create {volume} --pool p --size 1GiB"));
+    }
+    let shown = node.ok("group create shop data");
+    assert!(shown.contains("Name:     shop\n") && shown.contains("Volumes:  data\n"), "{shown}");
+    assert!(node.ok("group add shop log mail").contains("Volumes:  data log mail\n"));
+    assert!(node.ok("group remove shop mail").contains("Volumes:  data log\n"));
+    assert!(node.fails("group add shop data", 4).contains("is in group 'shop' already"));
+    assert!(node.fails("group remove shop mail", 3).contains("'mail' is not in group 'shop'"));
+    assert!(node.fails("group create shop", 4).contains("group 'shop' exists already"));
+    assert!(node.ok("volume show log").contains("Group:          shop\n"));
+    let until = "2027-01-01T00:00:00Z";
+    assert_eq!(
+        node.ok(&format!("group snapshot shop monday --lock-until {until}")),
+        "SNAPSHOT  CREATED               VOLUMES  MISSING  REFERENCED  UNIQUE  EXPORTED  LOCKED UNTIL\n\
+         monday    2026-11-20T09:30:00Z        2  -            16 KiB   8 KiB  no        2027-01-01T00:00:00Z\n"
+    );
+    node.ok("group snapshot shop tuesday");
+    assert!(node.fails("group snapshot-delete shop monday", 4).contains(until));
+    node.ok("volume resize log --size 2GiB");
+    node.ok("group rollback shop tuesday");
+    assert!(node.ok("volume show log").contains("Size:         1 GiB (1073741824 bytes)\n"));
+    node.ok("snapshot delete log@tuesday");
+    assert!(node.ok("group snapshot-list shop").contains("tuesday   2026-11-20T09:30:00Z        1  log "));
+    assert!(node.fails("group rollback shop tuesday", 4).contains("has no snapshot 'tuesday'"));
+    node.ok("group snapshot-delete shop tuesday");
+    assert!(node.fails("group snapshot-delete shop tuesday", 3).contains("no snapshot 'tuesday'"));
+    node.ok("group rename shop store");
+    node.ok("volume rename log journal");
+    assert!(node.ok("group list").contains("data journal\n"));
+    node.ok("group create empty");
+    assert!(node.fails("group snapshot empty s", 4).contains("has no volumes"));
+    node.ok("group delete store");
+    let volumes: Vec<Volume> = serde_json::from_str(&node.ok("-o json volume list")).unwrap();
+    assert!(volumes.len() == 3 && volumes.iter().all(|volume| volume.group.is_none()));
+}
+
+#[test]
+fn a_deletion_is_waited_for_until_its_space_is_free() {
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    node.ok("volume create v --pool p --size 1GiB");
+    node.ok("snapshot create v --name s");
+    let left = |snapshot_bytes| Freeing { snapshots: 1, snapshot_bytes, ..Freeing::default() };
+    let shared = Freeing { shared_snapshots: 1, ..Freeing::default() };
+    node.memory.free(&[left(4 << 20), left(2 << 20), left(6 << 20), left(1 << 20), shared]);
+    assert_eq!(node.ok("snapshot delete v@s --wait"), "Snapshot v@s deleted.\n");
+    // The last that was to be seen: it has waited, and not for what is shared.
+    let shown = node.ok("pool show p");
+    assert!(shown.contains("Freeing:    nothing; 1 deleted snapshots stay as long as"), "{shown}");
+    node.memory.free(&[left(4 << 20)]);
+    node.ok("volume delete v");
+    assert!(node.ok("pool show p").contains("1 deleted snapshots, 4 MiB left to look at"));
+    node.fails("volume delete v --wait", 3);
+}
+
+#[test]
+fn the_keyring_is_unlocked_from_a_file_or_from_stdin_and_not_over_a_network() {
+    use std::io::Write;
+
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    node.ok("volume create v --pool p --size 1GiB --encrypt");
+    assert_eq!(node.ok("keyring show"), "Keyring:         open\nLocked volumes:  0\n");
+    assert!(node.fails("keyring unlock", 2).contains("passphrase: it is empty"));
+    node.memory.lock("correct horse");
+    let shown = node.ok("keyring show");
+    assert!(shown.contains("locked\n") && shown.contains("Locked volumes:  1\n"), "{shown}");
+    let file = format!("{}/passphrase", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&file, "wrong horse\n").unwrap();
+    let refused = node.fails(&format!("keyring unlock --passphrase-file {file}"), 2);
+    assert!(refused.contains("not opened") && !refused.contains("horse"), "{refused}");
+    assert!(node.fails("keyring unlock --passphrase-file /nowhere", 1).contains("'/nowhere'"));
+    let mut command = node.command("keyring unlock");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"correct horse\n").unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert!(node.ok("volume show v").contains("Encrypted:      yes\n"));
+    std::fs::write(&file, "correct horse").unwrap();
+    assert!(node.fails(&format!("keyring unlock --passphrase-file {file}"), 4).contains("open already"));
+    let far = format!("--endpoint http://192.0.2.1:7480 keyring unlock --passphrase-file {file}");
+    assert!(node.fails(&far, 2).contains("not sent over a network"));
+}
+
+#[test]
 fn changes_are_listed_to_the_end() {
     let node = Node::start();
     node.ok("pool create p --device /dev/sdb");
@@ -244,7 +332,7 @@ fn wrong_usage_is_2_and_help_tells_the_codes() {
     assert!(
         help.contains("Examples:") && help.contains("5  unavailable") && help.contains("QUARRY_ENDPOINT")
     );
-    for command in ["device", "pool", "volume", "snapshot", "export", "status"] {
+    for command in ["device", "pool", "volume", "snapshot", "group", "export", "status"] {
         assert!(node.ok(&format!("{command} --help")).contains("Usage: quarry"));
     }
 }

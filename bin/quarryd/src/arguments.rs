@@ -8,7 +8,7 @@ use quarry_types::ByteSize;
 ///
 /// Everything listens on loopback unless an address says otherwise. Without --nbd and --nbd-unix, NBD is served on
 /// 127.0.0.1:10809. A value on the command line wins over the same one in the configuration file.
-#[derive(clap::Parser, Debug)]
+#[derive(clap::Parser, Debug, Default)]
 #[command(
     version,
     after_help = "Examples:\n  \
@@ -64,6 +64,37 @@ pub enum Command {
     /// checksum; a bad copy is written again from a good one. Ends with 0 when nothing was found, 1 when something was, 2 when it
     /// could not look.
     Check(Check),
+    /// Change the keyring of a node that is stopped, and end
+    #[command(subcommand)]
+    Keyring(KeyringCommand),
+}
+
+#[derive(clap::Subcommand, Debug)]
+pub enum KeyringCommand {
+    /// Put the keyring under another passphrase; its keys, and so all volumes, stay what they are
+    ///
+    /// The new keyring takes the place of the old one at once: whenever this is cut off, one of the two passphrases opens it.
+    #[command(
+        after_help = "Example:\n  quarryd keyring change-passphrase --data-dir /var/lib/quarry \\\n    \
+        --passphrase-file /etc/quarry/passphrase --new-passphrase-file /etc/quarry/passphrase.new"
+    )]
+    ChangePassphrase(ChangePassphrase),
+}
+
+#[derive(clap::Args, Debug)]
+pub struct ChangePassphrase {
+    /// Directory of the node's catalog
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// File with the passphrase that the keyring has [default: as quarryd is started]
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// File with the passphrase that it gets
+    #[arg(long, value_name = "FILE")]
+    pub new_passphrase_file: PathBuf,
+    /// The configuration file that quarryd is started with
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -85,18 +116,13 @@ pub struct Check {
 impl From<Check> for Arguments {
     fn from(check: Check) -> Self {
         let Check { data_dir, cores, memory, config } = check;
-        Self {
-            command: None,
-            data_dir,
-            api: None,
-            nbd: None,
-            nbd_unix: None,
-            cores,
-            memory,
-            scrub_days: None,
-            scrub_rate: None,
-            keyring_passphrase_file: None,
-            config,
-        }
+        Self { data_dir, cores, memory, config, ..Self::default() }
+    }
+}
+
+impl From<ChangePassphrase> for Arguments {
+    fn from(change: ChangePassphrase) -> Self {
+        let ChangePassphrase { data_dir, passphrase_file, new_passphrase_file: _, config } = change;
+        Self { data_dir, keyring_passphrase_file: passphrase_file, config, ..Self::default() }
     }
 }

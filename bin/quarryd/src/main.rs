@@ -2,13 +2,14 @@
 //! core, and answers the REST API on threads of tokio.
 //!
 //! `arguments` says what the command line and the configuration file may say; `serve` starts everything, waits for a
-//! signal and stops in order; `check` verifies the pools of a node that is stopped; `cores` are the data plane's threads, `core_state` what lives on each of them; `node` is the
+//! signal and stops in order; `check` verifies the pools of a node that is stopped, `keyring` changes its keyring's passphrase; `cores` are the data plane's threads, `core_state` what lives on each of them; `node` is the
 //! trait of `node-api` over them, one file per sort of thing.
 
 mod arguments;
 mod check;
 mod core_state;
 mod cores;
+mod keyring;
 mod node;
 mod serve;
 mod settings;
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
     let mut arguments = arguments::Arguments::parse();
     let is_check = match arguments.command.take() {
         None => false,
+        Some(arguments::Command::Keyring(arguments::KeyringCommand::ChangePassphrase(change))) => {
+            return keyring::change_passphrase(change).unwrap_or_else(|error| fail(&error, 1));
+        }
         Some(arguments::Command::Check(check)) => {
             arguments = check.into();
             true

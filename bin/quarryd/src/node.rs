@@ -9,6 +9,10 @@ mod devices;
 mod engine_error;
 mod events;
 mod exports;
+mod freeing;
+mod group_snapshots;
+mod groups;
+mod keyring;
 mod keys;
 mod metrics;
 mod pools;
@@ -26,12 +30,13 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool,
-    CreateSnapshot, CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery, Export, ExportSelector,
-    Name, NodeId, Pool, RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, StartScrub,
-    Status, Timestamp, Volume,
+    ChangeGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport,
+    CreateGroup, CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery,
+    Export, ExportSelector, Group, GroupId, GroupSnapshot, Keyring, Name, NodeId, Pool, RenameVolume,
+    ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Timestamp,
+    UnlockKeyring, Volume,
 };
-use quarry_catalog::{Catalog, Change, NodeRecord, PoolRecord};
+use quarry_catalog::{Catalog, Change, GroupRecord, NodeRecord, PoolRecord};
 use quarry_events::EventLog;
 use quarry_node_api::{ErrorKind, Node, NodeError, Result};
 use quarry_pool::PoolShared;
@@ -44,7 +49,7 @@ use crate::cores::Cores;
 use crate::settings::Settings;
 
 pub use check::CheckedPool;
-pub use keys::{Keys, open_keys, passphrase_file};
+pub use keys::{Keys, keyring_path, open_keys, passphrase_file};
 
 /// A pool of the catalog and whether it is open.
 #[derive(Clone)]
@@ -72,9 +77,11 @@ pub struct DataNode {
     id: NodeId,
     began: Instant,
     pools: RwLock<BTreeMap<PoolId, PoolEntry>>,
+    /// As in the catalog.
+    groups: RwLock<BTreeMap<GroupId, GroupRecord>>,
     scanned: RwLock<Vec<Device>>,
     changing: Mutex<()>,
-    keys: Keys,
+    keys: RwLock<Keys>,
 }
 
 impl DataNode {
@@ -88,6 +95,7 @@ impl DataNode {
         api: SocketAddr,
     ) -> Result<Self> {
         let id = node_id(&*catalog)?;
+        let groups = catalog.groups().map_err(|error| catalog_error(&error))?;
         Ok(Self {
             catalog,
             events,
@@ -99,16 +107,17 @@ impl DataNode {
             id,
             began: Instant::now(),
             pools: RwLock::default(),
+            groups: RwLock::new(groups.into_iter().map(|group| (group.id, group)).collect()),
             scanned: RwLock::default(),
             changing: Mutex::default(),
-            keys: Err("the node was started without a key store".to_owned()),
+            keys: RwLock::new(Err("the node was started without a key store".to_owned())),
         })
     }
 
     /// The node with a key store.
     #[must_use]
     pub fn with_keys(self, keys: Keys) -> Self {
-        Self { keys, ..self }
+        Self { keys: RwLock::new(keys), ..self }
     }
 
     /// Begins to serve NBD: every core its sessions, the first core the listeners.
@@ -296,6 +305,48 @@ impl Node for DataNode {
         self.end_snapshot(path).await
     }
 
+    async fn list_groups(&self) -> Result<Vec<Group>> {
+        self.describe_groups().await
+    }
+
+    async fn create_group(&self, request: CreateGroup) -> Result<Group> {
+        let _changing = self.changing.lock().await;
+        self.make_group(request).await
+    }
+
+    async fn show_group(&self, name: &Name) -> Result<Group> {
+        self.describe_group(name).await
+    }
+
+    async fn change_group(&self, name: &Name, request: ChangeGroup) -> Result<Group> {
+        let _changing = self.changing.lock().await;
+        self.alter_group(name, request).await
+    }
+
+    async fn delete_group(&self, name: &Name) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.end_group(name).await
+    }
+
+    async fn list_group_snapshots(&self, group: &Name) -> Result<Vec<GroupSnapshot>> {
+        self.describe_group_snapshots(group).await
+    }
+
+    async fn create_group_snapshot(&self, group: &Name, request: CreateSnapshot) -> Result<GroupSnapshot> {
+        let _changing = self.changing.lock().await;
+        self.make_group_snapshot(group, request).await
+    }
+
+    async fn delete_group_snapshot(&self, group: &Name, snapshot: &Name) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.end_group_snapshot(group, snapshot).await
+    }
+
+    async fn roll_back_group(&self, name: &Name, request: RollBackGroup) -> Result<Group> {
+        let _changing = self.changing.lock().await;
+        self.roll_group_back(name, &request.snapshot).await
+    }
+
     async fn create_export(&self, request: CreateExport) -> Result<Export> {
         let _changing = self.changing.lock().await;
         self.make_export(request).await
@@ -308,6 +359,15 @@ impl Node for DataNode {
     async fn delete_export(&self, selector: &ExportSelector) -> Result<()> {
         let _changing = self.changing.lock().await;
         self.end_exports(selector).await
+    }
+
+    async fn show_keyring(&self) -> Result<Keyring> {
+        self.describe_keyring().await
+    }
+
+    async fn unlock_keyring(&self, request: UnlockKeyring) -> Result<Keyring> {
+        let _changing = self.changing.lock().await;
+        self.open_keyring(request).await
     }
 
     async fn list_events(&self, query: EventsQuery) -> Result<Events> {

@@ -1,5 +1,7 @@
 //! Encrypted and compressed volumes, as an operator uses them: nothing in clear on the device, nothing without the key.
 
+mod keyring;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -69,6 +71,7 @@ pub fn run(options: &Options) -> Result<()> {
         node.restart()?;
         expect(&node, SECRET)
     })?;
+    keyring::steps(&mut steps, &mut node, &bin_dir, &scratch)?;
     steps.step("a clone keeps the key; with the last volume it is destroyed", || erase(&node, &scratch))?;
     steps.step("stop and check", || {
         node.check_running()?;
@@ -143,17 +146,17 @@ fn look_for(device: &Path) -> Result<()> {
     Ok(())
 }
 
-fn keyring(scratch: &Scratch) -> Result<Vec<String>> {
+fn keys_of(scratch: &Scratch) -> Result<Vec<String>> {
     let text = std::fs::read_to_string(scratch.path().join("data/keyring.json"))?;
     let keyring: Value = serde_json::from_str(&text)?;
     Ok(keyring["keys"].as_object().context("no keys")?.keys().cloned().collect())
 }
 
 fn rotate(node: &Node, scratch: &Scratch) -> Result<()> {
-    let before = keyring(scratch)?;
+    let before = keys_of(scratch)?;
     ensure!(before.len() == 1, "the keyring has {before:?}");
     node.quarry().run(&["volume", "rotate-key", SECRET])?;
-    let after = keyring(scratch)?;
+    let after = keys_of(scratch)?;
     ensure!(after.len() == 1 && after != before, "the keyring has {after:?}, before {before:?}");
     let error =
         node.quarry().run(&["volume", "rotate-key", CLEAR]).err().context("a clear volume has no key")?;
@@ -179,12 +182,12 @@ fn erase(node: &Node, scratch: &Scratch) -> Result<()> {
     quarry.run(&["export", "delete", SECRET])?;
     quarry.run(&["volume", "delete", SECRET])?;
     std::thread::sleep(ERASED_WITHIN / 2);
-    ensure!(keyring(scratch)?.len() == 1, "the key of a clone was destroyed");
+    ensure!(keys_of(scratch)?.len() == 1, "the key of a clone was destroyed");
     expect(node, "copy")?;
     quarry.run(&["export", "delete", "copy"])?;
     quarry.run(&["volume", "delete", "copy"])?;
     let began = Instant::now();
-    while !keyring(scratch)?.is_empty() {
+    while !keys_of(scratch)?.is_empty() {
         if began.elapsed() > ERASED_WITHIN {
             bail!("the key of a volume that is gone is still there after {ERASED_WITHIN:?}");
         }

@@ -1,5 +1,7 @@
 //! Snapshots, clones, rollback and sets of snapshots, as an operator uses them, on a node that is killed in between.
 
+mod groups;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +58,7 @@ pub fn run(options: &Options) -> Result<()> {
     steps.step(format!("kill -9 while sets are taken, {KILLS} times: all of a set or none"), || {
         cut_off(&mut node)
     })?;
+    groups::steps(&mut steps, &mut node, &devices)?;
     steps.step("what is exported or locked stays", || refuse(&node))?;
     steps.step("promote the clone, delete the rest", || end(&node))?;
     node.check_running()?;
@@ -181,9 +184,20 @@ fn roll_back(node: &Node) -> Result<()> {
     Ok(())
 }
 
+fn sets(node: &Node) -> Result<()> {
+    under_ordered_writes(node, || {
+        (0..SETS).try_for_each(|index| {
+            sleep(Duration::from_millis(30));
+            let name = format!("set{index}");
+            node.quarry().run(&["snapshot", "create", DATA, JOURNAL, "--name", &name]).map(drop)
+        })
+    })?;
+    (0..SETS).try_for_each(|index| check_set(node, &format!("set{index}")))
+}
+
 /// The writer writes each number to the data first and, when that is acknowledged, to the journal. At no point in time is
 /// the journal ahead, or more than one number behind.
-fn sets(node: &Node) -> Result<()> {
+fn under_ordered_writes(node: &Node, take: impl FnOnce() -> Result<()>) -> Result<()> {
     let stop = AtomicBool::new(false);
     let mut clients = [connect(node, DATA)?, connect(node, JOURNAL)?];
     thread::scope(|scope| {
@@ -198,33 +212,38 @@ fn sets(node: &Node) -> Result<()> {
             }
             Ok(number)
         });
-        let taken = (0..SETS).try_for_each(|index| {
-            sleep(Duration::from_millis(30));
-            let name = format!("set{index}");
-            node.quarry().run(&["snapshot", "create", DATA, JOURNAL, "--name", &name]).map(drop)
-        });
+        let taken = take();
         stop.store(true, Ordering::Relaxed);
         let written = writer.join().expect("the writer does not panic")?;
         ensure!(written > SETS as u64, "only {written} numbers were written: nothing was tried");
         taken
-    })?;
-    (0..SETS).try_for_each(|index| check_set(node, index))
+    })
 }
 
-fn check_set(node: &Node, index: usize) -> Result<()> {
-    let number_in = |volume: &str| -> Result<u64> {
-        let path = format!("{volume}@set{index}");
+/// The number in what is exported as `path`.
+fn number_in(node: &Node, path: &str) -> Result<u64> {
+    let read = connect(node, path)?.read(VOLUME_BYTES / 2, 512)?;
+    Ok(u64::from_be_bytes(read[..8].try_into().expect("eight bytes")))
+}
+
+fn check_set(node: &Node, name: &str) -> Result<()> {
+    numbers_of_set(node, name).map(drop)
+}
+
+/// The numbers in the data and in the journal, which must fit each other.
+fn numbers_of_set(node: &Node, name: &str) -> Result<(u64, u64)> {
+    let number_of = |volume: &str| -> Result<u64> {
+        let path = format!("{volume}@{name}");
         let mut number = 0;
         export_briefly(node, &path, || {
-            let read = connect(node, &path)?.read(VOLUME_BYTES / 2, 512)?;
-            number = u64::from_be_bytes(read[..8].try_into().expect("eight bytes"));
+            number = number_in(node, &path)?;
             Ok(())
         })?;
         Ok(number)
     };
-    let (data, journal) = (number_in(DATA)?, number_in(JOURNAL)?);
-    ensure!(data == journal || data == journal + 1, "set {index}: data has {data}, the journal {journal}");
-    Ok(())
+    let (data, journal) = (number_of(DATA)?, number_of(JOURNAL)?);
+    ensure!(data == journal || data == journal + 1, "set {name}: data has {data}, the journal {journal}");
+    Ok((data, journal))
 }
 
 fn survive(node: &mut Node) -> Result<()> {
@@ -246,7 +265,7 @@ fn survive(node: &mut Node) -> Result<()> {
     for (export, byte) in [("data@first", 1), ("copy", 7), (DATA, 2)] {
         expect(node, export, byte)?;
     }
-    check_set(node, 0)
+    check_set(node, "set0")
 }
 
 fn cut_off(node: &mut Node) -> Result<()> {
@@ -310,8 +329,15 @@ fn end(node: &Node) -> Result<()> {
     ensure!(origin == "copied@first", "the origin of what was the origin is {origin}");
     let refused = quarry.run(&["volume", "delete", JOURNAL]);
     ensure!(refused.is_err_and(|error| error.to_string().contains("--with-snapshots")), "it was deleted");
-    quarry.run(&["volume", "delete", JOURNAL, "--with-snapshots"])?;
-    quarry.run(&["snapshot", "delete", "copied@first"])?;
+    quarry.run(&["volume", "delete", JOURNAL, "--with-snapshots", "--wait", "--no-progress"])?;
+    quarry.run(&["snapshot", "delete", "copied@first", "--wait"])?;
+    for pool in POOLS {
+        let freeing = &quarry.pool(pool)?["freeing"];
+        ensure!(freeing["trees"] == 0 && freeing["snapshots"] == 0, "not waited for: {freeing}");
+    }
+    // All of its volumes are gone: nothing but a log's own blocks is left.
+    let used = quarry.pool(POOLS[1])?["capacity"]["used_bytes"].as_u64().context("no figure")?;
+    ensure!(used < VOLUME_BYTES / 64, "{used} bytes of deleted volumes are still in use");
     export_briefly(node, "copied", || expect(node, "copied", 7))?;
     export_briefly(node, "data@second", || expect(node, "data@second", 2))
 }

@@ -9,7 +9,6 @@ use quarry_types::ByteSize;
 use serde::Serialize;
 
 use super::interrupt::Interrupt;
-use super::progress::Progress;
 use super::serve::{Served, is};
 use super::source::data_bytes;
 use super::target::Target;
@@ -17,6 +16,7 @@ use super::{qemu, random_suffix};
 use crate::arguments::{ExportImage, TargetFormat};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::progress::Progress;
 
 /// An image that was written.
 #[derive(Serialize)]

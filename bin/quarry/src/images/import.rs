@@ -8,7 +8,6 @@ use quarry_types::limits::NAME_BYTES_MAX;
 use quarry_types::{ByteSize, SECTOR_BYTES};
 
 use super::interrupt::Interrupt;
-use super::progress::Progress;
 use super::serve::{Served, is};
 use super::source::Source;
 use super::{note, qemu, random_suffix};
@@ -16,6 +15,7 @@ use crate::arguments::ImportVolume;
 use crate::commands::volume_request;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::progress::Progress;
 use crate::tables;
 
 /// What goes before the suffix in the name of a volume that is not whole yet.

@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::interrupt::{Interrupt, interrupted};
-use super::progress::Progress;
 use crate::failure::{Exit, Failure};
+use crate::progress::Progress;
 
 const PROGRAM: &str = "qemu-img";
 /// What `qemu-img compare` ends with when the images differ.

@@ -41,13 +41,7 @@ impl DataNode {
             }
             (None, at) => self.find_moment(&found, at.unwrap_or(Timestamp::from_unix_ms(0))).await?,
         };
-        let sessions = self.exports.sessions_of(name.as_str());
-        if sessions > 0 {
-            let what = format!("volume '{name}' has {sessions} connected clients, which would not notice");
-            return Err(NodeError::new(ErrorKind::InUse, what).with_next_step(
-                "Disconnect its clients first; `quarry export list` shows how many there are.",
-            ));
-        }
+        self.check_no_clients(name)?;
         let (volume, what) = (found.status.id, format!("volume '{name}' was not rolled back"));
         self.with_engine(
             &found,
@@ -76,6 +70,20 @@ impl DataNode {
             None => NodeError::new(ErrorKind::NotFound, format!("volume '{name}' has no history"))
                 .with_next_step("`quarry volume set VOLUME --history 10m` begins one."),
         })
+    }
+
+    /// Fails when a client is connected to a volume whose content is about to become another one.
+    pub(super) fn check_no_clients(&self, name: &Name) -> Result<()> {
+        match self.exports.sessions_of(name.as_str()) {
+            0 => Ok(()),
+            sessions => {
+                let what =
+                    format!("volume '{name}' has {sessions} connected clients, which would not notice");
+                Err(NodeError::new(ErrorKind::InUse, what).with_next_step(
+                    "Disconnect its clients first; `quarry export list` shows how many there are.",
+                ))
+            }
+        }
     }
 
     pub(super) async fn promote(&self, name: &Name) -> Result<Volume> {

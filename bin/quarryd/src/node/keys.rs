@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use quarry_api_types::{Name, Volume};
 use quarry_engine::{DataKey, KeyRecord, NewKey};
-use quarry_keys::{KeyStore, KeyStoreError, LocalKeyring, random_key};
+use quarry_keys::{KeyStore, KeyStoreError, LocalKeyring, Passphrase, random_key};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_types::{KeyId, LogId, PoolId};
 
@@ -37,13 +37,19 @@ pub fn passphrase_file(given: Option<PathBuf>) -> Option<PathBuf> {
     given.or_else(credential)
 }
 
+/// Where a data directory has its keyring.
+pub fn keyring_path(data_dir: &Path) -> PathBuf {
+    data_dir.join(FILE_NAME)
+}
+
 /// Opens the key store. That this fails stops no volume that needs none.
 pub async fn open_keys(data_dir: &Path, passphrase: Option<PathBuf>) -> Keys {
     let Some(passphrase) = passphrase else {
-        return Err("no key store: start quarryd with --keyring-passphrase-file FILE".to_owned());
+        return Err("no key store: quarryd was started without --keyring-passphrase-file FILE".to_owned());
     };
-    let path = data_dir.join(FILE_NAME);
-    let opened = tokio::task::spawn_blocking(move || LocalKeyring::open(&path, &passphrase)).await;
+    let path = keyring_path(data_dir);
+    let open = move || LocalKeyring::open_or_create(&path, &Passphrase::read(&passphrase)?);
+    let opened = tokio::task::spawn_blocking(open).await;
     let opened = opened.unwrap_or(Err(KeyStoreError::Stopping)).map_err(|error| whole(&error));
     if let Err(error) = &opened {
         tracing::error!(%error, "the key store does not open; encrypted volumes stay closed");
@@ -69,11 +75,20 @@ struct Place {
 
 impl DataNode {
     fn key_store(&self, what: &str) -> Result<Arc<dyn KeyStore>> {
-        self.keys.clone().map_err(|reason| {
+        self.keys().map_err(|reason| {
             NodeError::new(ErrorKind::Unavailable, what).with_cause(reason).with_next_step(
-                "Start quarryd with the passphrase file of its keyring, or with the systemd credential 'quarry-keyring'.",
+                "Open its keyring by `quarry keyring unlock`, or start quarryd with --keyring-passphrase-file or with the \
+                 systemd credential 'quarry-keyring', which makes a keyring when there is none.",
             )
         })
+    }
+
+    pub(super) fn keys(&self) -> Keys {
+        self.keys.read().expect("nobody panics with this lock: a panic ends the process").clone()
+    }
+
+    pub(super) fn set_keys(&self, keys: Keys) {
+        *self.keys.write().expect("nobody panics with this lock: a panic ends the process") = keys;
     }
 
     /// A key for a new volume, and the key-encryption key under which it is wrapped.
@@ -116,9 +131,9 @@ impl DataNode {
             if is_open {
                 continue;
             }
-            let key = match &self.keys {
+            let key = match self.keys() {
                 Ok(store) => store.unwrap(&record.name, &record.wrapped).await.map_err(|e| whole(&e)),
-                Err(reason) => Err(reason.clone()),
+                Err(reason) => Err(reason),
             };
             match key {
                 Ok(key) => self.open_key(place, record.key, key).await?,
@@ -180,7 +195,7 @@ impl DataNode {
 
     /// Does what there is to do in each log; one in trouble stops no other.
     async fn erase_unused_keys(&self) -> Result<()> {
-        if self.keys.is_err() {
+        if self.keys().is_err() {
             return Ok(());
         }
         let mut result = Ok(());

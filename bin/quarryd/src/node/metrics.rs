@@ -34,6 +34,18 @@ const POOL_COMMIT_LIMIT: Family =
     ("quarry_pool_committed_limit_percent", "gauge", "The most that this may be; 0 for no limit.");
 const POOL_RESERVED: Family =
     ("quarry_pool_volumes_reserved_bytes", "gauge", "Sum of the reservations of all volumes.");
+const POOL_FREEING: Family = (
+    "quarry_pool_freeing_bytes",
+    "gauge",
+    "Bytes of data of deleted volumes and snapshots that are still to be looked at.",
+);
+const POOL_FREEING_SNAPSHOTS: Family =
+    ("quarry_pool_freeing_snapshots", "gauge", "Deleted snapshots that are being given up, or wait for it.");
+const POOL_SHARED_SNAPSHOTS: Family = (
+    "quarry_pool_shared_deleted_snapshots",
+    "gauge",
+    "Deleted snapshots that stay because several things stand on them.",
+);
 const LOG_REFUSED: Family =
     ("quarry_log_refused_writes_total", "counter", "Writes that were refused because the pool was full.");
 const EVENTS: Family = ("quarry_events_total", "counter", "Events that were recorded, by severity.");
@@ -65,6 +77,11 @@ const LOG_SHARED_RECORDS: Family =
 const LOG_CLEANED: Family = ("quarry_cleaner_chunks_total", "counter", "Chunks cleaned.");
 const LOG_CHECKPOINTS: Family = ("quarry_checkpoints_total", "counter", "Checkpoints written.");
 const MEMORY: Family = ("quarry_memory_used_bytes", "gauge", "Memory in maps, tables and buffers.");
+const KEYRING: Family =
+    ("quarry_keyring_open", "gauge", "1 when the node has the keys of encrypted volumes.");
+const LOCKED: Family =
+    ("quarry_volumes_locked", "gauge", "Encrypted volumes that are closed because their key is not there.");
+const GROUPS: Family = ("quarry_groups", "gauge", "Consistency groups.");
 const SESSIONS: Family = ("quarry_nbd_sessions", "gauge", "Connected NBD clients.");
 
 impl DataNode {
@@ -87,6 +104,9 @@ impl DataNode {
         by_pool(POOL_COMMITTED, |pool| pool.commitment.percent);
         by_pool(POOL_COMMIT_LIMIT, |pool| u64::from(pool.commitment.limit_percent.unwrap_or(0)));
         by_pool(POOL_RESERVED, |pool| pool.commitment.reserved_bytes);
+        by_pool(POOL_FREEING, |pool| pool.freeing.left_bytes());
+        by_pool(POOL_FREEING_SNAPSHOTS, |pool| pool.freeing.snapshots);
+        by_pool(POOL_SHARED_SNAPSHOTS, |pool| pool.freeing.shared_snapshots);
         let events = self.event_counts.all();
         put(&mut text, EVENTS, events.map(|(name, count)| (format!("{{severity=\"{name}\"}}"), count)));
         let mut engines = Vec::new();
@@ -113,6 +133,10 @@ impl DataNode {
         let buffers: u64 = self.buffer_bytes().await?.iter().sum();
         let memory = engines.iter().map(|(_, engine)| engine.memory_bytes as u64).sum::<u64>() + buffers;
         put(&mut text, MEMORY, std::iter::once((String::new(), memory)));
+        let locked = self.volumes_of(None).await?.iter().filter(|volume| volume.status.locked).count() as u64;
+        put(&mut text, KEYRING, std::iter::once((String::new(), u64::from(self.keys().is_ok()))));
+        put(&mut text, LOCKED, std::iter::once((String::new(), locked)));
+        put(&mut text, GROUPS, std::iter::once((String::new(), self.group_records().len() as u64)));
         put(&mut text, SESSIONS, std::iter::once((String::new(), self.exports.sessions().len() as u64)));
         Ok(text)
     }

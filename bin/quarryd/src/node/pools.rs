@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_api_types::{
-    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Name, Pool, PoolData, PoolDevice,
-    PoolDeviceState, PoolState,
+    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Freeing, Name, Pool, PoolData,
+    PoolDevice, PoolDeviceState, PoolState,
 };
 use quarry_catalog::{Change, DeviceRecord, PoolRecord};
 use quarry_device::{FormatError, FormatRequest, format_devices};
@@ -18,6 +18,7 @@ use quarry_pool::{DeviceStatus, LogState, PoolShared};
 use quarry_types::limits::LOGS_MAX;
 use quarry_types::{DeviceId, LogId, PoolId};
 
+use super::freeing::freeing;
 use super::promises::commitment;
 use super::{DataNode, OpenPool, PoolEntry, now};
 use crate::core_state::CoreState;
@@ -207,6 +208,7 @@ impl DataNode {
             full: false,
             commitment: Commitment::default(),
             data: PoolData::default(),
+            freeing: Freeing::default(),
             segment_bytes: 0,
             logs: 0,
             volumes: 0,
@@ -267,6 +269,7 @@ impl DataNode {
         pool.capacity = capacity(shared, &engines);
         pool.fill_percent = fill_percent(&pool.capacity);
         pool.full = engines.iter().any(|engine| engine.full);
+        pool.freeing = freeing(&engines);
         pool.segment_bytes = shared.geometry.segment_bytes;
         pool.logs = open.logs.len() as u16;
         let volumes = self.volumes_of(Some(shared.id)).await?;

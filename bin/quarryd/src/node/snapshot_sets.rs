@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 
-use quarry_api_types::{CreateSnapshot, CreateSnapshotSet, Snapshot};
+use quarry_api_types::{CreateSnapshot, CreateSnapshotSet, Name, Snapshot, Timestamp};
 use quarry_engine::NewSnapshot;
 use quarry_format::record::SnapshotSet;
 use quarry_node_api::{ErrorKind, NodeError, Result};
@@ -43,6 +43,16 @@ impl DataNode {
         if let [volume] = &volumes[..] {
             return Ok(vec![self.make_snapshot(volume, CreateSnapshot { name, locked_until }).await?]);
         }
+        self.take_set(name, &volumes, locked_until).await
+    }
+
+    /// Takes snapshots of some volumes, or of one, as a set.
+    pub(super) async fn take_set(
+        &self,
+        name: Name,
+        volumes: &[Name],
+        locked_until: Option<Timestamp>,
+    ) -> Result<Vec<Snapshot>> {
         let locked_until_s = lock_end(locked_until)?.unwrap_or(0);
         let set = SnapshotSet {
             id: SnapshotSetId(uuid::Uuid::new_v4()),
@@ -50,7 +60,7 @@ impl DataNode {
             settled: false,
         };
         let mut found = Vec::with_capacity(volumes.len());
-        for volume in &volumes {
+        for volume in volumes {
             let volume = self.find_volume(volume).await?;
             found.push(FoundSnapshot { volume, id: SnapshotId(uuid::Uuid::new_v4()) });
         }

@@ -60,7 +60,7 @@ impl DataNode {
         self.snapshots_of(&volume).await
     }
 
-    async fn snapshots_of(&self, volume: &FoundVolume) -> Result<Vec<Snapshot>> {
+    pub(super) async fn snapshots_of(&self, volume: &FoundVolume) -> Result<Vec<Snapshot>> {
         let id = volume.status.id;
         let what = format!("the snapshots of volume '{}' were not listed", volume.status.name);
         let listed =
@@ -145,7 +145,7 @@ impl DataNode {
             .await
     }
 
-    fn check_snapshot_unexported(&self, path: &SnapshotPath) -> Result<()> {
+    pub(super) fn check_snapshot_unexported(&self, path: &SnapshotPath) -> Result<()> {
         let served = VolumePath::from(path.clone());
         self.check_unexported(|record| super::exports::path_of(record) == served)
     }

@@ -8,6 +8,7 @@ use quarry_node_api::Result;
 
 use super::DataNode;
 use super::conditions::MAKE_SPACE;
+use super::freeing::freeing;
 
 impl DataNode {
     /// What the node serves, in a line.
@@ -46,6 +47,7 @@ impl DataNode {
                 offline: in_state(PoolState::Offline),
                 total_bytes: pools.iter().map(|pool| pool.capacity.total_bytes).sum(),
                 used_bytes: pools.iter().map(|pool| pool.capacity.used_bytes).sum(),
+                freeing: freeing(&engines),
             },
             volumes: VolumesStatus {
                 count: volumes.len() as u64,

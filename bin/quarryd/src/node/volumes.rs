@@ -1,5 +1,6 @@
 //! Volumes: made, shown, grown, renamed, ended.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
 
@@ -70,14 +71,17 @@ impl DataNode {
     pub(super) async fn find_volume(&self, name: &Name) -> Result<FoundVolume> {
         let all = self.volumes_of(None).await?;
         let found = all.into_iter().find(|volume| volume.status.name == name.as_str());
-        found.ok_or_else(|| {
-            let offline = self.pools().values().filter(|entry| entry.opened.is_err()).count();
-            let error = NodeError::not_found("volume", name);
-            match offline {
-                0 => error,
-                _ => error.with_cause(format!("{offline} pools are offline, it may be in one of them")),
-            }
-        })
+        found.ok_or_else(|| self.no_volume(name))
+    }
+
+    /// No open pool has a volume of that name.
+    pub(super) fn no_volume(&self, name: &Name) -> NodeError {
+        let offline = self.pools().values().filter(|entry| entry.opened.is_err()).count();
+        let error = NodeError::not_found("volume", name);
+        match offline {
+            0 => error,
+            _ => error.with_cause(format!("{offline} pools are offline, it may be in one of them")),
+        }
     }
 
     /// Runs `task` with the engine that has a volume, on its core; `what` says what was not done when it fails.
@@ -133,14 +137,15 @@ impl DataNode {
 
     pub(super) async fn describe_volume(&self, name: &Name) -> Result<Volume> {
         let found = self.find_volume(name).await?;
-        self.describe(found)
+        self.describe(found, &self.groups_by_volume())
     }
 
     pub(super) async fn describe_volumes(&self) -> Result<Vec<Volume>> {
-        self.volumes_of(None).await?.into_iter().map(|found| self.describe(found)).collect()
+        let groups = self.groups_by_volume();
+        self.volumes_of(None).await?.into_iter().map(|found| self.describe(found, &groups)).collect()
     }
 
-    fn describe(&self, found: FoundVolume) -> Result<Volume> {
+    fn describe(&self, found: FoundVolume, groups: &BTreeMap<VolumeId, Name>) -> Result<Volume> {
         let FoundVolume { pool, core, status, .. } = found;
         let pool =
             self.pools().get(&pool).map(|entry| entry.record.name.clone()).ok_or_else(|| {
@@ -177,6 +182,7 @@ impl DataNode {
             name: parse_name(&status.name)?,
             snapshots: status.snapshots as u64,
             origin,
+            group: groups.get(&status.id).cloned(),
         })
     }
 
@@ -209,6 +215,7 @@ impl DataNode {
                 move |engine| async move { engine.rename_volume(id, &new_name).await },
             )
             .await?;
+            self.update_group_of(found.status.id, Some(&request.name)).await;
         }
         self.describe_volume(&request.name).await
     }
@@ -217,12 +224,12 @@ impl DataNode {
         let found = self.find_volume(name).await?;
         self.check_unexported(|record| record.volume_id == found.status.id)?;
         let (id, what) = (found.status.id, format!("volume '{name}' was not deleted"));
-        self.with_engine(
-            &found,
-            what,
-            move |engine| async move { engine.delete_volume(id, with_snapshots).await },
-        )
-        .await
+        self.with_engine(&found, what, move |engine| async move {
+            engine.delete_volume(id, with_snapshots).await
+        })
+        .await?;
+        self.update_group_of(id, None).await;
+        Ok(())
     }
 }
 

@@ -43,6 +43,10 @@ control_id!(
     ExportId
 );
 control_id!(
+    /// One consistency group.
+    GroupId
+);
+control_id!(
     /// One node, from its first start until its data directory is thrown away.
     NodeId
 );

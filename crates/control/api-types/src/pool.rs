@@ -5,7 +5,7 @@ use quarry_types::{DeviceId, PoolId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DeviceClass, DeviceKind, InvalidRequest, Name, Scrub, Timestamp};
+use crate::{DeviceClass, DeviceKind, Freeing, InvalidRequest, Name, Scrub, Timestamp};
 
 words! {
     /// Whether a pool serves, and how well protected it is.
@@ -70,6 +70,9 @@ pub struct Pool {
     /// What its volumes map and what that takes.
     #[serde(default)]
     pub data: PoolData,
+    /// What deletions have left, which is given up in the background.
+    #[serde(default)]
+    pub freeing: Freeing,
     /// Size of a segment, the unit of allocation, in bytes.
     pub segment_bytes: u64,
     /// How many logs it has: its volumes are spread over them.

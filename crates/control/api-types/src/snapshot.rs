@@ -1,5 +1,7 @@
 //! Snapshots: what a volume held at one point in time.
 
+use std::ops::RangeInclusive;
+
 use quarry_types::{SnapshotId, SnapshotSetId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -104,16 +106,26 @@ const _: () = assert!(SET_VOLUMES_MAX == 64, "the schema and the messages say 64
 impl CreateSnapshotSet {
     /// Checks all that can be judged without asking the pools.
     pub fn check(&self) -> Result<(), InvalidRequest> {
-        if self.volumes.is_empty() || self.volumes.len() > SET_VOLUMES_MAX {
-            let message = format!("1 to 64 volumes are snapshotted together, not {}", self.volumes.len());
-            return Err(InvalidRequest::new("volumes", message));
-        }
-        let mut sorted: Vec<_> = self.volumes.iter().collect();
-        sorted.sort_unstable();
-        match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(InvalidRequest::new("volumes", format!("'{}' is given twice", pair[0]))),
-            None => Ok(()),
-        }
+        check_volumes("volumes", &self.volumes, 1..=SET_VOLUMES_MAX)
+    }
+}
+
+/// Checks that so many volumes are named, each once.
+pub(crate) fn check_volumes(
+    field: &'static str,
+    volumes: &[Name],
+    counts: RangeInclusive<usize>,
+) -> Result<(), InvalidRequest> {
+    if !counts.contains(&volumes.len()) {
+        let (least, most) = (counts.start(), counts.end());
+        let message = format!("{least} to {most} volumes are snapshotted together, not {}", volumes.len());
+        return Err(InvalidRequest::new(field, message));
+    }
+    let mut sorted: Vec<_> = volumes.iter().collect();
+    sorted.sort_unstable();
+    match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(InvalidRequest::new(field, format!("'{}' is given twice", pair[0]))),
+        None => Ok(()),
     }
 }
 

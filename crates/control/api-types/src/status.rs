@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Health, NodeId};
+use crate::{Freeing, Health, NodeId};
 
 /// A node as it is now.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
@@ -73,6 +73,9 @@ pub struct PoolsStatus {
     pub total_bytes: u64,
     /// Sum of their used space, counted alike.
     pub used_bytes: u64,
+    /// What deletions have left in them.
+    #[serde(default)]
+    pub freeing: Freeing,
 }
 
 /// Volumes of the node in sum.

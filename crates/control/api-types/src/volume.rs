@@ -159,6 +159,9 @@ pub struct Volume {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "golden@v3")]
     pub origin: Option<VolumePath>,
+    /// The consistency group that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Name>,
 }
 
 /// What can be had of a volume's past: it can be cloned and rolled back as of each second of it.

@@ -8,7 +8,9 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::routes::{changes, clones, devices, events, exports, node, pools, snapshots, volumes};
+use crate::routes::{
+    changes, clones, devices, events, exports, groups, keyring, node, pools, snapshots, volumes,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -45,8 +47,15 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(snapshots::show_snapshot, snapshots::change_snapshot, snapshots::delete_snapshot))
         .routes(routes!(snapshots::list_all_snapshots))
         .routes(routes!(snapshots::create_snapshot_set))
+        .routes(routes!(groups::list_groups, groups::create_group))
+        .routes(routes!(groups::show_group, groups::change_group, groups::delete_group))
+        .routes(routes!(groups::list_group_snapshots, groups::create_group_snapshot))
+        .routes(routes!(groups::delete_group_snapshot))
+        .routes(routes!(groups::roll_back_group))
         .routes(routes!(exports::list_exports, exports::create_export))
         .routes(routes!(exports::delete_export))
+        .routes(routes!(keyring::show_keyring))
+        .routes(routes!(keyring::unlock_keyring))
         .routes(routes!(events::list_events))
         .routes(routes!(node::status))
         .routes(routes!(node::health))

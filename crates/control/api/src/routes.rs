@@ -5,6 +5,8 @@ pub(crate) mod clones;
 pub(crate) mod devices;
 pub(crate) mod events;
 pub(crate) mod exports;
+pub(crate) mod groups;
+pub(crate) mod keyring;
 pub(crate) mod node;
 pub(crate) mod pools;
 pub(crate) mod snapshots;

@@ -122,6 +122,37 @@ async fn the_life_of_a_snapshot() {
 }
 
 #[tokio::test]
+async fn the_life_of_a_group() {
+    let api = Api::with_volume().await;
+    let created = api.post("/v1/groups", &json!({"name": "g", "volumes": ["v"]})).await;
+    assert_eq!(
+        (created.status(), &created.headers()[header::LOCATION]),
+        (StatusCode::CREATED, &"/v1/groups/g".parse().unwrap())
+    );
+    let taken = api.post("/v1/groups/g/snapshots", &json!({"name": "s"})).await;
+    assert_eq!(taken.status(), StatusCode::CREATED);
+    let snapshot: Value =
+        serde_json::from_str(&text(api.get("/v1/volumes/v/snapshots/s").await).await).unwrap();
+    assert!(snapshot["set_id"].is_string(), "a group of one has sets of one");
+    assert_eq!(api.post("/v1/groups/g/rollback", &json!({"snapshot": "s"})).await.status(), StatusCode::OK);
+    let patch = async |body: Value| {
+        let request = Request::patch("/v1/groups/g").header(header::CONTENT_TYPE, "application/json");
+        api.send(request.body(Body::from(body.to_string())).unwrap()).await
+    };
+    for (body, status) in
+        [(json!({}), 400), (json!({"volumes": ["v"]}), 422), (json!({"remove": ["w"]}), 404)]
+    {
+        assert_eq!(problem(patch(body).await).await.status, status);
+    }
+    let group: Value = serde_json::from_str(&text(patch(json!({"remove": ["v"]})).await).await).unwrap();
+    assert_eq!(group["volumes"], json!([]));
+    let delete = |path: &str| Request::delete(path).body(Body::empty()).unwrap();
+    let gone = problem(api.send(delete("/v1/groups/g/snapshots/s")).await).await;
+    assert_eq!(gone.code, ProblemCode::NotFound);
+    assert_eq!(api.send(delete("/v1/groups/g")).await.status(), StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
 async fn what_stands_behind_the_question_mark_is_checked() {
     let api = Api::with_volume().await;
     let changes = api.get("/v1/volumes/v/changes?start=0").await;

@@ -1,8 +1,8 @@
 //! The seam: intended state behind a trait.
 
-use quarry_api_types::{ExportId, PoolId};
+use quarry_api_types::{ExportId, GroupId, PoolId};
 
-use crate::{ExportRecord, NodeRecord, PoolRecord, Result};
+use crate::{ExportRecord, GroupRecord, NodeRecord, PoolRecord, Result};
 
 /// One step of a transaction. A put replaces the record with the same id; deleting what is not there is no error.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +17,10 @@ pub enum Change {
     PutExport(ExportRecord),
     /// Forget an export.
     DeleteExport(ExportId),
+    /// Remember a consistency group.
+    PutGroup(GroupRecord),
+    /// Forget a consistency group.
+    DeleteGroup(GroupId),
 }
 
 /// Intended state, durable.
@@ -35,6 +39,9 @@ pub trait Catalog: Send + Sync {
 
     /// Every export, sorted by volume name, then by snapshot name, then by protocol.
     fn exports(&self) -> Result<Vec<ExportRecord>>;
+
+    /// Every consistency group, sorted by name.
+    fn groups(&self) -> Result<Vec<GroupRecord>>;
 
     /// Makes all changes, in order, or none of them; durable when it returns `Ok`.
     fn commit(&self, changes: &[Change]) -> Result<()>;

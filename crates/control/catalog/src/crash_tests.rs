@@ -5,11 +5,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use quarry_api_types::{ExportId, PoolId, Protocol, SpaceLevels, Timestamp, VolumeId};
+use quarry_api_types::{ExportId, GroupId, PoolId, Protocol, SpaceLevels, Timestamp, VolumeId};
 use redb::{Database, StorageBackend};
 
 use crate::redb_catalog::prepare;
-use crate::{Catalog, Change, ExportRecord, PoolRecord, RedbCatalog};
+use crate::{Catalog, Change, ExportRecord, GroupRecord, PoolRecord, RedbCatalog};
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -79,10 +79,10 @@ impl StorageBackend for Recorder {
     }
 }
 
-type State = (Vec<PoolRecord>, Vec<ExportRecord>);
+type State = (Vec<PoolRecord>, Vec<ExportRecord>, Vec<GroupRecord>);
 
 fn state(catalog: &RedbCatalog) -> State {
-    (catalog.pools().unwrap(), catalog.exports().unwrap())
+    (catalog.pools().unwrap(), catalog.exports().unwrap(), catalog.groups().unwrap())
 }
 
 fn open(disk: Disk) -> crate::Result<RedbCatalog> {
@@ -91,7 +91,7 @@ fn open(disk: Disk) -> crate::Result<RedbCatalog> {
     RedbCatalog::verify(database, PathBuf::from("memory"))
 }
 
-/// Commit number `round`: a pool and an export that belong together, and the end of an older pair.
+/// Commit number `round`: a pool, an export and a group that belong together, and the end of older ones.
 fn changes(round: u128) -> Vec<Change> {
     let name = |kind: &str| format!("{kind}-{}", "x".repeat((round % 40) as usize)).parse().unwrap();
     let created = Timestamp::from_unix_ms(round as u64);
@@ -113,12 +113,15 @@ fn changes(round: u128) -> Vec<Change> {
         protocol: Protocol::Nbd,
         created,
     };
+    let group = GroupRecord { id: GroupId::from_random(round), name: name("g"), members: vec![], created };
     let old = round.saturating_sub(3);
     vec![
         Change::PutPool(pool),
         Change::PutExport(export),
+        Change::PutGroup(group),
         Change::DeletePool(PoolId::from_random(old)),
         Change::DeleteExport(ExportId::from_random(old)),
+        Change::DeleteGroup(GroupId::from_random(old)),
     ]
 }
 

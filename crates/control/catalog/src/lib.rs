@@ -1,4 +1,4 @@
-//! What a node is meant to have: its own id, the pools that it opens and the exports that it serves.
+//! What a node is meant to have: its own id, the pools that it opens, the exports that it serves and its consistency groups.
 //!
 //! What it is: the trait [`Catalog`] and its implementation for a node on its own, [`RedbCatalog`], one redb file
 //! in the data directory. A cluster will bring another implementation over etcd. What it is not: the truth about
@@ -20,7 +20,7 @@ mod redb_catalog;
 
 pub use catalog::{Catalog, Change};
 pub use error::{CatalogError, Result};
-pub use record::{DeviceRecord, ExportRecord, NodeRecord, PoolRecord};
+pub use record::{DeviceRecord, ExportRecord, GroupRecord, MemberRecord, NodeRecord, PoolRecord};
 pub use redb_catalog::RedbCatalog;
 
 #[cfg(test)]

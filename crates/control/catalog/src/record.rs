@@ -1,7 +1,7 @@
 //! What the catalog remembers.
 
 use quarry_api_types::{
-    DeviceId, ExportId, Name, NodeId, PoolId, Protocol, SpaceLevels, Timestamp, VolumeId,
+    DeviceId, ExportId, GroupId, Name, NodeId, PoolId, Protocol, SpaceLevels, Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,4 +63,28 @@ pub struct ExportRecord {
     pub protocol: Protocol,
     /// When it was made.
     pub created: Timestamp,
+}
+
+/// A consistency group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// Its id.
+    pub id: GroupId,
+    /// Its name.
+    pub name: Name,
+    /// Its volumes, in the order in which they joined. One may have been deleted since.
+    pub members: Vec<MemberRecord>,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// A volume of a group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MemberRecord {
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// The name by which it was last known, so that one whose pool is offline can still be described.
+    pub volume: Name,
+    /// Its pool, which tells a volume that is offline from one that is gone.
+    pub pool_id: PoolId,
 }

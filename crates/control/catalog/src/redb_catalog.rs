@@ -9,7 +9,7 @@ use redb::{
 use serde::de::DeserializeOwned;
 
 use crate::codec::{self, DecodeError, VERSION};
-use crate::{Catalog, CatalogError, Change, ExportRecord, NodeRecord, PoolRecord, Result, file};
+use crate::{Catalog, CatalogError, Change, ExportRecord, GroupRecord, NodeRecord, PoolRecord, Result, file};
 
 type Table = TableDefinition<'static, &'static str, &'static [u8]>;
 
@@ -19,6 +19,7 @@ const NODE: Table = TableDefinition::new("node");
 const NODE_KEY: &str = "self";
 const POOLS: Table = TableDefinition::new("pools");
 const EXPORTS: Table = TableDefinition::new("exports");
+const GROUPS: Table = TableDefinition::new("groups");
 
 /// [`Catalog`] over the file `catalog.redb` of a data directory.
 pub struct RedbCatalog {
@@ -51,6 +52,7 @@ impl RedbCatalog {
         catalog.node()?;
         catalog.pools()?;
         catalog.exports()?;
+        catalog.groups()?;
         Ok(catalog)
     }
 
@@ -141,6 +143,12 @@ impl Catalog for RedbCatalog {
         Ok(exports)
     }
 
+    fn groups(&self) -> Result<Vec<GroupRecord>> {
+        let mut groups: Vec<GroupRecord> = self.list(GROUPS)?;
+        groups.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(groups)
+    }
+
     fn commit(&self, changes: &[Change]) -> Result<()> {
         let transaction = begin_write(&self.database).map_err(|error| self.failed("write", error))?;
         for change in changes {
@@ -178,6 +186,8 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> std::result::Result
             put(transaction, EXPORTS, &record.id.to_string(), &codec::encode(record))
         }
         Change::DeleteExport(id) => delete(transaction, EXPORTS, &id.to_string()),
+        Change::PutGroup(record) => put(transaction, GROUPS, &record.id.to_string(), &codec::encode(record)),
+        Change::DeleteGroup(id) => delete(transaction, GROUPS, &id.to_string()),
     }
 }
 

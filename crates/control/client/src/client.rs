@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use quarry_api_types::{
-    ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool,
-    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteVolume, Device, Events, EventsQuery, Export,
-    ExportSelector, Health, Name, Pool, Problem, RenameVolume, ResizeVolume, RollBackVolume, Snapshot,
-    SnapshotPath, StartScrub, Status, Volume,
+    ChangeGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport,
+    CreateGroup, CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteVolume, Device, Events,
+    EventsQuery, Export, ExportSelector, Group, GroupSnapshot, Health, Keyring, Name, Pool, Problem,
+    RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status,
+    UnlockKeyring, Volume,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::Serialize;
@@ -188,6 +189,55 @@ impl Client {
         self.delete(&snapshot_path(path)).await
     }
 
+    /// Every consistency group.
+    pub async fn list_groups(&self) -> Result<Vec<Group>> {
+        self.get("/v1/groups").await
+    }
+
+    /// Makes a consistency group.
+    pub async fn create_group(&self, request: &CreateGroup) -> Result<Group> {
+        self.post("/v1/groups", request).await
+    }
+
+    /// One group.
+    pub async fn show_group(&self, name: &Name) -> Result<Group> {
+        self.get(&format!("/v1/groups/{name}")).await
+    }
+
+    /// Gives a group another name, or other volumes.
+    pub async fn change_group(&self, name: &Name, request: &ChangeGroup) -> Result<Group> {
+        self.json(self.request(Method::PATCH, &format!("/v1/groups/{name}")).json(request)).await
+    }
+
+    /// Ends a group.
+    pub async fn delete_group(&self, name: &Name) -> Result<()> {
+        self.delete(&format!("/v1/groups/{name}")).await
+    }
+
+    /// The snapshots of a group.
+    pub async fn list_group_snapshots(&self, group: &Name) -> Result<Vec<GroupSnapshot>> {
+        self.get(&format!("/v1/groups/{group}/snapshots")).await
+    }
+
+    /// Takes a snapshot of a group.
+    pub async fn create_group_snapshot(
+        &self,
+        group: &Name,
+        request: &CreateSnapshot,
+    ) -> Result<GroupSnapshot> {
+        self.post(&format!("/v1/groups/{group}/snapshots"), request).await
+    }
+
+    /// Deletes a snapshot of a group.
+    pub async fn delete_group_snapshot(&self, group: &Name, snapshot: &Name) -> Result<()> {
+        self.delete(&format!("/v1/groups/{group}/snapshots/{snapshot}")).await
+    }
+
+    /// Gives the volumes of a group the content of one of its snapshots.
+    pub async fn roll_back_group(&self, name: &Name, request: &RollBackGroup) -> Result<Group> {
+        self.post(&format!("/v1/groups/{name}/rollback"), request).await
+    }
+
     /// Serves a volume or a snapshot.
     pub async fn create_export(&self, request: &CreateExport) -> Result<Export> {
         self.post("/v1/exports", request).await
@@ -201,6 +251,16 @@ impl Client {
     /// Ends one export, or all exports of a volume or a snapshot.
     pub async fn delete_export(&self, selector: &ExportSelector) -> Result<()> {
         self.delete(&format!("/v1/exports/{selector}")).await
+    }
+
+    /// Whether the node can open encrypted volumes.
+    pub async fn show_keyring(&self) -> Result<Keyring> {
+        self.get("/v1/keyring").await
+    }
+
+    /// Opens the node's keyring.
+    pub async fn unlock_keyring(&self, request: &UnlockKeyring) -> Result<Keyring> {
+        self.post("/v1/keyring/unlock", request).await
     }
 
     /// A part of what has happened, the oldest first.

@@ -173,6 +173,53 @@ async fn snapshots_and_clones() {
 }
 
 #[tokio::test]
+async fn groups() {
+    let Running { client, node } = start().await;
+    client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();
+    for volume in ["v", "w"] {
+        client.create_volume(&CreateVolume::new(name(volume), name("p"), 1 << 30)).await.unwrap();
+    }
+    let request = CreateGroup { name: name("g"), volumes: vec![name("v")] };
+    let group = client.create_group(&request).await.unwrap();
+    assert_eq!(client.show_group(&name("g")).await.unwrap(), group);
+    assert_eq!(code_of(client.create_group(&request)).await, ProblemCode::Conflict);
+    let twice = CreateGroup { name: name("h"), volumes: vec![name("w"), name("w")] };
+    assert_eq!(code_of(client.create_group(&twice)).await, ProblemCode::Invalid);
+    let change = ChangeGroup { name: Some(name("h")), add: vec![name("w")], remove: vec![] };
+    assert_eq!(client.change_group(&name("g"), &change).await.unwrap().volumes, [name("v"), name("w")]);
+    assert_eq!(code_of(client.show_group(&name("g"))).await, ProblemCode::NotFound);
+    assert_eq!(code_of(client.change_group(&name("h"), &ChangeGroup::default())).await, ProblemCode::Invalid);
+
+    let request = CreateSnapshot { name: name("s"), locked_until: None };
+    let taken = client.create_group_snapshot(&name("h"), &request).await.unwrap();
+    assert_eq!((taken.volumes.len(), taken.missing.len()), (2, 0));
+    assert_eq!(client.list_group_snapshots(&name("h")).await.unwrap(), [taken]);
+    let export = CreateExport { volume: name("w"), snapshot: None, protocol: Protocol::Nbd };
+    client.create_export(&export).await.unwrap();
+    let back = RollBackGroup { snapshot: name("s") };
+    client.roll_back_group(&name("h"), &back).await.unwrap();
+    node.connect_client("w");
+    assert_eq!(code_of(client.roll_back_group(&name("h"), &back)).await, ProblemCode::InUse);
+    client.delete_group_snapshot(&name("h"), &name("s")).await.unwrap();
+    assert_eq!(code_of(client.roll_back_group(&name("h"), &back)).await, ProblemCode::NotFound);
+    client.delete_group(&name("h")).await.unwrap();
+    assert_eq!(client.list_groups().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn the_keyring() {
+    let Running { client, node } = start().await;
+    assert_eq!(client.show_keyring().await.unwrap().state, KeyringState::Open);
+    let unlock = |text: &str| UnlockKeyring { passphrase: text.to_owned() };
+    assert_eq!(code_of(client.unlock_keyring(&unlock("horse"))).await, ProblemCode::Conflict);
+    node.lock("horse");
+    assert_eq!(code_of(client.unlock_keyring(&unlock(""))).await, ProblemCode::Invalid);
+    assert_eq!(code_of(client.unlock_keyring(&unlock("cow"))).await, ProblemCode::Invalid);
+    assert_eq!(client.show_keyring().await.unwrap().state, KeyringState::Locked);
+    assert_eq!(client.unlock_keyring(&unlock("horse")).await.unwrap().state, KeyringState::Open);
+}
+
+#[tokio::test]
 async fn a_snapshot_is_exported_beside_its_volume() {
     let Running { client, node } = start().await;
     client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();

@@ -46,6 +46,14 @@ pub enum KeyStoreError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no keyring.
+    #[error(
+        "there is no keyring {path}: it is made when quarryd is started with a passphrase for the first time"
+    )]
+    NoKeyring {
+        /// Where it would be.
+        path: PathBuf,
+    },
     /// There is no such file.
     #[error("there is no file {path} with the passphrase of the keyring")]
     NoPassphrase {

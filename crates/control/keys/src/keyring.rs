@@ -4,67 +4,15 @@
 //! name, each `nonce 12, ciphertext 32, tag 16` of AES-256-GCM with the name as associated data. The entry `check` is wrapped in the
 //! same way and tells a wrong passphrase from a damaged key.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use argon2::{Algorithm, Argon2, Params, Version};
 use async_trait::async_trait;
 use quarry_crypt::{DataKey, WrappedKey};
-use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
-use crate::{KeyStore, KeyStoreError, file, random_key};
-
-const VERSION: u32 = 1;
-const CHECK: &str = "check";
-/// The second recommendation of RFC 9106, section 4: 64 MiB, three passes.
-const MEMORY_KIB: u32 = 64 << 10;
-const PASSES: u32 = 3;
-const LANES: u32 = 1;
-/// A file cannot make us use more than this.
-const MEMORY_KIB_MAX: u32 = 1 << 20;
-const PASSES_MAX: u32 = 64;
-
-#[derive(Serialize, Deserialize, Clone)]
-#[serde(deny_unknown_fields)]
-struct Content {
-    version: u32,
-    derivation: Derivation,
-    check: String,
-    keys: BTreeMap<String, String>,
-}
-
-#[derive(Serialize, Deserialize, Clone)]
-#[serde(deny_unknown_fields)]
-struct Derivation {
-    name: String,
-    memory_kib: u32,
-    passes: u32,
-    lanes: u32,
-    salt: String,
-}
-
-impl Derivation {
-    fn new() -> Self {
-        let (memory_kib, passes, lanes) = (MEMORY_KIB, PASSES, LANES);
-        Self { name: "argon2id".to_owned(), memory_kib, passes, lanes, salt: hex::encode(chance()) }
-    }
-
-    fn derive(&self, passphrase: &[u8]) -> Result<DataKey, String> {
-        if self.name != "argon2id" || self.memory_kib > MEMORY_KIB_MAX || self.passes > PASSES_MAX {
-            return Err("its key derivation is not one that this version uses".to_owned());
-        }
-        let salt = hex::decode(&self.salt).map_err(|error| format!("its salt: {error}"))?;
-        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(32));
-        let params = params.map_err(|error| format!("its key derivation: {error}"))?;
-        let mut key = Zeroizing::new([0; 32]);
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(passphrase, &salt, &mut *key)
-            .map_err(|error| format!("its key derivation: {error}"))?;
-        Ok(DataKey::new(*key))
-    }
-}
+use crate::content::{Content, Refusal, chance, nonce};
+use crate::{KeyStore, KeyStoreError, Passphrase, file, random_key};
 
 struct Inner {
     path: PathBuf,
@@ -76,57 +24,75 @@ struct Inner {
 #[derive(Clone)]
 pub struct LocalKeyring(Arc<Inner>);
 
-fn chance() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system gives random bytes");
-    bytes
+fn refused(path: &Path) -> impl Fn(Refusal) -> KeyStoreError {
+    let path = path.to_owned();
+    move |refusal| match refusal {
+        Refusal::Damaged(reason) => KeyStoreError::Damaged { path: path.clone(), reason },
+        Refusal::Passphrase => KeyStoreError::Passphrase { path: path.clone() },
+    }
 }
 
-fn nonce() -> u128 {
-    u128::from_le_bytes(chance())
-}
-
-fn parse_wrapped(text: &str) -> Option<WrappedKey> {
-    hex::decode(text).ok()?.try_into().ok()
+/// The keyring at `path`, and the key that the passphrase gives for it. `None` when there is none.
+fn load(path: &Path, passphrase: &Passphrase) -> Result<Option<(Content, DataKey)>, KeyStoreError> {
+    let Some(bytes) = file::read(path)? else { return Ok(None) };
+    let content = Content::parse(&bytes).map_err(refused(path))?;
+    let master = content.open(passphrase).map_err(refused(path))?;
+    Ok(Some((content, master)))
 }
 
 impl LocalKeyring {
-    /// Opens the keyring at `path`, or makes one there, with the passphrase that the file at `passphrase` holds; a line end behind it
-    /// is not part of it. Takes a moment, on purpose: not for a thread that serves others.
-    pub fn open(path: &Path, passphrase: &Path) -> Result<Self, KeyStoreError> {
-        let missing = || KeyStoreError::NoPassphrase { path: passphrase.to_owned() };
-        let secret = Zeroizing::new(file::read(passphrase)?.ok_or_else(missing)?);
-        let trimmed = secret.trim_ascii_end();
-        if trimmed.is_empty() {
-            return Err(KeyStoreError::Empty { path: passphrase.to_owned() });
-        }
-        let damaged = |reason: String| KeyStoreError::Damaged { path: path.to_owned(), reason };
-        let (content, master) = match file::read(path)? {
-            Some(bytes) => {
-                let content: Content =
-                    serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-                if content.version != VERSION {
-                    return Err(damaged(format!("it has version {}", content.version)));
-                }
-                let master = content.derivation.derive(trimmed).map_err(damaged)?;
-                let check = parse_wrapped(&content.check)
-                    .ok_or_else(|| damaged("its entry 'check' is no wrapped key".to_owned()))?;
-                if master.unwrap(&check, CHECK).is_err() {
-                    return Err(KeyStoreError::Passphrase { path: path.to_owned() });
-                }
-                (content, master)
-            }
-            None => {
-                let derivation = Derivation::new();
-                let master = derivation.derive(trimmed).map_err(damaged)?;
-                let check = hex::encode(master.wrap(&random_key(), CHECK, nonce()));
-                let content = Content { version: VERSION, derivation, check, keys: BTreeMap::new() };
-                let keyring = Inner { path: path.to_owned(), master, content: Mutex::new(content.clone()) };
-                keyring.write(&content)?;
-                return Ok(Self(Arc::new(keyring)));
-            }
-        };
+    /// Opens the keyring at `path`. Takes a moment, on purpose: not for a thread that serves others.
+    pub fn open(path: &Path, passphrase: &Passphrase) -> Result<Self, KeyStoreError> {
+        let missing = || KeyStoreError::NoKeyring { path: path.to_owned() };
+        let (content, master) = load(path, passphrase)?.ok_or_else(missing)?;
         Ok(Self(Arc::new(Inner { path: path.to_owned(), master, content: Mutex::new(content) })))
+    }
+
+    /// The same, and makes the keyring when there is none.
+    pub fn open_or_create(path: &Path, passphrase: &Passphrase) -> Result<Self, KeyStoreError> {
+        match Self::open(path, passphrase) {
+            Err(KeyStoreError::NoKeyring { .. }) => {
+                let (content, master) = Content::new(passphrase).map_err(refused(path))?;
+                file::replace(path, &content.to_bytes())?;
+                Ok(Self(Arc::new(Inner { path: path.to_owned(), master, content: Mutex::new(content) })))
+            }
+            opened => opened,
+        }
+    }
+
+    /// Whether there is a keyring at `path`, whoever can open it.
+    pub fn exists(path: &Path) -> Result<bool, KeyStoreError> {
+        Ok(file::read(path)?.is_some())
+    }
+
+    /// Puts the keyring at `path`, which nobody has open, under another passphrase: its keys stay what they are. Whenever this is
+    /// cut off, one of the two passphrases opens the file and everything in it. Says how many keys are in it.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`]; [`KeyStoreError::Damaged`] when a key does not open, too. Then nothing is changed.
+    pub fn change_passphrase(
+        path: &Path,
+        old: &Passphrase,
+        new: &Passphrase,
+    ) -> Result<usize, KeyStoreError> {
+        let missing = || KeyStoreError::NoKeyring { path: path.to_owned() };
+        let (content, master) = load(path, old)?.ok_or_else(missing)?;
+        let (mut changed, new_master) = Content::new(new).map_err(refused(path))?;
+        for name in content.keys.keys() {
+            let key = content.key(name, &master).ok_or_else(|| damaged_key(path, name))?;
+            changed.put(name.clone(), &key, &new_master);
+        }
+        let bytes = changed.to_bytes();
+        // What takes the place of the only copy is tried before.
+        let written = Content::parse(&bytes).map_err(refused(path))?;
+        let opened = written.open(new).map_err(refused(path))?;
+        for name in content.keys.keys() {
+            let (old, new) = (content.key(name, &master), written.key(name, &opened));
+            let is_same = old.zip(new).is_some_and(|(old, new)| old.bytes() == new.bytes());
+            is_same.then_some(()).ok_or_else(|| damaged_key(path, name))?;
+        }
+        file::replace(path, &bytes)?;
+        Ok(changed.keys.len())
     }
 
     /// Runs what may block on a thread for that.
@@ -139,35 +105,31 @@ impl LocalKeyring {
     }
 }
 
+fn damaged_key(path: &Path, name: &str) -> KeyStoreError {
+    KeyStoreError::Damaged { path: path.to_owned(), reason: format!("key '{name}' does not open") }
+}
+
 impl Inner {
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().expect("nobody panics with this lock: a panic ends the process")
     }
 
-    fn write(&self, content: &Content) -> Result<(), KeyStoreError> {
-        let mut bytes = serde_json::to_vec_pretty(content).expect("strings and numbers can be written");
-        bytes.push(b'\n');
-        file::replace(&self.path, &bytes)
-    }
-
     /// Changes the keys, in the file first.
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, String>)) -> Result<(), KeyStoreError> {
+    fn change(&self, change: impl FnOnce(&mut Content)) -> Result<(), KeyStoreError> {
         let mut content = self.content();
         let mut changed = content.clone();
-        change(&mut changed.keys);
-        self.write(&changed)?;
+        change(&mut changed);
+        file::replace(&self.path, &changed.to_bytes())?;
         *content = changed;
         Ok(())
     }
 
     fn key(&self, name: &str) -> Result<DataKey, KeyStoreError> {
-        let wrapped = self.content().keys.get(name).cloned();
-        let wrapped = wrapped.ok_or_else(|| KeyStoreError::NotFound { name: name.to_owned() })?;
-        let opened = parse_wrapped(&wrapped).and_then(|wrapped| self.master.unwrap(&wrapped, name).ok());
-        opened.ok_or_else(|| KeyStoreError::Damaged {
-            path: self.path.clone(),
-            reason: format!("key '{name}' does not open"),
-        })
+        let content = self.content();
+        if !content.keys.contains_key(name) {
+            return Err(KeyStoreError::NotFound { name: name.to_owned() });
+        }
+        content.key(name, &self.master).ok_or_else(|| damaged_key(&self.path, name))
     }
 }
 
@@ -176,11 +138,8 @@ impl KeyStore for LocalKeyring {
     async fn create(&self) -> Result<String, KeyStoreError> {
         let name = format!("local/{}", uuid::Builder::from_random_bytes(chance()).into_uuid());
         let made = name.clone();
-        self.run(move |keyring| {
-            let wrapped = hex::encode(keyring.master.wrap(&random_key(), &made, nonce()));
-            keyring.change(|keys| _ = keys.insert(made, wrapped))
-        })
-        .await?;
+        self.run(move |keyring| keyring.change(|content| content.put(made, &random_key(), &keyring.master)))
+            .await?;
         Ok(name)
     }
 
@@ -203,7 +162,7 @@ impl KeyStore for LocalKeyring {
             if !keyring.content().keys.contains_key(&name) {
                 return Ok(());
             }
-            keyring.change(|keys| _ = keys.remove(&name))
+            keyring.change(|content| _ = content.keys.remove(&name))
         })
         .await
     }

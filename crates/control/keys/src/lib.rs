@@ -9,13 +9,16 @@
 //! - Nothing here is needed for a volume that is open: a store that is lost stops nobody.
 //! - No secret is logged, shown or written in clear.
 
+mod content;
 mod error;
 mod file;
 mod keyring;
+mod passphrase;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub use error::KeyStoreError;
 pub use keyring::LocalKeyring;
+pub use passphrase::Passphrase;
 pub use store::{KeyStore, random_key};

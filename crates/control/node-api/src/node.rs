@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport, CreatePool,
-    CreateSnapshot, CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery, Export, ExportSelector,
-    Name, Pool, RenameVolume, ResizeVolume, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status,
-    Volume,
+    ChangeGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport,
+    CreateGroup, CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery,
+    Export, ExportSelector, Group, GroupSnapshot, Keyring, Name, Pool, RenameVolume, ResizeVolume,
+    RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, UnlockKeyring, Volume,
 };
 
 use crate::Result;
@@ -130,6 +130,42 @@ pub trait Node: Send + Sync {
     /// Deletes a snapshot; clones of it live on. `NotFound`; `InUse` while it is exported; `Conflict` while it is locked.
     async fn delete_snapshot(&self, path: &SnapshotPath) -> Result<()>;
 
+    /// Every consistency group. Sorted by name.
+    async fn list_groups(&self) -> Result<Vec<Group>>;
+
+    /// Makes a consistency group, of volumes or empty. `Conflict`: the name is taken; a volume is in a group already.
+    /// `NotFound`: no such volume. `NoSpace`: the node has too many groups.
+    async fn create_group(&self, request: CreateGroup) -> Result<Group>;
+
+    /// One group. `NotFound`.
+    async fn show_group(&self, name: &Name) -> Result<Group>;
+
+    /// Gives a group another name or other volumes: all that is asked for, or nothing. `NotFound`: no such group or volume, or a
+    /// volume to remove is not in it. `Conflict`: the name is taken; a volume to add is in a group already. `Invalid`: the group
+    /// would have too many volumes.
+    async fn change_group(&self, name: &Name, request: ChangeGroup) -> Result<Group>;
+
+    /// Ends a group; its volumes and their snapshots stay. `NotFound`.
+    async fn delete_group(&self, name: &Name) -> Result<()>;
+
+    /// The snapshots that the volumes of a group have together, the oldest first. `NotFound`.
+    async fn list_group_snapshots(&self, group: &Name) -> Result<Vec<GroupSnapshot>>;
+
+    /// Takes a snapshot of each volume of a group at one point in time, as [`Self::create_snapshot_set`] does. `NotFound`.
+    /// `Conflict`: the group has no volumes, or one of them has a snapshot of that name. `Unavailable`: one of them is offline.
+    async fn create_group_snapshot(&self, group: &Name, request: CreateSnapshot) -> Result<GroupSnapshot>;
+
+    /// Deletes the snapshots of that name of the volumes of a group, if all can be deleted. `NotFound`: no such group, or none
+    /// of its volumes has such a snapshot. `Conflict`: one is locked, or they were not taken together. `InUse`: one is exported.
+    /// `Unavailable`: a volume is offline. What was cut off is completed by asking again.
+    async fn delete_group_snapshot(&self, group: &Name, snapshot: &Name) -> Result<()>;
+
+    /// Gives each volume of a group the content and the size that it has in a snapshot of the group, one after another; all
+    /// snapshots stay. Fails as [`Self::delete_group_snapshot`] does, before anything is changed, and with `InUse` while a client
+    /// is connected to one of the volumes and `Conflict` when one of them has no such snapshot. What was cut off is completed by
+    /// asking again.
+    async fn roll_back_group(&self, name: &Name, request: RollBackGroup) -> Result<Group>;
+
     /// Serves a volume, or a snapshot read-only. `NotFound`: no such volume or snapshot. `Conflict`: it is served over that protocol already (the
     /// message names the export). `Unavailable`: the node has no listener for the protocol.
     async fn create_export(&self, request: CreateExport) -> Result<Export>;
@@ -140,6 +176,13 @@ pub trait Node: Send + Sync {
     /// Ends the export with that id, or all exports of that volume or snapshot, which is not touched itself. Exports of a
     /// volume's snapshots are not those of the volume. `NotFound`: no such export, or the volume or snapshot has none. `InUse` while a client is connected to one of them.
     async fn delete_export(&self, selector: &ExportSelector) -> Result<()>;
+
+    /// Whether the node can open encrypted volumes.
+    async fn show_keyring(&self) -> Result<Keyring>;
+
+    /// Opens the keyring, and with it the encrypted volumes, of a node that was started without its passphrase. `Conflict`: it is
+    /// open. `Invalid`: it is another passphrase. `NotFound`: the node has no keyring. `Unavailable`: its file cannot be used.
+    async fn unlock_keyring(&self, request: UnlockKeyring) -> Result<Keyring>;
 
     /// A part of what has happened, the oldest first; the answer says where the next part begins. The newest ten thousand
     /// events are kept.

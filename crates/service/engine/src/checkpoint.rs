@@ -202,6 +202,7 @@ impl Engine {
         self.volumes.dead.borrow_mut().extend(owed);
         self.space.appended_at_checkpoint.set(frozen.appended_bytes);
         self.space.merge_at_checkpoint.set(frozen.merge_bytes);
+        self.volumes.note_installed();
         self.space.changed.raise();
         retired
     }

@@ -19,6 +19,7 @@ use quarry_types::{BlockIndex, KeyId, LogId, SnapshotCounter, VolumeId, VolumeNu
 
 use crate::damage::Damage;
 use crate::deduplicate::TABLE_PART;
+use crate::freeing::Freeing;
 use crate::history::History;
 use crate::node_store::EngineNodeStore;
 use crate::scrub::Scrub;
@@ -186,6 +187,8 @@ pub struct EngineStatus {
     pub full: bool,
     /// Writes that were refused for want of space since it was opened.
     pub refused_writes: u64,
+    /// What deletions have left behind.
+    pub freeing: Freeing,
 }
 
 /// A volume as it is shown.
@@ -307,6 +310,7 @@ impl Engine {
             stopped: self.log.stopped().map(|error| error.to_string()),
             full: self.space.is_full(self, false),
             refused_writes: self.statistics.refused_writes.get(),
+            freeing: self.freeing(),
         }
     }
 

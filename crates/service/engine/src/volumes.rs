@@ -35,6 +35,8 @@ pub(crate) struct Volumes {
     pending: RefCell<Vec<Pending>>,
     /// What volumes that were deleted or rolled back have left.
     dropped: RefCell<Vec<Dropped>>,
+    /// Mapped blocks of those that a checkpoint has taken over and not installed.
+    dropping_blocks: RefCell<Vec<u64>>,
     /// The snapshot that is being dissolved, and the first block that is not done.
     pub(crate) dissolving: Cell<Option<(SnapshotCounter, BlockIndex)>>,
     /// Records that live, in the order in which they counted; not in the segment table yet.
@@ -222,10 +224,16 @@ impl Volumes {
         if self.dissolving.get().is_some() {
             return true;
         }
+        self.standing_on_hidden().iter().any(|&(_, standing)| standing < 2)
+    }
+
+    /// The hidden snapshots, and how many volumes and snapshots stand on each.
+    pub(crate) fn standing_on_hidden(&self) -> Vec<(Rc<SnapshotState>, usize)> {
         let snapshots = self.snapshots.borrow();
-        let mut hidden = snapshots.values().filter(|snapshot| snapshot.head.borrow().hidden).peekable();
-        if hidden.peek().is_none() {
-            return false;
+        let hidden = snapshots.values().filter(|snapshot| snapshot.head.borrow().hidden);
+        let mut hidden: Vec<_> = hidden.map(|snapshot| (snapshot.clone(), 0)).collect();
+        if hidden.is_empty() {
+            return hidden;
         }
         let mut standing: BTreeMap<SnapshotCounter, usize> = BTreeMap::new();
         let volumes = self.by_number.borrow();
@@ -233,7 +241,22 @@ impl Volumes {
         parents.chain(snapshots.values().map(|snapshot| snapshot.parent.get())).for_each(|parent| {
             *standing.entry(parent).or_default() += 1;
         });
-        hidden.any(|snapshot| standing.get(&snapshot.number).is_none_or(|&count| count < 2))
+        for (snapshot, count) in &mut hidden {
+            *count = standing.get(&snapshot.number).copied().unwrap_or(0);
+        }
+        hidden
+    }
+
+    /// Mapped blocks of each version on which no volume stands any more and that no installed checkpoint knows of.
+    pub(crate) fn dropped_blocks(&self) -> Vec<u64> {
+        let mut blocks = self.dropping_blocks.borrow().clone();
+        blocks.extend(self.dropped.borrow().iter().map(Dropped::mapped_blocks));
+        blocks
+    }
+
+    /// A checkpoint has installed what it had taken over.
+    pub(crate) fn note_installed(&self) {
+        self.dropping_blocks.borrow_mut().clear();
     }
 
     /// Takes a snapshot that was dissolved out of the tree: what stands on it stands on its parent now.
@@ -283,6 +306,8 @@ impl Volumes {
     pub(crate) fn take_tail(&self) -> Tail {
         self.tail_live_sectors.set(0);
         self.references.freeze();
+        *self.dropping_blocks.borrow_mut() =
+            self.dropped.borrow().iter().map(Dropped::mapped_blocks).collect();
         Tail { live: self.tail_live.take(), dead: self.dead.take(), dropped: self.dropped.take() }
     }
 
@@ -294,6 +319,7 @@ impl Volumes {
         prepend(&self.tail_live, tail.live);
         prepend(&self.dead, tail.dead);
         prepend(&self.dropped, tail.dropped);
+        self.dropping_blocks.borrow_mut().clear();
     }
 
     /// A record changes so many leaves of a volume at most.
@@ -313,6 +339,12 @@ impl Volumes {
         } else {
             live.push((address, sectors));
         }
+    }
+}
+
+impl Dropped {
+    fn mapped_blocks(&self) -> u64 {
+        self.version.mapped_blocks() + self.version.pending_entries() as u64
     }
 }
 

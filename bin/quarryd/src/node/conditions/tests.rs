@@ -27,6 +27,7 @@ fn pool(fill_percent: u8) -> Seen {
         full: false,
         commitment: quarry_api_types::Commitment::default(),
         data: PoolData::default(),
+        freeing: quarry_api_types::Freeing::default(),
         segment_bytes: 32 << 20,
         logs: 1,
         volumes: 0,

@@ -1,9 +1,11 @@
 //! A node in memory that keeps the contract of the trait, for tests of the API, the client and the CLI.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod groups;
 mod snapshots;
 mod things;
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -44,11 +46,16 @@ struct State {
     pools: Vec<Pool>,
     volumes: Vec<Volume>,
     snapshots: Vec<Snapshot>,
+    groups: Vec<Group>,
     exports: Vec<Export>,
     next_id: u128,
     health: Option<Health>,
     offline: u64,
     events: Vec<Event>,
+    /// What those who look at a pool see next of its deletions, one after the other.
+    freeing: VecDeque<Freeing>,
+    /// What opens the keyring; `None` when it is open.
+    passphrase: Option<String>,
 }
 
 impl State {
@@ -59,6 +66,15 @@ impl State {
 
     fn pool(&self, name: &Name) -> Result<&Pool> {
         self.pools.iter().find(|pool| pool.name == *name).ok_or_else(|| NodeError::not_found("pool", name))
+    }
+
+    fn keyring(&self) -> Keyring {
+        let (state, reason) = match self.passphrase {
+            Some(_) => (KeyringState::Locked, Some("no passphrase was given".to_owned())),
+            None => (KeyringState::Open, None),
+        };
+        let locked_volumes = self.volumes.iter().filter(|volume| volume.locked).count() as u64;
+        Keyring { state, reason, locked_volumes }
     }
 
     fn volume(&mut self, name: &Name) -> Result<&mut Volume> {
@@ -76,6 +92,18 @@ impl MemoryNode {
     pub fn set_health(&self, health: Health, offline: u64) {
         let mut state = self.state.lock().unwrap();
         (state.health, state.offline) = (Some(health), offline);
+    }
+
+    /// What those who look at a pool see from now on of its deletions, one after the other.
+    pub fn free(&self, steps: &[Freeing]) {
+        self.state.lock().unwrap().freeing = steps.iter().copied().collect();
+    }
+
+    /// Encrypted volumes are locked until the keyring is opened with this passphrase.
+    pub fn lock(&self, passphrase: &str) {
+        let mut state = self.state.lock().unwrap();
+        state.passphrase = Some(passphrase.to_owned());
+        state.volumes.iter_mut().for_each(|volume| volume.locked = volume.encrypted);
     }
 
     /// Something happens to a pool.
@@ -147,7 +175,12 @@ impl Node for MemoryNode {
     }
 
     async fn show_pool(&self, name: &Name) -> Result<Pool> {
-        self.begin().await?.pool(name).cloned()
+        let mut state = self.begin().await?;
+        state.pool(name)?;
+        if let Some(freeing) = state.freeing.pop_front() {
+            state.pools.iter_mut().filter(|pool| pool.name == *name).for_each(|pool| pool.freeing = freeing);
+        }
+        state.pool(name).cloned()
     }
 
     async fn change_pool(&self, name: &Name, request: ChangePool) -> Result<Pool> {
@@ -305,6 +338,42 @@ impl Node for MemoryNode {
         self.begin().await?.delete_snapshot(path)
     }
 
+    async fn list_groups(&self) -> Result<Vec<Group>> {
+        Ok(self.begin().await?.groups.clone())
+    }
+
+    async fn create_group(&self, request: CreateGroup) -> Result<Group> {
+        self.begin().await?.create_group(request)
+    }
+
+    async fn show_group(&self, name: &Name) -> Result<Group> {
+        self.begin().await?.group(name).cloned()
+    }
+
+    async fn change_group(&self, name: &Name, request: ChangeGroup) -> Result<Group> {
+        self.begin().await?.change_group(name, request)
+    }
+
+    async fn delete_group(&self, name: &Name) -> Result<()> {
+        self.begin().await?.delete_group(name)
+    }
+
+    async fn list_group_snapshots(&self, group: &Name) -> Result<Vec<GroupSnapshot>> {
+        self.begin().await?.group_snapshots(group)
+    }
+
+    async fn create_group_snapshot(&self, group: &Name, request: CreateSnapshot) -> Result<GroupSnapshot> {
+        self.begin().await?.snapshot_group(group, request)
+    }
+
+    async fn delete_group_snapshot(&self, group: &Name, snapshot: &Name) -> Result<()> {
+        self.begin().await?.delete_group_snapshot(group, snapshot)
+    }
+
+    async fn roll_back_group(&self, name: &Name, request: RollBackGroup) -> Result<Group> {
+        self.begin().await?.roll_back_group(name, request)
+    }
+
     async fn create_export(&self, request: CreateExport) -> Result<Export> {
         let mut state = self.begin().await?;
         let (volume_id, path) = (state.volume(&request.volume)?.id, request.path());
@@ -343,6 +412,23 @@ impl Node for MemoryNode {
         state.exports.retain(|export| !selected(export));
         state.refresh();
         Ok(())
+    }
+
+    async fn show_keyring(&self) -> Result<Keyring> {
+        Ok(self.begin().await?.keyring())
+    }
+
+    async fn unlock_keyring(&self, request: UnlockKeyring) -> Result<Keyring> {
+        let mut state = self.begin().await?;
+        let Some(passphrase) = state.passphrase.take() else {
+            return Err(NodeError::new(ErrorKind::Conflict, "the keyring is open already"));
+        };
+        if request.passphrase.trim_end() != passphrase {
+            state.passphrase = Some(passphrase);
+            return Err(NodeError::new(ErrorKind::Invalid, "the keyring was not opened"));
+        }
+        state.volumes.iter_mut().for_each(|volume| volume.locked = false);
+        Ok(state.keyring())
     }
 
     async fn list_events(&self, query: EventsQuery) -> Result<Events> {

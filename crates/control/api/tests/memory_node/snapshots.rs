@@ -39,12 +39,22 @@ impl State {
     }
 
     pub fn take_snapshots(&mut self, request: CreateSnapshotSet) -> Result<Vec<Snapshot>> {
+        let set_id = (request.volumes.len() > 1).then(|| SnapshotSetId::from_random(self.id()));
+        self.take(request, set_id)
+    }
+
+    /// As a set, even when it is one snapshot only.
+    pub fn take_together(&mut self, request: CreateSnapshotSet) -> Result<Vec<Snapshot>> {
+        let set_id = SnapshotSetId::from_random(self.id());
+        self.take(request, Some(set_id))
+    }
+
+    fn take(&mut self, request: CreateSnapshotSet, set_id: Option<SnapshotSetId>) -> Result<Vec<Snapshot>> {
         let CreateSnapshotSet { name, volumes, locked_until } = request;
         Self::check_lock(locked_until)?;
         for volume in &volumes {
             self.check_new_snapshot(&SnapshotPath { volume: volume.clone(), snapshot: name.clone() })?;
         }
-        let set_id = (volumes.len() > 1).then(|| SnapshotSetId::from_random(self.id()));
         let mut taken = Vec::new();
         for volume in volumes {
             let (id, size_bytes) = (self.id(), self.volume(&volume)?.size_bytes);
@@ -138,6 +148,7 @@ impl State {
         for volume in &mut self.volumes {
             volume.origin = volume.origin.take().filter(|origin| origin.volume != *name);
         }
+        self.groups.iter_mut().for_each(|group| group.volumes.retain(|volume| volume != name));
         Ok(())
     }
 
@@ -152,7 +163,8 @@ impl State {
         self.volume(name)?.name = new_name.clone();
         let origins = self.volumes.iter_mut().filter_map(|volume| volume.origin.as_mut());
         let owners = self.snapshots.iter_mut().map(|snapshot| &mut snapshot.volume);
-        for known in origins.map(|origin| &mut origin.volume).chain(owners) {
+        let members = self.groups.iter_mut().flat_map(|group| &mut group.volumes);
+        for known in origins.map(|origin| &mut origin.volume).chain(owners).chain(members) {
             if known == name {
                 *known = new_name.clone();
             }
@@ -178,6 +190,7 @@ impl State {
         clone.id = VolumeId::from_random(self.id());
         clone.origin = Some(VolumePath { volume: origin.clone(), snapshot: request.snapshot });
         clone.name = request.name;
+        clone.group = None;
         self.volumes.push(clone.clone());
         self.volumes.sort_by(|a, b| a.name.cmp(&b.name));
         self.refresh();
@@ -244,6 +257,8 @@ impl State {
     pub fn refresh(&mut self) {
         for volume in &mut self.volumes {
             let path = VolumePath { volume: volume.name.clone(), snapshot: None };
+            let its = self.groups.iter().find(|group| group.volumes.contains(&volume.name));
+            volume.group = its.map(|group| group.name.clone());
             volume.exported = self.exports.iter().any(|export| export.path() == path);
             volume.snapshots =
                 self.snapshots.iter().filter(|snapshot| snapshot.volume == volume.name).count() as u64;

@@ -75,6 +75,7 @@ pub fn pool(id: u128, request: &CreatePool) -> Pool {
             ..Commitment::default()
         },
         data: PoolData::default(),
+        freeing: Freeing::default(),
         segment_bytes: 32 << 20,
         logs: 2,
         volumes: 0,
@@ -132,6 +133,7 @@ pub fn volume(id: u128, request: CreateVolume) -> Volume {
         exported: false,
         snapshots: 0,
         origin: None,
+        group: None,
     }
 }
 
@@ -169,6 +171,7 @@ pub fn status(pools: &[Pool], volumes: &[Volume], exports: &[Export]) -> Status 
             offline: 0,
             total_bytes: pools.iter().map(|pool| pool.capacity.total_bytes).sum(),
             used_bytes: pools.iter().map(|pool| pool.capacity.used_bytes).sum(),
+            freeing: pools.first().map_or_else(Freeing::default, |pool| pool.freeing),
         },
         volumes: VolumesStatus {
             count: volumes.len() as u64,

@@ -1,10 +1,10 @@
 use std::fs;
 
-use quarry_api_types::{DeviceId, NodeId, Protocol, SpaceLevels, Timestamp, VolumeId};
+use quarry_api_types::{DeviceId, GroupId, NodeId, Protocol, SpaceLevels, Timestamp, VolumeId};
 use tempfile::TempDir;
 
 use super::*;
-use crate::DeviceRecord;
+use crate::{DeviceRecord, MemberRecord};
 
 fn node(number: u128) -> NodeRecord {
     NodeRecord { id: NodeId::from_random(number), created: Timestamp::from_unix_ms(1) }
@@ -37,6 +37,19 @@ fn export(number: u128, volume: &str) -> ExportRecord {
     }
 }
 
+fn group(number: u128, name: &str) -> GroupRecord {
+    GroupRecord {
+        id: GroupId::from_random(number),
+        name: name.parse().unwrap(),
+        members: vec![MemberRecord {
+            volume_id: VolumeId::from_random(number),
+            volume: "db".parse().unwrap(),
+            pool_id: PoolId::from_random(1),
+        }],
+        created: Timestamp::from_unix_ms(4),
+    }
+}
+
 fn filled(directory: &Path) -> RedbCatalog {
     let catalog = RedbCatalog::open(directory).unwrap();
     catalog
@@ -46,6 +59,8 @@ fn filled(directory: &Path) -> RedbCatalog {
             Change::PutPool(pool(2, "alpha")),
             Change::PutExport(export(1, "web")),
             Change::PutExport(export(2, "db")),
+            Change::PutGroup(group(1, "shop")),
+            Change::PutGroup(group(2, "mail")),
         ])
         .unwrap();
     catalog
@@ -61,6 +76,7 @@ fn a_new_catalog_is_empty_and_its_directory_private() {
     assert_eq!(catalog.node().unwrap(), None);
     assert_eq!(catalog.pools().unwrap(), []);
     assert_eq!(catalog.exports().unwrap(), []);
+    assert_eq!(catalog.groups().unwrap(), []);
     assert_eq!(catalog.pool(PoolId::from_random(1)).unwrap(), None);
     assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
     let names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -75,6 +91,7 @@ fn everything_is_there_after_reopening_in_order_of_names() {
     assert_eq!(catalog.node().unwrap(), Some(node(9)));
     assert_eq!(catalog.pools().unwrap(), [pool(2, "alpha"), pool(1, "zeta")]);
     assert_eq!(catalog.exports().unwrap(), [export(2, "db"), export(1, "web")]);
+    assert_eq!(catalog.groups().unwrap(), [group(2, "mail"), group(1, "shop")]);
     assert_eq!(catalog.pool(PoolId::from_random(1)).unwrap(), Some(pool(1, "zeta")));
     assert_eq!(catalog.export(ExportId::from_random(2)).unwrap(), Some(export(2, "db")));
 }
@@ -83,12 +100,17 @@ fn everything_is_there_after_reopening_in_order_of_names() {
 fn a_put_replaces_and_a_delete_may_repeat() {
     let directory = TempDir::new().unwrap();
     let catalog = filled(directory.path());
-    let delete = [Change::DeletePool(PoolId::from_random(2)), Change::DeleteExport(ExportId::from_random(1))];
-    catalog.commit(&[Change::PutPool(pool(1, "renamed"))]).unwrap();
+    let delete = [
+        Change::DeletePool(PoolId::from_random(2)),
+        Change::DeleteExport(ExportId::from_random(1)),
+        Change::DeleteGroup(GroupId::from_random(1)),
+    ];
+    catalog.commit(&[Change::PutPool(pool(1, "renamed")), Change::PutGroup(group(2, "post"))]).unwrap();
     catalog.commit(&delete).unwrap();
     catalog.commit(&delete).unwrap();
     assert_eq!(catalog.pools().unwrap(), [pool(1, "renamed")]);
     assert_eq!(catalog.exports().unwrap(), [export(2, "db")]);
+    assert_eq!(catalog.groups().unwrap(), [group(2, "post")]);
 }
 
 #[test]

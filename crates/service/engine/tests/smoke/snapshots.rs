@@ -11,7 +11,7 @@ use crate::node::{BLOCK, Chance, Node, VOLUME, content};
 
 const SIZE: usize = 4 << 20;
 
-fn new_snapshot(id: u128, name: &str) -> NewSnapshot {
+pub fn new_snapshot(id: u128, name: &str) -> NewSnapshot {
     NewSnapshot { id: SnapshotId::from_random(id), name: name.to_owned(), locked_until_s: 0, set: None }
 }
 
@@ -33,18 +33,18 @@ impl Node {
         read.expect("read").iter().flat_map(|view| view.to_vec()).collect()
     }
 
-    fn snapshot(&self, volume: VolumeId, new: NewSnapshot) -> SnapshotId {
+    pub fn snapshot(&self, volume: VolumeId, new: NewSnapshot) -> SnapshotId {
         let (engine, id) = (self.engine(), new.id);
         self.run(|_| async move { engine.create_snapshot(volume, new).await }).expect("snapshot");
         id
     }
 
-    fn delete_snapshot(&self, id: SnapshotId) -> Result<(), EngineError> {
+    pub fn delete_snapshot(&self, id: SnapshotId) -> Result<(), EngineError> {
         let engine = self.engine();
         self.run(|_| async move { engine.delete_snapshot(id).await })
     }
 
-    fn settle(&self) {
+    pub fn settle(&self) {
         let engine = self.engine();
         let limit = std::time::Duration::from_secs(60);
         self.run(|_| async move { engine.settle_space(limit).await }).expect("settle");

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quarry_types::ByteSize;
 use tokio::time::Instant;
 
-use super::note;
+use crate::output::note;
 
 const BAR: &str =
     "{prefix} {wide_bar} {percent} %  {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left";

@@ -1,0 +1,72 @@
+//! What can be typed about consistency groups.
+
+use clap::Subcommand;
+use quarry_api_types::{Name, Timestamp};
+
+use super::WaitForSpace;
+
+#[derive(Subcommand, Debug)]
+pub enum GroupCommand {
+    /// Make a group, of volumes or empty; a volume is in one group at most
+    #[command(after_help = "Example:\n  quarry group create shop db-data db-log")]
+    Create {
+        /// Its name: 1 to 63 letters, digits, '.', '_' or '-'
+        name: Name,
+        /// Its volumes, of any pools
+        #[arg(value_name = "VOLUME")]
+        volumes: Vec<Name>,
+    },
+    /// List groups
+    List,
+    /// Show a group with its volumes
+    Show { name: Name },
+    /// Add volumes to a group
+    Add {
+        name: Name,
+        #[arg(value_name = "VOLUME", required = true)]
+        volumes: Vec<Name>,
+    },
+    /// Take volumes out of a group; they keep their snapshots
+    Remove {
+        name: Name,
+        #[arg(value_name = "VOLUME", required = true)]
+        volumes: Vec<Name>,
+    },
+    /// Give a group another name
+    Rename {
+        name: Name,
+        /// The name that it gets
+        new_name: Name,
+    },
+    /// End a group; its volumes and their snapshots stay
+    Delete { name: Name },
+    /// Take a snapshot of each volume of a group at one point in time, all or none
+    #[command(after_help = "Example:\n  quarry group snapshot shop monday --lock-until 2027-01-01T00:00:00Z")]
+    Snapshot {
+        group: Name,
+        /// The name that each of the snapshots gets in its volume
+        name: Name,
+        /// Nobody deletes them before this time, for example 2027-01-01T00:00:00Z
+        #[arg(long, value_name = "TIME")]
+        lock_until: Option<Timestamp>,
+    },
+    /// List the snapshots that the volumes of a group have together, the oldest first
+    SnapshotList { group: Name },
+    /// Delete a snapshot of a group that is neither exported nor locked, in all of its volumes
+    SnapshotDelete {
+        group: Name,
+        /// Its name
+        name: Name,
+        #[command(flatten)]
+        wait: WaitForSpace,
+    },
+    /// Give each volume of a group the content and the size that it has in a snapshot of the group
+    ///
+    /// What was written since is lost. No client may be connected to any of the volumes. They are rolled back one after another:
+    /// when that is cut off, the same command again does the rest, and nothing should use the volumes before it has.
+    Rollback {
+        group: Name,
+        /// The snapshot to go back to
+        snapshot: Name,
+    },
+}
