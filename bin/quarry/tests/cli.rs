@@ -170,7 +170,7 @@ fn a_group_is_snapshotted_and_rolled_back_together() {
     assert!(node.fails("group snapshot-delete shop monday", 4).contains(until));
     node.ok("volume resize log --size 2GiB");
     node.ok("group rollback shop tuesday");
-    assert!(node.ok("volume show log").contains("Size:         1 GiB (1073741824 bytes)\n"));
+    assert!(node.ok("volume show log").contains("Size:           1 GiB (1073741824 bytes)\n"));
     node.ok("snapshot delete log@tuesday");
     assert!(node.ok("group snapshot-list shop").contains("tuesday   2026-11-20T09:30:00Z        1  log "));
     assert!(node.fails("group rollback shop tuesday", 4).contains("has no snapshot 'tuesday'"));
