@@ -7,7 +7,7 @@ use crate::scenario::{
     clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, restart, run, sim,
     snapshots, volumes,
 };
-use crate::{arrows, bench, fuzz, tidy};
+use crate::{arrows, bench, fuzz, instructions, tidy};
 
 /// Checks, tests, benchmark and demo of Quarry.
 #[derive(Clone, Debug, Parser)]
@@ -49,6 +49,8 @@ enum Task {
     Volumes(volumes::Options),
     /// Fuzzes what reads bytes from devices; needs cargo-fuzz
     Fuzz(fuzz::Options),
+    /// Counts what snapshots cost reads and writes, in instructions; needs valgrind
+    Instructions(instructions::Options),
     /// Measures quarryd beside other NBD servers
     Bench(bench::Options),
     /// Runs the simulator
@@ -78,6 +80,7 @@ impl Xtask {
             Task::Encryption(options) => encryption::run(&options),
             Task::Volumes(options) => volumes::run(&options),
             Task::Fuzz(options) => fuzz::run(&options),
+            Task::Instructions(options) => instructions::run(&options),
             Task::Bench(options) => bench::run(&options),
             Task::Sim(options) => sim::run(&options),
             Task::Demo(options) => demo::run(&options),

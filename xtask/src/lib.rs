@@ -18,6 +18,7 @@ pub mod command;
 pub mod commands;
 pub mod fuzz;
 pub mod http;
+pub mod instructions;
 pub mod interrupt;
 pub mod machine;
 pub mod mount;

@@ -60,7 +60,7 @@ impl LogStore {
     /// Not to be called twice at the same time.
     pub async fn commit(&self, parts: ImageParts) -> Result<(), PoolError> {
         let retired = self.take_retired();
-        let result = self.write_image(&parts).await;
+        let result = self.write_image(parts).await;
         if result.is_err() {
             // The old image still counts and may name them.
             retired.into_iter().for_each(|chunk| self.retire(chunk));
@@ -74,7 +74,7 @@ impl LogStore {
         (self.image_chunks().max(1) * IMAGE_COPIES.max(copies)).div_ceil(copies) as u64
     }
 
-    fn encode_image(&self, parts: &ImageParts) -> Vec<u8> {
+    fn image_of(&self, parts: ImageParts) -> Image {
         let table = self.table();
         let mut chunks: Vec<Rc<Chunk>> =
             table.iter().flat_map(|(_, segment)| segment.chunks().cloned()).collect();
@@ -82,7 +82,7 @@ impl LogStore {
         chunks.sort_by_key(|chunk| chunk.id());
         chunks.dedup_by_key(|chunk| chunk.id());
         self.data_chunks.set((chunks.len() - parts.reserve.len()) as u64);
-        let image = Image {
+        Image {
             pool: self.pool.shared.id,
             log: self.log,
             incarnation: self.incarnation,
@@ -95,28 +95,30 @@ impl LogStore {
             chunks: chunks.iter().map(|chunk| chunk.image()).collect(),
             segments: table.iter().map(|(id, segment)| crate::SegmentTable::image_of(id, segment)).collect(),
             reserve: parts.reserve.iter().map(|chunk| chunk.id()).collect(),
-            volumes: parts.volumes.clone(),
-            snapshots: parts.snapshots.clone(),
+            volumes: parts.volumes,
+            snapshots: parts.snapshots,
             dissolving: parts.dissolving,
-            detached: parts.detached.clone(),
-            keys: parts.keys.clone(),
+            detached: parts.detached,
+            keys: parts.keys,
             salts: salts_in_use(&parts.salts, &table),
-            shared: parts.shared.clone(),
-            owed: parts.owed.clone(),
-        };
-        image.encode()
+            shared: parts.shared,
+            owed: parts.owed,
+        }
     }
 
-    async fn write_image(&self, parts: &ImageParts) -> Result<(), PoolError> {
+    async fn write_image(&self, parts: ImageParts) -> Result<(), PoolError> {
         let geometry = self.pool.geometry();
         let payload_bytes = (geometry.segment_bytes - u64::from(geometry.granule_bytes)) as usize;
         // The number of chunks allocated is part of the image: allocate first, for an image of about this size.
-        let guess = self.encode_image(parts).len() + 64;
+        let mut image = self.image_of(parts);
+        let guess = image.encode().len();
         let copies = IMAGE_COPIES.max(self.pool.shared.copies);
         let chunks = (0..guess.div_ceil(payload_bytes))
             .map(|_| self.allocate_chunk(copies, Purpose::Image))
             .collect::<Result<Vec<_>, _>>()?;
-        let bytes = self.encode_image(parts);
+        image.chunks_allocated = self.chunks_allocated();
+        let bytes = image.encode();
+        drop(image);
         assert!(chunks.len() <= IMAGE_CHUNKS_MAX && bytes.len() <= chunks.len() * payload_bytes);
         let mut devices = BTreeSet::new();
         for (chunk, part) in chunks.iter().zip(bytes.chunks(payload_bytes)) {
