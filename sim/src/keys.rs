@@ -44,7 +44,8 @@ pub async fn step(shared: &Shared, door: &Door) {
         0 | 1 => {
             let compression = *chance.pick(&[Compression::Off, Compression::Lz4, Compression::Zstd]);
             let deduplication = *chance.pick(&DEDUPLICATIONS);
-            let settings = VolumeSettings { compression, deduplication, ..plan.settings };
+            let history_s = if chance.percent(25) { 1 + chance.below(4) as u32 } else { 0 };
+            let settings = VolumeSettings { compression, deduplication, history_s, ..plan.settings };
             if let Err(error) = engine.change_volume(shared.scenario.volume_id(volume), settings).await {
                 report(shared, "change", text(error));
             }

@@ -284,6 +284,7 @@ fn stored_somehow(plan: VolumePlan, chance: &Chance) -> VolumePlan {
     let compression =
         *chance.pick(&[Compression::Off, Compression::Off, Compression::Lz4, Compression::Zstd]);
     let deduplication = *chance.pick(&DEDUPLICATIONS);
-    let settings = VolumeSettings { compression, deduplication, ..plan.settings };
+    let history_s = if chance.percent(25) { 1 + chance.below(4) as u32 } else { 0 };
+    let settings = VolumeSettings { compression, deduplication, history_s, ..plan.settings };
     VolumePlan { settings, encrypted: chance.percent(40), ..plan }
 }

@@ -99,7 +99,7 @@ fn listed(pool: &Pool) -> Result<ListedPool> {
 fn volumes(log: &Log) -> Vec<ListedVolume> {
     let snapshots = |number| {
         let own = log.state.snapshots.values().map(|snapshot| &snapshot.head);
-        let own = own.filter(move |head| head.volume == number && !head.hidden);
+        let own = own.filter(move |head| head.volume == number && !head.hidden && !head.moment);
         own.map(|head| ListedSnapshot {
             name: head.name.clone(),
             id: head.id.to_string(),

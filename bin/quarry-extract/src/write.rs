@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::{Result, anyhow, bail};
+use quarry_format::record::SnapshotHead;
 use quarry_types::limits::BLOCK_BYTES;
 use quarry_types::{ByteSize, KeyId};
 
@@ -99,8 +100,8 @@ fn find<'a>(read: &'a [(&'a Pool, Vec<Log>)], path: &str) -> Result<Wanted<'a>> 
             };
             let own = log.state.snapshots.values().filter(|taken| taken.head.volume == known.head.number);
             let own = own.filter(|taken| !taken.head.hidden);
-            let meant =
-                own.filter(|taken| taken.head.name == snapshot || taken.head.id.to_string() == snapshot);
+            let is_named = |head: &SnapshotHead| !head.moment && head.name == snapshot;
+            let meant = own.filter(|taken| is_named(&taken.head) || taken.head.id.to_string() == snapshot);
             found.extend(meant.map(|taken| {
                 let (layer, size_bytes, key) = (taken.layer, taken.head.size_bytes, taken.head.key);
                 Wanted { pool, log, layer, size_bytes, key }

@@ -292,7 +292,8 @@ pub struct NewVolumeSettings {
     /// How its blocks are made smaller; blocks of zeroes become holes unless it is off
     #[arg(long, default_value = "off", value_parser = word(Compression::ALL, Compression::as_str))]
     pub compression: Compression,
-    /// Store blocks only once that are in the pool already: verified compares them byte by byte, hashed trusts a 128-bit hash
+    /// Refer to blocks that its core has stored since the start instead of storing them again: verified compares them byte by
+    /// byte, hashed trusts a 128-bit hash
     #[arg(long, default_value = "off", value_parser = word(Deduplication::ALL, Deduplication::as_str))]
     pub deduplication: Deduplication,
     /// Keep the volume as it was at each second of a while back, for example 10m (at most 1h), or none
@@ -318,7 +319,7 @@ pub struct SetVolume {
     /// How blocks that are written from now on are made smaller
     #[arg(long, value_parser = word(Compression::ALL, Compression::as_str))]
     pub compression: Option<Compression>,
-    /// Whether blocks that are written from now on and that are in the pool already are stored once more
+    /// Whether blocks that are written from now on and that its core has stored since the start are stored again
     #[arg(long, value_parser = word(Deduplication::ALL, Deduplication::as_str))]
     pub deduplication: Option<Deduplication>,
     /// Keep the volume as it was at each second of a while back, for example 10m (at most 1h), or none

@@ -67,8 +67,11 @@ impl DataNode {
                 );
                 NodeError::new(ErrorKind::NotFound, what)
             }
+            None if found.status.settings.history_s > 0 => {
+                NodeError::new(ErrorKind::NotFound, format!("the history of volume '{name}' has just begun"))
+            }
             None => NodeError::new(ErrorKind::NotFound, format!("volume '{name}' has no history"))
-                .with_next_step("`quarry volume set VOLUME --history 10m` begins one."),
+                .with_next_step(format!("`quarry volume set {name} --history 10m` begins one.")),
         })
     }
 

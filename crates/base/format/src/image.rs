@@ -4,6 +4,7 @@
 //! byte of the log lies), the volumes with the roots of their maps, the point from which the tail is replayed, and the
 //! chunks reserved for segments that may have been opened since.
 
+use quarry_types::limits::{BLOCK_SECTORS, SEGMENT_SECTORS_MAX};
 use quarry_types::{
     BatchNumber, ChunkId, Incarnation, LogAddress, LogId, PoolId, SegmentId, SnapshotCounter,
 };
@@ -75,6 +76,9 @@ pub struct Image {
     /// were on their way.
     pub owed: Vec<(LogAddress, u32)>,
 }
+
+/// Most references to one record.
+pub const REFERENCES_MAX: u32 = 1 << 30;
 
 /// The records of one segment that more than one block refers to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -322,10 +326,19 @@ impl Image {
             image.salts.push(ImageSalt { first: SegmentId(reader.u64()?), salt: reader.id()? });
         }
         for _ in 0..reader.count(8 + 4)? {
-            image.shared.push(ImageShared::decode(reader)?);
+            let shared = ImageShared::decode(reader)?;
+            if image.shared.last().is_some_and(|before| before.segment >= shared.segment) {
+                return Err(reader.field("segment of shared records", shared.segment.0));
+            }
+            image.shared.push(shared);
         }
         for _ in 0..reader.count(8 + 4)? {
-            image.owed.push((LogAddress(reader.u64()?), reader.u32()?));
+            let (address, sectors) = (LogAddress(reader.u64()?), reader.u32()?);
+            let is_inside = address.sector() + sectors.min(BLOCK_SECTORS) <= SEGMENT_SECTORS_MAX;
+            if address.0 == 0 || !(1..=BLOCK_SECTORS).contains(&sectors) || !is_inside {
+                return Err(reader.field("owed record", address.0));
+            }
+            image.owed.push((address, sectors));
         }
         match reader.remaining() {
             0 => Ok(image),
@@ -346,15 +359,18 @@ impl ImageShared {
         for _ in 0..reader.count(8)? {
             let (sector, references) = (reader.u32()?, reader.u32()?);
             let is_next = records.last().is_none_or(|(before, _)| *before < sector);
-            if !is_next || sector >= quarry_types::limits::SEGMENT_SECTORS_MAX {
+            if !is_next || sector >= SEGMENT_SECTORS_MAX {
                 return Err(reader.field("sector of a shared record", u64::from(sector)));
             }
-            if references == 0 {
-                return Err(reader.field("references", 0));
+            if !(1..=REFERENCES_MAX).contains(&references) {
+                return Err(reader.field("references", u64::from(references)));
             }
             records.push((sector, references));
         }
-        Ok(Self { segment, records })
+        match records.is_empty() {
+            true => Err(reader.field("shared records", 0)),
+            false => Ok(Self { segment, records }),
+        }
     }
 }
 

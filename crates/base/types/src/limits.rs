@@ -31,6 +31,8 @@ pub const LOGS_MAX: u16 = 64;
 pub const VOLUME_BYTES_MAX: u64 = 1 << 50;
 /// Longest history of a volume, in seconds: a moment each, about 150 bytes in every image.
 pub const HISTORY_S_MAX: u32 = 3600;
+/// Most seconds of history in one log, of all of its volumes.
+pub const MOMENTS_MAX: usize = 36_000;
 /// Most volumes on a node.
 pub const VOLUMES_MAX: usize = 65_536;
 /// Longest name of a pool or volume, in bytes.

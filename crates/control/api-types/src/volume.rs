@@ -34,7 +34,7 @@ words! {
 }
 
 words! {
-    /// Whether blocks that the pool has already are stored once more.
+    /// Whether blocks that its core has stored since the start are stored again.
     #[derive(Default)]
     pub enum Deduplication {
         /// Yes, each time.
@@ -130,7 +130,7 @@ pub struct Volume {
     /// How new blocks are made smaller. Blocks of zeroes become holes unless it is off.
     #[serde(default)]
     pub compression: Compression,
-    /// Whether blocks that the pool has already are stored once more.
+    /// Whether blocks that its core has stored since the start are stored again.
     #[serde(default)]
     pub deduplication: Deduplication,
     /// For so many seconds back it can be had as it was at any second; 0 for none.
@@ -200,7 +200,7 @@ pub struct CreateVolume {
     /// How its blocks are made smaller.
     #[serde(default)]
     pub compression: Compression,
-    /// Whether blocks that the pool has already are stored once more.
+    /// Whether blocks that its core has stored since the start are stored again.
     #[serde(default)]
     pub deduplication: Deduplication,
     /// For how many seconds back it is to be had as it was at any second; 0 for none.
@@ -254,7 +254,7 @@ pub struct ChangeVolume {
     /// How blocks that are written from now on are made smaller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Compression>,
-    /// Whether blocks that are written from now on and that the pool has already are stored once more.
+    /// Whether blocks that are written from now on and that its core has stored since the start are stored again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplication: Option<Deduplication>,
     /// For how many seconds back it is to be had as it was at any second; 0 for none, which drops what there is.

@@ -122,6 +122,8 @@ impl Volumes {
             }
             Record::VolumeChange { volume, settings } => {
                 if let Some(volume) = self.get(*volume) {
+                    // A window that begins begins with what there is.
+                    volume.changed.set(true);
                     volume.head.borrow_mut().settings = *settings;
                     volume.usage.follow(settings, &volume.map);
                 }
@@ -216,6 +218,7 @@ impl Volumes {
     /// place be somebody else's.
     fn promote(&self, number: VolumeNumber, owner: VolumeNumber) {
         let Some(volume) = self.get(number) else { return };
+        self.get(owner).iter().for_each(|owner| owner.changed.set(true));
         let mut next = self.base_of(&volume);
         while let Some(snapshot) = next.filter(|snapshot| snapshot.head.borrow().volume == owner) {
             snapshot.head.borrow_mut().volume = number;

@@ -173,15 +173,19 @@ impl Engine {
             })
             .collect();
         let mut snapshots = frozen.snapshots;
+        let mut gone = Vec::new();
         for (number, dissolved) in &dissolved {
             self.volumes.dissolving.set(dissolved.cursor.map(|cursor| (*number, cursor)));
             if dissolved.cursor.is_some() {
                 continue;
             }
-            let Some(gone) = self.volumes.remove_snapshot(*number) else { continue };
-            snapshots.retain(|(snapshot, _)| snapshot.number != *number);
-            let standing = volumes.iter_mut().filter(|volume| volume.parent == *number);
-            standing.for_each(|volume| volume.parent = gone.parent.get());
+            gone.push(*number);
+        }
+        self.statistics.dissolved.set(self.statistics.dissolved.get() + gone.len() as u64);
+        let parents = self.volumes.remove_snapshots(&gone);
+        snapshots.retain(|(snapshot, _)| !parents.contains_key(&snapshot.number));
+        for volume in &mut volumes {
+            volume.parent = parents.get(&volume.parent).copied().unwrap_or(volume.parent);
         }
         let snapshots = snapshots.into_iter().map(|(snapshot, head)| ImageSnapshot {
             head,
@@ -224,9 +228,9 @@ impl Engine {
     }
 
     /// What is left to credit: changes as long as checkpoints get on with it.
-    pub(crate) fn uncredited(&self) -> (Vec<Detached>, Option<(SnapshotCounter, BlockIndex)>, usize) {
+    pub(crate) fn uncredited(&self) -> (Vec<Detached>, Option<(SnapshotCounter, BlockIndex)>, u64) {
         let detached = self.durable.borrow().detached.clone();
-        (detached, self.volumes.dissolving.get(), self.volumes.snapshots().len())
+        (detached, self.volumes.dissolving.get(), self.statistics.dissolved.get())
     }
 
     /// Whether checkpoints have freed space to credit.

@@ -13,6 +13,7 @@ use quarry_types::limits::BLOCK_BYTES;
 use quarry_types::{Deduplication, KeyId};
 
 use crate::duplicates::Duplicates;
+use crate::reduce::is_zero;
 use crate::{Engine, EngineVolume};
 
 /// Blocks whose fingerprints are computed before others get their turn.
@@ -22,7 +23,8 @@ pub(crate) const TABLE_PART: usize = 4;
 
 /// What is known of one block of a write.
 pub(crate) struct Recognised {
-    pub(crate) fingerprint: Fingerprint,
+    /// `None` for zeroes, which become holes where they may.
+    pub(crate) fingerprint: Option<Fingerprint>,
     /// Where the same block was written.
     pub(crate) known: Option<Mapped>,
 }
@@ -79,8 +81,11 @@ impl EngineVolume {
             }
             let mut duplicates = self.engine.duplicates();
             all.extend(blocks.chunks_exact(BLOCK_BYTES).map(|block| {
+                if is_zero(block) {
+                    return Recognised { fingerprint: None, known: None };
+                }
                 let fingerprint = duplicates.fingerprints().of(key, block);
-                Recognised { fingerprint, known: duplicates.find(fingerprint) }
+                Recognised { fingerprint: Some(fingerprint), known: duplicates.find(fingerprint) }
             }));
         }
         all.iter_mut().for_each(|block| {
@@ -95,7 +100,7 @@ impl EngineVolume {
     /// The fingerprint of one block, for those that are written later.
     pub(crate) fn fingerprint(&self, block: &View) -> Option<Fingerprint> {
         let head = self.state.head.borrow();
-        let wanted = head.settings.deduplication != Deduplication::Off;
+        let wanted = head.settings.deduplication != Deduplication::Off && !is_zero(block);
         wanted.then(|| self.engine.duplicates().fingerprints().of(head.key, block))
     }
 

@@ -72,7 +72,15 @@ pub struct Engine {
     pub(crate) managing: futures::lock::Mutex<()>,
     /// The key of a volume that is being created.
     pub(crate) adding_key: Cell<Option<KeyId>>,
-    /// A volume has so many versions on top of its tree that a checkpoint is due.
+    /// Seconds of history that are kept.
+    pub(crate) moments: Cell<usize>,
+    /// Since when there are some to be given up.
+    pub(crate) moments_gone_since: Cell<Option<Duration>>,
+    /// What the wall clock was ahead of the other one at the last turn of a second.
+    pub(crate) history_offset: Cell<Option<Duration>>,
+    /// No moment is old before that, by the other clock.
+    pub(crate) expire_after: Cell<Duration>,
+    /// A volume has so many versions on top of its tree that a checkpoint is due, or much is to be given up.
     pub(crate) layered: Cell<bool>,
     /// Held while an image is written.
     pub(crate) committing: futures::lock::Mutex<()>,
@@ -104,6 +112,8 @@ pub(crate) struct Tasks {
 pub(crate) struct Statistics {
     pub(crate) checkpoints: Cell<u64>,
     pub(crate) cleaned_chunks: Cell<u64>,
+    /// Snapshots that were given up as a whole.
+    pub(crate) dissolved: Cell<u64>,
     pub(crate) moved_bytes: Cell<u64>,
     pub(crate) written_bytes: Cell<u64>,
     pub(crate) read_bytes: Cell<u64>,

@@ -96,6 +96,22 @@ pub enum EngineError {
         /// Its length.
         bytes: usize,
     },
+    /// Every number for a snapshot is taken.
+    #[error("this log has taken 2^32 snapshots and can take no more; copy its volumes to another pool")]
+    TooManySnapshots,
+    /// A second of volumes' history cannot be kept.
+    #[error(
+        "{moments} seconds of history are kept, {layers} of one volume wait for a checkpoint, {number} snapshots \
+         were taken by this log: no more seconds now"
+    )]
+    NoMoment {
+        /// Moments that the log keeps.
+        moments: usize,
+        /// Those of a volume that no checkpoint has merged.
+        layers: usize,
+        /// The number of the next snapshot.
+        number: u32,
+    },
     /// Every number for a data key is taken.
     #[error("this log has 65535 encrypted volumes with keys of their own, and can have no more")]
     TooManyKeys,

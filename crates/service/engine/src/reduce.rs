@@ -83,9 +83,8 @@ impl EngineVolume {
         if reduces(&settings) || key.0 != 0 {
             let reduction = Reduction { compression: settings.compression, unmaps: false };
             let fingerprint = self.fingerprint(block);
-            let recognised = fingerprint.map(|fingerprint| Recognised { fingerprint, known: None });
-            let recognised = recognised.as_ref().map(std::slice::from_ref);
-            self.prepare_some(block, reduction, recognised, pieces.get_or_insert_default());
+            let recognised = [Recognised { fingerprint, known: None }];
+            self.prepare_some(block, reduction, Some(&recognised), pieces.get_or_insert_default());
         }
         Prepared { data: block.clone(), pieces }
     }
@@ -106,7 +105,7 @@ impl EngineVolume {
         let mut found = Vec::with_capacity(data.len() / BLOCK_BYTES);
         for (index, block) in data.chunks_exact(BLOCK_BYTES).enumerate() {
             let known = recognised.and_then(|all| all[index].known);
-            if known.is_some() || unmaps && block == ZEROES {
+            if known.is_some() || unmaps && is_zero(block) {
                 found.push(None);
                 continue;
             }
@@ -127,8 +126,8 @@ impl EngineVolume {
         let smaller = smaller.map(|buffer| buffer.freeze());
         for (index, piece) in found.into_iter().enumerate() {
             let recognised = recognised.map(|all| &all[index]);
-            let mark = recognised.map(|recognised| recognised.fingerprint);
-            let known = recognised.and_then(|recognised| Some((recognised.known?, recognised.fingerprint)));
+            let mark = recognised.and_then(|recognised| recognised.fingerprint);
+            let known = recognised.and_then(|recognised| Some((recognised.known?, recognised.fingerprint?)));
             pieces.push(match (piece, known, &smaller) {
                 (None, Some((known, fingerprint)), _) => Piece::Shared(known, fingerprint),
                 (None, None, _) => Piece::Zero,
@@ -253,6 +252,10 @@ impl EngineVolume {
             }
         }
     }
+}
+
+pub(crate) fn is_zero(block: &[u8]) -> bool {
+    block == ZEROES
 }
 
 /// Whether the volume wants its blocks smaller.

@@ -11,14 +11,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
-use quarry_format::image::ImageShared;
+use quarry_format::image::{ImageShared, REFERENCES_MAX};
 use quarry_types::{LogAddress, SegmentId};
 use rustc_hash::FxBuildHasher;
 
 /// Records with several references in one log: 8 bytes each in memory and in each image.
 const SHARED_RECORDS_MAX: usize = 1 << 20;
-/// References to one record.
-const REFERENCES_MAX: u32 = 1 << 30;
 
 type Counts = HashMap<LogAddress, u32, FxBuildHasher>;
 
@@ -66,12 +64,13 @@ impl References {
     /// Whether a record may get one more reference.
     pub(crate) fn has_room(&self, address: LogAddress) -> bool {
         match self.settled_of(address) + self.coming(address) {
-            0 => {
-                self.records.get() + self.tail.borrow().len() + self.appended.borrow().len()
-                    < SHARED_RECORDS_MAX
-            }
+            0 => self.records.get() + self.unsettled() < SHARED_RECORDS_MAX,
             count => count < REFERENCES_MAX,
         }
+    }
+
+    fn unsettled(&self) -> usize {
+        [&self.appended, &self.tail, &self.frozen].iter().map(|counts| counts.borrow().len()).sum()
     }
 
     /// Whether more than one block may refer to a record.
@@ -118,16 +117,21 @@ impl References {
 
     /// The checkpoint settles what it took over. To be called before the deaths that it settles.
     pub(crate) fn settle(&self) {
+        let mut coming: Vec<(LogAddress, u32)> = self.frozen.take().into_iter().collect();
+        coming.sort_unstable();
         let mut settled = self.settled.borrow_mut();
-        for (address, count) in self.frozen.take() {
-            let records = settled.entry(address.segment()).or_default();
-            match records.binary_search_by_key(&address.sector(), |&(sector, _)| sector) {
-                Ok(index) => records[index].1 += count,
-                Err(index) => {
-                    records.insert(index, (address.sector(), count));
-                    self.records.set(self.records.get() + 1);
-                }
-            }
+        for run in coming.chunk_by(|(one, _), (next, _)| one.segment() == next.segment()) {
+            let records = settled.entry(run[0].0.segment()).or_default();
+            let before = records.len();
+            records.extend(run.iter().map(|(address, count)| (address.sector(), *count)));
+            // Two sorted runs: this merges them.
+            records.sort_by_key(|&(sector, _)| sector);
+            records.dedup_by(|next, first| {
+                let is_same = next.0 == first.0;
+                first.1 += if is_same { next.1 } else { 0 };
+                is_same
+            });
+            self.records.set(self.records.get() + records.len() - before);
         }
     }
 

@@ -15,8 +15,8 @@ use crate::{Engine, EngineError, EngineVolume};
 
 /// From so many versions on top of a volume's tree on, each of which every read may have to look at, a checkpoint is due.
 const LAYERS_WANTED_MAX: usize = 4;
-/// The same for moments, which come every second: a checkpoint for each few of them would cost more than looking at them.
-const MOMENT_LAYERS_WANTED_MAX: usize = 16;
+/// A moment that is taken later than that after the turn of a second is of the next one.
+const MOMENT_LATE_MAX: Duration = Duration::from_millis(50);
 /// With so many a snapshot waits for the checkpoint.
 const LAYERS_MAX: usize = 256;
 /// Figures are brought up to date for those who look at snapshots at most this often.
@@ -96,30 +96,45 @@ impl Engine {
         let layers = volume.map.below().layers();
         if layers >= LAYERS_MAX {
             self.checkpoint().await?;
-        } else if layers >= if kind == Kind::Moment { MOMENT_LAYERS_WANTED_MAX } else { LAYERS_WANTED_MAX } {
+        } else if layers >= LAYERS_WANTED_MAX {
             self.layered.set(true);
             self.wake.raise();
         }
         let charge = self.admit("snapshot", BLOCK_BYTES as u64).await?;
-        // The number is taken and the record appended in one step: the order of numbers is that of the log.
+        let appended = self.log.append_record(in_record(self.new_snapshot_head(volume, new, kind)?));
+        drop(charge);
+        Ok(appended.await?)
+    }
+
+    /// What describes a new snapshot. The caller appends it in the same step: the order of numbers is that of the log.
+    pub(crate) fn new_snapshot_head(
+        &self,
+        volume: &VolumeState,
+        new: NewSnapshot,
+        kind: Kind,
+    ) -> Result<SnapshotHead, EngineError> {
         let number = self.birth.get();
+        if number.0 == u32::MAX {
+            return Err(EngineError::TooManySnapshots);
+        }
         self.birth.set(number.next());
         let NewSnapshot { id, name, locked_until_s, set } = new;
-        let appended = self.log.append_record(in_record(SnapshotHead {
+        // A moment shows the turn of a second, which it was to be taken at; late is after it.
+        let late = if kind == Kind::Moment { MOMENT_LATE_MAX } else { Duration::from_secs(1) };
+        let created = self.env.clock.wall() + (Duration::from_secs(1) - late);
+        Ok(SnapshotHead {
             number,
             id,
             volume: volume.number,
             name,
             size_bytes: volume.head.borrow().size_bytes,
             key: volume.head.borrow().key,
-            created_s: self.env.clock.wall().as_secs(),
+            created_s: created.as_secs(),
             locked_until_s,
             hidden: kind == Kind::Hidden,
             moment: kind == Kind::Moment,
             set,
-        }));
-        drop(charge);
-        Ok(appended.await?)
+        })
     }
 
     /// Gives a snapshot another name, or locks it for longer; durable on return.

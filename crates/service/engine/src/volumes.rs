@@ -259,16 +259,33 @@ impl Volumes {
         self.dropping_blocks.borrow_mut().clear();
     }
 
-    /// Takes a snapshot that was dissolved out of the tree: what stands on it stands on its parent now.
-    pub(crate) fn remove_snapshot(&self, number: SnapshotCounter) -> Option<Rc<SnapshotState>> {
-        let gone = self.snapshots.borrow_mut().remove(&number)?;
-        let parent = gone.parent.get();
-        let move_up = |standing_on: SnapshotCounter| if standing_on == number { parent } else { standing_on };
-        self.snapshots().iter().for_each(|other| other.parent.set(move_up(other.parent.get())));
-        self.all().iter().for_each(|volume| volume.parent.set(move_up(volume.parent.get())));
+    /// Takes snapshots that were dissolved out of the tree: what stands on one stands on its parent now. Says on what instead of
+    /// each.
+    pub(crate) fn remove_snapshots(
+        &self,
+        numbers: &[SnapshotCounter],
+    ) -> BTreeMap<SnapshotCounter, SnapshotCounter> {
+        let mut parents = BTreeMap::new();
+        for number in numbers {
+            if let Some(gone) = self.snapshots.borrow_mut().remove(number) {
+                parents.insert(*number, gone.parent.get());
+            }
+        }
+        // A parent is older than what stands on it: from the oldest on, each leads to one that is there.
+        let gone: Vec<SnapshotCounter> = parents.keys().copied().collect();
+        for number in gone {
+            let parent = parents[&number];
+            parents.insert(number, parents.get(&parent).copied().unwrap_or(parent));
+        }
+        if parents.is_empty() {
+            return parents;
+        }
+        let move_up = |on: SnapshotCounter| parents.get(&on).copied().unwrap_or(on);
+        self.snapshots.borrow().values().for_each(|other| other.parent.set(move_up(other.parent.get())));
+        self.by_number.borrow().values().for_each(|volume| volume.parent.set(move_up(volume.parent.get())));
         self.dropped.borrow_mut().iter_mut().for_each(|dropped| dropped.parent = move_up(dropped.parent));
         self.pending.borrow_mut().iter_mut().for_each(|pending| pending.parent = move_up(pending.parent));
-        Some(gone)
+        parents
     }
 
     /// Notes a version on which no volume stands any more.

@@ -116,6 +116,8 @@ impl Bitmap {
 
     /// How many of the sectors in `range` are in it.
     pub fn count(&self, range: Range<u32>) -> u32 {
+        // What a damaged map names beyond the end is nowhere.
+        let range = range.start..range.end.min(self.sectors());
         if range.is_empty() {
             return 0;
         }

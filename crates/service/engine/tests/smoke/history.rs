@@ -10,6 +10,7 @@ use crate::node::{BLOCK, Node, VOLUME, content};
 
 const SIZE: u64 = 16 << 20;
 const WINDOW_S: u32 = 20;
+const MIB: u64 = 1 << 20;
 
 fn node() -> Node {
     let settings = VolumeSettings { history_s: WINDOW_S, ..VolumeSettings::default() };
@@ -128,5 +129,59 @@ fn a_volume_goes_with_its_history() {
     });
     node.verify();
     assert_eq!(node.engine().status().live_bytes, 0);
+    node.close();
+}
+
+#[test]
+fn a_pool_that_history_has_filled_gets_room_as_the_window_passes() {
+    let node = node();
+    let mut refused = None;
+    for version in 1..400u64 {
+        let offset = version * MIB % SIZE;
+        if node.write(offset, content(version, offset, MIB as usize)).is_err() {
+            refused = Some(version);
+            break;
+        }
+        wait(&node, 0);
+    }
+    let version =
+        refused.expect("20 seconds of 1 MiB each do not fit beside 16 MiB in 64 MiB with what the log keeps");
+    wait(&node, 2 * u64::from(WINDOW_S));
+    let offset = version * MIB % SIZE;
+    node.write(offset, content(version, offset, MIB as usize)).expect("there is room again");
+    assert_eq!(node.read(offset, MIB as usize), content(version, offset, MIB as usize));
+    node.verify();
+    node.close();
+}
+
+#[test]
+fn what_a_volume_at_rest_held_is_given_up_without_being_asked_for() {
+    let node = node();
+    for version in 1..=10 {
+        node.write(0, content(version, 0, 256 * BLOCK)).expect("write");
+        wait(&node, 1);
+    }
+    assert!(node.engine().status().live_bytes > 9 * 256 * BLOCK as u64);
+    wait(&node, u64::from(WINDOW_S) + 60);
+    let live_bytes = node.engine().status().live_bytes;
+    assert!(live_bytes < 260 * BLOCK as u64, "{live_bytes}");
+    node.verify();
+    node.close();
+}
+
+#[test]
+fn a_window_that_begins_again_begins_with_what_there_is() {
+    let node = node();
+    node.write(0, content(1, 0, BLOCK)).expect("write");
+    wait(&node, 2);
+    for history_s in [0, WINDOW_S] {
+        let (engine, settings) = (node.engine(), VolumeSettings { history_s, ..VolumeSettings::default() });
+        node.run(|_| async move { engine.change_volume(VOLUME, settings).await }).expect("change");
+        wait(&node, 2);
+    }
+    let before_s = wait(&node, 1);
+    node.write(0, content(2, 0, BLOCK)).expect("write");
+    wait(&node, 2);
+    assert!(block_at(&node, before_s) == content(1, 0, BLOCK));
     node.close();
 }

@@ -262,3 +262,17 @@ fn what_cannot_be_read_is_stored_once_more() {
     assert_eq!(node.read(BYTES as u64, BYTES), bytes);
     assert_eq!(node.engine().status().deduplicated_bytes, 0);
 }
+
+#[test]
+fn zeroes_are_holes_and_not_shared() {
+    let node = node(settings(Deduplication::Verified));
+    node.write(0, vec![7; BLOCK]).expect("write");
+    // Parts that leave a block of zeroes.
+    node.write(0, vec![0; 2048]).expect("write");
+    node.write(2048, vec![0; 2048]).expect("write");
+    node.write(BYTES as u64, vec![0; BYTES]).expect("write");
+    assert_eq!(shared(&node), 0);
+    assert!(node.engine().volumes()[0].mapped_bytes <= BLOCK as u64);
+    assert_eq!(node.engine().status().deduplicated_bytes, 0);
+    node.close();
+}
