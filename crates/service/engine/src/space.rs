@@ -132,8 +132,8 @@ impl Space {
     }
 
     /// Chunks that the cleaner may write before it frees any.
-    pub(crate) fn cleaner_chunks(&self) -> u64 {
-        quarry_cleaner::Cleaner::chunks_wanted(self.total_chunks)
+    pub(crate) fn cleaner_chunks(&self, engine: &Engine) -> u64 {
+        engine.policy.get().chunks_wanted(self.total_chunks)
     }
 
     /// What this log needs besides what hosts write.
@@ -142,7 +142,7 @@ impl Space {
         let (segments, image) = (nodes.div_ceil(self.usable_bytes), engine.store.image_need_chunks());
         let kept = engine.volumes.kept_bytes().div_ceil(self.usable_bytes);
         self.working_chunks.set(WORKING_CHUNKS_MIN + spread_chunks(engine));
-        Need { segments, packed: self.cleaner_chunks(), image, working: self.working_chunks.get(), kept }
+        Need { segments, packed: self.cleaner_chunks(engine), image, working: self.working_chunks.get(), kept }
     }
 
     /// What overwrites may take when the pool is full, until what they free has been gained.
