@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::scenario::{
-    clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, restart, run, sim,
-    snapshots, volumes,
+    cleaning, clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, restart,
+    run, sim, snapshots, volumes,
 };
 use crate::{arrows, bench, fuzz, tidy};
 
@@ -51,6 +51,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Measures quarryd beside other NBD servers
     Bench(bench::Options),
+    /// Compares what policies of cleaning move, with the real engine on a disk in memory
+    Cleaning(cleaning::Options),
     /// Runs the simulator
     Sim(sim::Options),
     /// Shows the main job from end to end
@@ -79,6 +81,7 @@ impl Xtask {
             Task::Volumes(options) => volumes::run(&options),
             Task::Fuzz(options) => fuzz::run(&options),
             Task::Bench(options) => bench::run(&options),
+            Task::Cleaning(options) => cleaning::run(&options),
             Task::Sim(options) => sim::run(&options),
             Task::Demo(options) => demo::run(&options),
             Task::Run(options) => run::run(&options),

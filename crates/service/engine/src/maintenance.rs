@@ -127,7 +127,8 @@ impl Engine {
         let first_kept = self.durable.borrow().replay_from.address.segment();
         let now = self.log.next_segment().sequence();
         let (policy, mut cleaner) = (self.policy.get(), self.cleaner.take());
-        let mut victims = quarry_cleaner::choose(&self.store.table(), geometry, first_kept, &cleaner, (policy, now));
+        let mut victims =
+            quarry_cleaner::choose(&self.store.table(), geometry, first_kept, &cleaner, (policy, now));
         victims.truncate(VICTIMS_MAX);
         // What is written leaves room for the image that frees the victims.
         let spare = self.store.pool.shared.spare_chunks(self.store.log, Purpose::Packed);

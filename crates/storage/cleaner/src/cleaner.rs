@@ -8,11 +8,11 @@ use quarry_pool::{Bitmap, Chunk, LogStore, PoolError, Relocation, Run};
 use quarry_types::ChunkId;
 use quarry_types::limits::SECTOR_BYTES;
 
-use crate::{Policy, Victim};
 use crate::class::Classifier;
 use crate::copy::Source;
 use crate::output::{Output, cost_bytes, room_bytes_min};
 use crate::survivors::{LiveRun, Survivor, survivors};
+use crate::{Policy, Victim};
 
 /// What a round did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

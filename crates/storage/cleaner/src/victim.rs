@@ -8,8 +8,8 @@ use quarry_pool::{Chunk, Geometry, SegmentTable};
 use quarry_types::limits::{BLOCK_SECTORS, SECTOR_BYTES};
 use quarry_types::{ChunkId, SegmentId};
 
-use crate::{Cleaner, Policy};
 use crate::output::ROOM_SHARE_MIN;
+use crate::{Cleaner, Policy};
 
 /// From this live share on, cleaning gains too little for what it costs.
 const LIVE_SHARE_MAX: f64 = 0.97;
