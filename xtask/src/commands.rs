@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::scenario::{
-    clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, restart, run, sim,
-    snapshots, volumes,
+    cleaning, clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, restart,
+    run, sim, snapshots, volumes,
 };
 use crate::{arrows, bench, fuzz, instructions, tidy};
 
@@ -53,6 +53,8 @@ enum Task {
     Instructions(instructions::Options),
     /// Measures quarryd beside other NBD servers
     Bench(bench::Options),
+    /// Compares what policies of cleaning move, with the real engine on a disk in memory
+    Cleaning(cleaning::Options),
     /// Runs the simulator
     Sim(sim::Options),
     /// Shows the main job from end to end
@@ -82,6 +84,7 @@ impl Xtask {
             Task::Fuzz(options) => fuzz::run(&options),
             Task::Instructions(options) => instructions::run(&options),
             Task::Bench(options) => bench::run(&options),
+            Task::Cleaning(options) => cleaning::run(&options),
             Task::Sim(options) => sim::run(&options),
             Task::Demo(options) => demo::run(&options),
             Task::Run(options) => run::run(&options),

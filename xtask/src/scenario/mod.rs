@@ -1,6 +1,7 @@
 //! What the finished binaries must stand: each scenario starts its own node, puts it through one kind of trouble or
 //! use, and cleans up.
 
+pub mod cleaning;
 pub mod clients;
 pub mod crash;
 pub mod demo;

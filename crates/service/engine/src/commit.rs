@@ -50,7 +50,7 @@ impl Engine {
     }
 
     /// Chunks to be held ready for the log. They come after what the cleaner, the images and other logs need, unless the
-    /// log has none left.
+    /// log has none left. The cleaner's may be among those that this commit frees: it writes nothing before.
     fn fresh_reserve(&self) -> Vec<std::rc::Rc<quarry_pool::Chunk>> {
         let shared = &self.store.pool.shared;
         let wanted = (shared.capacity().total_chunks as usize / 32).clamp(RESERVE_MIN, RESERVE_MAX);
@@ -59,7 +59,8 @@ impl Engine {
         let wanted = if all_known { wanted } else { RESERVE_AT_OPENING };
         let ready = self.log.reserve_chunks();
         let allocate = |purpose| self.store.allocate_chunk(shared.copies, purpose).ok();
-        let mut fresh: Vec<_> = (ready..wanted).map_while(|_| allocate(Purpose::ReadySegment)).collect();
+        let purpose = Purpose::ReadySegment { freed_soon: self.store.retired_chunks() as u64 };
+        let mut fresh: Vec<_> = (ready..wanted).map_while(|_| allocate(purpose)).collect();
         if ready == 0 && fresh.is_empty() {
             fresh.extend(allocate(Purpose::NextSegment));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use quarry_cleaner::Cleaner;
+use quarry_cleaner::{Cleaner, Policy};
 use quarry_env::{Env, JoinHandle, Signal, View};
 use quarry_format::detached::Detached;
 use quarry_format::image::{ImageSnapshot, ImageVolume, Position};
@@ -65,6 +65,8 @@ pub struct Engine {
     pub(crate) space: Space,
     /// Used under [`Self::maintaining`].
     pub(crate) cleaner: RefCell<Cleaner>,
+    /// The default, but in the benchmark that compares policies.
+    pub(crate) policy: Cell<Policy>,
     pub(crate) durable: RefCell<Durable>,
     /// The birth of what is appended next. Ahead of [`Volumes::next_snapshot`] while a snapshot's record is on its way.
     pub(crate) birth: Cell<SnapshotCounter>,
@@ -114,6 +116,7 @@ pub(crate) struct Statistics {
     pub(crate) cleaned_chunks: Cell<u64>,
     /// Snapshots that were given up as a whole.
     pub(crate) dissolved: Cell<u64>,
+    pub(crate) cleaned_by_tenth: Cell<[u64; 10]>,
     pub(crate) moved_bytes: Cell<u64>,
     pub(crate) written_bytes: Cell<u64>,
     pub(crate) read_bytes: Cell<u64>,
@@ -169,6 +172,8 @@ pub struct EngineStatus {
     pub checkpoints: u64,
     /// Chunks cleaned since it was opened.
     pub cleaned_chunks: u64,
+    /// The same by the share of the chunk that lived, in tenths.
+    pub cleaned_by_tenth: [u64; 10],
     /// Bytes that the cleaner has moved.
     pub moved_bytes: u64,
     /// Bytes of blocks of volumes that compress or deduplicate.
@@ -258,6 +263,11 @@ impl Engine {
         self.wake.raise();
     }
 
+    /// Cleans by another policy from now on. A node never does: this is for the benchmark that compares policies.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.set(policy);
+    }
+
     /// Its volumes, by name.
     pub fn volumes(&self) -> Vec<VolumeStatus> {
         let mut counts: BTreeMap<VolumeNumber, usize> = BTreeMap::new();
@@ -303,6 +313,7 @@ impl Engine {
             segments: table.len(),
             checkpoints: self.statistics.checkpoints.get(),
             cleaned_chunks: self.statistics.cleaned_chunks.get(),
+            cleaned_by_tenth: self.statistics.cleaned_by_tenth.get(),
             moved_bytes: self.statistics.moved_bytes.get(),
             reduced_from_bytes: self.statistics.reduced_from_bytes.get(),
             reduced_zero_bytes: self.statistics.reduced_zero_bytes.get(),

@@ -126,17 +126,21 @@ impl Engine {
         let geometry = self.store.pool.geometry();
         let first_kept = self.durable.borrow().replay_from.address.segment();
         let now = self.log.next_segment().sequence();
-        let mut cleaner = self.cleaner.take();
-        let mut victims = quarry_cleaner::choose(&self.store.table(), geometry, first_kept, &cleaner, now);
+        let (policy, mut cleaner) = (self.policy.get(), self.cleaner.take());
+        let mut victims =
+            quarry_cleaner::choose(&self.store.table(), geometry, first_kept, &cleaner, (policy, now));
         victims.truncate(VICTIMS_MAX);
         // What is written leaves room for the image that frees the victims.
         let spare = self.store.pool.shared.spare_chunks(self.store.log, Purpose::Packed);
-        let chunks_max = self.space.cleaner_chunks().min(spare) as usize;
-        let relocated = cleaner.relocate(&self.store, &victims, (chunks_max, now)).await?;
+        let chunks_max = self.space.cleaner_chunks(self).min(spare) as usize;
+        let relocated = cleaner.relocate(&self.store, &victims, policy, (chunks_max, now)).await?;
         self.cleaner.replace(cleaner);
         drop(victims);
         let statistics = &self.statistics;
         statistics.cleaned_chunks.set(statistics.cleaned_chunks.get() + relocated.victims as u64);
+        let mut by_tenth = statistics.cleaned_by_tenth.get();
+        by_tenth.iter_mut().zip(relocated.victims_by_tenth).for_each(|(all, more)| *all += more);
+        statistics.cleaned_by_tenth.set(by_tenth);
         statistics.moved_bytes.set(statistics.moved_bytes.get() + relocated.moved_bytes);
         tracing::debug!(log = %self.store.log, ?relocated, spare = self.spare_chunks(), "cleaned");
         let retired = self.store.retired_chunks();

@@ -107,6 +107,7 @@ impl Engine {
             limits: Cell::new(limits),
             space,
             cleaner: RefCell::default(),
+            policy: Cell::default(),
             durable: RefCell::new(durable),
             birth,
             managing: futures::lock::Mutex::new(()),

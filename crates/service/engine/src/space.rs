@@ -16,6 +16,8 @@ use crate::Engine;
 
 /// Chunks that the hosts of one of several logs are granted at once.
 const SHARE_CHUNKS_MAX: u64 = 8;
+/// Most chunks that are kept free for bursts.
+const BURST_CHUNKS_MAX: u64 = 64;
 /// Longest tail: what a recovery reads.
 const TAIL_BYTES_MAX: u64 = 768 << 20;
 /// Chunks of each log from which overwrites go on when the pool is full, besides those that fill with garbage which is spread so
@@ -132,8 +134,8 @@ impl Space {
     }
 
     /// Chunks that the cleaner may write before it frees any.
-    pub(crate) fn cleaner_chunks(&self) -> u64 {
-        quarry_cleaner::Cleaner::chunks_wanted(self.total_chunks)
+    pub(crate) fn cleaner_chunks(&self, engine: &Engine) -> u64 {
+        engine.policy.get().chunks_wanted(self.total_chunks)
     }
 
     /// What this log needs besides what hosts write.
@@ -142,7 +144,13 @@ impl Space {
         let (segments, image) = (nodes.div_ceil(self.usable_bytes), engine.store.image_need_chunks());
         let kept = engine.volumes.kept_bytes().div_ceil(self.usable_bytes);
         self.working_chunks.set(WORKING_CHUNKS_MIN + spread_chunks(engine));
-        Need { segments, packed: self.cleaner_chunks(), image, working: self.working_chunks.get(), kept }
+        Need {
+            segments,
+            packed: self.cleaner_chunks(engine),
+            image,
+            working: self.working_chunks.get(),
+            kept,
+        }
     }
 
     /// What overwrites may take when the pool is full, until what they free has been gained.
@@ -150,9 +158,10 @@ impl Space {
         self.working_chunks.get() * self.usable_bytes
     }
 
-    /// From so few free chunks on the cleaner works.
+    /// From so few free chunks on the cleaner works. What it keeps free beyond what is needed takes bursts of writes, and makes all
+    /// other chunks fuller.
     pub(crate) fn low_chunks(&self, engine: &Engine) -> u64 {
-        engine.store.pool.shared.needed_chunks() + (self.total_chunks / 64).max(2)
+        engine.store.pool.shared.needed_chunks() + (self.total_chunks / 64).clamp(2, BURST_CHUNKS_MAX)
     }
 
     /// Whether the last attempt to gain space found nothing, and nothing has been freed since; for who may go below what

@@ -7,20 +7,10 @@
 
 use quarry_types::SegmentId;
 
-/// Most classes.
-pub(crate) const CLASSES_MAX: usize = 6;
 /// The youngest class ends at so many units; each further one is as many times as old as the one before.
 const FACTOR: u64 = 4;
 /// The unit follows the last so many victims that lay as they were written.
 const WEIGHT: u64 = 16;
-/// A pool has one class for so many chunks: each has a chunk that is half full.
-const CHUNKS_PER_CLASS: u64 = 64;
-
-/// How many classes a pool of so many chunks has.
-pub(crate) fn classes(total_chunks: u64) -> usize {
-    ((total_chunks / CHUNKS_PER_CLASS) as usize).clamp(1, CLASSES_MAX)
-}
-
 /// Knows the unit.
 #[derive(Default)]
 pub(crate) struct Classifier {
@@ -63,10 +53,5 @@ mod tests {
         let class = |age: u64| classifier.class_of(SegmentId::new(LogId(0), 100_000 - age), 100_000, 6);
         assert_eq!([0, 40, 41, 160, 161, 640, 2_560, 10_240, 99_999].map(class), [0, 0, 1, 1, 2, 2, 3, 4, 5]);
         assert_eq!(classifier.class_of(SegmentId::new(LogId(0), 0), 100_000, 1), 0);
-    }
-
-    #[test]
-    fn small_pools_have_one_class() {
-        assert_eq!([10, 127, 128, 320, 100_000].map(classes), [1, 1, 2, 5, 6]);
     }
 }

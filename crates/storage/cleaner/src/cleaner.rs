@@ -8,17 +8,19 @@ use quarry_pool::{Bitmap, Chunk, LogStore, PoolError, Relocation, Run};
 use quarry_types::ChunkId;
 use quarry_types::limits::SECTOR_BYTES;
 
-use crate::Victim;
-use crate::class::{CLASSES_MAX, Classifier, classes};
+use crate::class::Classifier;
 use crate::copy::Source;
 use crate::output::{Output, cost_bytes, room_bytes_min};
 use crate::survivors::{LiveRun, Survivor, survivors};
+use crate::{Policy, Victim};
 
 /// What a round did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Relocated {
     /// Chunks that will be free after the next commit.
     pub victims: usize,
+    /// The same by the share of the chunk that lived, in tenths.
+    pub victims_by_tenth: [u64; 10],
     /// Chunks that were taken.
     pub outputs: usize,
     /// Bytes that were moved, counted once whatever the copies.
@@ -32,18 +34,13 @@ pub struct Relocated {
 /// Moves survivors of one log. The chunk that a round did not fill is the first one of the next, for each class of data.
 #[derive(Default)]
 pub struct Cleaner {
-    open: [Option<Output>; CLASSES_MAX],
+    open: [Option<Output>; Policy::CLASSES_MAX],
     classifier: Classifier,
     /// Chunks that could not be read. They are not tried again before the log is opened again.
     unreadable: BTreeSet<ChunkId>,
 }
 
 impl Cleaner {
-    /// Chunks that one round may take, at least: one for each class, and some more.
-    pub fn chunks_wanted(total_chunks: u64) -> u64 {
-        classes(total_chunks) as u64 + 3
-    }
-
     /// Whether a chunk may be cleaned: it is not being written to, and it could be read so far.
     pub fn may_clean(&self, chunk: ChunkId) -> bool {
         !self.open.iter().flatten().any(|open| open.id() == chunk) && !self.unreadable.contains(&chunk)
@@ -54,11 +51,13 @@ impl Cleaner {
         self.open.iter_mut().for_each(|open| _ = open.take_if(|open| is_gone(open.id())));
     }
 
-    /// Moves what lives in `victims` elsewhere, as far as it fits into `chunks_max` new chunks; `now` is the log's count of segments.
+    /// Moves what lives in `victims` elsewhere, as far as it fits into `chunks_max` new chunks, in classes as `policy` says; `now`
+    /// is the log's count of segments.
     pub async fn relocate(
         &mut self,
         store: &LogStore,
         victims: &[Victim],
+        policy: Policy,
         (chunks_max, now): (usize, u64),
     ) -> Result<Relocated, PoolError> {
         if victims.is_empty() {
@@ -66,7 +65,8 @@ impl Cleaner {
         }
         let mut open = std::mem::take(&mut self.open);
         open.iter_mut().for_each(|open| _ = open.take_if(|open| !open.is_usable(store)));
-        let mut round = Round::new(store, open, chunks_max, now);
+        let classes = policy.classes(store.pool.shared.capacity().total_chunks);
+        let mut round = Round::new(store, open, (chunks_max, now, classes));
         for victim in victims {
             match round.move_victim(victim, &self.classifier).await {
                 Ok(true) if victim.is_as_written() => {
@@ -97,7 +97,7 @@ struct Round<'a> {
     now: u64,
     classes: usize,
     /// The chunks that are written to, by class.
-    open: [Option<Output>; CLASSES_MAX],
+    open: [Option<Output>; Policy::CLASSES_MAX],
     /// Chunks that are full.
     full: Vec<Output>,
     /// Bytes of the open ones that were taken when the round began.
@@ -110,11 +110,15 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(store: &'a LogStore, open: [Option<Output>; CLASSES_MAX], chunks_left: usize, now: u64) -> Self {
+    fn new(
+        store: &'a LogStore,
+        open: [Option<Output>; Policy::CLASSES_MAX],
+        (chunks_left, now, classes): (usize, u64, usize),
+    ) -> Self {
         Self {
             store,
             now,
-            classes: classes(store.pool.shared.capacity().total_chunks),
+            classes,
             taken_before: taken_bytes(&open),
             open,
             full: Vec::new(),
@@ -129,7 +133,7 @@ impl<'a> Round<'a> {
     async fn move_victim(&mut self, victim: &Victim, classifier: &Classifier) -> Result<bool, PoolError> {
         let runs = survivors(self.store, &victim.chunk, &victim.segments).await?;
         let class_of = |run: &LiveRun| classifier.class_of(run.segment, self.now, self.classes);
-        let mut taken = [(0, 0); CLASSES_MAX];
+        let mut taken = [(0, 0); Policy::CLASSES_MAX];
         for run in &runs {
             let (items, bytes) = &mut taken[class_of(run)];
             *items += run.survivors.len();
@@ -153,6 +157,8 @@ impl<'a> Round<'a> {
         }
         self.emptied.push(victim.chunk.clone());
         self.relocated.victims += 1;
+        let tenth = victim.live_sectors * 10 / self.store.pool.geometry().segment_sectors();
+        self.relocated.victims_by_tenth[tenth.min(9) as usize] += 1;
         self.relocated.moved_bytes += taken.iter().map(|(_, bytes)| bytes).sum::<u64>();
         Ok(true)
     }
@@ -220,7 +226,7 @@ impl<'a> Round<'a> {
     }
 
     /// Makes the copies safe and points the segments at them. The old chunks wait for the next commit.
-    async fn finish(mut self) -> Result<(Relocated, [Option<Output>; CLASSES_MAX]), PoolError> {
+    async fn finish(mut self) -> Result<(Relocated, [Option<Output>; Policy::CLASSES_MAX]), PoolError> {
         let mut devices = BTreeSet::new();
         for output in self.full.iter_mut().chain(self.open.iter_mut().flatten()) {
             output.finish(self.store).await?;
@@ -251,6 +257,6 @@ impl<'a> Round<'a> {
     }
 }
 
-fn taken_bytes(open: &[Option<Output>; CLASSES_MAX]) -> i64 {
+fn taken_bytes(open: &[Option<Output>; Policy::CLASSES_MAX]) -> i64 {
     open.iter().flatten().map(|open| open.end_bytes() as i64).sum()
 }

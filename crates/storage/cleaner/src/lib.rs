@@ -20,10 +20,12 @@ mod class;
 mod cleaner;
 mod copy;
 mod output;
+mod policy;
 mod survivors;
 mod victim;
 mod window;
 
 pub use cleaner::{Cleaner, Relocated};
+pub use policy::{Order, Policy};
 pub use survivors::live_pieces;
 pub use victim::{Victim, choose, live_bytes_max};

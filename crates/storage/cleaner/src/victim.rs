@@ -1,8 +1,4 @@
-//! Which chunks to clean: cost and benefit with age, `(1-u)^2 * age / u`, where `u` is the live share of the chunk.
-//!
-//! The benefit of cleaning is the space gained, worth more the longer it will stay gained; what is left in a chunk that was filled
-//! long ago has shown that it lives long. The cost is what has to be moved. Age counts from when the chunk was filled, not
-//! from when its data was written: by simulation 2 to 7 % fewer moves.
+//! Which chunks to clean, and which ones cannot be cleaned with gain.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -12,8 +8,8 @@ use quarry_pool::{Chunk, Geometry, SegmentTable};
 use quarry_types::limits::{BLOCK_SECTORS, SECTOR_BYTES};
 use quarry_types::{ChunkId, SegmentId};
 
-use crate::Cleaner;
 use crate::output::ROOM_SHARE_MIN;
+use crate::{Cleaner, Policy};
 
 /// From this live share on, cleaning gains too little for what it costs.
 const LIVE_SHARE_MAX: f64 = 0.97;
@@ -62,14 +58,14 @@ pub fn live_bytes_max(geometry: Geometry) -> u64 {
     u64::from(live_sectors_max(geometry, 0)) * SECTOR_BYTES as u64
 }
 
-/// The chunks worth cleaning, best first. Segments from `first_kept` on, open ones, and what `cleaner` may not clean are left
+/// The chunks worth cleaning, best first as `policy` says. Segments from `first_kept` on, open ones, and what `cleaner` may not clean are left
 /// alone; `now` is the log's count of segments.
 pub fn choose(
     table: &SegmentTable,
     geometry: Geometry,
     first_kept: SegmentId,
     cleaner: &Cleaner,
-    now: u64,
+    (policy, now): (Policy, u64),
 ) -> Vec<Victim> {
     let mut candidates: BTreeMap<ChunkId, Candidate> = BTreeMap::new();
     for (id, segment) in table.iter() {
@@ -93,8 +89,8 @@ pub fn choose(
         .map(|candidate| {
             let mut victim = candidate.victim;
             let live = f64::from(victim.live_sectors) / f64::from(geometry.segment_sectors());
-            let age = (now.saturating_sub(victim.chunk.sealed_at.get()) + 1) as f64;
-            victim.score = (1.0 - live).powi(2) * age / live.max(1e-6);
+            let age = now.saturating_sub(victim.chunk.sealed_at.get()) + 1;
+            victim.score = policy.order.score(live, age);
             victim
         })
         .filter(|victim| victim.live_sectors <= live_sectors_max(geometry, victim.chunk.packed_table.get().1))

@@ -7,7 +7,7 @@ use quarry_format::batch::{FIXED_BYTES, RecordTable};
 use quarry_format::crc32c;
 use quarry_format::node::{Entry as MapEntry, Mapped};
 use quarry_format::record::{Record, StoredBlock};
-use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES, SECTOR_BYTES};
+use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{KeyId, LogAddress, SnapshotCounter, Tag, VolumeNumber};
 
 use crate::payload::{Payload, Place};
@@ -145,11 +145,13 @@ pub(crate) struct Builder {
     pub(crate) table: RecordTable,
     pub(crate) payload: Payload,
     pub(crate) entries: Entries,
+    payload_bytes_max: usize,
 }
 
 impl Builder {
-    pub(crate) fn new(granule_bytes: usize) -> Self {
+    pub(crate) fn new(granule_bytes: usize, payload_bytes_max: usize) -> Self {
         Self {
+            payload_bytes_max,
             table: RecordTable::default(),
             payload: Payload::new(granule_bytes),
             entries: Entries::default(),
@@ -158,14 +160,14 @@ impl Builder {
 
     /// How many blocks of one write fit in.
     pub(crate) fn room_blocks(&self) -> usize {
-        let payload = BATCH_PAYLOAD_BYTES_MAX.saturating_sub(self.payload.bytes()) / BLOCK_BYTES;
+        let payload = self.payload_bytes_max.saturating_sub(self.payload.bytes()) / BLOCK_BYTES;
         let table = BATCH_HEADER_BYTES_MAX.saturating_sub(self.table.len() + RecordTable::write_bytes(0)) / 4;
         payload.min(table)
     }
 
     /// Whether a record with `payload` bytes and at most `table` bytes of table fits in.
     pub(crate) fn has_room(&self, table: usize, payload: usize) -> bool {
-        let payload_fits = self.payload.bytes() + payload <= BATCH_PAYLOAD_BYTES_MAX;
+        let payload_fits = self.payload.bytes() + payload <= self.payload_bytes_max;
         (payload_fits && self.table.len() + table <= BATCH_HEADER_BYTES_MAX) || self.table.is_empty()
     }
 
@@ -188,7 +190,7 @@ impl Builder {
 
     /// How many stored blocks fit in.
     pub(crate) fn room_stored(&self) -> usize {
-        let payload = BATCH_PAYLOAD_BYTES_MAX.saturating_sub(self.payload.bytes()) / BLOCK_BYTES;
+        let payload = self.payload_bytes_max.saturating_sub(self.payload.bytes()) / BLOCK_BYTES;
         let table =
             BATCH_HEADER_BYTES_MAX.saturating_sub(self.table.len() + RecordTable::stored_bytes_max(0));
         payload.min(table / (RecordTable::stored_bytes_max(1) - RecordTable::stored_bytes_max(0)))

@@ -9,7 +9,7 @@ use quarry_format::crc32c;
 use quarry_format::image::Position;
 use quarry_format::record::Record;
 use quarry_pool::{Chunk, LogStore};
-use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
+use quarry_types::limits::{BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BatchNumber, KeyId, LogAddress, SegmentId, SnapshotCounter, VolumeId, VolumeNumber};
 
 use crate::builder::Builder;
@@ -18,6 +18,9 @@ use crate::{Apply, LogError, Seal, StoredPiece};
 
 /// Batches that may wait for their turn before writers are held back.
 const WAITING_BATCHES_MAX: usize = 16;
+
+/// A batch is kept small to fit into the rest of a segment if it has room for so much there.
+const LAST_PAYLOAD_BYTES_MIN: usize = 32 << 10;
 
 /// Completes when a record counts. Later records of the same log count later.
 pub type Appended = Completion<Result<(), LogError>>;
@@ -270,8 +273,25 @@ impl Log {
             let full = state.building.take().expect("checked just now");
             state.waiting.push_back(Waiting::New(full));
         }
-        let granule = self.granule();
-        state.building.get_or_insert_with(|| Builder::new(granule))
+        if state.building.is_none() {
+            state.building = Some(Builder::new(self.granule(), self.payload_bytes_max(state)));
+        }
+        state.building.as_mut().expect("there is one now")
+    }
+
+    /// Payload that a new batch takes. The one that comes next takes no more than is left in the open segment, if that is worth a
+    /// batch: else what does not fit would leave that space empty.
+    fn payload_bytes_max(&self, state: &State) -> usize {
+        if state.tail.open.is_none() || !state.waiting.is_empty() {
+            return BATCH_PAYLOAD_BYTES_MAX;
+        }
+        let left_bytes =
+            self.store.pool.geometry().segment_bytes - state.tail.position.address.offset_bytes();
+        // The header, and the granule at the end that stays free.
+        match (left_bytes as usize).saturating_sub(2 * self.granule()) {
+            left_bytes @ LAST_PAYLOAD_BYTES_MIN..BATCH_PAYLOAD_BYTES_MAX => left_bytes,
+            _ => BATCH_PAYLOAD_BYTES_MAX,
+        }
     }
 
     /// Behind the last record that counts.

@@ -181,7 +181,7 @@ impl Log {
         let (mut table, mut content, mut entries, sections, sectors) = match next {
             Waiting::New(builder) => {
                 let sectors = builder.sectors(granule);
-                let Builder { table, payload, entries } = builder;
+                let Builder { table, payload, entries, .. } = builder;
                 let sections = Sections::of(&table, payload.whole_bytes(), granule);
                 (table, Content::Open(payload), entries, sections, sectors)
             }

@@ -70,8 +70,10 @@ impl LogStore {
 
     /// What the next image takes, in chunks of the pool, as far as the last one tells.
     pub fn image_need_chunks(&self) -> u64 {
-        let copies = self.pool.shared.copies;
-        (self.image_chunks().max(1) * IMAGE_COPIES.max(copies)).div_ceil(copies) as u64
+        let shared = &self.pool.shared;
+        let (copies, image_copies) =
+            (shared.copies_now(), shared.placed_copies(IMAGE_COPIES.max(shared.copies)));
+        (self.image_chunks().max(1) * image_copies).div_ceil(copies.max(1)) as u64
     }
 
     fn image_of(&self, parts: ImageParts) -> Image {

@@ -204,7 +204,12 @@ impl PoolShared {
 
     /// Copies that a new chunk gets: those asked for, or as many as there are usable devices.
     pub fn copies_now(&self) -> usize {
-        self.copies.min(self.allocator().usable_devices())
+        self.placed_copies(self.copies)
+    }
+
+    /// How many of so many copies a new chunk gets.
+    pub(crate) fn placed_copies(&self, copies: usize) -> usize {
+        copies.min(self.allocator().usable_devices())
     }
 
     /// The pool is being closed, log by log: from now on a chunk whose owner goes away keeps its slots, because the

@@ -25,7 +25,12 @@ pub struct Need {
 impl Need {
     /// Free chunks that segments may not take. Twice the image, because the one before is free only afterwards.
     fn aside(&self) -> u64 {
-        self.packed + 2 * self.image
+        self.aside_without(0)
+    }
+
+    /// The same where the cleaner, which writes nothing before the next image, gets so many chunks with that.
+    fn aside_without(&self, freed_soon: u64) -> u64 {
+        self.packed.saturating_sub(freed_soon) + 2 * self.image
     }
 
     /// All of it but what is kept for volumes.
@@ -40,7 +45,10 @@ pub enum Purpose {
     /// An image: without it nothing becomes free, so it gets what is there.
     Image,
     /// A segment to be held ready, if it is to spare.
-    ReadySegment,
+    ReadySegment {
+        /// Chunks that are free when the next image is durable, and the cleaner's then.
+        freed_soon: u64,
+    },
     /// The only segment that is ready: a checkpoint may wait for it.
     NextSegment,
     /// Survivors.
@@ -116,8 +124,8 @@ impl Stakes {
     pub(crate) fn spare(&self, log: LogId, purpose: Purpose, free: u64) -> u64 {
         let kept: u64 = match purpose {
             Purpose::Image => 0,
-            Purpose::ReadySegment => {
-                let own = self.stakes.get(&log).map_or(0, |stake| stake.need.aside());
+            Purpose::ReadySegment { freed_soon } => {
+                let own = self.stakes.get(&log).map_or(0, |stake| stake.need.aside_without(freed_soon));
                 own + self.claimed_by_others(log)
             }
             Purpose::NextSegment | Purpose::Packed => {
@@ -173,8 +181,10 @@ mod tests {
         assert_eq!(stakes.renew(LogId(0), NEED, (100, 5), None), 95);
         assert_eq!(stakes.renew(LogId(0), NEED, (3, 5), None), -2);
         let spare = |purpose| stakes.spare(LogId(0), purpose, 9);
-        let purposes = [Purpose::Image, Purpose::ReadySegment, Purpose::NextSegment, Purpose::Packed];
-        assert_eq!(purposes.map(spare), [9, 1, 7, 7]);
+        assert_eq!([Purpose::Image, Purpose::NextSegment, Purpose::Packed].map(spare), [9, 7, 7]);
+        // What an image is about to free covers the cleaner, and not the images.
+        let ready = [0, 3, 4, 9].map(|freed_soon| spare(Purpose::ReadySegment { freed_soon }));
+        assert_eq!(ready, [1, 4, 5, 5]);
         assert_eq!(stakes.need(), 10);
     }
 

@@ -88,3 +88,19 @@ fn a_full_pool_says_so_until_something_is_discarded() {
     }
     node.verify();
 }
+
+#[test]
+fn segments_are_filled_to_their_ends() {
+    // With its header such a write takes 176 KiB, so the sixth in a segment of 1 MiB does not fit in whole.
+    let (step, writes) = (172 << 10, 170);
+    let node = Node::new(6, 1, &[64], 32 << 20);
+    for offset in (0..writes).map(|write| write * step as u64) {
+        node.write(offset, content(1, offset, step)).expect("write");
+    }
+    let segments = node.engine().status().segments;
+    assert!(segments <= 31, "{segments} segments where 34 would have a sixth of each empty");
+    for offset in (0..writes).map(|write| write * step as u64) {
+        assert!(node.read(offset, step) == content(1, offset, step), "at {offset}");
+    }
+    node.verify();
+}

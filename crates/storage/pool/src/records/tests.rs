@@ -65,8 +65,9 @@ impl Bench {
             let store = LogStore::create(crate::from_devices(&env, devices), LogId(0));
             let mut chunks = Vec::new();
             for segment in 0..segments {
-                let chunk =
-                    store.allocate_chunk(usize::from(copies), Purpose::ReadySegment).expect("there is room");
+                let chunk = store
+                    .allocate_chunk(usize::from(copies), Purpose::ReadySegment { freed_soon: 0 })
+                    .expect("there is room");
                 let data = (0..BLOCKS).flat_map(|index| block(segment, index)).collect::<Vec<u8>>();
                 let failed = store.pool.write_copies(&chunk, 0, &[env.buffers.copy_of(&data)]).await;
                 assert!(failed.is_empty());
