@@ -4,8 +4,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::scenario::{
-    cleaning, clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, restart,
-    run, sim, snapshots, volumes,
+    clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, restart, run, sim,
+    simulated, snapshots, volumes,
 };
 use crate::{arrows, bench, fuzz, instructions, tidy};
 
@@ -54,7 +54,9 @@ enum Task {
     /// Measures quarryd beside other NBD servers
     Bench(bench::Options),
     /// Compares what policies of cleaning move, with the real engine on a disk in memory
-    Cleaning(cleaning::Options),
+    Cleaning(simulated::Options),
+    /// Compares random writes to a spinning disk with those to a volume on it, in simulated time
+    Spinning(simulated::Options),
     /// Runs the simulator
     Sim(sim::Options),
     /// Shows the main job from end to end
@@ -84,7 +86,8 @@ impl Xtask {
             Task::Fuzz(options) => fuzz::run(&options),
             Task::Instructions(options) => instructions::run(&options),
             Task::Bench(options) => bench::run(&options),
-            Task::Cleaning(options) => cleaning::run(&options),
+            Task::Cleaning(options) => simulated::run("quarry-cleaning", &options),
+            Task::Spinning(options) => simulated::run("quarry-spinning", &options),
             Task::Sim(options) => sim::run(&options),
             Task::Demo(options) => demo::run(&options),
             Task::Run(options) => run::run(&options),

@@ -1,7 +1,6 @@
 //! What the finished binaries must stand: each scenario starts its own node, puts it through one kind of trouble or
 //! use, and cleans up.
 
-pub mod cleaning;
 pub mod clients;
 pub mod crash;
 pub mod demo;
@@ -14,6 +13,7 @@ pub mod pull_device;
 pub mod restart;
 pub mod run;
 pub mod sim;
+pub mod simulated;
 pub mod snapshots;
 pub mod volumes;
 

@@ -32,7 +32,7 @@ mod trace;
 mod world;
 
 pub use config::{Config, NetworkConfig};
-pub use disk::{DirectorySpec, DiskSpec, DiskStatus, Latency, Losses};
+pub use disk::{DirectorySpec, DiskSpec, DiskStatus, Latency, Losses, Spindle};
 pub use fault::{DiskId, FaultClass, FaultKind, FaultPlan, FaultRates, FaultRecord, Verb};
 pub use network::ConnectionId;
 pub use process::Process;

@@ -1,6 +1,7 @@
 //! Why the table refuses.
 
-use crate::limits::{EXPORT_NAME_BYTES_MAX, EXPORTS_MAX, SESSIONS_MAX};
+use crate::Fabric;
+use crate::limits::{EXPORT_NAME_BYTES_MAX, EXPORTS_MAX, HOSTS_MAX, SESSIONS_MAX, UNIT_NUMBER_MAX};
 
 /// Why an export could not be added, found or removed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -45,4 +46,43 @@ pub enum AdmitError {
     /// The node is going down.
     #[error("the node is stopping")]
     Stopping,
+}
+
+/// Why the table of hosts refuses.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AccessError {
+    /// No host has the name.
+    #[error("no host is named '{name}'")]
+    NoHost {
+        /// The name.
+        name: String,
+    },
+    /// No export has the name.
+    #[error("no export is named '{export}'")]
+    NoMapping {
+        /// The name.
+        export: String,
+    },
+    /// Somebody of the audience sees another volume under the number.
+    #[error("number {number} is taken by volume '{volume}'")]
+    NumberTaken {
+        /// LUN or namespace id.
+        number: u32,
+        /// Who has it.
+        volume: String,
+    },
+    /// The protocol has no such number.
+    #[error("{number} is no number of a volume; they run from {} to {UNIT_NUMBER_MAX}", .fabric.numbers().start())]
+    BadNumber {
+        /// What was asked for.
+        number: u32,
+        /// The protocol.
+        fabric: Fabric,
+    },
+    /// The table is full.
+    #[error("a node has at most {HOSTS_MAX} hosts")]
+    TooManyHosts,
+    /// The table is full.
+    #[error("a node has at most {EXPORTS_MAX} exports")]
+    TooManyMappings,
 }

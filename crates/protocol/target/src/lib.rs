@@ -1,7 +1,8 @@
 //! What every protocol shares: the node's table of exported volumes, the sessions that use them, the signal to stop, and
 //! the way of a connection to the core that owns its volume.
 //!
-//! What it is: [`Exports`], one table for all cores, behind one lock that no I/O takes; [`Session`], the membership of
+//! What it is: [`Exports`], one table for all cores, behind one lock that no I/O takes; [`Access`], which host sees which
+//! volume under which number, for protocols that show a host many volumes; [`Session`], the membership of
 //! one connection in it; [`Stop`]; and two traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its
 //! volumes and its cores. What it is not: no protocol, no socket, no storage.
 //!
@@ -11,10 +12,12 @@
 //! - At most [`limits::SESSIONS_MAX`] sessions and [`limits::EXPORTS_MAX`] exports exist on a node.
 //! - The size in the table is a snapshot for negotiation; the volume itself is the authority while I/O runs.
 
+mod access;
 mod counters;
 mod error;
 mod exports;
 mod hand_over;
+mod host;
 pub mod limits;
 mod session;
 mod stop;
@@ -22,9 +25,11 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
+pub use access::{Access, Audience, Fabric, Mapping, View};
 pub use counters::{Counters, Traffic};
-pub use error::{AdmitError, ExportError};
+pub use error::{AccessError, AdmitError, ExportError};
 pub use exports::{Export, Exports};
 pub use hand_over::{HandOver, Volumes};
+pub use host::{Chap, Host, Network};
 pub use session::{Session, SessionId, SessionInfo};
 pub use stop::{Stop, Stopped};

@@ -1,9 +1,13 @@
 //! The bounds of what a node exports and whom it serves.
 
 /// Most connections to one node, of all protocols, those that still negotiate among them.
-pub const SESSIONS_MAX: usize = 1024;
+pub const SESSIONS_MAX: usize = 4096;
 /// Most exports of one node.
 pub const EXPORTS_MAX: usize = quarry_types::limits::VOLUMES_MAX;
+/// Most hosts of one node.
+pub const HOSTS_MAX: usize = 4096;
+/// Highest LUN or namespace id: what single-level LUNs of SAM-5 can say.
+pub const UNIT_NUMBER_MAX: u32 = 16383;
 /// Longest name of an export, in bytes.
 pub const EXPORT_NAME_BYTES_MAX: usize = 255;
 

@@ -17,6 +17,7 @@ fn export(name: &str, volume: u128) -> Export {
         size_bytes: 1 << 20,
         preferred_bytes: 4096,
         request_bytes_max: 32 << 20,
+        compare_bytes_max: 64 << 10,
         read_only: false,
         durability: Durability::Flush,
     };
@@ -125,4 +126,81 @@ fn a_stop_wakes_everyone_who_still_waits() {
     assert_eq!(count.0.load(Ordering::SeqCst), 1);
     assert!(waiting.as_mut().poll(&mut context).is_ready());
     assert!(pin!(stop.stopped()).poll(&mut context).is_ready());
+}
+
+fn mapping(export: &str, number: u32, audience: Audience) -> Mapping {
+    let Export { name, volume, core } = self::export(export, 1);
+    Mapping { export: name, fabric: Fabric::Iscsi, audience, number, volume, core, read_only: false }
+}
+
+fn host(name: &str, initiators: &[&str], networks: &[(&str, u8)]) -> Host {
+    let network = |&(address, prefix_bits): &(&str, u8)| Network {
+        address: address.parse().expect("an address"),
+        prefix_bits,
+    };
+    Host {
+        name: name.to_owned(),
+        initiators: initiators.iter().map(|&name| name.to_owned()).collect(),
+        networks: networks.iter().map(network).collect(),
+        chap: None,
+    }
+}
+
+fn only(host: &str) -> Audience {
+    Audience::Hosts(vec![host.to_owned()])
+}
+
+#[test]
+fn a_host_sees_what_is_mapped_for_it_and_for_everyone() {
+    let access = Access::default();
+    access.set_host(host("a", &["iqn.a"], &[])).expect("room");
+    access.set_host(host("b", &["iqn.b"], &[("10.1.0.0", 16)])).expect("room");
+    access.map(mapping("ours", 1, only("a"))).expect("free");
+    access.map(mapping("theirs", 1, only("b"))).expect("free for another host");
+    access.map(mapping("public", 0, Audience::Everyone)).expect("free");
+    let seen = |initiator: &str, address: &str| {
+        let view = access.view(Fabric::Iscsi, initiator, address.parse().ok());
+        view.units.iter().map(|unit| (unit.number, unit.export.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(seen("IQN.A", "10.9.0.1"), [(0, "public".to_owned()), (1, "ours".to_owned())]);
+    assert_eq!(seen("iqn.b", "10.1.2.3"), [(0, "public".to_owned()), (1, "theirs".to_owned())]);
+    assert_eq!(seen("iqn.b", "::ffff:10.1.2.3"), seen("iqn.b", "10.1.2.3"));
+    assert_eq!(seen("iqn.b", "10.2.2.3"), [(0, "public".to_owned())], "not from there");
+    assert!(access.view(Fabric::NvmeTcp, "iqn.a", None).units.is_empty(), "another protocol");
+    access.remove_host("a").expect("it is there");
+    assert_eq!(seen("iqn.a", "10.9.0.1"), [(0, "public".to_owned())]);
+}
+
+#[test]
+fn nobody_sees_two_volumes_under_one_number() {
+    let access = Access::default();
+    access.map(mapping("ours", 0, only("a"))).expect("free");
+    let taken = Err(AccessError::NumberTaken { number: 0, volume: "ours".to_owned() });
+    assert_eq!(access.map(mapping("more", 0, only("a"))), taken);
+    assert_eq!(access.map(mapping("public", 0, Audience::Everyone)), taken);
+    assert_eq!(access.free_number(Fabric::Iscsi, &Audience::Everyone), Some(1));
+    assert_eq!(access.free_number(Fabric::Iscsi, &only("b")), Some(0));
+    assert_eq!(access.free_number(Fabric::NvmeTcp, &only("a")), Some(1));
+    let zero = Mapping { fabric: Fabric::NvmeTcp, ..mapping("namespace", 0, Audience::Everyone) };
+    assert_eq!(access.map(zero), Err(AccessError::BadNumber { number: 0, fabric: Fabric::NvmeTcp }));
+    assert_eq!(access.unmap("more"), Err(AccessError::NoMapping { export: "more".to_owned() }));
+    access.unmap("ours").expect("it is there");
+    assert_eq!(access.free_number(Fabric::Iscsi, &only("a")), Some(0));
+}
+
+#[test]
+fn whoever_waits_for_a_change_hears_of_it() {
+    let access = Access::default();
+    let waker = Arc::new(CountWakes::default()).into();
+    let mut context = Context::from_waker(&waker);
+    access.map(mapping("volume", 0, Audience::Everyone)).expect("free");
+    let seen = access.view(Fabric::Iscsi, "iqn.a", None).generation;
+    let mut waiting = pin!(access.changed_since(seen));
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+    access.update_size(VolumeId::from_random(1), 2 << 20);
+    assert!(waiting.as_mut().poll(&mut context).is_ready());
+    assert!(pin!(access.changed_since(seen)).poll(&mut context).is_ready(), "it was missed, not lost");
+    let view = access.view(Fabric::Iscsi, "iqn.a", None);
+    assert_eq!(view.units[0].volume.size_bytes, 2 << 20);
+    assert!(pin!(access.changed_since(view.generation)).poll(&mut context).is_pending());
 }

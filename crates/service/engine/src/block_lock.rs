@@ -1,4 +1,4 @@
-//! Locks of single blocks, for writes of less than a block.
+//! Locks of blocks, for writes that depend on what is there: of less than a block, or after a comparison.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use quarry_env::Signal;
 
-/// The locked blocks of one volume. There are at most as many as partial writes in flight.
+/// The locked blocks of one volume: those of the requests in flight that lock any.
 #[derive(Default)]
 pub(crate) struct BlockLocks {
     locked: RefCell<BTreeSet<u64>>,
@@ -32,23 +32,25 @@ impl BlockLocks {
         }
     }
 
-    /// Locks a block until the guard is dropped.
-    pub(crate) async fn lock(self: &Rc<Self>, block: u64) -> BlockGuard {
-        self.wait_free(&(block..block + 1)).await;
-        self.locked.borrow_mut().insert(block);
-        BlockGuard { locks: self.clone(), block }
+    /// Locks blocks, all at once, until the guard is dropped.
+    pub(crate) async fn lock(self: &Rc<Self>, blocks: Range<u64>) -> BlockGuard {
+        self.wait_free(&blocks).await;
+        self.locked.borrow_mut().extend(blocks.clone());
+        BlockGuard { locks: self.clone(), blocks }
     }
 }
 
-/// A locked block.
+/// Locked blocks.
 pub(crate) struct BlockGuard {
     locks: Rc<BlockLocks>,
-    block: u64,
+    blocks: Range<u64>,
 }
 
 impl Drop for BlockGuard {
     fn drop(&mut self) {
-        self.locks.locked.borrow_mut().remove(&self.block);
+        let mut locked = self.locks.locked.borrow_mut();
+        self.blocks.clone().for_each(|block| _ = locked.remove(&block));
+        drop(locked);
         self.locks.released.raise();
     }
 }

@@ -83,10 +83,11 @@ impl Engine {
         taken
     }
 
-    /// Appends the moments that are due.
+    /// Appends the moments that are due. A volume that cannot have one keeps no other from having one.
     fn take_moments(&self) -> Result<(), EngineError> {
         let is_due =
             |volume: &Rc<VolumeState>| volume.changed.get() && volume.head.borrow().settings.history_s > 0;
+        let mut taken = Ok(());
         for volume in self.volumes.all().into_iter().filter(is_due) {
             let layers = volume.map.below().layers();
             if layers >= LAYERS_WANTED_MAX {
@@ -96,7 +97,8 @@ impl Engine {
             let is_used_up = self.birth.get().0 >= NUMBERS_FOR_MOMENTS;
             if layers >= LAYERS_MAX || is_used_up || self.moments.get() >= MOMENTS_MAX {
                 let (moments, number) = (self.moments.get(), self.birth.get().0);
-                return Err(EngineError::NoMoment { moments, layers, number });
+                taken = Err(EngineError::NoMoment { moments, layers, number });
+                continue;
             }
             let Some(charge) = self.charge_at_once(BLOCK_BYTES as u64) else {
                 return Err(EngineError::NoSpace);
@@ -109,7 +111,7 @@ impl Engine {
             self.moments.set(self.moments.get() + 1);
             drop(charge);
         }
-        Ok(())
+        taken
     }
 
     /// Appends the deletion of what the windows have passed.

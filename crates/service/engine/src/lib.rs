@@ -27,6 +27,7 @@ mod changes;
 mod checkpoint;
 mod clone;
 mod commit;
+mod compare;
 mod create;
 mod damage;
 mod deduplicate;

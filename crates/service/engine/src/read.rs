@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use quarry_env::View;
 use quarry_format::node::Entry;
 use quarry_map::{Lookup, NodeReadError, Run, Runs};
 use quarry_pool::{Expected, PoolError, Wanted};
@@ -32,13 +31,8 @@ impl EngineVolume {
         Ok(views)
     }
 
-    /// One whole block.
-    pub(crate) async fn read_block(&self, block: u64) -> Result<View> {
-        let mut views = self.read_blocks(block..block + 1).await?;
-        Ok(views.pop().expect("a block is one view"))
-    }
-
-    async fn read_blocks(&self, blocks: Range<u64>) -> Result<Views> {
+    /// Whole blocks.
+    pub(crate) async fn read_blocks(&self, blocks: Range<u64>) -> Result<Views> {
         for _ in 0..LOOKUPS_MAX {
             match self.try_read(blocks.clone()).await {
                 Err(PoolError::Dangling { .. }) => {}

@@ -73,8 +73,8 @@ impl EngineVolume {
         Prepared { data: data.clone(), pieces: Some(pieces) }
     }
 
-    /// The same for one block of which a part is written, at once. It becomes no hole.
-    pub(crate) fn prepare_block(&self, block: &View) -> Prepared {
+    /// The same for a few blocks, of which some may be written in part, without a wait. They become no holes.
+    pub(crate) fn prepare_at_once(&self, data: &View) -> Prepared {
         let (settings, key) = {
             let head = self.state.head.borrow();
             (head.settings, head.key)
@@ -82,11 +82,14 @@ impl EngineVolume {
         let mut pieces = None;
         if reduces(&settings) || key.0 != 0 {
             let reduction = Reduction { compression: settings.compression, unmaps: false };
-            let fingerprint = self.fingerprint(block);
-            let recognised = [Recognised { fingerprint, known: None }];
-            self.prepare_some(block, reduction, Some(&recognised), pieces.get_or_insert_default());
+            let recognise = |start: usize| Recognised {
+                fingerprint: self.fingerprint(&data.slice(start..start + BLOCK_BYTES)),
+                known: None,
+            };
+            let recognised: Vec<Recognised> = (0..data.len()).step_by(BLOCK_BYTES).map(recognise).collect();
+            self.prepare_some(data, reduction, Some(&recognised), pieces.get_or_insert_default());
         }
-        Prepared { data: block.clone(), pieces }
+        Prepared { data: data.clone(), pieces }
     }
 
     fn prepare_some(

@@ -12,11 +12,12 @@ use quarry_reduce::Bypass;
 use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX, SECTOR_BYTES};
 use quarry_types::{SnapshotCounter, VolumeId, VolumeNumber};
 use quarry_volume::{
-    ErrorKind, Extent, Result, Views, Volume, VolumeError, VolumeInfo, WriteFlags, ZeroMode,
+    Comparison, ErrorKind, Extent, Result, Views, Volume, VolumeError, VolumeInfo, WriteFlags, ZeroMode,
 };
 
 use crate::Engine;
 use crate::block_lock::BlockLocks;
+use crate::compare::COMPARE_BYTES_MAX;
 use crate::engine::VolumeStatus;
 use crate::hold::Holds;
 use crate::usage::Usage;
@@ -149,6 +150,7 @@ impl Volume for EngineVolume {
             size_bytes: head.size_bytes,
             preferred_bytes: BLOCK_BYTES as u32,
             request_bytes_max: REQUEST_BYTES_MAX as u32,
+            compare_bytes_max: COMPARE_BYTES_MAX as u32,
             read_only: self.state.read_only,
             durability: head.settings.durability,
         }
@@ -162,6 +164,16 @@ impl Volume for EngineVolume {
 
     fn write(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
         Box::pin(self.write_range(offset, data, flags))
+    }
+
+    fn compare_and_write(
+        &self,
+        offset: u64,
+        expected: View,
+        data: View,
+        flags: WriteFlags,
+    ) -> LocalBoxFuture<'_, Result<Comparison>> {
+        Box::pin(self.compare_and_write_range(offset, expected, data, flags))
     }
 
     fn write_zeroes(

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use quarry_env::View;
+use quarry_env::{Buffer, View};
 use quarry_log::{Appended, LogError};
 use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX};
 use quarry_volume::{ErrorKind, Result, VolumeError, WriteFlags};
@@ -131,25 +131,48 @@ impl EngineVolume {
     /// Writes a part of one block: under its lock, and after all that was appended before counts, so that what is merged
     /// is the newest.
     pub(crate) async fn write_part(&self, offset: u64, part: &[u8]) -> Result<()> {
+        let start = (offset % BLOCK) as usize;
+        let merge = |found: &mut [u8]| {
+            found[start..start + part.len()].copy_from_slice(part);
+            true
+        };
         let block = offset / BLOCK;
-        let Admitted { charge, in_flight: _in_flight } = self.admit("write", &(block..block + 1)).await?;
-        let _locked = self.state.locks.lock(block).await;
-        let mut merged = self.engine.env.buffers.allocate(BLOCK_BYTES);
+        let merged = self.engine.env.buffers.allocate(BLOCK_BYTES);
+        self.change_blocks("write", block..block + 1, merged, merge).await
+    }
+
+    /// Reads whole blocks into `buffer`, which is as long as they are, lets `change` change what it finds, and writes that,
+    /// with nothing between: under the locks of the blocks, and after all that was appended before counts, so that what is
+    /// found is the newest. Where `change` says no, nothing is written.
+    pub(crate) async fn change_blocks(
+        &self,
+        operation: &'static str,
+        blocks: Range<u64>,
+        mut buffer: Buffer,
+        change: impl Fn(&mut [u8]) -> bool,
+    ) -> Result<()> {
+        let Admitted { charge, in_flight: _in_flight } = self.admit(operation, &blocks).await?;
+        let _locked = self.state.locks.lock(blocks.clone()).await;
         loop {
             let rollbacks = self.state.rollbacks.get();
-            self.engine.log.barrier().await.map_err(|error| log_error("write", error))?;
-            merged.copy_from_slice(&self.read_block(block).await?);
+            self.engine.log.barrier().await.map_err(|error| log_error(operation, error))?;
+            let mut filled = 0;
+            for view in self.read_blocks(blocks.clone()).await? {
+                buffer[filled..filled + view.len()].copy_from_slice(&view);
+                filled += view.len();
+            }
             self.state.holds.wait().await;
             if self.state.rollbacks.get() == rollbacks {
                 break;
             }
         }
-        self.check_again(block * BLOCK, BLOCK)?;
-        let start = (offset % BLOCK) as usize;
-        merged[start..start + part.len()].copy_from_slice(part);
-        let prepared = self.prepare_block(&merged.freeze());
-        let appended = self.append_prepared(block, prepared);
+        self.check_again(blocks.start * BLOCK, (blocks.end - blocks.start) * BLOCK)?;
+        if !change(&mut buffer) {
+            return Ok(());
+        }
+        let prepared = self.prepare_at_once(&buffer.freeze());
+        let appended = self.append_prepared(blocks.start, prepared);
         drop(charge);
-        appended.await.map_err(|error| log_error("write", error))
+        appended.await.map_err(|error| log_error(operation, error))
     }
 }

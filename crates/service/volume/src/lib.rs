@@ -40,6 +40,8 @@ pub struct VolumeInfo {
     pub preferred_bytes: u32,
     /// Largest request.
     pub request_bytes_max: u32,
+    /// Largest [`Volume::compare_and_write`].
+    pub compare_bytes_max: u32,
     /// Whether writes are refused.
     pub read_only: bool,
     /// When a write is safe.
@@ -80,6 +82,18 @@ pub struct Extent {
     pub kind: ExtentKind,
 }
 
+/// The result of [`Volume::compare_and_write`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Comparison {
+    /// The range was as expected, and the data is written.
+    Written,
+    /// It was not, and nothing is written.
+    Differs {
+        /// The first byte that is not as expected, counted from the offset of the request.
+        at: u32,
+    },
+}
+
 /// A block volume on one core. See the crate's invariants for what each operation promises.
 pub trait Volume {
     /// Current facts.
@@ -88,6 +102,16 @@ pub trait Volume {
     fn read(&self, offset: u64, length: u32) -> LocalBoxFuture<'_, Result<Views>>;
     /// Writes `data` (not empty) at `offset`.
     fn write(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>>;
+    /// Writes `data` at `offset` if `expected`, which is as long, is what is there: nothing else happens to the range between
+    /// the comparison and the write. Otherwise nothing is written, and the answer is where they first differ, in bytes from
+    /// `offset`. At most [`VolumeInfo::compare_bytes_max`].
+    fn compare_and_write(
+        &self,
+        offset: u64,
+        expected: View,
+        data: View,
+        flags: WriteFlags,
+    ) -> LocalBoxFuture<'_, Result<Comparison>>;
     /// Makes a range read as zeroes.
     fn write_zeroes(
         &self,

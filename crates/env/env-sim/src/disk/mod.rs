@@ -12,6 +12,7 @@ mod outlive;
 mod pages;
 mod source;
 mod spec;
+mod spindle;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -22,5 +23,6 @@ pub(crate) use handle::SimDisks;
 pub(crate) use pages::{PAGE_BYTES, Pages};
 pub(crate) use spec::Directory;
 pub use spec::{DirectorySpec, DiskSpec, Latency};
+pub use spindle::Spindle;
 pub use state::DiskStatus;
 pub(crate) use state::{DiskSet, Script};

@@ -121,7 +121,10 @@ impl Shared {
             landings: [None; 2],
             step: 0,
         };
-        if verb == Verb::Write && matches!(course, Course::Normal | Course::Fault(FaultKind::Never)) {
+        if verb == Verb::Write
+            && state.spec.spindle.is_none()
+            && matches!(course, Course::Normal | Course::Fault(FaultKind::Never))
+        {
             operation.early = match self.dice.below(8) {
                 0 => Early::Part,
                 1 | 2 => Early::All,
@@ -136,6 +139,12 @@ impl Shared {
 
     /// Sets the time of the first step.
     fn appoint_first(&self, disk: DiskId, state: &mut DiskState, operation: Operation) {
+        if state.spec.spindle.is_some() && matches!(operation.request.verb(), Verb::Read | Verb::Write) {
+            let (offset, length) = (operation.offset, operation.length);
+            let key = state.operations.insert(operation);
+            state.head.add(key, offset, length);
+            return self.move_head(disk, state);
+        }
         let latency = &state.spec.latency;
         let mut delay = match operation.request.verb() {
             Verb::Read | Verb::Write => latency.draw_transfer(operation.length, &self.dice),
@@ -147,6 +156,15 @@ impl Shared {
         let never = operation.course == Course::Fault(FaultKind::Never) && operation.early == Early::Nothing;
         let key = state.operations.insert(operation);
         if !never {
+            self.schedule(delay, Event::Operation { disk, key, step: 0 });
+        }
+    }
+
+    /// Lets the head of a spinning disk begin with what it can begin first.
+    fn move_head(&self, disk: DiskId, state: &mut DiskState) {
+        let DiskState { spec, head, .. } = state;
+        let Some(spindle) = &spec.spindle else { return };
+        if let Some((key, delay)) = head.begin(spindle, self.now(), spec.size_bytes) {
             self.schedule(delay, Event::Operation { disk, key, step: 0 });
         }
     }
@@ -164,6 +182,9 @@ impl Shared {
             return None;
         }
         let mut operation = state.operations.remove(key)?;
+        if state.head.end(key) {
+            self.move_head(disk, state);
+        }
         let result = self.finish(disk, state, &mut operation);
         if operation.locked {
             state.end_locked();

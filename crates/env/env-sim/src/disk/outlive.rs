@@ -8,6 +8,7 @@ use super::course::Course;
 use super::fate::Fate;
 use super::operation::{Early, Operation, Request};
 use super::source::Source;
+use super::spindle::Head;
 use super::state::DiskState;
 
 impl Shared {
@@ -54,6 +55,7 @@ impl Shared {
             }
             given_up.push(operation.forget_asker());
         }
+        state.head = Head::default();
         given_up
     }
 }

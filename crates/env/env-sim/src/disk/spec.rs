@@ -9,6 +9,8 @@ use quarry_env::{DiskGeometry, DiskKind};
 use crate::dice::{Dice, nanos};
 use crate::fault::FaultRates;
 
+use super::spindle::Spindle;
+
 /// How long operations of a disk take. Each is drawn by itself, so operations overtake each other.
 #[derive(Clone, Debug)]
 pub struct Latency {
@@ -81,8 +83,10 @@ pub struct DiskSpec {
     pub kind: DiskKind,
     /// Who else uses the disk: [`quarry_env::Disks::scan`] says so, and an exclusive open is refused.
     pub in_use: Option<String>,
-    /// Times.
+    /// Times; those of reads and writes only where there is no spindle.
     pub latency: Latency,
+    /// A spinning disk does one read or write at a time, which takes what its head takes.
+    pub spindle: Option<Spindle>,
     /// Bytes that may wait in the volatile cache before the oldest become durable by themselves; 0 is a disk that loses
     /// nothing that it has completed.
     pub cache_bytes: u64,
@@ -105,6 +109,7 @@ impl Default for DiskSpec {
             kind: DiskKind::Block,
             in_use: None,
             latency: Latency::fast(),
+            spindle: None,
             cache_bytes: 16 << 20,
             atomic_bytes: 512,
             sector_tear: 0.0,

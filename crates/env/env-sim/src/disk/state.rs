@@ -13,6 +13,7 @@ use super::course::Course;
 use super::medium::Medium;
 use super::operation::{Early, Operation};
 use super::spec::{Directory, DiskSpec};
+use super::spindle::Head;
 
 /// Whether a disk answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +54,7 @@ pub(crate) struct DiskState {
     pub(crate) operations: Slab<Operation>,
     pub(crate) scripts: Vec<Script>,
     pub(crate) lock: Option<Lock>,
+    pub(crate) head: Head,
 }
 
 impl DiskState {
@@ -68,6 +70,7 @@ impl DiskState {
             operations: Slab::default(),
             scripts: Vec::new(),
             lock: None,
+            head: Head::default(),
         }
     }
 

@@ -13,6 +13,7 @@ fn export() -> Export {
         size_bytes: 3 << 30,
         preferred_bytes: 4096,
         request_bytes_max: 32 << 20,
+        compare_bytes_max: 64 << 10,
         read_only: false,
         durability: Durability::Flush,
     };

@@ -8,7 +8,8 @@ use futures::future::LocalBoxFuture;
 use quarry_env::{BufferPool, Completer, Completion, View, completion};
 use quarry_types::{BLOCK_BYTES, Durability, SECTOR_BYTES, VolumeId};
 use quarry_volume::{
-    ErrorKind, Extent, ExtentKind, Result, Views, Volume, VolumeError, VolumeInfo, WriteFlags, ZeroMode,
+    Comparison, ErrorKind, Extent, ExtentKind, Result, Views, Volume, VolumeError, VolumeInfo, WriteFlags,
+    ZeroMode,
 };
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -38,6 +39,7 @@ impl MemoryVolume {
             size_bytes,
             preferred_bytes: 4096,
             request_bytes_max: 32 << 20,
+            compare_bytes_max: 64 << 10,
             read_only: false,
             durability: Durability::Flush,
         };
@@ -199,6 +201,28 @@ impl Volume for MemoryVolume {
     fn write(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
         let wait = self.begin("write", offset, data.len() as u64, flags.fua);
         self.after("write", wait, move || self.store(offset, &data)).boxed_local()
+    }
+
+    fn compare_and_write(
+        &self,
+        offset: u64,
+        expected: View,
+        data: View,
+        flags: WriteFlags,
+    ) -> LocalBoxFuture<'_, Result<Comparison>> {
+        let wait = self.begin("compare and write", offset, data.len() as u64, flags.fua);
+        let exchange = move || {
+            let found = self.views(offset, data.len() as u64);
+            let found = found.iter().flat_map(|view| view.iter());
+            match found.zip(expected.iter()).position(|(found, expected)| found != expected) {
+                Some(at) => Comparison::Differs { at: at as u32 },
+                None => {
+                    self.store(offset, &data);
+                    Comparison::Written
+                }
+            }
+        };
+        self.after("compare and write", wait, exchange).boxed_local()
     }
 
     fn write_zeroes(

@@ -1,6 +1,7 @@
 //! One engine over simulated disks: each verb, each way to end, and what is there afterwards.
 
 mod bounds;
+mod compare;
 mod freeing;
 mod history;
 mod life;
