@@ -4,12 +4,10 @@
 //! sets a bit; the session's task looks at the bits. A future that is ready at its first poll never waits in its slot.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use futures::future::LocalBoxFuture;
-use futures::task::AtomicWaker;
+use quarry_target::Woken;
 use quarry_volume::{Extent, Result, Views};
 
 use crate::limits::REQUESTS_MAX;
@@ -49,32 +47,6 @@ impl Work<'_> {
     }
 }
 
-/// Which slots were woken, and the task that is to look at them.
-#[derive(Default)]
-struct Woken {
-    slots: [AtomicU64; WORDS],
-    task: AtomicWaker,
-}
-
-struct SlotWaker {
-    woken: Arc<Woken>,
-    slot: usize,
-}
-
-impl Wake for SlotWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let bit = 1 << (self.slot % 64);
-        // A bit that is set already has woken the task, which has not looked yet.
-        if self.woken.slots[self.slot / 64].fetch_or(bit, Ordering::AcqRel) & bit == 0 {
-            self.woken.task.wake();
-        }
-    }
-}
-
 struct Slot<'v> {
     waker: Waker,
     busy: Option<(Admitted, Work<'v>)>,
@@ -84,12 +56,12 @@ struct Slot<'v> {
 pub(crate) struct InFlight<'v> {
     slots: Vec<Slot<'v>>,
     free: Vec<usize>,
-    woken: Arc<Woken>,
+    woken: Woken<WORDS>,
 }
 
 impl<'v> InFlight<'v> {
     pub(crate) fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), woken: Arc::default() }
+        Self { slots: Vec::new(), free: Vec::new(), woken: Woken::default() }
     }
 
     /// Whether nothing is worked on.
@@ -101,7 +73,7 @@ impl<'v> InFlight<'v> {
         self.free.pop().unwrap_or_else(|| {
             let slot = self.slots.len();
             assert!(slot < REQUESTS_MAX, "a session admits no more requests than it has slots");
-            let waker = Waker::from(Arc::new(SlotWaker { woken: self.woken.clone(), slot }));
+            let waker = self.woken.waker(slot);
             self.slots.push(Slot { waker, busy: None });
             slot
         })
@@ -129,30 +101,24 @@ impl<'v> InFlight<'v> {
         context: &mut Context<'_>,
         mut done: impl FnMut(Admitted, Result<Outcome>),
     ) {
-        // Before the look at the bits, so that a bit that is set after it wakes the task again.
-        self.woken.task.register(context.waker());
-        for word in 0..WORDS {
-            if self.woken.slots[word].load(Ordering::Acquire) == 0 {
-                continue;
-            }
-            let mut bits = self.woken.slots[word].swap(0, Ordering::AcqRel);
-            while bits != 0 {
-                let index = word * 64 + bits.trailing_zeros() as usize;
-                bits &= bits - 1;
-                self.poll_slot(index, &mut done);
-            }
-        }
+        let Self { slots, free, woken } = self;
+        woken.take(context, |index| poll_slot(slots, free, index, &mut done));
     }
+}
 
-    fn poll_slot(&mut self, index: usize, done: &mut impl FnMut(Admitted, Result<Outcome>)) {
-        let slot = &mut self.slots[index];
-        // The waker may outlive the request that it was for.
-        let Some((request, work)) = &mut slot.busy else { return };
-        let request = *request;
-        if let Poll::Ready(result) = work.poll(&mut Context::from_waker(&slot.waker)) {
-            slot.busy = None;
-            self.free.push(index);
-            done(request, result);
-        }
+fn poll_slot(
+    slots: &mut [Slot<'_>],
+    free: &mut Vec<usize>,
+    index: usize,
+    done: &mut impl FnMut(Admitted, Result<Outcome>),
+) {
+    let slot = &mut slots[index];
+    // The waker may outlive the request that it was for.
+    let Some((request, work)) = &mut slot.busy else { return };
+    let request = *request;
+    if let Poll::Ready(result) = work.poll(&mut Context::from_waker(&slot.waker)) {
+        slot.busy = None;
+        free.push(index);
+        done(request, result);
     }
 }

@@ -21,9 +21,9 @@
 //! # From a connection to a reply
 //!
 //! [`Server::serve`] accepts; `session` negotiates (`handshake`, `inbox`, `option`, `meta_context`) and brings the
-//! connection to the core that owns the volume. There `transmission` is one task per session: `receiver` takes in bytes,
+//! connection to the core that owns the volume. There `transmission` is one task per session: `target`'s receiver takes in bytes,
 //! `wire` and `request` say what they mean and whether it is allowed, `perform` asks the volume, `in_flight` holds what
-//! takes time, `reply` packs what is done into few sends. `budget` shares a core's memory among its sessions.
+//! takes time, `reply` packs what is done into few sends. `target`'s budget shares a core's memory among its sessions.
 //!
 //! # Invariants
 //!
@@ -37,7 +37,6 @@
 //!   number, a payload beyond the largest) closes it. No input makes the server panic.
 //! - A request that was begun is always finished, also when its client has died; only a stop that takes too long drops it.
 
-mod budget;
 mod constants;
 mod handshake;
 mod in_flight;
@@ -46,7 +45,6 @@ pub mod limits;
 mod meta_context;
 mod option;
 mod perform;
-mod receiver;
 mod reply;
 mod request;
 mod server;

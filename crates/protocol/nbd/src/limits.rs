@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quarry_target::{ReceiveSizes, ShareBounds};
 use quarry_types::SECTOR_BYTES;
 use quarry_types::limits::REQUEST_BYTES_MAX;
 
@@ -55,6 +56,19 @@ pub const STALL_TIME_MAX: Duration = Duration::from_secs(30);
 pub const STALL_CHECK_TIME: Duration = Duration::from_secs(5);
 /// Pause after an error of accept, for example when file descriptors have run out; doubled up to the second figure.
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// What a session may hold of its core's memory.
+pub const SHARE: ShareBounds = ShareBounds {
+    bytes_max: SESSION_BYTES_MAX,
+    bytes_guaranteed: SESSION_BYTES_GUARANTEED,
+    stall_time_max: STALL_TIME_MAX,
+};
+/// How much is received at once.
+pub const RECEIVE: ReceiveSizes = ReceiveSizes {
+    bytes_min: RECEIVE_BYTES_MIN,
+    bytes_start: RECEIVE_BYTES_START,
+    bytes_max: RECEIVE_BYTES_MAX,
+};
 
 const _: () = assert!(PAYLOAD_BYTES_MAX as usize <= REQUEST_BYTES_MAX);
 const _: () = assert!(SESSION_BYTES_MAX >= PAYLOAD_BYTES_MAX as u64);

@@ -4,7 +4,8 @@
 //! What it is: [`Exports`], one table for all cores, behind one lock that no I/O takes; [`Access`], which host sees which
 //! volume under which number, for protocols that show a host many volumes; [`Session`], the membership of
 //! one connection in it; [`Stop`]; and two traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its
-//! volumes and its cores. What it is not: no protocol, no socket, no storage.
+//! volumes and its cores. For the inside of a session: [`Budget`], the memory of a core; [`Receiver`], bytes with few copies;
+//! [`Woken`], many requests in one task. What it is not: no protocol, no storage.
 //!
 //! Invariants:
 //! - An export that a session has bound cannot be removed: [`Exports::remove`] and [`Session::bind`] take the same lock.
@@ -13,23 +14,29 @@
 //! - The size in the table is a snapshot for negotiation; the volume itself is the authority while I/O runs.
 
 mod access;
+mod budget;
 mod counters;
 mod error;
 mod exports;
 mod hand_over;
 mod host;
 pub mod limits;
+mod receiver;
 mod session;
 mod stop;
+mod woken;
 
 #[cfg(test)]
 mod tests;
 
 pub use access::{Access, Audience, Fabric, Mapping, View};
+pub use budget::{Budget, Share, ShareBounds, Shortage};
 pub use counters::{Counters, Traffic};
 pub use error::{AccessError, AdmitError, ExportError};
 pub use exports::{Export, Exports};
 pub use hand_over::{HandOver, Volumes};
 pub use host::{Chap, Host, Network};
+pub use receiver::{ReceiveSizes, Receiver};
 pub use session::{Session, SessionId, SessionInfo};
 pub use stop::{Stop, Stopped};
+pub use woken::Woken;

@@ -12,7 +12,16 @@ use std::time::Duration;
 
 use quarry_env::Stream;
 
-use crate::limits::{SESSION_BYTES_GUARANTEED, SESSION_BYTES_MAX, STALL_TIME_MAX};
+/// What a session may hold, whatever protocol it speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShareBounds {
+    /// Most bytes of one session.
+    pub bytes_max: u64,
+    /// What it may hold even when its core has no memory left.
+    pub bytes_guaranteed: u64,
+    /// A client that takes nothing for this long is cut off when others wait for the memory that it holds.
+    pub stall_time_max: Duration,
+}
 
 /// What the budget knows of a session.
 struct Member {
@@ -26,6 +35,7 @@ struct Member {
 
 struct Inner {
     limit_bytes: u64,
+    bounds: ShareBounds,
     used_bytes: Cell<u64>,
     next: Cell<u64>,
     members: RefCell<BTreeMap<u64, Rc<Member>>>,
@@ -34,12 +44,14 @@ struct Inner {
 
 /// The memory of one core for requests and replies.
 #[derive(Clone)]
-pub(crate) struct Budget(Rc<Inner>);
+pub struct Budget(Rc<Inner>);
 
 impl Budget {
-    pub(crate) fn new(limit_bytes: u64) -> Self {
+    /// `limit_bytes` for sessions of which each is held to `bounds`.
+    pub fn new(limit_bytes: u64, bounds: ShareBounds) -> Self {
         Self(Rc::new(Inner {
             limit_bytes,
+            bounds,
             used_bytes: Cell::new(0),
             next: Cell::new(0),
             members: RefCell::default(),
@@ -48,7 +60,7 @@ impl Budget {
     }
 
     /// The part of a session that serves `stream`.
-    pub(crate) fn join(&self, stream: Rc<dyn Stream>) -> Share {
+    pub fn join(&self, stream: Rc<dyn Stream>) -> Share {
         let id = self.0.next.get();
         self.0.next.set(id + 1);
         let member = Rc::new(Member {
@@ -73,7 +85,7 @@ impl Budget {
 
 /// Why a session gets no more memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Shortage {
+pub enum Shortage {
     /// It holds as much as one session may.
     Session,
     /// The others have left too little.
@@ -81,7 +93,7 @@ pub(crate) enum Shortage {
 }
 
 /// One session's part of the budget. Dropping it gives everything back.
-pub(crate) struct Share {
+pub struct Share {
     budget: Budget,
     id: u64,
     member: Rc<Member>,
@@ -89,18 +101,18 @@ pub(crate) struct Share {
 
 impl Share {
     /// Takes `bytes`, if the session may hold them now.
-    pub(crate) fn try_take(&self, bytes: u64) -> Result<(), Shortage> {
+    pub fn try_take(&self, bytes: u64) -> Result<(), Shortage> {
         if bytes == 0 {
             return Ok(());
         }
         let (budget, held) = (&self.budget.0, self.member.held_bytes.get());
         let (used, wanted) = (budget.used_bytes.get(), held + bytes);
-        if wanted > SESSION_BYTES_MAX {
+        if wanted > budget.bounds.bytes_max {
             return Err(Shortage::Session);
         }
         let free = budget.limit_bytes.saturating_sub(used);
         // When nobody holds anything, no wait would make more room.
-        if wanted > free.max(SESSION_BYTES_GUARANTEED) && used > 0 {
+        if wanted > free.max(budget.bounds.bytes_guaranteed) && used > 0 {
             return Err(Shortage::Core);
         }
         self.member.held_bytes.set(wanted);
@@ -108,8 +120,14 @@ impl Share {
         Ok(())
     }
 
+    /// Takes `bytes` that are there already, whatever the bounds say. The caller answers for their number.
+    pub fn take(&self, bytes: u64) {
+        self.member.held_bytes.set(self.member.held_bytes.get() + bytes);
+        self.budget.0.used_bytes.set(self.budget.0.used_bytes.get() + bytes);
+    }
+
     /// Gives `bytes` back.
-    pub(crate) fn give_back(&self, bytes: u64) {
+    pub fn give_back(&self, bytes: u64) {
         if bytes == 0 {
             return;
         }
@@ -122,7 +140,7 @@ impl Share {
     }
 
     /// Has `waker` woken when something is given back.
-    pub(crate) fn wait(&self, waker: &Waker) {
+    pub fn wait(&self, waker: &Waker) {
         let mut waiters = self.budget.0.waiters.borrow_mut();
         if !waiters.iter().any(|waiter| waiter.will_wake(waker)) {
             waiters.push(waker.clone());
@@ -130,25 +148,25 @@ impl Share {
     }
 
     /// A send has begun.
-    pub(crate) fn send_began(&self) {
+    pub fn send_began(&self) {
         self.member.sending.set(true);
     }
 
     /// The client has taken all of it.
-    pub(crate) fn send_ended(&self) {
+    pub fn send_ended(&self) {
         self.member.sending.set(false);
         self.member.sends.set(self.member.sends.get() + 1);
     }
 
     /// Cuts off the clients that take nothing. Called at `now` by a session that has waited for some time; the first
     /// call only takes note of who sends.
-    pub(crate) fn cut_off_stalled(&self, now: Duration) {
+    pub fn cut_off_stalled(&self, now: Duration) {
         for member in self.budget.0.members.borrow().values() {
             let sends = member.sends.get();
             match member.mark.get() {
                 _ if !member.sending.get() || member.held_bytes.get() == 0 => member.mark.set(None),
                 Some((seen, since)) if seen == sends => {
-                    if now.saturating_sub(since) >= STALL_TIME_MAX {
+                    if now.saturating_sub(since) >= self.budget.0.bounds.stall_time_max {
                         member.stream.shutdown();
                     }
                 }

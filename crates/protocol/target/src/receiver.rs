@@ -12,8 +12,16 @@ use std::task::{Context, Poll};
 
 use quarry_env::{Buffer, BufferPool, Completion, Stream, View};
 
-use crate::in_flight::Admitted;
-use crate::limits::{RECEIVE_BYTES_MAX, RECEIVE_BYTES_MIN, RECEIVE_BYTES_START};
+/// How much is received at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReceiveSizes {
+    /// An idle session holds no more.
+    pub bytes_min: usize,
+    /// First receive of a session.
+    pub bytes_start: usize,
+    /// Largest receive that is parsed for requests.
+    pub bytes_max: usize,
+}
 
 /// A receive that was started.
 struct UnderWay {
@@ -23,15 +31,16 @@ struct UnderWay {
 
 /// A payload with memory of its own.
 struct Payload {
-    request: Admitted,
     /// Away while a receive into it is under way.
     buffer: Option<Buffer>,
     filled: usize,
+    end: usize,
+    /// The length of the buffer, of which a receive sees no more than up to `end`.
     length: usize,
 }
 
 /// The receiving side of a session.
-pub(crate) struct Receiver {
+pub struct Receiver {
     stream: Rc<dyn Stream>,
     buffers: BufferPool,
     /// The last receive; `at` bytes of it are done with.
@@ -42,11 +51,12 @@ pub(crate) struct Receiver {
     payload: Option<Payload>,
     under_way: Option<UnderWay>,
     next_bytes: usize,
+    sizes: ReceiveSizes,
 }
 
 impl Receiver {
     /// Receives from `stream`, behind the bytes in `rest` that came during the negotiation.
-    pub(crate) fn new(stream: Rc<dyn Stream>, buffers: BufferPool, rest: &[u8]) -> Self {
+    pub fn new(stream: Rc<dyn Stream>, buffers: BufferPool, rest: &[u8], sizes: ReceiveSizes) -> Self {
         let received = (!rest.is_empty()).then(|| buffers.copy_of(rest));
         Self {
             stream,
@@ -56,27 +66,28 @@ impl Receiver {
             shared: false,
             payload: None,
             under_way: None,
-            next_bytes: RECEIVE_BYTES_START,
+            next_bytes: sizes.bytes_start,
+            sizes,
         }
     }
 
     /// What has arrived and was not taken yet.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         self.received.as_ref().map_or(&[], |view| &view[self.at..])
     }
 
     /// What a payload keeps from being used again while it lies in this receive.
-    pub(crate) fn pinned_bytes(&self) -> usize {
+    pub fn pinned_bytes(&self) -> usize {
         self.received.as_ref().map_or(0, |view| view.len())
     }
 
     /// Is done with the next `count` bytes, which are there.
-    pub(crate) fn advance(&mut self, count: usize) {
+    pub fn advance(&mut self, count: usize) {
         self.at += count;
     }
 
     /// Takes the next `count` bytes, which are there, without a copy.
-    pub(crate) fn take(&mut self, count: usize) -> View {
+    pub fn take(&mut self, count: usize) -> View {
         let view = self.received.as_ref().expect("the bytes are there").slice(self.at..self.at + count);
         self.at += count;
         self.shared = true;
@@ -84,38 +95,37 @@ impl Receiver {
     }
 
     /// Throws away up to `count` of the bytes that are there; how many.
-    pub(crate) fn skip(&mut self, count: u64) -> u64 {
+    pub fn skip(&mut self, count: u64) -> u64 {
         let skipped = count.min(self.bytes().len() as u64);
         self.at += skipped as usize;
         skipped
     }
 
-    /// Receives the next `length` bytes, of which some are missing, into memory of their own.
-    pub(crate) fn begin_payload(&mut self, request: Admitted, length: usize) {
-        let mut buffer = self.buffers.allocate(length);
-        let filled = self.bytes().len();
-        buffer[..filled].copy_from_slice(self.bytes());
-        self.at += filled;
-        self.payload = Some(Payload { request, buffer: Some(buffer), filled, length });
+    /// Receives the next bytes, of which some are missing, into `buffer` from `at` to `end`.
+    pub fn begin_payload(&mut self, mut buffer: Buffer, at: usize, end: usize) {
+        let arrived = self.bytes().len().min(end - at);
+        buffer[at..at + arrived].copy_from_slice(&self.bytes()[..arrived]);
+        self.at += arrived;
+        let length = buffer.len();
+        self.payload = Some(Payload { buffer: Some(buffer), filled: at + arrived, end, length });
         // Behind a large payload comes its like more often than not: take in little with its header.
-        self.next_bytes = RECEIVE_BYTES_MIN;
+        self.next_bytes = self.sizes.bytes_min;
     }
 
     /// Whether a large payload is on its way.
-    pub(crate) fn awaits_payload(&self) -> bool {
+    pub fn awaits_payload(&self) -> bool {
         self.payload.is_some()
     }
 
     /// The large payload, once it is complete.
-    pub(crate) fn take_payload(&mut self) -> Option<(Admitted, View)> {
-        let payload = self.payload.take_if(|payload| payload.filled == payload.length)?;
-        let buffer = payload.buffer.expect("it came back with the last receive");
-        Some((payload.request, buffer.freeze()))
+    pub fn take_payload(&mut self) -> Option<Buffer> {
+        let payload = self.payload.take_if(|payload| payload.filled == payload.end)?;
+        Some(payload.buffer.expect("it came back with the last receive"))
     }
 
     /// Receives more, until there are at least `wanted` bytes in one piece or some of the large payload. The number of
     /// bytes that came; 0 when the client has closed.
-    pub(crate) fn poll_more(&mut self, wanted: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub fn poll_more(&mut self, wanted: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let under_way = match &mut self.under_way {
             Some(under_way) => under_way,
             None => {
@@ -130,6 +140,8 @@ impl Receiver {
         self.under_way = None;
         match &mut self.payload {
             Some(payload) => {
+                let mut buffer = buffer;
+                buffer.set_length(payload.length);
                 payload.filled = filled;
                 payload.buffer = Some(buffer);
             }
@@ -140,8 +152,9 @@ impl Receiver {
 
     fn start(&mut self, wanted: usize) -> UnderWay {
         if let Some(payload) = &mut self.payload {
-            let buffer = payload.buffer.take().expect("no receive into it is under way");
+            let mut buffer = payload.buffer.take().expect("no receive into it is under way");
             let filled = payload.filled;
+            buffer.set_length(payload.end);
             return UnderWay { completion: self.stream.receive_whole(buffer, filled), filled };
         }
         let (buffer, filled) = self.next_buffer(wanted);
@@ -172,9 +185,9 @@ impl Receiver {
     fn received(&mut self, mut buffer: Buffer, filled: usize) {
         let size = buffer.len();
         if filled == size {
-            self.next_bytes = (size * 4).min(RECEIVE_BYTES_MAX);
+            self.next_bytes = (size * 4).min(self.sizes.bytes_max);
         } else if filled <= size / 8 {
-            self.next_bytes = (size / 2).max(RECEIVE_BYTES_MIN);
+            self.next_bytes = (size / 2).max(self.sizes.bytes_min);
         }
         buffer.set_length(filled);
         self.received = (filled > 0).then(|| buffer.freeze());
