@@ -3,7 +3,7 @@
 //!
 //! What it is: [`Exports`], one table for all cores, behind one lock that no I/O takes; [`Access`], which host sees which
 //! volume under which number, for protocols that show a host many volumes; [`Session`], the membership of
-//! one connection in it; [`Stop`]; and two traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its
+//! one connection in it; [`Reservations`], who has reserved which volume against whom; [`Stop`]; and two traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its
 //! volumes and its cores. What it is not: no protocol, no socket, no storage.
 //!
 //! Invariants:
@@ -19,6 +19,7 @@ mod exports;
 mod hand_over;
 mod host;
 pub mod limits;
+mod reservation;
 mod session;
 mod stop;
 
@@ -31,5 +32,10 @@ pub use error::{AccessError, AdmitError, ExportError};
 pub use exports::{Export, Exports};
 pub use hand_over::{HandOver, Volumes};
 pub use host::{Chap, Host, Network};
+pub use reservation::{
+    Action, Done, Drain, Drained, Initiator, Member, Notice, Registration, Reservation, ReservationError,
+    ReservationKey, ReservationKind, ReservationState, ReservationStore, Reservations, StoreError,
+    VolumeReservations, Watcher,
+};
 pub use session::{Session, SessionId, SessionInfo};
 pub use stop::{Stop, Stopped};
