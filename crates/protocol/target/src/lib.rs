@@ -3,9 +3,10 @@
 //!
 //! What it is: [`Exports`], one table for all cores, behind one lock that no I/O takes; [`Access`], which host sees which
 //! volume under which number, for protocols that show a host many volumes; [`Session`], the membership of
-//! one connection in it; [`Stop`]; and two traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its
-//! volumes and its cores. For the inside of a session: [`Budget`], the memory of a core; [`Receiver`], bytes with few copies;
-//! [`Woken`], many requests in one task. What it is not: no protocol, no storage.
+//! one connection in it; [`Reservations`], who has reserved which volume against whom; [`Stop`]; and two traits, [`Volumes`]
+//! and [`HandOver`], by which the node lends a protocol its volumes and its cores. For the inside of a session: [`Budget`],
+//! the memory of a core; [`Receiver`], bytes with few copies; [`Woken`], many requests in one task. What it is not: no
+//! protocol, no storage.
 //!
 //! Invariants:
 //! - An export that a session has bound cannot be removed: [`Exports::remove`] and [`Session::bind`] take the same lock.
@@ -22,6 +23,7 @@ mod hand_over;
 mod host;
 pub mod limits;
 mod receiver;
+mod reservation;
 mod session;
 mod stop;
 mod woken;
@@ -37,6 +39,11 @@ pub use exports::{Export, Exports};
 pub use hand_over::{HandOver, Volumes};
 pub use host::{Chap, Host, Network};
 pub use receiver::{ReceiveSizes, Receiver};
+pub use reservation::{
+    Action, Done, Drain, Drained, Initiator, Member, Notice, Registration, Reservation, ReservationError,
+    ReservationKey, ReservationKind, ReservationState, ReservationStore, Reservations, StoreError,
+    VolumeReservations, Watcher,
+};
 pub use session::{Session, SessionId, SessionInfo};
 pub use stop::{Stop, Stopped};
 pub use woken::Woken;

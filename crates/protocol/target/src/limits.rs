@@ -8,6 +8,8 @@ pub const EXPORTS_MAX: usize = quarry_types::limits::VOLUMES_MAX;
 pub const HOSTS_MAX: usize = 4096;
 /// Highest LUN or namespace id: what single-level LUNs of SAM-5 can say.
 pub const UNIT_NUMBER_MAX: u32 = 16383;
+/// Most initiators that are registered for reservations of one volume.
+pub const REGISTRATIONS_MAX: usize = 256;
 /// Longest name of an export, in bytes.
 pub const EXPORT_NAME_BYTES_MAX: usize = 255;
 
