@@ -35,8 +35,8 @@ pub const CONTROLLER_ID_MAX: u16 = 0xFFEF;
 pub const NAMESPACE_ID_MAX: u32 = quarry_target::limits::UNIT_NUMBER_MAX;
 /// Most namespaces that one host sees (MNAN), and the length of the list of changed namespaces.
 pub const NAMESPACES_MAX: usize = 1024;
-/// ANA groups: one for each core, as each has a log of its own.
-pub const ANA_GROUPS_MAX: u32 = 1024;
+/// ANA groups: one for each core, as each has a log of its own; cores beyond share them.
+pub const ANA_GROUPS_MAX: u32 = 128;
 
 /// Ranges of one Dataset Management command.
 pub const DATASET_RANGES_MAX: usize = 256;

@@ -8,7 +8,7 @@ use crate::bytes::Page;
 use crate::command::Command;
 use crate::constants::{DISCOVERY_NQN, admin, feature, io, log};
 use crate::controller::{ErrorEntry, Kind};
-use crate::limits::{ADMIN_ENTRIES_MAX, NAMESPACES_MAX, TRANSFER_BYTES_MAX};
+use crate::limits::{ADMIN_ENTRIES_MAX, ANA_GROUPS_MAX, NAMESPACES_MAX, TRANSFER_BYTES_MAX};
 use crate::status::Status;
 
 /// Transport type of TCP (Base 2.0, figure 294).
@@ -184,12 +184,15 @@ pub(crate) fn feature_effects(kind: Kind) -> Vec<u8> {
     page.into_vec()
 }
 
+/// Bytes of the longest ANA log: a header, every group, every namespace.
+const ANA_BYTES: usize = 16 + 32 * ANA_GROUPS_MAX as usize + 4 * NAMESPACES_MAX;
+
 /// Asymmetric Namespace Access: `(group, ids)` in order of groups, all of them optimized. `changes` grows with each change.
 pub(crate) fn ana(groups: &[(u32, Vec<u32>)], changes: u64, groups_only: bool) -> Vec<u8> {
     const OPTIMIZED: u8 = 1;
     let ids = |ids: &[u32]| if groups_only { 0 } else { ids.len() };
-    let length: usize = groups.iter().map(|(_, members)| 32 + 4 * ids(members)).sum();
-    let mut page = Page::new(16 + length);
+    // As long as it can get, because hosts read it so, piece by piece.
+    let mut page = Page::new(ANA_BYTES);
     page.u64(0, changes).u16(8, groups.len() as u16);
     let mut at = 16;
     for (group, members) in groups {
@@ -224,8 +227,9 @@ pub(crate) fn discovery(nqn: Option<&str>, addresses: &[SocketAddr], generation:
 fn discovery_entry(page: &mut Page, at: usize, (nqn, kind): (&str, u8), address: &SocketAddr, port: u16) {
     const IPV4: u8 = 1;
     const IPV6: u8 = 2;
-    /// No secure channel is needed, and hosts may do without flow control of queues (TREQ).
-    const REQUIREMENTS: u8 = 2 | 1 << 2;
+    /// Nothing is said of a secure channel (Linux asks for TLS keys wherever something is, also that none is needed), and
+    /// hosts may do without flow control of queues (TREQ).
+    const REQUIREMENTS: u8 = 1 << 2;
     /// A host may stay connected to the discovery subsystem (EFLAGS).
     const PERSISTENT: u16 = 1 << 1;
     let ip = address.ip().to_canonical();

@@ -9,7 +9,7 @@ use quarry_volume::{Volume, VolumeInfo};
 
 use crate::constants::EVERY_NAMESPACE;
 use crate::controller::Host;
-use crate::limits::{LBA_BYTES, NAMESPACES_MAX};
+use crate::limits::{ANA_GROUPS_MAX, LBA_BYTES, NAMESPACES_MAX};
 use crate::status::Status;
 use crate::subsystem::Subsystem;
 
@@ -59,7 +59,7 @@ impl Namespace {
 
     /// The group of namespaces whose access changes together: those of one core, from 1.
     pub(crate) fn ana_group(&self) -> u32 {
-        self.mapping.core as u32 + 1
+        self.mapping.core as u32 % ANA_GROUPS_MAX + 1
     }
 
     /// What a host has to be told of when it changes.

@@ -28,6 +28,8 @@ pub(super) fn set_transfer(command: &Command) -> Result<Transfer, Status> {
 pub(super) fn get_transfer(command: &Command) -> Result<Transfer, Status> {
     Ok(match command.dword(10) as u8 {
         feature::HOST_BEHAVIOR => Transfer::ToHost(HOST_BEHAVIOR_BYTES as u32),
+        // Over fabrics there are only identifiers of 128 bits.
+        feature::HOST_ID if command.dword(11) & 1 == 0 => return Err(Status::HOST_ID_INCONSISTENT),
         feature::HOST_ID => Transfer::ToHost(HOST_ID_BYTES),
         _ => Transfer::None,
     })
@@ -77,7 +79,6 @@ impl AdminQueue {
             feature::HOST_BEHAVIOR => {
                 return Ok(Outcome::page(&self.surroundings.buffers, &state.kept.host_behavior));
             }
-            feature::HOST_ID if argument & 1 == 0 => return Err(Status::HOST_ID_INCONSISTENT),
             feature::HOST_ID => {
                 return Ok(Outcome::page(&self.surroundings.buffers, &self.controller().host().id));
             }

@@ -3,7 +3,7 @@
 use quarry_env::View;
 use quarry_volume::{Result, Volume};
 
-use super::request::{Request, Verb};
+use super::request::{COPY_RANGE_BYTES, DATASET_RANGE_BYTES, Request, Verb};
 use super::{compare, copy, dataset};
 use crate::limits::STEP_BYTES;
 use crate::outcome::Outcome;
@@ -31,12 +31,13 @@ pub(crate) async fn perform(request: Request, data: Option<View>) -> Outcome {
             Err(status) => return status.into(),
         },
         Verb::Deallocate => match payload() {
-            Ok(data) => return Box::pin(dataset::deallocate(&open, &data, flags)).await,
+            Ok(data) => return Box::pin(dataset::deallocate(&open, ranges(&data, length, DATASET_RANGE_BYTES), flags)).await,
             Err(status) => return status.into(),
         },
         Verb::Copy => match payload().and_then(|data| Ok((data, buffers.ok_or(Status::INTERNAL_ERROR)?))) {
             Ok((data, buffers)) => {
-                return Box::pin(copy::copy(&open, offset, &data, flags, &buffers)).await;
+                let list = ranges(&data, length, COPY_RANGE_BYTES);
+                return Box::pin(copy::copy(&open, offset, list, flags, &buffers)).await;
             }
             Err(status) => return status.into(),
         },
@@ -46,6 +47,11 @@ pub(crate) async fn perform(request: Request, data: Option<View>) -> Outcome {
         },
     };
     changed.map_or_else(Outcome::from, |()| Outcome::done())
+}
+
+/// The ranges of a list, behind which a host may have sent more.
+fn ranges(data: &[u8], count: u64, range_bytes: u32) -> &[u8] {
+    &data[..count as usize * range_bytes as usize]
 }
 
 async fn read(volume: &dyn Volume, offset: u64, length: u32, durable: bool) -> Outcome {

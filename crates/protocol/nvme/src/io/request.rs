@@ -9,7 +9,7 @@ use quarry_volume::{Volume, WriteFlags, ZeroMode};
 use super::fused::{Fused, Half, Part};
 use crate::command::Command;
 use crate::constants::io;
-use crate::limits::{COPY_RANGES_MAX, LBA_BYTES, TRANSFER_BYTES_MAX};
+use crate::limits::{COPY_RANGES_MAX, DATASET_RANGES_MAX, LBA_BYTES, TRANSFER_BYTES_MAX};
 use crate::namespaces::{Namespaces, OpenVolume, is_every};
 use crate::status::Status;
 use crate::transfer::Transfer;
@@ -18,6 +18,11 @@ use crate::transfer::Transfer;
 pub(super) const DATASET_RANGE_BYTES: u32 = 16;
 /// Bytes of a source range of Copy, in format 0.
 pub(super) const COPY_RANGE_BYTES: u32 = 32;
+
+/// Bytes of the longest list of ranges.
+const LIST_BYTES_MAX: u32 = DATASET_RANGE_BYTES * DATASET_RANGES_MAX as u32;
+
+const _: () = assert!(COPY_RANGE_BYTES as usize * COPY_RANGES_MAX <= LIST_BYTES_MAX as usize);
 
 /// Dword 12 of commands with a range of blocks.
 mod flag {
@@ -209,7 +214,7 @@ fn without_range(command: &Command, volume: &OpenVolume, flags: WriteFlags) -> R
             let deallocates = command.dword(11) & DATASET_DEALLOCATE != 0;
             request.verb = if deallocates { Verb::Deallocate } else { Verb::Nothing };
             request.length = u64::from(command.dword(10) & 0xFF) + 1;
-            Transfer::FromHost(request.length as u32 * DATASET_RANGE_BYTES)
+            list_transfer(command, request.length as u32 * DATASET_RANGE_BYTES)?
         }
         _ => {
             let ranges = (command.dword(12) & 0xFF) + 1;
@@ -224,8 +229,16 @@ fn without_range(command: &Command, volume: &OpenVolume, flags: WriteFlags) -> R
             request.offset = command.double_dword(10).saturating_mul(LBA_BYTES);
             request.length = u64::from(ranges);
             request.flags.fua |= command.dword(12) & flag::FUA != 0;
-            Transfer::FromHost(ranges * COPY_RANGE_BYTES)
+            list_transfer(command, ranges * COPY_RANGE_BYTES)?
         }
     };
     Ok(Decoded { transfer, request })
+}
+
+/// A list of `bytes` bytes. Linux always sends as much as the longest list has.
+fn list_transfer(command: &Command, bytes: u32) -> Result<Transfer, Status> {
+    match command.data_pointer()?.length() {
+        length if (bytes..=LIST_BYTES_MAX).contains(&length) => Ok(Transfer::FromHost(length)),
+        _ => Err(Status::SGL_LENGTH),
+    }
 }
