@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use quarry_env::{Env, Listener, Stream};
-use quarry_target::{Exports, HandOver, Volumes};
+use quarry_target::{Budget, Exports, HandOver, Volumes};
 
-use crate::budget::Budget;
 use crate::limits::{ACCEPT_PAUSE, PAYLOAD_BYTES_MAX};
 use crate::session::{self, Connection};
 

@@ -3,7 +3,8 @@
 //!
 //! What it is: [`Exports`], one table for all cores, behind one lock that no I/O takes; [`Access`], which host sees which
 //! volume under which number, for protocols that show a host many volumes; [`Session`], the membership of
-//! one connection in it; [`Stop`]; and two traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its
+//! one connection in it, with what serving one takes: [`Receiver`], [`InFlight`], and a [`Share`] of its core's memory;
+//! [`Reservations`], who has reserved which volume against whom; [`Stop`]; and two traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its
 //! volumes and its cores. What it is not: no protocol, no socket, no storage.
 //!
 //! Invariants:
@@ -13,12 +14,16 @@
 //! - The size in the table is a snapshot for negotiation; the volume itself is the authority while I/O runs.
 
 mod access;
+mod budget;
 mod counters;
 mod error;
 mod exports;
 mod hand_over;
 mod host;
+mod in_flight;
 pub mod limits;
+mod receiver;
+mod reservation;
 mod session;
 mod stop;
 
@@ -26,10 +31,18 @@ mod stop;
 mod tests;
 
 pub use access::{Access, Audience, Fabric, Mapping, View};
+pub use budget::{Budget, Share, Shortage};
 pub use counters::{Counters, Traffic};
 pub use error::{AccessError, AdmitError, ExportError};
 pub use exports::{Export, Exports};
 pub use hand_over::{HandOver, Volumes};
 pub use host::{Chap, Host, Network};
+pub use in_flight::InFlight;
+pub use receiver::Receiver;
+pub use reservation::{
+    Action, Done, Drain, Drained, Initiator, Member, Notice, Registration, Reservation, ReservationError,
+    ReservationKey, ReservationKind, ReservationState, ReservationStore, Reservations, StoreError,
+    VolumeReservations, Watcher,
+};
 pub use session::{Session, SessionId, SessionInfo};
 pub use stop::{Stop, Stopped};

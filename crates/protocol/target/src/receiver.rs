@@ -12,7 +12,6 @@ use std::task::{Context, Poll};
 
 use quarry_env::{Buffer, BufferPool, Completion, Stream, View};
 
-use crate::in_flight::Admitted;
 use crate::limits::{RECEIVE_BYTES_MAX, RECEIVE_BYTES_MIN, RECEIVE_BYTES_START};
 
 /// A receive that was started.
@@ -22,16 +21,16 @@ struct UnderWay {
 }
 
 /// A payload with memory of its own.
-struct Payload {
-    request: Admitted,
+struct Payload<P> {
+    request: P,
     /// Away while a receive into it is under way.
     buffer: Option<Buffer>,
     filled: usize,
-    length: usize,
+    end: usize,
 }
 
 /// The receiving side of a session.
-pub(crate) struct Receiver {
+pub struct Receiver<P> {
     stream: Rc<dyn Stream>,
     buffers: BufferPool,
     /// The last receive; `at` bytes of it are done with.
@@ -39,14 +38,14 @@ pub(crate) struct Receiver {
     at: usize,
     /// Whether a request holds a part of it.
     shared: bool,
-    payload: Option<Payload>,
+    payload: Option<Payload<P>>,
     under_way: Option<UnderWay>,
     next_bytes: usize,
 }
 
-impl Receiver {
+impl<P> Receiver<P> {
     /// Receives from `stream`, behind the bytes in `rest` that came during the negotiation.
-    pub(crate) fn new(stream: Rc<dyn Stream>, buffers: BufferPool, rest: &[u8]) -> Self {
+    pub fn new(stream: Rc<dyn Stream>, buffers: BufferPool, rest: &[u8]) -> Self {
         let received = (!rest.is_empty()).then(|| buffers.copy_of(rest));
         Self {
             stream,
@@ -61,22 +60,22 @@ impl Receiver {
     }
 
     /// What has arrived and was not taken yet.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         self.received.as_ref().map_or(&[], |view| &view[self.at..])
     }
 
     /// What a payload keeps from being used again while it lies in this receive.
-    pub(crate) fn pinned_bytes(&self) -> usize {
+    pub fn pinned_bytes(&self) -> usize {
         self.received.as_ref().map_or(0, |view| view.len())
     }
 
     /// Is done with the next `count` bytes, which are there.
-    pub(crate) fn advance(&mut self, count: usize) {
+    pub fn advance(&mut self, count: usize) {
         self.at += count;
     }
 
     /// Takes the next `count` bytes, which are there, without a copy.
-    pub(crate) fn take(&mut self, count: usize) -> View {
+    pub fn take(&mut self, count: usize) -> View {
         let view = self.received.as_ref().expect("the bytes are there").slice(self.at..self.at + count);
         self.at += count;
         self.shared = true;
@@ -84,38 +83,37 @@ impl Receiver {
     }
 
     /// Throws away up to `count` of the bytes that are there; how many.
-    pub(crate) fn skip(&mut self, count: u64) -> u64 {
+    pub fn skip(&mut self, count: u64) -> u64 {
         let skipped = count.min(self.bytes().len() as u64);
         self.at += skipped as usize;
         skipped
     }
 
-    /// Receives the next `length` bytes, of which some are missing, into memory of their own.
-    pub(crate) fn begin_payload(&mut self, request: Admitted, length: usize) {
-        let mut buffer = self.buffers.allocate(length);
-        let filled = self.bytes().len();
-        buffer[..filled].copy_from_slice(self.bytes());
-        self.at += filled;
-        self.payload = Some(Payload { request, buffer: Some(buffer), filled, length });
+    /// Receives the next bytes, of which some are missing, into `buffer` behind its first `filled` bytes, up to its end.
+    pub fn begin_payload(&mut self, request: P, mut buffer: Buffer, filled: usize) {
+        let (here, end) = (self.bytes().len(), buffer.len());
+        buffer[filled..filled + here].copy_from_slice(self.bytes());
+        self.at += here;
+        self.payload = Some(Payload { request, buffer: Some(buffer), filled: filled + here, end });
         // Behind a large payload comes its like more often than not: take in little with its header.
         self.next_bytes = RECEIVE_BYTES_MIN;
     }
 
     /// Whether a large payload is on its way.
-    pub(crate) fn awaits_payload(&self) -> bool {
+    pub fn awaits_payload(&self) -> bool {
         self.payload.is_some()
     }
 
     /// The large payload, once it is complete.
-    pub(crate) fn take_payload(&mut self) -> Option<(Admitted, View)> {
-        let payload = self.payload.take_if(|payload| payload.filled == payload.length)?;
+    pub fn take_payload(&mut self) -> Option<(P, Buffer)> {
+        let payload = self.payload.take_if(|payload| payload.filled == payload.end)?;
         let buffer = payload.buffer.expect("it came back with the last receive");
-        Some((payload.request, buffer.freeze()))
+        Some((payload.request, buffer))
     }
 
     /// Receives more, until there are at least `wanted` bytes in one piece or some of the large payload. The number of
     /// bytes that came; 0 when the client has closed.
-    pub(crate) fn poll_more(&mut self, wanted: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub fn poll_more(&mut self, wanted: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let under_way = match &mut self.under_way {
             Some(under_way) => under_way,
             None => {

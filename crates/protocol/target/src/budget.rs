@@ -1,4 +1,4 @@
-//! How the sessions of one core share its memory, so that clients that do not take their replies starve nobody.
+//! How the sessions of one core and protocol share its memory, so that clients that do not take their replies starve nobody.
 //!
 //! The rule is the dynamic threshold of packet switches: a session may hold as much as is still free. However many greedy
 //! sessions there are, the n of them end with the n+1st part of the budget each, and one part stays free for the next.
@@ -34,10 +34,11 @@ struct Inner {
 
 /// The memory of one core for requests and replies.
 #[derive(Clone)]
-pub(crate) struct Budget(Rc<Inner>);
+pub struct Budget(Rc<Inner>);
 
 impl Budget {
-    pub(crate) fn new(limit_bytes: u64) -> Self {
+    /// A budget of `limit_bytes`.
+    pub fn new(limit_bytes: u64) -> Self {
         Self(Rc::new(Inner {
             limit_bytes,
             used_bytes: Cell::new(0),
@@ -48,7 +49,7 @@ impl Budget {
     }
 
     /// The part of a session that serves `stream`.
-    pub(crate) fn join(&self, stream: Rc<dyn Stream>) -> Share {
+    pub fn join(&self, stream: Rc<dyn Stream>) -> Share {
         let id = self.0.next.get();
         self.0.next.set(id + 1);
         let member = Rc::new(Member {
@@ -73,7 +74,7 @@ impl Budget {
 
 /// Why a session gets no more memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Shortage {
+pub enum Shortage {
     /// It holds as much as one session may.
     Session,
     /// The others have left too little.
@@ -81,7 +82,7 @@ pub(crate) enum Shortage {
 }
 
 /// One session's part of the budget. Dropping it gives everything back.
-pub(crate) struct Share {
+pub struct Share {
     budget: Budget,
     id: u64,
     member: Rc<Member>,
@@ -89,7 +90,7 @@ pub(crate) struct Share {
 
 impl Share {
     /// Takes `bytes`, if the session may hold them now.
-    pub(crate) fn try_take(&self, bytes: u64) -> Result<(), Shortage> {
+    pub fn try_take(&self, bytes: u64) -> Result<(), Shortage> {
         if bytes == 0 {
             return Ok(());
         }
@@ -109,7 +110,7 @@ impl Share {
     }
 
     /// Gives `bytes` back.
-    pub(crate) fn give_back(&self, bytes: u64) {
+    pub fn give_back(&self, bytes: u64) {
         if bytes == 0 {
             return;
         }
@@ -122,7 +123,7 @@ impl Share {
     }
 
     /// Has `waker` woken when something is given back.
-    pub(crate) fn wait(&self, waker: &Waker) {
+    pub fn wait(&self, waker: &Waker) {
         let mut waiters = self.budget.0.waiters.borrow_mut();
         if !waiters.iter().any(|waiter| waiter.will_wake(waker)) {
             waiters.push(waker.clone());
@@ -130,19 +131,19 @@ impl Share {
     }
 
     /// A send has begun.
-    pub(crate) fn send_began(&self) {
+    pub fn send_began(&self) {
         self.member.sending.set(true);
     }
 
     /// The client has taken all of it.
-    pub(crate) fn send_ended(&self) {
+    pub fn send_ended(&self) {
         self.member.sending.set(false);
         self.member.sends.set(self.member.sends.get() + 1);
     }
 
     /// Cuts off the clients that take nothing. Called at `now` by a session that has waited for some time; the first
     /// call only takes note of who sends.
-    pub(crate) fn cut_off_stalled(&self, now: Duration) {
+    pub fn cut_off_stalled(&self, now: Duration) {
         for member in self.budget.0.members.borrow().values() {
             let sends = member.sends.get();
             match member.mark.get() {
