@@ -88,7 +88,8 @@ impl Stream for SystemStream {
     }
 
     fn local_address(&self) -> Option<SocketAddr> {
-        self.connection().ok()?.socket.local_address()
+        let connection = self.connection().ok()?;
+        rustix::net::getsockname(connection.socket.fd()).ok()?.try_into().ok()
     }
 
     fn shutdown(&self) {

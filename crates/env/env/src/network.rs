@@ -51,7 +51,7 @@ pub trait Stream {
     }
     /// Sends all of `data`, one view behind the other.
     fn send(&self, data: Vec<View>) -> Completion<io::Result<()>>;
-    /// The address at which the peer has reached us, where both have one.
+    /// The address of this side, where it is one of TCP: what the peer has connected to.
     fn local_address(&self) -> Option<SocketAddr> {
         None
     }

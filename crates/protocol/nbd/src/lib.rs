@@ -21,9 +21,9 @@
 //! # From a connection to a reply
 //!
 //! [`Server::serve`] accepts; `session` negotiates (`handshake`, `inbox`, `option`, `meta_context`) and brings the
-//! connection to the core that owns the volume. There `transmission` is one task per session: `target`'s receiver takes in bytes,
-//! `wire` and `request` say what they mean and whether it is allowed, `perform` asks the volume, `in_flight` holds what
-//! takes time, `reply` packs what is done into few sends. `target`'s budget shares a core's memory among its sessions.
+//! connection to the core that owns the volume. There `transmission` is one task per session, with what `quarry-target` has for
+//! sessions: a receiver takes in bytes, `wire` and `request` say what they mean and whether it is allowed, `perform` asks the
+//! volume, `work` is what takes time, `reply` packs what is done into few sends. A budget shares a core's memory.
 //!
 //! # Invariants
 //!
@@ -39,7 +39,6 @@
 
 mod constants;
 mod handshake;
-mod in_flight;
 mod inbox;
 pub mod limits;
 mod meta_context;
@@ -53,6 +52,7 @@ mod status;
 mod transmission;
 mod uri;
 mod wire;
+mod work;
 
 pub use server::{BUDGET_BYTES_MIN, Server};
 pub use session::Connection;

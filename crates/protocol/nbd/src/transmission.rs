@@ -11,16 +11,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use quarry_env::{Completion, Env, Stream, View};
-use quarry_target::{Counters, Receiver, Session, Share, Shortage, Stopped};
+use quarry_target::{Counters, InFlight, Receiver, Session, Share, Shortage, Stopped};
 use quarry_volume::{Volume, VolumeError};
 
-use crate::in_flight::{Admitted, InFlight, Outcome, Work};
-use crate::limits::{PAYLOAD_BYTES_DIRECT, RECEIVE, REQUESTS_MAX, STALL_CHECK_TIME, STOP_TIME_MAX};
+use crate::limits::{PAYLOAD_BYTES_DIRECT, REQUESTS_MAX, STALL_CHECK_TIME, STOP_TIME_MAX};
 use crate::perform;
 use crate::reply::{Batch, Failure, Outbox, unheld};
 use crate::request::{Refusal, STOPPING, Terms};
 use crate::status::errno;
 use crate::wire::{BadMagic, RequestHeader};
+use crate::work::{Admitted, Outcome, Work};
 
 /// Rounds of receive and parse in one poll, after which other tasks have their turn.
 const ROUNDS_MAX: usize = 16;
@@ -84,11 +84,9 @@ pub(crate) struct Transmission<'v> {
     counters: &'v Counters,
     stream: Rc<dyn Stream>,
     terms: Terms,
-    receiver: Receiver,
-    /// The request whose payload is received into memory of its own.
-    awaited: Option<Admitted>,
+    receiver: Receiver<Admitted>,
     refused: Option<Refused>,
-    in_flight: InFlight<'v>,
+    in_flight: InFlight<Admitted, Work<'v>>,
     outbox: Outbox,
     sending: Option<Sending>,
     /// Requests that were begun and whose reply has not been sent.
@@ -117,12 +115,11 @@ impl<'v> Transmission<'v> {
         Self {
             volume,
             counters: session.counters(),
-            receiver: Receiver::new(stream.clone(), buffers.clone(), rest, RECEIVE),
-            awaited: None,
+            receiver: Receiver::new(stream.clone(), buffers.clone(), rest),
             stream,
             terms,
             refused: None,
-            in_flight: InFlight::new(),
+            in_flight: InFlight::new(REQUESTS_MAX),
             outbox: Outbox::new(buffers, terms.style),
             sending: None,
             requests: 0,
@@ -243,11 +240,14 @@ impl<'v> Transmission<'v> {
             self.refuse(header, refusal);
             return Ok(None);
         }
-        if let Some(request) = self.awaited {
-            let Some(payload) = self.receiver.take_payload() else { return Ok(Some(Halt::Needs(1))) };
-            self.awaited = None;
-            self.start(request, Some(payload.freeze()));
-            return Ok(None);
+        if self.receiver.awaits_payload() {
+            return Ok(match self.receiver.take_payload() {
+                Some((request, payload)) => {
+                    self.start(request, Some(payload.freeze()));
+                    None
+                }
+                None => Some(Halt::Needs(1)),
+            });
         }
         if self.requests >= REQUESTS_MAX {
             return Ok(Some(Halt::Full));
@@ -297,10 +297,7 @@ impl<'v> Transmission<'v> {
                 let payload = self.receiver.take(payload);
                 self.start(request, Some(payload));
             }
-            _ => {
-                self.awaited = Some(request);
-                self.receiver.begin_payload(self.env.buffers.allocate(payload), 0, payload);
-            }
+            _ => self.receiver.begin_payload(request, self.env.buffers.allocate(payload), 0),
         }
         Ok(None)
     }
@@ -333,7 +330,7 @@ impl<'v> Transmission<'v> {
     }
 
     fn start_work(&mut self, request: Admitted, work: Work<'v>) {
-        if let Some(result) = self.in_flight.start(request, work) {
+        if let Some((request, result)) = self.in_flight.start(request, work) {
             let fast_zero = perform::is_fast_zero(&request.header);
             answer(&mut self.outbox, self.counters, &request, result, fast_zero);
         }

@@ -7,9 +7,10 @@ use quarry_env::{BufferPool, Stream};
 use quarry_nvme::{
     CONNECT_DATA_BYTES, Command, CompletionEntry, Connect, DataPointer, Refused, Status, constants::fabrics,
 };
+use quarry_target::limits::RECEIVE_BYTES_MIN;
 
 use crate::digest::{DIGEST_BYTES, digest};
-use crate::limits::{ADMIN_CAPSULE_BYTES_MAX, DATA_BYTES_MAX, RECEIVE_BYTES_MIN};
+use crate::limits::{ADMIN_CAPSULE_BYTES_MAX, DATA_BYTES_MAX};
 use crate::pdu::{
     COMMAND_HEADER_BYTES, COMMON_BYTES, Common, Fatal, FatalStatus, HEADER_BYTES, INITIALIZE_BYTES,
     InitializeRequest, InitializeResponse, Link, TERMINATION_DATA_BYTES_MAX, check_header_digest, kind,

@@ -9,8 +9,6 @@ use quarry_target::Woken;
 use crate::limits::COMMANDS_MAX;
 use crate::queue::Prepared;
 
-const WORDS: usize = COMMANDS_MAX / 64;
-
 /// A command that was admitted, until it is answered.
 pub(crate) struct Admitted {
     pub(crate) command: Command,
@@ -49,7 +47,7 @@ struct Slot {
 
 /// At most [`COMMANDS_MAX`] commands.
 pub(crate) struct Slots {
-    woken: Woken<WORDS>,
+    woken: Woken,
     table: Table,
 }
 
@@ -109,7 +107,7 @@ impl Table {
 
 impl Slots {
     pub(crate) fn new() -> Self {
-        Self { woken: Woken::default(), table: Table::default() }
+        Self { woken: Woken::new(COMMANDS_MAX), table: Table::default() }
     }
 
     /// How many commands there are.

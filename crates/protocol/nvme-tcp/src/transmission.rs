@@ -18,7 +18,7 @@ use quarry_env::{Completion, Env, Stream, View};
 use quarry_nvme::{Command, CompletionEntry, Outcome, Status, Transfer};
 use quarry_target::{Receiver, Session, Share, Stopped};
 
-use crate::limits::{RECEIVE, STALL_CHECK_TIME, STOP_TIME_MAX};
+use crate::limits::{STALL_CHECK_TIME, STOP_TIME_MAX};
 use crate::outbox::{Batch, Outbox};
 use crate::pdu::{DataHeader, Fatal, Link};
 use crate::queue::Queue;
@@ -90,14 +90,15 @@ pub(crate) struct Transmission<'v> {
     entries: u16,
     submission_head: u16,
     flow_control: bool,
-    receiver: Receiver,
+    /// With the H2CData whose data it receives into memory of its own.
+    receiver: Receiver<Incoming>,
     slots: Slots,
     /// Commands that are done, while they are answered.
     done: Vec<Done>,
     /// Slots of commands that wait for memory, in order of arrival.
     waiting: VecDeque<usize>,
-    /// The H2CData whose data is received into memory of its own.
-    incoming: Option<Incoming>,
+    /// An H2CData whose data is there, but not its digest.
+    undigested: Option<Incoming>,
     outbox: Outbox,
     sending: Option<Sending>,
     share: Share,
@@ -129,11 +130,11 @@ impl<'v> Transmission<'v> {
             entries: beginning.entries,
             submission_head: 0,
             flow_control: beginning.flow_control,
-            receiver: Receiver::new(stream.clone(), buffers.clone(), beginning.rest, RECEIVE),
+            receiver: Receiver::new(stream.clone(), buffers.clone(), beginning.rest),
             slots: Slots::new(),
             done: Vec::new(),
             waiting: VecDeque::new(),
-            incoming: None,
+            undigested: None,
             outbox: Outbox::new(buffers, beginning.link),
             sending: None,
             share,
@@ -248,7 +249,7 @@ impl<'v> Transmission<'v> {
         self.stop_limit = Some(self.env.clock.sleep(STOP_TIME_MAX));
         self.queue.close();
         self.waiting.clear();
-        self.incoming = None;
+        self.undigested = None;
         let held = self.slots.drop_unbegun();
         self.share.give_back(held);
     }

@@ -1,5 +1,7 @@
 //! The bounds of what a node exports and whom it serves.
 
+use std::time::Duration;
+
 /// Most connections to one node, of all protocols, those that still negotiate among them.
 pub const SESSIONS_MAX: usize = 4096;
 /// Most exports of one node.
@@ -13,4 +15,21 @@ pub const REGISTRATIONS_MAX: usize = 256;
 /// Longest name of an export, in bytes.
 pub const EXPORT_NAME_BYTES_MAX: usize = 255;
 
+/// What the requests of one session may hold of memory, in bytes.
+pub const SESSION_BYTES_MAX: u64 = 64 << 20;
+/// What a session may hold even when its core has no memory left.
+pub const SESSION_BYTES_GUARANTEED: u64 = 256 << 10;
+/// A client that takes nothing for this long is cut off when others wait for the memory that it holds.
+pub const STALL_TIME_MAX: Duration = Duration::from_secs(30);
+/// How often a session that waits for memory looks for such clients.
+pub const STALL_CHECK_TIME: Duration = Duration::from_secs(5);
+
+/// Smallest receive: an idle session holds no more.
+pub const RECEIVE_BYTES_MIN: usize = 4 << 10;
+/// First receive of a session.
+pub const RECEIVE_BYTES_START: usize = 16 << 10;
+/// Largest receive that is parsed for requests.
+pub const RECEIVE_BYTES_MAX: usize = 256 << 10;
+
+const _: () = assert!(RECEIVE_BYTES_MIN <= RECEIVE_BYTES_START && RECEIVE_BYTES_START <= RECEIVE_BYTES_MAX);
 const _: () = assert!(EXPORT_NAME_BYTES_MAX >= quarry_types::limits::NAME_BYTES_MAX);

@@ -12,16 +12,7 @@ use std::task::{Context, Poll};
 
 use quarry_env::{Buffer, BufferPool, Completion, Stream, View};
 
-/// How much is received at once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ReceiveSizes {
-    /// An idle session holds no more.
-    pub bytes_min: usize,
-    /// First receive of a session.
-    pub bytes_start: usize,
-    /// Largest receive that is parsed for requests.
-    pub bytes_max: usize,
-}
+use crate::limits::{RECEIVE_BYTES_MAX, RECEIVE_BYTES_MIN, RECEIVE_BYTES_START};
 
 /// A receive that was started.
 struct UnderWay {
@@ -30,17 +21,16 @@ struct UnderWay {
 }
 
 /// A payload with memory of its own.
-struct Payload {
+struct Payload<P> {
+    request: P,
     /// Away while a receive into it is under way.
     buffer: Option<Buffer>,
     filled: usize,
     end: usize,
-    /// The length of the buffer, of which a receive sees no more than up to `end`.
-    length: usize,
 }
 
 /// The receiving side of a session.
-pub struct Receiver {
+pub struct Receiver<P> {
     stream: Rc<dyn Stream>,
     buffers: BufferPool,
     /// The last receive; `at` bytes of it are done with.
@@ -48,15 +38,14 @@ pub struct Receiver {
     at: usize,
     /// Whether a request holds a part of it.
     shared: bool,
-    payload: Option<Payload>,
+    payload: Option<Payload<P>>,
     under_way: Option<UnderWay>,
     next_bytes: usize,
-    sizes: ReceiveSizes,
 }
 
-impl Receiver {
+impl<P> Receiver<P> {
     /// Receives from `stream`, behind the bytes in `rest` that came during the negotiation.
-    pub fn new(stream: Rc<dyn Stream>, buffers: BufferPool, rest: &[u8], sizes: ReceiveSizes) -> Self {
+    pub fn new(stream: Rc<dyn Stream>, buffers: BufferPool, rest: &[u8]) -> Self {
         let received = (!rest.is_empty()).then(|| buffers.copy_of(rest));
         Self {
             stream,
@@ -66,8 +55,7 @@ impl Receiver {
             shared: false,
             payload: None,
             under_way: None,
-            next_bytes: sizes.bytes_start,
-            sizes,
+            next_bytes: RECEIVE_BYTES_START,
         }
     }
 
@@ -101,15 +89,15 @@ impl Receiver {
         skipped
     }
 
-    /// Receives the next bytes, of which some are missing, into `buffer` from `at` to `end`.
-    pub fn begin_payload(&mut self, mut buffer: Buffer, at: usize, end: usize) {
-        let arrived = self.bytes().len().min(end - at);
-        buffer[at..at + arrived].copy_from_slice(&self.bytes()[..arrived]);
-        self.at += arrived;
-        let length = buffer.len();
-        self.payload = Some(Payload { buffer: Some(buffer), filled: at + arrived, end, length });
+    /// Receives the next bytes, of which some may be missing, into `buffer` behind its first `filled` bytes, up to its end.
+    pub fn begin_payload(&mut self, request: P, mut buffer: Buffer, filled: usize) {
+        let end = buffer.len();
+        let here = self.bytes().len().min(end - filled);
+        buffer[filled..filled + here].copy_from_slice(&self.bytes()[..here]);
+        self.at += here;
+        self.payload = Some(Payload { request, buffer: Some(buffer), filled: filled + here, end });
         // Behind a large payload comes its like more often than not: take in little with its header.
-        self.next_bytes = self.sizes.bytes_min;
+        self.next_bytes = RECEIVE_BYTES_MIN;
     }
 
     /// Whether a large payload is on its way.
@@ -118,9 +106,10 @@ impl Receiver {
     }
 
     /// The large payload, once it is complete.
-    pub fn take_payload(&mut self) -> Option<Buffer> {
+    pub fn take_payload(&mut self) -> Option<(P, Buffer)> {
         let payload = self.payload.take_if(|payload| payload.filled == payload.end)?;
-        Some(payload.buffer.expect("it came back with the last receive"))
+        let buffer = payload.buffer.expect("it came back with the last receive");
+        Some((payload.request, buffer))
     }
 
     /// Receives more, until there are at least `wanted` bytes in one piece or some of the large payload. The number of
@@ -140,8 +129,6 @@ impl Receiver {
         self.under_way = None;
         match &mut self.payload {
             Some(payload) => {
-                let mut buffer = buffer;
-                buffer.set_length(payload.length);
                 payload.filled = filled;
                 payload.buffer = Some(buffer);
             }
@@ -152,9 +139,8 @@ impl Receiver {
 
     fn start(&mut self, wanted: usize) -> UnderWay {
         if let Some(payload) = &mut self.payload {
-            let mut buffer = payload.buffer.take().expect("no receive into it is under way");
+            let buffer = payload.buffer.take().expect("no receive into it is under way");
             let filled = payload.filled;
-            buffer.set_length(payload.end);
             return UnderWay { completion: self.stream.receive_whole(buffer, filled), filled };
         }
         let (buffer, filled) = self.next_buffer(wanted);
@@ -185,9 +171,9 @@ impl Receiver {
     fn received(&mut self, mut buffer: Buffer, filled: usize) {
         let size = buffer.len();
         if filled == size {
-            self.next_bytes = (size * 4).min(self.sizes.bytes_max);
+            self.next_bytes = (size * 4).min(RECEIVE_BYTES_MAX);
         } else if filled <= size / 8 {
-            self.next_bytes = (size / 2).max(self.sizes.bytes_min);
+            self.next_bytes = (size / 2).max(RECEIVE_BYTES_MIN);
         }
         buffer.set_length(filled);
         self.received = (filled > 0).then(|| buffer.freeze());

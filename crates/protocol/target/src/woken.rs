@@ -7,17 +7,17 @@ use std::task::{Context, Wake, Waker};
 
 use futures::task::AtomicWaker;
 
-struct Inner<const WORDS: usize> {
-    slots: [AtomicU64; WORDS],
+struct Inner {
+    slots: Box<[AtomicU64]>,
     task: AtomicWaker,
 }
 
-struct SlotWaker<const WORDS: usize> {
-    woken: Arc<Inner<WORDS>>,
+struct SlotWaker {
+    woken: Arc<Inner>,
     slot: usize,
 }
 
-impl<const WORDS: usize> Wake for SlotWaker<WORDS> {
+impl Wake for SlotWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -31,20 +31,19 @@ impl<const WORDS: usize> Wake for SlotWaker<WORDS> {
     }
 }
 
-/// A set of up to `WORDS` times 64 slots, and the task that looks at those that were woken.
-pub struct Woken<const WORDS: usize>(Arc<Inner<WORDS>>);
+/// A set of slots, and the task that looks at those that were woken.
+pub struct Woken(Arc<Inner>);
 
-impl<const WORDS: usize> Default for Woken<WORDS> {
-    fn default() -> Self {
-        let slots = std::array::from_fn(|_| AtomicU64::new(0));
-        Self(Arc::new(Inner { slots, task: AtomicWaker::new() }))
+impl Woken {
+    /// Slots 0 to `slots_max`, exclusive.
+    pub fn new(slots_max: usize) -> Self {
+        let words = (0..slots_max.div_ceil(64)).map(|_| AtomicU64::new(0));
+        Self(Arc::new(Inner { slots: words.collect(), task: AtomicWaker::new() }))
     }
-}
 
-impl<const WORDS: usize> Woken<WORDS> {
-    /// A waker of `slot`, which outlives whatever is in the slot.
+    /// A waker of `slot`, which may outlive whatever is in the slot.
     pub fn waker(&self, slot: usize) -> Waker {
-        assert!(slot < WORDS * 64, "slot {slot} of {}", WORDS * 64);
+        assert!(slot < self.0.slots.len() * 64, "slot {slot} of {}", self.0.slots.len() * 64);
         Waker::from(Arc::new(SlotWaker { woken: self.0.clone(), slot }))
     }
 
