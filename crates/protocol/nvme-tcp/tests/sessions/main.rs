@@ -8,6 +8,7 @@ mod bounds;
 mod connecting;
 mod fused;
 mod model;
+mod reservations;
 mod robustness;
 mod transfer;
 mod verbs;

@@ -11,7 +11,9 @@ use quarry_env::{Address, Env};
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
 use quarry_nvme::{Identity, Subsystem};
 use quarry_nvme_tcp::{Connection, Server};
-use quarry_target::{Access, Audience, Exports, Fabric, HandOver, Mapping, Stop, Volumes};
+use quarry_target::{
+    Access, Audience, Exports, Fabric, HandOver, Mapping, Reservations, Stop, Volumes,
+};
 use quarry_types::VolumeId;
 use quarry_volume::Volume;
 
@@ -75,7 +77,7 @@ impl Node {
     pub fn start(address: SocketAddr, cores: usize, volumes: &[Served]) -> Self {
         let (exports, access, stop) = (Exports::default(), Access::default(), Stop::default());
         let identity = Identity::of_node("00000000-0000-4000-8000-00000000beef", "test");
-        let subsystem = Subsystem::new(identity.clone(), access.clone(), Vec::new());
+        let subsystem = Subsystem::new(identity.clone(), access.clone(), Reservations::default(), Vec::new());
         let (listening, listens) = mpsc::channel();
         let (mut handles, mut remotes): (Vec<CoreHandle<()>>, Vec<CoreRemote>) = Default::default();
         // Core 0 last, as it hands over to all others.

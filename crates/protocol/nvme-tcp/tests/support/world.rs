@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use quarry_nvme::{Identity, Subsystem};
 use quarry_nvme_tcp::Server;
-use quarry_target::{Access, Audience, Exports, Fabric, Mapping};
+use quarry_target::{Access, Audience, Exports, Fabric, Mapping, Reservations};
 use quarry_volume::Volume;
 
 use super::stage::Stage;
@@ -40,7 +40,7 @@ impl World {
         let (stage, exports, access) = (Stage::new(), Exports::default(), Access::default());
         let identity = Identity::of_node("node", "0.1.0");
         let portal = "192.0.2.7:4420".parse().expect("an address");
-        let subsystem = Subsystem::new(identity, access.clone(), vec![portal]);
+        let subsystem = Subsystem::new(identity, access.clone(), Reservations::default(), vec![portal]);
         let (env, volumes, cores) = (stage.env.clone(), stage.volumes.clone(), stage.cores.clone());
         let server = Server::new(env, exports.clone(), subsystem.clone(), volumes, cores, budget_bytes);
         stage.env.spawner.spawn(server.clone().serve(stage.listener())).detach();
