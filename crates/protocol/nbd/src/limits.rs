@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use quarry_target::limits::{RECEIVE_BYTES_MAX, RECEIVE_BYTES_MIN, SESSION_BYTES_MAX, STALL_CHECK_TIME};
+pub use quarry_target::limits::{RECEIVE_BYTES_MAX, SESSION_BYTES_MAX, STALL_CHECK_TIME};
 use quarry_types::SECTOR_BYTES;
 use quarry_types::limits::REQUEST_BYTES_MAX;
 
