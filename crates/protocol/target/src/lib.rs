@@ -22,6 +22,7 @@ mod exports;
 mod hand_over;
 mod host;
 mod in_flight;
+mod inbox;
 pub mod limits;
 mod receiver;
 mod reservation;
@@ -40,6 +41,7 @@ pub use exports::{Export, Exports};
 pub use hand_over::{HandOver, Volumes};
 pub use host::{Chap, Host, Network};
 pub use in_flight::InFlight;
+pub use inbox::Inbox;
 pub use receiver::{ReceiveSizes, Receiver};
 pub use reservation::{
     Action, Done, Drain, Drained, Initiator, Member, Notice, Registration, Reservation, ReservationError,
