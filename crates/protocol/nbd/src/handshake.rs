@@ -5,12 +5,11 @@
 
 use std::io;
 
-use quarry_target::{Export, Exports, Session};
+use quarry_target::{Export, Exports, Inbox, Session};
 
 use crate::constants::{
     NBD_MAGIC, OPTION_MAGIC, handshake_flags, option_replies as reply, options, transmission_flags,
 };
-use crate::inbox::Inbox;
 use crate::limits::{
     BLOCK_BYTES_MIN, OPTION_BYTES_MAX, OPTION_BYTES_SKIPPED_MAX, OPTIONS_MAX, PAYLOAD_BYTES_MAX,
 };

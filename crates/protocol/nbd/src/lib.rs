@@ -20,7 +20,7 @@
 //!
 //! # From a connection to a reply
 //!
-//! [`Server::serve`] accepts; `session` negotiates (`handshake`, `inbox`, `option`, `meta_context`) and brings the
+//! [`Server::serve`] accepts; `session` negotiates (`handshake`, `option`, `meta_context`) and brings the
 //! connection to the core that owns the volume. There `transmission` is one task per session, with what `quarry-target` has for
 //! sessions: a receiver takes in bytes, `wire` and `request` say what they mean and whether it is allowed, `perform` asks the
 //! volume, `work` is what takes time, `reply` packs what is done into few sends. A budget shares a core's memory.
@@ -39,7 +39,6 @@
 
 mod constants;
 mod handshake;
-mod inbox;
 pub mod limits;
 mod meta_context;
 mod option;

@@ -5,11 +5,10 @@ use std::rc::Rc;
 
 use futures::future::{Either, select};
 use quarry_env::{DetachedStream, Stream};
-use quarry_target::Session;
+use quarry_target::{Inbox, Session};
 use quarry_types::VolumeId;
 
 use crate::handshake::{Agreed, HandshakeError, negotiate};
-use crate::inbox::Inbox;
 use crate::limits::HANDSHAKE_TIME_MAX;
 use crate::request::Terms;
 use crate::server::Server;

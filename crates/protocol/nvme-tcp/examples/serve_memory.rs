@@ -33,9 +33,13 @@ fn main() {
     let second = SocketAddr::new(address.ip(), address.port() + 1);
     let size_mib: u64 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1024);
     let cores: usize = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1);
-    let served = |name, core, number| Served { name, size_bytes: size_mib << 20, read_only: false, core, number };
-    let volumes =
-        [served("first", 0, 1), served("second", cores - 1, 2), Served { read_only: true, ..served("third", 0, 3) }];
+    let served =
+        |name, core, number| Served { name, size_bytes: size_mib << 20, read_only: false, core, number };
+    let volumes = [
+        served("first", 0, 1),
+        served("second", cores - 1, 2),
+        Served { read_only: true, ..served("third", 0, 3) },
+    ];
     let node = Node::start(&[address, second], cores, &volumes);
     println!("{:?} {}", node.addresses, node.identity.nqn);
     let mapping = node.access.view(Fabric::NvmeTcp, "", None).units.into_iter().find(|unit| unit.number == 2);
@@ -43,7 +47,9 @@ fn main() {
         match line.split_whitespace().collect::<Vec<_>>().as_slice() {
             ["resize", mib] => node.resize(&volumes[0], mib.parse::<u64>().expect("a number") << 20),
             ["unmap"] => node.access.unmap("second").expect("it is mapped"),
-            ["map"] => node.access.map((**mapping.as_ref().expect("it was mapped")).clone()).expect("it is not"),
+            ["map"] => {
+                node.access.map((**mapping.as_ref().expect("it was mapped")).clone()).expect("it is not")
+            }
             other => eprintln!("unknown: {other:?}"),
         }
         println!("done: {line}");

@@ -7,10 +7,9 @@ use quarry_env::{BufferPool, Stream};
 use quarry_nvme::{
     CONNECT_DATA_BYTES, Command, CompletionEntry, Connect, DataPointer, Refused, Status, constants::fabrics,
 };
-use quarry_target::limits::RECEIVE_BYTES_MIN;
 
 use crate::digest::{DIGEST_BYTES, digest};
-use crate::limits::{ADMIN_CAPSULE_BYTES_MAX, DATA_BYTES_MAX};
+use crate::limits::{ADMIN_CAPSULE_BYTES_MAX, DATA_BYTES_MAX, RECEIVE_BYTES_MIN};
 use crate::pdu::{
     COMMAND_HEADER_BYTES, COMMON_BYTES, Common, Fatal, FatalStatus, HEADER_BYTES, INITIALIZE_BYTES,
     InitializeRequest, InitializeResponse, Link, TERMINATION_DATA_BYTES_MAX, check_header_digest, kind,
@@ -172,7 +171,9 @@ fn understand(command: &Command, data: &[u8]) -> Result<Connect, Refused> {
         return Err(Refused::because(Status::COMMAND_SEQUENCE));
     }
     match command.data_pointer() {
-        Ok(DataPointer::Capsule { length }) if length as usize == data.len() => Connect::decode(command, data),
+        Ok(DataPointer::Capsule { length }) if length as usize == data.len() => {
+            Connect::decode(command, data)
+        }
         Ok(DataPointer::Capsule { .. }) => Err(Refused::because(Status::SGL_LENGTH)),
         // The capsule of a Connect always has room for its data.
         Ok(DataPointer::Host { .. }) => Err(Refused::because(Status::SGL_TYPE)),

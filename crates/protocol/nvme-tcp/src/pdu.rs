@@ -6,8 +6,8 @@ use std::fmt;
 use std::ops::Range;
 
 pub use encode::{
-    C2H_HEADER_BYTES_MAX, DataHeader, InitializeRequest, InitializeResponse, put_c2h_data, put_h2c_data,
-    put_command, put_r2t, put_response, put_termination,
+    C2H_HEADER_BYTES_MAX, DataHeader, InitializeRequest, InitializeResponse, put_c2h_data, put_command,
+    put_h2c_data, put_r2t, put_response, put_termination,
 };
 
 use crate::digest::{DIGEST_BYTES, digest};

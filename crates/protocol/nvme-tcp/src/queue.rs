@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use quarry_env::View;
 use quarry_nvme::{
-    AdminQueue, Command, Controller, DataPointer, IoQueue, Request, Status, Transfer, Work, constants::fabrics,
+    AdminQueue, Command, Controller, DataPointer, IoQueue, Request, Status, Transfer, Work,
+    constants::fabrics,
 };
 use quarry_target::{Counters, Stop};
 
@@ -98,7 +99,9 @@ impl Queue {
         let pointer = command.data_pointer();
         transfer.check(pointer)?;
         match (transfer, pointer) {
-            (Transfer::FromHost(_), Ok(DataPointer::Capsule { length })) if length as usize != capsule_bytes => {
+            (Transfer::FromHost(_), Ok(DataPointer::Capsule { length }))
+                if length as usize != capsule_bytes =>
+            {
                 Err(Status::SGL_LENGTH)
             }
             _ => Ok((transfer, prepared)),

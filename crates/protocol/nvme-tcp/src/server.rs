@@ -10,7 +10,7 @@ use quarry_nvme::Subsystem;
 use quarry_nvme::limits::TRANSFER_BYTES_MAX;
 use quarry_target::{Budget, Exports, HandOver, Volumes};
 
-use crate::limits::ACCEPT_PAUSE;
+use crate::limits::{ACCEPT_PAUSE, SHARE};
 use crate::session::{self, Connection};
 
 /// Least memory of a core for commands and answers: what one command may need.
@@ -37,7 +37,7 @@ impl Server {
         cores: Rc<dyn HandOver<Connection>>,
         budget_bytes: u64,
     ) -> Rc<Self> {
-        let budget = Budget::new(budget_bytes.max(BUDGET_BYTES_MIN));
+        let budget = Budget::new(budget_bytes.max(BUDGET_BYTES_MIN), SHARE);
         Rc::new(Self { env, exports, subsystem, volumes, cores, budget })
     }
 

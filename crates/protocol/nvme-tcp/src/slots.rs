@@ -36,7 +36,11 @@ pub(crate) enum State {
     /// For its data.
     Receives(Admitted, Arrival),
     /// The namespace works on it.
-    Works { command: Command, transfer: Transfer, held_bytes: u64 },
+    Works {
+        command: Command,
+        transfer: Transfer,
+        held_bytes: u64,
+    },
 }
 
 struct Slot {

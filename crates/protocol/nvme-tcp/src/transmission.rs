@@ -18,7 +18,7 @@ use quarry_env::{Completion, Env, Stream, View};
 use quarry_nvme::{Command, CompletionEntry, Outcome, Status, Transfer};
 use quarry_target::{Receiver, Session, Share, Stopped};
 
-use crate::limits::{STALL_CHECK_TIME, STOP_TIME_MAX};
+use crate::limits::{RECEIVE, STALL_CHECK_TIME, STOP_TIME_MAX};
 use crate::outbox::{Batch, Outbox};
 use crate::pdu::{DataHeader, Fatal, Link};
 use crate::queue::Queue;
@@ -90,15 +90,14 @@ pub(crate) struct Transmission<'v> {
     entries: u16,
     submission_head: u16,
     flow_control: bool,
-    /// With the H2CData whose data it receives into memory of its own.
-    receiver: Receiver<Incoming>,
+    receiver: Receiver,
     slots: Slots,
     /// Commands that are done, while they are answered.
     done: Vec<Done>,
     /// Slots of commands that wait for memory, in order of arrival.
     waiting: VecDeque<usize>,
-    /// An H2CData whose data is there, but not its digest.
-    undigested: Option<Incoming>,
+    /// The H2CData whose data is received into memory of its own.
+    incoming: Option<Incoming>,
     outbox: Outbox,
     sending: Option<Sending>,
     share: Share,
@@ -130,11 +129,11 @@ impl<'v> Transmission<'v> {
             entries: beginning.entries,
             submission_head: 0,
             flow_control: beginning.flow_control,
-            receiver: Receiver::new(stream.clone(), buffers.clone(), beginning.rest),
+            receiver: Receiver::new(stream.clone(), buffers.clone(), beginning.rest, RECEIVE),
             slots: Slots::new(),
             done: Vec::new(),
             waiting: VecDeque::new(),
-            undigested: None,
+            incoming: None,
             outbox: Outbox::new(buffers, beginning.link),
             sending: None,
             share,
@@ -249,7 +248,7 @@ impl<'v> Transmission<'v> {
         self.stop_limit = Some(self.env.clock.sleep(STOP_TIME_MAX));
         self.queue.close();
         self.waiting.clear();
-        self.undigested = None;
+        self.incoming = None;
         let held = self.slots.drop_unbegun();
         self.share.give_back(held);
     }
@@ -341,7 +340,9 @@ impl<'v> Transmission<'v> {
 
     /// A command whose memory is there is begun, or its data is asked for.
     fn go_on(&mut self, slot: usize) {
-        let State::Waits(admitted) = self.slots.take(slot) else { unreachable!("the caller has put it there") };
+        let State::Waits(admitted) = self.slots.take(slot) else {
+            unreachable!("the caller has put it there")
+        };
         match admitted.transfer {
             Transfer::FromHost(length) => {
                 let command = admitted.command.id();
@@ -373,7 +374,8 @@ impl<'v> Transmission<'v> {
             self.note_failure(&command, status, error.as_deref());
         }
         let entry = self.entry(command.id(), status, result);
-        let returns = matches!(transfer, Transfer::ToHost(_)) && status == Status::SUCCESS && !data.is_empty();
+        let returns =
+            matches!(transfer, Transfer::ToHost(_)) && status == Status::SUCCESS && !data.is_empty();
         if !returns {
             self.share.give_back(held_bytes);
             return self.outbox.response(&entry);
@@ -391,12 +393,7 @@ impl<'v> Transmission<'v> {
     }
 
     /// Counts a failure, and logs the first of a session and ever fewer of those that follow: a full pool fails every write.
-    fn note_failure(
-        &self,
-        command: &Command,
-        status: Status,
-        error: Option<&quarry_volume::VolumeError>,
-    ) {
+    fn note_failure(&self, command: &Command, status: Status, error: Option<&quarry_volume::VolumeError>) {
         let counters = self.session.counters();
         self.queue.note_failure(command, status, counters);
         let failures = counters.traffic().errors;

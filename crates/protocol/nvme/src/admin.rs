@@ -117,7 +117,9 @@ impl AdminQueue {
         }
         match command.opcode() {
             admin::IDENTIFY => Ok(Transfer::ToHost(crate::identify::IDENTIFY_BYTES as u32)),
-            admin::GET_LOG_PAGE => LogRequest::decode(command).map(|request| Transfer::ToHost(request.length)),
+            admin::GET_LOG_PAGE => {
+                LogRequest::decode(command).map(|request| Transfer::ToHost(request.length))
+            }
             admin::SET_FEATURES => features::set_transfer(command),
             admin::GET_FEATURES => features::get_transfer(command),
             admin::ABORT | admin::ASYNC_EVENT_REQUEST | admin::KEEP_ALIVE => Ok(Transfer::None),

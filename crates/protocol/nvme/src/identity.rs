@@ -46,7 +46,11 @@ impl Identity {
     /// The identity of the node whose id is `node`, in letters and digits, running release `firmware`.
     pub fn of_node(node: &str, firmware: &str) -> Self {
         let serial: String = node.chars().filter(char::is_ascii_alphanumeric).take(20).collect();
-        Self { nqn: format!("nqn.2026-11.io.quarry:{node}"), serial, firmware: firmware.chars().take(8).collect() }
+        Self {
+            nqn: format!("nqn.2026-11.io.quarry:{node}"),
+            serial,
+            firmware: firmware.chars().take(8).collect(),
+        }
     }
 }
 

@@ -49,7 +49,8 @@ mod work;
 
 pub use admin::{AdminQueue, Surroundings};
 pub use command::{
-    COMMAND_BYTES, COMPLETION_BYTES, Command, CommandBuilder, CompletionEntry, DataPointer, Fuse, connect_data,
+    COMMAND_BYTES, COMPLETION_BYTES, Command, CommandBuilder, CompletionEntry, DataPointer, Fuse,
+    connect_data,
 };
 pub use connect::{ANY_CONTROLLER, Connect, DATA_BYTES as CONNECT_DATA_BYTES, Refused};
 pub use controller::{Controller, Host, IoMember, Kind};

@@ -74,12 +74,8 @@ const IO_LOGS: [u8; 9] = [
 const DISCOVERY_LOGS: [u8; 5] =
     [log::SUPPORTED, log::ERRORS, log::COMMAND_EFFECTS, log::FEATURE_EFFECTS, log::DISCOVERY];
 
-const RESERVATION_COMMANDS: [u8; 4] = [
-    io::RESERVATION_REGISTER,
-    io::RESERVATION_REPORT,
-    io::RESERVATION_ACQUIRE,
-    io::RESERVATION_RELEASE,
-];
+const RESERVATION_COMMANDS: [u8; 4] =
+    [io::RESERVATION_REGISTER, io::RESERVATION_REPORT, io::RESERVATION_ACQUIRE, io::RESERVATION_RELEASE];
 
 /// The log pages of a kind of controller.
 pub(crate) fn logs_of(kind: Kind) -> &'static [u8] {

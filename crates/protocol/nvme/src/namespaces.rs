@@ -106,7 +106,8 @@ impl Namespaces {
         let changed = subsystem.access().changed_since(view.generation);
         let generation = view.generation;
         let mailbox = Arc::default();
-        let mut namespaces = Self { subsystem, host, volumes, mailbox, generation, list: Vec::new(), changed };
+        let mut namespaces =
+            Self { subsystem, host, volumes, mailbox, generation, list: Vec::new(), changed };
         namespaces.list = namespaces.open(view);
         namespaces
     }

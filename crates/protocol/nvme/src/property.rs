@@ -54,8 +54,7 @@ pub const COMPLETION_ENTRY_LOG2: u8 = 4;
 const HALF_SECONDS: u64 = READY_TIME_MAX.as_millis() as u64 / 500;
 
 /// Controller Capabilities: contiguous queues, the NVM command set, ready with media (CRMS.CRWMS).
-pub const CAPABILITIES: u64 =
-    (IO_ENTRIES_MAX as u64 - 1) | 1 << 16 | HALF_SECONDS << 24 | 1 << 37 | 1 << 59;
+pub const CAPABILITIES: u64 = (IO_ENTRIES_MAX as u64 - 1) | 1 << 16 | HALF_SECONDS << 24 | 1 << 37 | 1 << 59;
 
 const _: () = assert!(HALF_SECONDS <= 0xFF);
 
@@ -164,7 +163,8 @@ mod tests {
     #[test]
     fn a_controller_is_enabled_reset_and_shut_down() {
         let mut properties = Properties::default();
-        let status = |properties: &Properties, drained| properties.get(offset::STATUS, false, drained).unwrap();
+        let status =
+            |properties: &Properties, drained| properties.get(offset::STATUS, false, drained).unwrap();
         assert_eq!(status(&properties, true), 0);
         assert_eq!(properties.set(offset::CONFIGURATION, false, ENABLED), Ok(Transition::Enable));
         assert_eq!((status(&properties, true), properties.is_enabled()), (1, true));

@@ -35,13 +35,13 @@ impl Wake for SlotWaker {
 pub struct Woken(Arc<Inner>);
 
 impl Woken {
-    /// Slots 0 to `slots_max`, exclusive.
+    /// For `slots_max` slots.
     pub fn new(slots_max: usize) -> Self {
-        let words = (0..slots_max.div_ceil(64)).map(|_| AtomicU64::new(0));
-        Self(Arc::new(Inner { slots: words.collect(), task: AtomicWaker::new() }))
+        let slots = (0..slots_max.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Self(Arc::new(Inner { slots, task: AtomicWaker::new() }))
     }
 
-    /// A waker of `slot`, which may outlive whatever is in the slot.
+    /// A waker of `slot`, which outlives whatever is in the slot.
     pub fn waker(&self, slot: usize) -> Waker {
         assert!(slot < self.0.slots.len() * 64, "slot {slot} of {}", self.0.slots.len() * 64);
         Waker::from(Arc::new(SlotWaker { woken: self.0.clone(), slot }))

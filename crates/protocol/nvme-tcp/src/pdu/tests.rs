@@ -11,12 +11,8 @@ fn common(kind: u8, flags: u8, header_bytes: u8, data_offset: u8, bytes: u32) ->
 
 #[test]
 fn valid_pdus_have_a_layout() {
-    let layout = |header, data: Range<usize>, has_data_digest, bytes| Layout {
-        header,
-        data,
-        has_data_digest,
-        bytes,
-    };
+    let layout =
+        |header, data: Range<usize>, has_data_digest, bytes| Layout { header, data, has_data_digest, bytes };
     let table = [
         (common(4, 0, 72, 0, 72), PLAIN, layout(72, 72..72, false, 72)),
         (common(4, 0, 72, 72, 72 + 512), PLAIN, layout(72, 72..584, false, 584)),

@@ -25,8 +25,6 @@ pub(super) struct Incoming {
     slot: usize,
     at: usize,
     length: usize,
-    /// Bytes of all data of the command.
-    total: usize,
     has_digest: bool,
 }
 
@@ -57,13 +55,10 @@ impl Transmission<'_> {
             unreachable!("the header was checked against it")
         };
         let buffer = arrival.buffer.take();
-        let mut buffer = buffer.unwrap_or_else(|| self.env.buffers.allocate(total as usize));
+        let buffer = buffer.unwrap_or_else(|| self.env.buffers.allocate(total as usize));
         let (at, length) = (header.offset as usize, header.length as usize);
-        let incoming =
-            Incoming { slot, at, length, total: buffer.len(), has_digest: layout.has_data_digest };
-        // The receiver fills up to the end.
-        buffer.set_length(at + length);
-        self.receiver.begin_payload(incoming, buffer, at);
+        self.receiver.begin_payload(buffer, at, at + length);
+        self.incoming = Some(Incoming { slot, at, length, has_digest: layout.has_data_digest });
         Ok(None)
     }
 
@@ -90,24 +85,24 @@ impl Transmission<'_> {
         Ok(total)
     }
 
-    /// Goes on with data that is received to where it stays.
-    pub(super) fn parse_payload(&mut self) -> Option<Halt> {
-        let Some((incoming, mut buffer)) = self.receiver.take_payload() else { return Some(Halt::Needs(1)) };
-        buffer.set_length(incoming.total);
-        let Some(State::Receives(_, arrival)) = self.slots.state(incoming.slot) else {
-            unreachable!("a command waits until its data is there")
-        };
-        arrival.buffer = Some(buffer);
-        self.parse_digest(incoming)
-    }
-
-    /// Goes on behind data that has been received, with its digest.
-    pub(super) fn parse_digest(&mut self, incoming: Incoming) -> Option<Halt> {
-        if incoming.has_digest && self.receiver.bytes().len() < DIGEST_BYTES {
-            self.undigested = Some(incoming);
-            return Some(Halt::Needs(DIGEST_BYTES));
+    /// Goes on with the data of an H2CData, and with the digest behind it.
+    pub(super) fn parse_incoming(&mut self) -> Result<Option<Halt>, Ended> {
+        let Some(incoming) = self.incoming.take() else { return Ok(None) };
+        let Incoming { slot, at, length, has_digest } = incoming;
+        if self.receiver.awaits_payload() {
+            let Some(buffer) = self.receiver.take_payload() else {
+                self.incoming = Some(incoming);
+                return Ok(Some(Halt::Needs(1)));
+            };
+            let Some(State::Receives(_, arrival)) = self.slots.state(slot) else {
+                unreachable!("a command waits until its data is there")
+            };
+            arrival.buffer = Some(buffer);
         }
-        let Incoming { slot, at, length, has_digest, .. } = incoming;
+        if has_digest && self.receiver.bytes().len() < DIGEST_BYTES {
+            self.incoming = Some(incoming);
+            return Ok(Some(Halt::Needs(DIGEST_BYTES)));
+        }
         let found = if has_digest { self.take_digest() } else { None };
         let Some(State::Receives(admitted, arrival)) = self.slots.state(slot) else {
             unreachable!("a command waits until its data is there")
@@ -115,12 +110,13 @@ impl Transmission<'_> {
         let buffer = arrival.buffer.as_ref().expect("it was put there");
         arrival.damaged |= has_digest && found != Some(digest(&buffer[at..at + length]));
         arrival.received += length as u32;
-        if Transfer::FromHost(arrival.received) == admitted.transfer {
+        let complete = Transfer::FromHost(arrival.received) == admitted.transfer;
+        if complete {
             let intact = !arrival.damaged;
             let data = arrival.buffer.take().expect("it was put there").freeze();
             self.arrived(slot, data, intact);
         }
-        None
+        Ok(None)
     }
 
     /// All data of a command is there.

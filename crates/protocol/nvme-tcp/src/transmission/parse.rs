@@ -33,11 +33,8 @@ impl Transmission<'_> {
     }
 
     fn parse_one(&mut self) -> Result<Option<Halt>, Ended> {
-        if self.receiver.awaits_payload() {
-            return Ok(self.parse_payload());
-        }
-        if let Some(incoming) = self.undigested.take() {
-            return Ok(self.parse_digest(incoming));
+        if self.incoming.is_some() {
+            return self.parse_incoming();
         }
         // A host has no more commands under way than its queue has entries, answered but unread ones among them.
         if self.slots.used() + self.unsent() >= 2 * usize::from(self.entries) {

@@ -190,7 +190,8 @@ fn a_silent_host_loses_its_controller() {
 fn without_keep_alive_only_discovery_ends_by_itself() {
     let mut world = world();
     let host = Host::new(&mut world);
-    let (discovery, answer) = Queue::open(&mut world, &Opening { subsystem: DISCOVERY, ..Opening::default() });
+    let (discovery, answer) =
+        Queue::open(&mut world, &Opening { subsystem: DISCOVERY, ..Opening::default() });
     assert_eq!(answer.status, Status::SUCCESS);
     world.pass(Duration::from_secs(119));
     assert!(!discovery.wire.is_closed());

@@ -25,7 +25,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let range = || (0..BLOCKS - 64, 1usize..64);
     let step = prop_oneof![
         range().prop_map(|(at, count)| Step::Read(at, count)),
-        (range(), any::<u8>(), any::<bool>()).prop_map(|((at, count), seed, out)| Step::Write(at, count, seed, out)),
+        (range(), any::<u8>(), any::<bool>())
+            .prop_map(|((at, count), seed, out)| Step::Write(at, count, seed, out)),
         (range(), any::<bool>()).prop_map(|((at, count), unmap)| Step::Zeroes(at, count, unmap)),
         range().prop_map(|(at, count)| Step::Deallocate(at, count)),
         (range(), 0..BLOCKS - 64).prop_map(|((at, count), to)| Step::Copy(at, count, to)),

@@ -12,7 +12,8 @@ const SIZES: [usize; 8] = [512, 4096, 16384, 16896, 32256, 65536, 300 * 512, 1 <
 
 #[test]
 fn data_arrives_whole_in_every_way() {
-    let links = [PLAIN, DIGESTS, Link { data_digest: false, ..DIGESTS }, Link { host_alignment: 31, ..DIGESTS }];
+    let links =
+        [PLAIN, DIGESTS, Link { data_digest: false, ..DIGESTS }, Link { host_alignment: 31, ..DIGESTS }];
     for link in links {
         for without_flow_control in [false, true] {
             for (piece_bytes, segment) in [(u32::MAX, usize::MAX), (8192, 1000), (700 * 4, 8192)] {

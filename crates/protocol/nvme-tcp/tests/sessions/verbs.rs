@@ -29,7 +29,8 @@ fn dataset(ranges: &[(u32, u64)]) -> (CommandBuilder, Data) {
         list.extend(blocks.to_le_bytes());
         list.extend(first.to_le_bytes());
     }
-    let command = CommandBuilder::new(io::DATASET_MANAGEMENT, 0).namespace(1).dword(10, ranges.len() as u32 - 1);
+    let command =
+        CommandBuilder::new(io::DATASET_MANAGEMENT, 0).namespace(1).dword(10, ranges.len() as u32 - 1);
     (command.dword(11, 1 << 2), Data::Capsule(list))
 }
 

@@ -153,7 +153,8 @@ impl Queue {
     }
 
     pub fn feature(&mut self, world: &mut World, feature: u8, argument: u32) -> Answer {
-        let command = CommandBuilder::new(admin::GET_FEATURES, 0).dword(10, feature.into()).dword(11, argument);
+        let command =
+            CommandBuilder::new(admin::GET_FEATURES, 0).dword(10, feature.into()).dword(11, argument);
         self.ask(world, command, Data::None)
     }
 

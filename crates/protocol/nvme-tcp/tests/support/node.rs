@@ -11,9 +11,7 @@ use quarry_env::{Address, Env};
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
 use quarry_nvme::{Identity, Subsystem};
 use quarry_nvme_tcp::{Connection, Server};
-use quarry_target::{
-    Access, Audience, Exports, Fabric, HandOver, Mapping, Reservations, Stop, Volumes,
-};
+use quarry_target::{Access, Audience, Exports, Fabric, HandOver, Mapping, Reservations, Stop, Volumes};
 use quarry_types::VolumeId;
 use quarry_volume::Volume;
 

@@ -33,7 +33,9 @@ impl AdminQueue {
                 page::descriptors(self.state.borrow().namespaces.find(id)?.info().id)
             }
             // A namespace has no end-to-end protection, so there is nothing to add.
-            (Kind::Io, identify::NAMESPACE_OF_SET) if of_nvm => self.namespace_page(id, |_| nothing()).await?,
+            (Kind::Io, identify::NAMESPACE_OF_SET) if of_nvm => {
+                self.namespace_page(id, |_| nothing()).await?
+            }
             (Kind::Io, identify::CONTROLLER_OF_SET) if of_nvm => page::controller_of_set(),
             _ => return Err(Status::INVALID_FIELD),
         };

@@ -36,7 +36,14 @@ pub(crate) async fn perform(request: Request, data: Option<View>) -> Outcome {
             Err(status) => return status.into(),
         },
         Verb::Deallocate => match payload() {
-            Ok(data) => return Box::pin(dataset::deallocate(&open, ranges(&data, length, DATASET_RANGE_BYTES), flags)).await,
+            Ok(data) => {
+                return Box::pin(dataset::deallocate(
+                    &open,
+                    ranges(&data, length, DATASET_RANGE_BYTES),
+                    flags,
+                ))
+                .await;
+            }
             Err(status) => return status.into(),
         },
         Verb::Copy => match payload().and_then(|data| Ok((data, means.ok_or(Status::INTERNAL_ERROR)?))) {

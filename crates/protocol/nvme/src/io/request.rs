@@ -219,10 +219,7 @@ impl Request {
 fn is_reservation(opcode: u8) -> bool {
     matches!(
         opcode,
-        io::RESERVATION_REGISTER
-            | io::RESERVATION_REPORT
-            | io::RESERVATION_ACQUIRE
-            | io::RESERVATION_RELEASE
+        io::RESERVATION_REGISTER | io::RESERVATION_REPORT | io::RESERVATION_ACQUIRE | io::RESERVATION_RELEASE
     )
 }
 

@@ -123,7 +123,9 @@ impl Reserve {
         match self {
             Self::Register { .. } | Self::Replace { .. } if second == none => Err(Status::INVALID_FIELD),
             // Who is registered already must mean the key that it has.
-            Self::Register { .. } if own.is_some_and(|own| own != second) => Err(Status::RESERVATION_CONFLICT),
+            Self::Register { .. } if own.is_some_and(|own| own != second) => {
+                Err(Status::RESERVATION_CONFLICT)
+            }
             Self::Register { persists } => Ok((first, register(second, true, persists))),
             Self::Unregister { .. } | Self::Replace { .. } if own.is_none() => {
                 Err(Status::RESERVATION_CONFLICT)

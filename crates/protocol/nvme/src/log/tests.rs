@@ -13,7 +13,10 @@ fn a_host_gets_the_section_that_it_asked_for() {
     let expected = LogRequest { log: 0x70, specific: 1, retain: true, offset: 8, length: 16 };
     assert_eq!(asked, expected);
     let page: Vec<u8> = (0..20).collect();
-    assert_eq!(section(page.clone(), &asked).unwrap()[..13], [8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 0]);
+    assert_eq!(
+        section(page.clone(), &asked).unwrap()[..13],
+        [8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 0]
+    );
     let behind = LogRequest { offset: 24, ..asked };
     assert_eq!(section(page, &behind), Err(Status::INVALID_FIELD));
 }
@@ -33,7 +36,8 @@ fn the_discovery_log_names_every_address() {
     assert_eq!((u64_at(&page, 0), u64_at(&page, 8), u16_at(&page, 16)), (42, 4, 0));
     let entry = |index: usize| &page[1024 * (index + 1)..][..1024];
     let text = |entry: &[u8], at: usize| crate::command::text_at(entry, at, 32).unwrap().to_owned();
-    let all: Vec<_> = (0..4).map(|index| (entry(index)[1], entry(index)[2], text(entry(index), 512))).collect();
+    let all: Vec<_> =
+        (0..4).map(|index| (entry(index)[1], entry(index)[2], text(entry(index), 512))).collect();
     let (four, six) = ("192.0.2.1".to_owned(), "2001:db8::1".to_owned());
     assert_eq!(all, [(1, 3, four.clone()), (2, 3, six.clone()), (1, 2, four), (2, 2, six)]);
     assert_eq!((text(entry(3), 32), text(entry(3), 256)), ("4421".to_owned(), "nqn.sub".to_owned()));
@@ -55,8 +59,14 @@ fn ana_groups_name_their_namespaces() {
 
 #[test]
 fn errors_and_health_count() {
-    let entry =
-        ErrorEntry { count: 3, queue: 1, command: 9, status: Status::LBA_OUT_OF_RANGE, block: 7, namespace: 2 };
+    let entry = ErrorEntry {
+        count: 3,
+        queue: 1,
+        command: 9,
+        status: Status::LBA_OUT_OF_RANGE,
+        block: 7,
+        namespace: 2,
+    };
     let page = errors(&[entry]);
     assert_eq!((u64_at(&page, 0), u16_at(&page, 8), u16_at(&page, 10)), (3, 1, 9));
     assert_eq!((u16_at(&page, 12) >> 1 & 0x7FF, u64_at(&page, 16), u32_at(&page, 24)), (0x80, 7, 2));

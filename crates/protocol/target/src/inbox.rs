@@ -5,13 +5,13 @@ use std::rc::Rc;
 
 use quarry_env::{BufferPool, Stream};
 
-use crate::limits::RECEIVE_BYTES_MIN;
+use crate::limits::RECEIVE;
 
 /// Long replies go out in pieces of this size.
 const SEND_BYTES: usize = 64 << 10;
 
 /// What has arrived and was not taken yet. Never more than the longest option that is asked for and one receive.
-pub(crate) struct Inbox {
+pub struct Inbox {
     stream: Rc<dyn Stream>,
     buffers: BufferPool,
     bytes: Vec<u8>,
@@ -19,14 +19,15 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    pub(crate) fn new(stream: Rc<dyn Stream>, buffers: BufferPool) -> Self {
+    /// Receives from `stream`.
+    pub fn new(stream: Rc<dyn Stream>, buffers: BufferPool) -> Self {
         Self { stream, buffers, bytes: Vec::new(), at: 0 }
     }
 
     async fn receive(&mut self) -> io::Result<()> {
         self.bytes.drain(..self.at);
         self.at = 0;
-        let buffer = self.buffers.allocate(RECEIVE_BYTES_MIN);
+        let buffer = self.buffers.allocate(RECEIVE.bytes_min);
         let (buffer, received) = self.stream.receive(buffer, 0).await;
         match received? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -38,7 +39,7 @@ impl Inbox {
     }
 
     /// The next `count` bytes.
-    pub(crate) async fn take(&mut self, count: usize) -> io::Result<&[u8]> {
+    pub async fn take(&mut self, count: usize) -> io::Result<&[u8]> {
         while self.bytes.len() - self.at < count {
             self.receive().await?;
         }
@@ -47,12 +48,12 @@ impl Inbox {
     }
 
     /// The next `N` bytes.
-    pub(crate) async fn take_array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+    pub async fn take_array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         Ok(self.take(N).await?.try_into().expect("as many bytes as were asked for"))
     }
 
     /// Throws the next `count` bytes away.
-    pub(crate) async fn skip(&mut self, count: usize) -> io::Result<()> {
+    pub async fn skip(&mut self, count: usize) -> io::Result<()> {
         let mut left = count;
         loop {
             let now = left.min(self.bytes.len() - self.at);
@@ -66,7 +67,7 @@ impl Inbox {
     }
 
     /// Sends `bytes`, if there are any.
-    pub(crate) async fn send(&self, bytes: &[u8]) -> io::Result<()> {
+    pub async fn send(&self, bytes: &[u8]) -> io::Result<()> {
         for part in bytes.chunks(SEND_BYTES) {
             self.stream.send(vec![self.buffers.copy_of(part)]).await?;
         }
@@ -74,7 +75,7 @@ impl Inbox {
     }
 
     /// What arrived behind the negotiation.
-    pub(crate) fn into_rest(mut self) -> Vec<u8> {
+    pub fn into_rest(mut self) -> Vec<u8> {
         self.bytes.split_off(self.at)
     }
 }
