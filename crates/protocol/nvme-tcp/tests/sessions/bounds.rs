@@ -43,7 +43,7 @@ fn a_host_that_never_reads_holds_no_more_than_its_share() {
     let output = dead.take_output();
     dead.wire.write(&output);
     world.run();
-    assert_eq!(volume.calls.borrow().len(), 64, "64 MiB are in flight");
+    assert_eq!(volume.calls.borrow().len(), 32, "32 MiB are in flight");
     assert_eq!(live.write(&mut world, 1, 0, Data::Out(vec![1; 1 << 20])).status, Status::SUCCESS);
     assert_eq!(live.read(&mut world, 1, 0, 8).data, vec![1; 4096]);
     dead.wire.room.set(usize::MAX);
