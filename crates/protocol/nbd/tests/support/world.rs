@@ -331,8 +331,14 @@ impl World {
         };
         let (exports, volumes, cores) = (Exports::default(), Rc::<TestVolumes>::default(), Rc::default());
         let backlog = Rc::<Backlog>::default();
-        let server =
-            Server::new(env.clone(), exports.clone(), volumes.clone(), Rc::clone(&cores) as _, budget_bytes);
+        let server = Server::new(
+            env.clone(),
+            exports.clone(),
+            volumes.clone(),
+            Rc::clone(&cores) as _,
+            budget_bytes,
+            None,
+        );
         env.spawner.spawn(server.serve(Rc::new(TestListener(backlog.clone())))).detach();
         Self { executor, env, clock, exports, volumes, cores, backlog, wires: Vec::new() }
     }
