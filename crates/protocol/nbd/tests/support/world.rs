@@ -36,7 +36,7 @@ impl World {
     pub fn new(budget_bytes: u64) -> Self {
         let (stage, exports) = (Stage::new(), Exports::default());
         let (env, volumes, cores) = (stage.env.clone(), stage.volumes.clone(), stage.cores.clone());
-        let server = Server::new(env, exports.clone(), volumes, cores, budget_bytes);
+        let server = Server::new(env, exports.clone(), volumes, cores, budget_bytes, None);
         stage.env.spawner.spawn(server.serve(stage.listener())).detach();
         Self { stage, exports }
     }

@@ -20,6 +20,8 @@ pub enum Data {
     None,
     /// This much from the controller.
     In(usize),
+    /// At most this much from the controller.
+    Any(usize),
     /// These bytes, in the capsule.
     Capsule(Vec<u8>),
     /// These bytes, when the controller asks for them.
@@ -99,7 +101,7 @@ impl Initiator {
         let link = self.link.unwrap_or(self.wanted);
         let (pointer, payload): (DataPointer, &[u8]) = match &data {
             Data::None => (DataPointer::Host { length: 0 }, &[]),
-            Data::In(length) => (DataPointer::Host { length: *length as u32 }, &[]),
+            Data::In(length) | Data::Any(length) => (DataPointer::Host { length: *length as u32 }, &[]),
             Data::Capsule(bytes) => (DataPointer::Capsule { length: bytes.len() as u32 }, bytes),
             Data::Out(bytes) => (DataPointer::Host { length: bytes.len() as u32 }, &[]),
         };
@@ -175,7 +177,7 @@ impl Initiator {
 
     fn receive_data(&mut self, header: &DataHeader, data: &[u8], flags: u8) {
         let pending = self.pending.get_mut(&header.command).expect("a command that waits");
-        let Data::In(expected) = pending.data else { panic!("data that nobody asked for") };
+        let (Data::In(expected) | Data::Any(expected)) = pending.data else { panic!("data that nobody asked for") };
         assert_eq!((header.offset as usize, header.length as usize), (pending.received.len(), data.len()));
         pending.received.extend_from_slice(data);
         assert!(pending.received.len() <= expected, "no more than was asked for");
@@ -196,7 +198,7 @@ impl Initiator {
     fn send_data(&mut self, header: &DataHeader) {
         let link = self.link.expect("connected");
         let pending = &self.pending[&header.command];
-        let Data::Out(bytes) = &pending.data else { panic!("an R2T for a command without data") };
+        let Data::Out(bytes) = &pending.data else { panic!("an R2T for a command without data to send") };
         let (mut at, end) = (header.offset, header.offset + header.length);
         assert!(header.length > 0 && end as usize <= bytes.len());
         let piece = self.piece_bytes.min(self.data_bytes_max);
