@@ -120,7 +120,8 @@ impl Node {
 
     /// The URI of a unit for somebody with a name and a secret, at one of the portals.
     pub fn uri_of(&self, portal: usize, lun: u32, credentials: &str) -> String {
-        uri(self.portals[portal], &self.target.name, lun).replace("iscsi://", &format!("iscsi://{credentials}"))
+        uri(self.portals[portal], &self.target.name, lun)
+            .replace("iscsi://", &format!("iscsi://{credentials}"))
     }
 }
 
