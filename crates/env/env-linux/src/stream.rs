@@ -88,8 +88,7 @@ impl Stream for SystemStream {
     }
 
     fn local_address(&self) -> Option<SocketAddr> {
-        let connection = self.connection().ok()?;
-        rustix::net::getsockname(connection.socket.fd()).ok()?.try_into().ok()
+        self.connection().ok()?.socket.local_address()
     }
 
     fn shutdown(&self) {

@@ -106,7 +106,9 @@ pub(crate) struct FullFeature<'s> {
     stream: Rc<dyn Stream>,
     parameters: Parameters,
     numbers: Numbers,
-    receiver: Receiver<Segment>,
+    receiver: Receiver,
+    /// The segment that is received into the memory of its command.
+    awaited: Option<Segment>,
     trailer: Option<Trailer>,
     /// Bytes of data that nobody wants and that are still to come, padding and digest among them.
     skip: usize,
@@ -144,7 +146,13 @@ impl<'s> FullFeature<'s> {
         let env = surroundings.env.clone();
         let changed = surroundings.access.changed_since(nexus.generation());
         Self {
-            receiver: Receiver::new(stream.clone(), env.buffers.clone(), rest),
+            receiver: Receiver::new(
+                stream.clone(),
+                env.buffers.clone(),
+                rest,
+                quarry_target::limits::RECEIVE,
+            ),
+            awaited: None,
             outbox: Outbox::new(env.buffers.clone(), &agreed.parameters),
             timers: Timers::new(&env),
             nexus,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quarry_target::limits::{RECEIVE_BYTES_MAX, SESSION_BYTES_MAX};
+use quarry_target::limits::{RECEIVE, SESSION_BYTES_MAX};
 
 /// Commands of one session between their arrival and their answer: the window that initiators are given.
 pub const WINDOW: u32 = 128;
@@ -60,6 +60,6 @@ pub const ABORT_TIME_MAX: Duration = Duration::from_secs(30);
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 const _: () =
-    assert!(SEGMENT_BYTES_DIRECT + 4096 <= RECEIVE_BYTES_MAX, "an indirect segment fits into a receive");
+    assert!(SEGMENT_BYTES_DIRECT + 4096 <= RECEIVE.bytes_max, "an indirect segment fits into a receive");
 const _: () = assert!(quarry_scsi::limits::TRANSFER_BYTES_MAX as u64 <= SESSION_BYTES_MAX);
 const _: () = assert!(FIRST_BURST_BYTES <= BURST_BYTES && DATA_SEGMENT_BYTES_MAX < 1 << 24);

@@ -71,7 +71,7 @@ impl Server {
         cores: Rc<dyn HandOver<Connection>>,
         budget_bytes: u64,
     ) -> Rc<Self> {
-        let budget = Budget::new(budget_bytes.max(BUDGET_BYTES_MIN));
+        let budget = Budget::new(budget_bytes.max(BUDGET_BYTES_MIN), quarry_target::limits::SHARE);
         Rc::new(Self { env, target, volumes, cores, budget })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub use quarry_target::limits::{RECEIVE_BYTES_MAX, SESSION_BYTES_MAX, STALL_CHECK_TIME};
+pub use quarry_target::limits::{RECEIVE, SESSION_BYTES_MAX, SHARE, STALL_CHECK_TIME};
 use quarry_types::SECTOR_BYTES;
 use quarry_types::limits::REQUEST_BYTES_MAX;
 
@@ -46,4 +46,4 @@ pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Durat
 const _: () = assert!(PAYLOAD_BYTES_MAX as usize <= REQUEST_BYTES_MAX);
 const _: () = assert!(SESSION_BYTES_MAX >= PAYLOAD_BYTES_MAX as u64);
 const _: () =
-    assert!(PAYLOAD_BYTES_DIRECT + 4096 <= RECEIVE_BYTES_MAX, "an indirect payload fits into a receive");
+    assert!(PAYLOAD_BYTES_DIRECT + 4096 <= RECEIVE.bytes_max, "an indirect payload fits into a receive");

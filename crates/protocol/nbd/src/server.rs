@@ -8,7 +8,7 @@ use futures::future::{Either, select};
 use quarry_env::{Env, Listener, Stream};
 use quarry_target::{Budget, Exports, HandOver, Volumes};
 
-use crate::limits::{ACCEPT_PAUSE, PAYLOAD_BYTES_MAX};
+use crate::limits::{ACCEPT_PAUSE, PAYLOAD_BYTES_MAX, SHARE};
 use crate::session::{self, Connection};
 
 /// Least memory of a core for requests and replies: what one request may need.
@@ -33,7 +33,7 @@ impl Server {
         cores: Rc<dyn HandOver<Connection>>,
         budget_bytes: u64,
     ) -> Rc<Self> {
-        let budget = Budget::new(budget_bytes.max(BUDGET_BYTES_MIN));
+        let budget = Budget::new(budget_bytes.max(BUDGET_BYTES_MIN), SHARE);
         Rc::new(Self { env, exports, volumes, cores, budget })
     }
 

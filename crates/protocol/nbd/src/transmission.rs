@@ -14,7 +14,7 @@ use quarry_env::{Completion, Env, Stream, View};
 use quarry_target::{Counters, InFlight, Receiver, Session, Share, Shortage, Stopped};
 use quarry_volume::{Volume, VolumeError};
 
-use crate::limits::{PAYLOAD_BYTES_DIRECT, REQUESTS_MAX, STALL_CHECK_TIME, STOP_TIME_MAX};
+use crate::limits::{PAYLOAD_BYTES_DIRECT, RECEIVE, REQUESTS_MAX, STALL_CHECK_TIME, STOP_TIME_MAX};
 use crate::perform;
 use crate::reply::{Batch, Failure, Outbox, unheld};
 use crate::request::{Refusal, STOPPING, Terms};
@@ -84,7 +84,9 @@ pub(crate) struct Transmission<'v> {
     counters: &'v Counters,
     stream: Rc<dyn Stream>,
     terms: Terms,
-    receiver: Receiver<Admitted>,
+    receiver: Receiver,
+    /// The request whose payload is received into memory of its own.
+    awaited: Option<Admitted>,
     refused: Option<Refused>,
     in_flight: InFlight<Admitted, Work<'v>>,
     outbox: Outbox,
@@ -115,7 +117,8 @@ impl<'v> Transmission<'v> {
         Self {
             volume,
             counters: session.counters(),
-            receiver: Receiver::new(stream.clone(), buffers.clone(), rest),
+            receiver: Receiver::new(stream.clone(), buffers.clone(), rest, RECEIVE),
+            awaited: None,
             stream,
             terms,
             refused: None,
@@ -240,14 +243,11 @@ impl<'v> Transmission<'v> {
             self.refuse(header, refusal);
             return Ok(None);
         }
-        if self.receiver.awaits_payload() {
-            return Ok(match self.receiver.take_payload() {
-                Some((request, payload)) => {
-                    self.start(request, Some(payload.freeze()));
-                    None
-                }
-                None => Some(Halt::Needs(1)),
-            });
+        if let Some(request) = self.awaited {
+            let Some(payload) = self.receiver.take_payload() else { return Ok(Some(Halt::Needs(1))) };
+            self.awaited = None;
+            self.start(request, Some(payload.freeze()));
+            return Ok(None);
         }
         if self.requests >= REQUESTS_MAX {
             return Ok(Some(Halt::Full));
@@ -297,7 +297,10 @@ impl<'v> Transmission<'v> {
                 let payload = self.receiver.take(payload);
                 self.start(request, Some(payload));
             }
-            _ => self.receiver.begin_payload(request, self.env.buffers.allocate(payload), 0),
+            _ => {
+                self.awaited = Some(request);
+                self.receiver.begin_payload(self.env.buffers.allocate(payload), 0, payload);
+            }
         }
         Ok(None)
     }

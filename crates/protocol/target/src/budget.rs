@@ -1,4 +1,4 @@
-//! How the sessions of one core and protocol share its memory, so that clients that do not take their replies starve nobody.
+//! How the sessions of one core share its memory, so that clients that do not take their replies starve nobody.
 //!
 //! The rule is the dynamic threshold of packet switches: a session may hold as much as is still free. However many greedy
 //! sessions there are, the n of them end with the n+1st part of the budget each, and one part stays free for the next.
@@ -12,7 +12,16 @@ use std::time::Duration;
 
 use quarry_env::Stream;
 
-use crate::limits::{SESSION_BYTES_GUARANTEED, SESSION_BYTES_MAX, STALL_TIME_MAX};
+/// What a session may hold, whatever protocol it speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShareBounds {
+    /// Most bytes of one session.
+    pub bytes_max: u64,
+    /// What it may hold even when its core has no memory left.
+    pub bytes_guaranteed: u64,
+    /// A client that takes nothing for this long is cut off when others wait for the memory that it holds.
+    pub stall_time_max: Duration,
+}
 
 /// What the budget knows of a session.
 struct Member {
@@ -26,6 +35,7 @@ struct Member {
 
 struct Inner {
     limit_bytes: u64,
+    bounds: ShareBounds,
     used_bytes: Cell<u64>,
     next: Cell<u64>,
     members: RefCell<BTreeMap<u64, Rc<Member>>>,
@@ -37,10 +47,11 @@ struct Inner {
 pub struct Budget(Rc<Inner>);
 
 impl Budget {
-    /// A budget of `limit_bytes`.
-    pub fn new(limit_bytes: u64) -> Self {
+    /// `limit_bytes` for sessions of which each is held to `bounds`.
+    pub fn new(limit_bytes: u64, bounds: ShareBounds) -> Self {
         Self(Rc::new(Inner {
             limit_bytes,
+            bounds,
             used_bytes: Cell::new(0),
             next: Cell::new(0),
             members: RefCell::default(),
@@ -96,17 +107,23 @@ impl Share {
         }
         let (budget, held) = (&self.budget.0, self.member.held_bytes.get());
         let (used, wanted) = (budget.used_bytes.get(), held + bytes);
-        if wanted > SESSION_BYTES_MAX {
+        if wanted > budget.bounds.bytes_max {
             return Err(Shortage::Session);
         }
         let free = budget.limit_bytes.saturating_sub(used);
         // When nobody holds anything, no wait would make more room.
-        if wanted > free.max(SESSION_BYTES_GUARANTEED) && used > 0 {
+        if wanted > free.max(budget.bounds.bytes_guaranteed) && used > 0 {
             return Err(Shortage::Core);
         }
         self.member.held_bytes.set(wanted);
         budget.used_bytes.set(used + bytes);
         Ok(())
+    }
+
+    /// Takes `bytes` that are there already, whatever the bounds say. The caller answers for their number.
+    pub fn take(&self, bytes: u64) {
+        self.member.held_bytes.set(self.member.held_bytes.get() + bytes);
+        self.budget.0.used_bytes.set(self.budget.0.used_bytes.get() + bytes);
     }
 
     /// Gives `bytes` back.
@@ -149,7 +166,7 @@ impl Share {
             match member.mark.get() {
                 _ if !member.sending.get() || member.held_bytes.get() == 0 => member.mark.set(None),
                 Some((seen, since)) if seen == sends => {
-                    if now.saturating_sub(since) >= STALL_TIME_MAX {
+                    if now.saturating_sub(since) >= self.budget.0.bounds.stall_time_max {
                         member.stream.shutdown();
                     }
                 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use quarry_env::{BufferPool, Stream};
 
-use crate::limits::RECEIVE_BYTES_MIN;
+use crate::limits::RECEIVE;
 
 /// Long replies go out in pieces of this size.
 const SEND_BYTES: usize = 64 << 10;
@@ -27,7 +27,7 @@ impl Inbox {
     async fn receive(&mut self) -> io::Result<()> {
         self.bytes.drain(..self.at);
         self.at = 0;
-        let buffer = self.buffers.allocate(RECEIVE_BYTES_MIN);
+        let buffer = self.buffers.allocate(RECEIVE.bytes_min);
         let (buffer, received) = self.stream.receive(buffer, 0).await;
         match received? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),

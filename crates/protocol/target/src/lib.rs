@@ -3,9 +3,10 @@
 //!
 //! What it is: [`Exports`], one table for all cores, behind one lock that no I/O takes; [`Access`], which host sees which
 //! volume under which number, for protocols that show a host many volumes; [`Session`], the membership of
-//! one connection in it, with what serving one takes: [`Receiver`], [`InFlight`], and a [`Share`] of its core's memory;
-//! [`Reservations`], who has reserved which volume against whom; [`Stop`]; and two traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its
-//! volumes and its cores. What it is not: no protocol, no socket, no storage.
+//! one connection in it; [`Reservations`], who has reserved which volume against whom; [`Stop`]; and two traits, [`Volumes`]
+//! and [`HandOver`], by which the node lends a protocol its volumes and its cores. For the inside of a session: a [`Share`] of
+//! the [`Budget`] that is the memory of its core; [`Receiver`], bytes with few copies; [`InFlight`] and [`Woken`], many requests
+//! in one task. What it is not: no protocol, no storage.
 //!
 //! Invariants:
 //! - An export that a session has bound cannot be removed: [`Exports::remove`] and [`Session::bind`] take the same lock.
@@ -27,12 +28,13 @@ mod receiver;
 mod reservation;
 mod session;
 mod stop;
+mod woken;
 
 #[cfg(test)]
 mod tests;
 
 pub use access::{Access, Audience, Fabric, Mapping, View};
-pub use budget::{Budget, Share, Shortage};
+pub use budget::{Budget, Share, ShareBounds, Shortage};
 pub use counters::{Counters, Traffic};
 pub use error::{AccessError, AdmitError, ExportError};
 pub use exports::{Export, Exports};
@@ -40,7 +42,7 @@ pub use hand_over::{HandOver, Volumes};
 pub use host::{Chap, Host, Network};
 pub use in_flight::InFlight;
 pub use inbox::Inbox;
-pub use receiver::Receiver;
+pub use receiver::{ReceiveSizes, Receiver};
 pub use reservation::{
     Action, Done, Drain, Drained, Initiator, Member, Notice, Registration, Reservation, ReservationError,
     ReservationKey, ReservationKind, ReservationState, ReservationStore, Reservations, StoreError,
@@ -48,3 +50,4 @@ pub use reservation::{
 };
 pub use session::{Session, SessionId, SessionInfo};
 pub use stop::{Stop, Stopped};
+pub use woken::Woken;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::{ReceiveSizes, ShareBounds};
+
 /// Most connections to one node, of all protocols, those that still negotiate among them.
 pub const SESSIONS_MAX: usize = 4096;
 /// Most exports of one node.
@@ -24,12 +26,15 @@ pub const STALL_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often a session that waits for memory looks for such clients.
 pub const STALL_CHECK_TIME: Duration = Duration::from_secs(5);
 
-/// Smallest receive: an idle session holds no more.
-pub const RECEIVE_BYTES_MIN: usize = 4 << 10;
-/// First receive of a session.
-pub const RECEIVE_BYTES_START: usize = 16 << 10;
-/// Largest receive that is parsed for requests.
-pub const RECEIVE_BYTES_MAX: usize = 256 << 10;
+/// What a session may hold of its core's memory.
+pub const SHARE: ShareBounds = ShareBounds {
+    bytes_max: SESSION_BYTES_MAX,
+    bytes_guaranteed: SESSION_BYTES_GUARANTEED,
+    stall_time_max: STALL_TIME_MAX,
+};
+/// How much is received at once: an idle session holds 4 KiB, up to 256 KiB are parsed for requests.
+pub const RECEIVE: ReceiveSizes =
+    ReceiveSizes { bytes_min: 4 << 10, bytes_start: 16 << 10, bytes_max: 256 << 10 };
 
-const _: () = assert!(RECEIVE_BYTES_MIN <= RECEIVE_BYTES_START && RECEIVE_BYTES_START <= RECEIVE_BYTES_MAX);
+const _: () = assert!(RECEIVE.bytes_min <= RECEIVE.bytes_start && RECEIVE.bytes_start <= RECEIVE.bytes_max);
 const _: () = assert!(EXPORT_NAME_BYTES_MAX >= quarry_types::limits::NAME_BYTES_MAX);

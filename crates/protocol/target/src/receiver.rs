@@ -12,7 +12,16 @@ use std::task::{Context, Poll};
 
 use quarry_env::{Buffer, BufferPool, Completion, Stream, View};
 
-use crate::limits::{RECEIVE_BYTES_MAX, RECEIVE_BYTES_MIN, RECEIVE_BYTES_START};
+/// How much is received at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReceiveSizes {
+    /// An idle session holds no more.
+    pub bytes_min: usize,
+    /// First receive of a session.
+    pub bytes_start: usize,
+    /// Largest receive that is parsed for requests.
+    pub bytes_max: usize,
+}
 
 /// A receive that was started.
 struct UnderWay {
@@ -21,16 +30,17 @@ struct UnderWay {
 }
 
 /// A payload with memory of its own.
-struct Payload<P> {
-    request: P,
+struct Payload {
     /// Away while a receive into it is under way.
     buffer: Option<Buffer>,
     filled: usize,
     end: usize,
+    /// The length of the buffer, of which a receive sees no more than up to `end`.
+    length: usize,
 }
 
 /// The receiving side of a session.
-pub struct Receiver<P> {
+pub struct Receiver {
     stream: Rc<dyn Stream>,
     buffers: BufferPool,
     /// The last receive; `at` bytes of it are done with.
@@ -38,14 +48,15 @@ pub struct Receiver<P> {
     at: usize,
     /// Whether a request holds a part of it.
     shared: bool,
-    payload: Option<Payload<P>>,
+    payload: Option<Payload>,
     under_way: Option<UnderWay>,
     next_bytes: usize,
+    sizes: ReceiveSizes,
 }
 
-impl<P> Receiver<P> {
+impl Receiver {
     /// Receives from `stream`, behind the bytes in `rest` that came during the negotiation.
-    pub fn new(stream: Rc<dyn Stream>, buffers: BufferPool, rest: &[u8]) -> Self {
+    pub fn new(stream: Rc<dyn Stream>, buffers: BufferPool, rest: &[u8], sizes: ReceiveSizes) -> Self {
         let received = (!rest.is_empty()).then(|| buffers.copy_of(rest));
         Self {
             stream,
@@ -55,7 +66,8 @@ impl<P> Receiver<P> {
             shared: false,
             payload: None,
             under_way: None,
-            next_bytes: RECEIVE_BYTES_START,
+            next_bytes: sizes.bytes_start,
+            sizes,
         }
     }
 
@@ -89,14 +101,15 @@ impl<P> Receiver<P> {
         skipped
     }
 
-    /// Receives the next bytes, of which some are missing, into `buffer` behind its first `filled` bytes, up to its end.
-    pub fn begin_payload(&mut self, request: P, mut buffer: Buffer, filled: usize) {
-        let (here, end) = (self.bytes().len(), buffer.len());
-        buffer[filled..filled + here].copy_from_slice(self.bytes());
-        self.at += here;
-        self.payload = Some(Payload { request, buffer: Some(buffer), filled: filled + here, end });
+    /// Receives the next bytes, of which some are missing, into `buffer` from `at` to `end`.
+    pub fn begin_payload(&mut self, mut buffer: Buffer, at: usize, end: usize) {
+        let arrived = self.bytes().len().min(end - at);
+        buffer[at..at + arrived].copy_from_slice(&self.bytes()[..arrived]);
+        self.at += arrived;
+        let length = buffer.len();
+        self.payload = Some(Payload { buffer: Some(buffer), filled: at + arrived, end, length });
         // Behind a large payload comes its like more often than not: take in little with its header.
-        self.next_bytes = RECEIVE_BYTES_MIN;
+        self.next_bytes = self.sizes.bytes_min;
     }
 
     /// Whether a large payload is on its way.
@@ -105,10 +118,9 @@ impl<P> Receiver<P> {
     }
 
     /// The large payload, once it is complete.
-    pub fn take_payload(&mut self) -> Option<(P, Buffer)> {
+    pub fn take_payload(&mut self) -> Option<Buffer> {
         let payload = self.payload.take_if(|payload| payload.filled == payload.end)?;
-        let buffer = payload.buffer.expect("it came back with the last receive");
-        Some((payload.request, buffer))
+        Some(payload.buffer.expect("it came back with the last receive"))
     }
 
     /// Receives more, until there are at least `wanted` bytes in one piece or some of the large payload. The number of
@@ -128,6 +140,8 @@ impl<P> Receiver<P> {
         self.under_way = None;
         match &mut self.payload {
             Some(payload) => {
+                let mut buffer = buffer;
+                buffer.set_length(payload.length);
                 payload.filled = filled;
                 payload.buffer = Some(buffer);
             }
@@ -138,8 +152,9 @@ impl<P> Receiver<P> {
 
     fn start(&mut self, wanted: usize) -> UnderWay {
         if let Some(payload) = &mut self.payload {
-            let buffer = payload.buffer.take().expect("no receive into it is under way");
+            let mut buffer = payload.buffer.take().expect("no receive into it is under way");
             let filled = payload.filled;
+            buffer.set_length(payload.end);
             return UnderWay { completion: self.stream.receive_whole(buffer, filled), filled };
         }
         let (buffer, filled) = self.next_buffer(wanted);
@@ -170,9 +185,9 @@ impl<P> Receiver<P> {
     fn received(&mut self, mut buffer: Buffer, filled: usize) {
         let size = buffer.len();
         if filled == size {
-            self.next_bytes = (size * 4).min(RECEIVE_BYTES_MAX);
+            self.next_bytes = (size * 4).min(self.sizes.bytes_max);
         } else if filled <= size / 8 {
-            self.next_bytes = (size / 2).max(RECEIVE_BYTES_MIN);
+            self.next_bytes = (size / 2).max(self.sizes.bytes_min);
         }
         buffer.set_length(filled);
         self.received = (filled > 0).then(|| buffer.freeze());

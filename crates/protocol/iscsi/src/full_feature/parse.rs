@@ -44,14 +44,11 @@ impl FullFeature<'_> {
             self.skip -= self.receiver.skip(self.skip as u64) as usize;
             return Ok((self.skip > 0).then_some(Halt::Needs(1)));
         }
-        if self.receiver.awaits_payload() {
-            return Ok(match self.receiver.take_payload() {
-                Some((segment, buffer)) => {
-                    self.payload_arrived(segment, buffer);
-                    None
-                }
-                None => Some(Halt::Needs(1)),
-            });
+        if self.awaited.is_some() {
+            let Some(buffer) = self.receiver.take_payload() else { return Ok(Some(Halt::Needs(1))) };
+            let segment = self.awaited.take().expect("it was just looked at");
+            self.payload_arrived(segment, buffer);
+            return Ok(None);
         }
         if let Some(trailer) = &self.trailer {
             let bytes = trailer.padding + self.data_digest_bytes(trailer.segment.bytes);
@@ -128,7 +125,9 @@ impl FullFeature<'_> {
         filled: usize,
     ) {
         self.receiver.advance(shape.data_at);
-        self.receiver.begin_payload(segment, buffer, filled);
+        self.awaited = Some(segment);
+        let end = buffer.len();
+        self.receiver.begin_payload(buffer, filled, end);
     }
 
     fn payload_arrived(&mut self, segment: Segment, buffer: quarry_env::Buffer) {
