@@ -29,6 +29,8 @@ pub struct NodeOptions {
     pub cores: Option<u32>,
     /// `--memory`; quarryd's default when absent.
     pub memory: Option<String>,
+    /// `--iscsi`.
+    pub iscsi: Option<SocketAddr>,
     /// `--keyring-passphrase-file`.
     pub passphrase: Option<PathBuf>,
 }
@@ -76,6 +78,9 @@ impl Node {
         }
         if let Some(memory) = &options.memory {
             command.args(["--memory", memory]);
+        }
+        if let Some(iscsi) = options.iscsi {
+            command.args(["--iscsi", &iscsi.to_string()]);
         }
         if let Some(passphrase) = &options.passphrase {
             command.arg("--keyring-passphrase-file").arg(passphrase);
@@ -212,6 +217,7 @@ pub fn options(bin_dir: &Path, dir: &Path) -> NodeOptions {
         dir: dir.to_owned(),
         cores: None,
         memory: None,
+        iscsi: None,
         passphrase: None,
     }
 }
