@@ -18,7 +18,7 @@ use quarry_env::{Completion, Env, Stream, View};
 use quarry_nvme::{Command, CompletionEntry, Outcome, Status, Transfer};
 use quarry_target::{Receiver, Session, Share, Stopped};
 
-use crate::limits::{RECEIVE, STALL_CHECK_TIME, STOP_TIME_MAX};
+use crate::limits::{RECEIVE, STALL_CHECK_TIME, STOP_TIME_MAX, TRANSFER_TIME_MAX};
 use crate::outbox::{Batch, Outbox};
 use crate::pdu::{DataHeader, Fatal, Link};
 use crate::queue::Queue;
@@ -44,6 +44,8 @@ pub(crate) enum Ended {
     Abandoned,
     #[error("the host was silent for longer than its keep-alive time-out")]
     Silent,
+    #[error("data that the host was asked for did not come")]
+    Stalled,
     #[error("the connection broke")]
     Io(#[from] io::Error),
     #[error("the host has ended the connection because of an error")]
@@ -107,6 +109,9 @@ pub(crate) struct Transmission<'v> {
     stop_limit: Option<Completion<()>>,
     out_of_time: bool,
     stall_check: Option<Completion<()>>,
+    /// Runs while data is awaited; with the count of receives when it began.
+    transfer_check: Option<(Completion<()>, u64)>,
+    receives: u64,
     /// Set when no further command is taken: what was begun finishes, then the session ends.
     ended: Option<Ended>,
     /// The host cannot be reached any more.
@@ -143,6 +148,8 @@ impl<'v> Transmission<'v> {
             stop_limit: None,
             out_of_time: false,
             stall_check: None,
+            transfer_check: None,
+            receives: 0,
             ended: None,
             deaf: false,
             stream,
@@ -240,6 +247,26 @@ impl<'v> Transmission<'v> {
         Poll::Pending
     }
 
+    /// Ready when data is awaited and nothing at all has come for too long.
+    fn poll_transfers(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.slots.receiving() == 0 {
+                self.transfer_check = None;
+                return Poll::Pending;
+            }
+            let clock = &self.env.clock;
+            let begin = || (clock.sleep(TRANSFER_TIME_MAX), self.receives);
+            let (timer, receives) = self.transfer_check.get_or_insert_with(begin);
+            if Pin::new(timer).poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if *receives == self.receives {
+                return Poll::Ready(());
+            }
+            self.transfer_check = None;
+        }
+    }
+
     /// No further command is taken; what was not begun never will be.
     fn wind_down(&mut self) {
         if self.stop_limit.is_some() {
@@ -266,6 +293,9 @@ impl<'v> Transmission<'v> {
 
     /// Receives more, if that is what parsing waits for.
     fn poll_input(&mut self, halt: Halt, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        if self.poll_transfers(context).is_ready() {
+            return Poll::Ready(Err(Ended::Stalled));
+        }
         if matches!(halt, Halt::NoMemory) || !self.waiting.is_empty() {
             let memory = self.poll_memory(context);
             if memory.is_ready() || matches!(halt, Halt::NoMemory) {
@@ -276,7 +306,10 @@ impl<'v> Transmission<'v> {
             Halt::Full | Halt::NoMemory => Poll::Pending,
             Halt::Needs(wanted) => match self.receiver.poll_more(wanted, context) {
                 Poll::Ready(Ok(0)) => Poll::Ready(Err(Ended::Closed)),
-                Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+                Poll::Ready(Ok(_)) => {
+                    self.receives += 1;
+                    Poll::Ready(Ok(()))
+                }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(Ended::Io(error))),
                 Poll::Pending => Poll::Pending,
             },
