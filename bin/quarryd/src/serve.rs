@@ -8,8 +8,8 @@ use anyhow::{Context, anyhow};
 use quarry_catalog::RedbCatalog;
 use quarry_events::EventLog;
 use quarry_iscsi::Target;
-use quarry_nvme::{Identity, Subsystem};
 use quarry_node_api::Node as _;
+use quarry_nvme::{Identity, Subsystem};
 use quarry_target::{Access, Exports, Reservations};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -62,7 +62,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     node.unlock_volumes().await;
     node.serve_nbd().await.map_err(plain)?;
     // Both protocols show hosts the same volumes, under the same reservations.
-    let shared = Shared { exports: exports.clone(), access: Access::default(), reservations: Reservations::default() };
+    let shared =
+        Shared { exports: exports.clone(), access: Access::default(), reservations: Reservations::default() };
     serve_iscsi(&node, &cores, &shared, iscsi, advertise.clone()).await?;
     serve_nvme_tcp(&node, &cores, &shared, nvme_tcp, advertise).await?;
     let node = Arc::new(node);
