@@ -8,9 +8,11 @@ packages=(
     fio
     fuse3
     git
+    libiscsi-bin
     libnbd-bin # with nbdfuse
     nbdkit
     python3-libnbd
+    qemu-block-extra # QEMU's iSCSI driver
     qemu-utils
     util-linux
     xfsprogs

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::scenario::conformance;
 use crate::scenario::{
     clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, restart, run, sim,
     simulated, snapshots, volumes,
@@ -35,6 +36,9 @@ enum Task {
     Filesystems(filesystems::Options),
     /// Tries libnbd's and QEMU's tools
     Clients(clients::Options),
+    /// Runs other people's conformance suites
+    #[command(subcommand)]
+    Conformance(conformance::Protocol),
     /// Compares what quarry-extract reads with what a node serves
     Extract(extract::Options),
     /// Makes the golden images for the tests of quarry-extract anew
@@ -79,6 +83,7 @@ impl Xtask {
             Task::Fill(options) => fill::run(&options),
             Task::Filesystems(options) => filesystems::run(&options),
             Task::Clients(options) => clients::run(&options),
+            Task::Conformance(protocol) => conformance::run(&protocol),
             Task::Extract(options) => extract::run(&options),
             Task::Golden(options) => extract::golden::run(&options),
             Task::Images(options) => images::run(&options),

@@ -29,6 +29,8 @@ pub struct NodeOptions {
     pub cores: Option<u32>,
     /// `--memory`; quarryd's default when absent.
     pub memory: Option<String>,
+    /// `--iscsi`.
+    pub iscsi: Option<SocketAddr>,
     /// `--keyring-passphrase-file`.
     pub passphrase: Option<PathBuf>,
     /// Whether it serves iSCSI and NVMe/TCP, too.
@@ -87,6 +89,9 @@ impl Node {
         }
         if let Some(memory) = &options.memory {
             command.args(["--memory", memory]);
+        }
+        if let Some(iscsi) = options.iscsi {
+            command.args(["--iscsi", &iscsi.to_string()]);
         }
         if let Some(passphrase) = &options.passphrase {
             command.arg("--keyring-passphrase-file").arg(passphrase);
@@ -226,6 +231,7 @@ pub fn options(bin_dir: &Path, dir: &Path) -> NodeOptions {
         dir: dir.to_owned(),
         cores: None,
         memory: None,
+        iscsi: None,
         passphrase: None,
         has_fabrics: false,
     }

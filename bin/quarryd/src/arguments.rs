@@ -33,6 +33,13 @@ pub struct Arguments {
     /// Path of a unix socket for NBD
     #[arg(long, value_name = "PATH")]
     pub nbd_unix: Option<PathBuf>,
+    /// TCP address for iSCSI, for example 0.0.0.0:3260; without it there is no iSCSI
+    #[arg(long, value_name = "ADDR")]
+    pub iscsi: Option<String>,
+    /// Address that discovery answers in place of the one that an initiator has connected to, for example behind a translation
+    /// of addresses; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub advertise: Vec<String>,
     /// Threads of the data plane [default: one per CPU]
     #[arg(long, value_name = "N")]
     pub cores: Option<usize>,
@@ -48,7 +55,7 @@ pub struct Arguments {
     /// File with the passphrase of the keyring, which encrypted volumes need [default: systemd's credential 'quarry-keyring']
     #[arg(long, value_name = "FILE")]
     pub keyring_passphrase_file: Option<PathBuf>,
-    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, cores, memory, scrub_days, scrub_rate,
+    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, iscsi, advertise, cores, memory, scrub_days, scrub_rate,
     /// keyring_passphrase_file
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,

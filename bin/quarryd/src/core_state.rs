@@ -1,7 +1,8 @@
-//! What lives on one core: its way to the pools, its engines and its NBD server.
+//! What lives on one core: its way to the pools, its engines and its servers.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,7 @@ pub struct CoreState {
     pools: RefCell<BTreeMap<PoolId, Rc<Pool>>>,
     engines: RefCell<BTreeMap<(PoolId, LogId), Rc<Engine>>>,
     server: RefCell<Option<Rc<Server>>>,
+    iscsi: RefCell<Option<Rc<quarry_iscsi::Server>>>,
     holds: RefCell<BTreeMap<SnapshotSetId, Held>>,
 }
 
@@ -73,6 +75,7 @@ impl CoreState {
             pools: RefCell::default(),
             engines: RefCell::default(),
             server: RefCell::default(),
+            iscsi: RefCell::default(),
             holds: RefCell::default(),
         }
     }
@@ -95,6 +98,33 @@ impl CoreState {
                     .caused_by(&error)
             })?;
             self.env.spawner.spawn(server.clone().serve(listener)).detach();
+        }
+        Ok(())
+    }
+
+    /// The iSCSI server of this core, once it serves.
+    pub fn iscsi_server(&self) -> Option<Rc<quarry_iscsi::Server>> {
+        self.iscsi.borrow().clone()
+    }
+
+    /// Begins to serve iSCSI: connections of other cores from now on, and those of `address` if there is one.
+    pub async fn serve_iscsi(
+        self: Rc<Self>,
+        cores: Cores,
+        target: quarry_iscsi::Target,
+        address: Option<SocketAddr>,
+    ) -> Result<(), NodeError> {
+        let to_cores = Rc::new(ToCores { index: self.index, cores });
+        let budget = self.memory_bytes * BUFFER_PERCENT / 100;
+        let server = quarry_iscsi::Server::new(self.env.clone(), target, self.clone(), to_cores, budget);
+        *self.iscsi.borrow_mut() = Some(server.clone());
+        if let Some(address) = address {
+            let listening = self.env.network.listen(&Address::Tcp(address)).await;
+            let listener = listening.map_err(|error| {
+                NodeError::new(ErrorKind::Unavailable, format!("iSCSI cannot listen on {address}"))
+                    .caused_by(&error)
+            })?;
+            self.env.spawner.spawn(server.serve(listener)).detach();
         }
         Ok(())
     }

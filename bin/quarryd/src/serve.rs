@@ -1,12 +1,15 @@
 //! The life of the daemon: start, serve, stop.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use quarry_catalog::RedbCatalog;
 use quarry_events::EventLog;
-use quarry_target::Exports;
+use quarry_iscsi::Target;
+use quarry_node_api::Node as _;
+use quarry_target::{Access, Exports, Reservations};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cores::Cores;
@@ -41,6 +44,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         .with_context(|| format!("the API cannot listen on {} (--api)", settings.api))?;
     let api = listener.local_addr()?;
     let exports = Exports::default();
+    let (iscsi, advertise) = (settings.iscsi, settings.advertise.clone());
     let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &exports)?;
     let keys = open_keys(&settings.data_dir, settings.keyring_passphrase_file.clone()).await;
     let node = DataNode::new(catalog, Arc::new(events), cores.clone(), exports.clone(), settings, api);
@@ -48,6 +52,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     node.open_pools().await.map_err(plain)?;
     node.unlock_volumes().await;
     node.serve_nbd().await.map_err(plain)?;
+    serve_iscsi(&node, &cores, &exports, iscsi, advertise).await?;
     let node = Arc::new(node);
     tracing::info!("{}, ready after {} ms", node.summary().await, began.elapsed().as_millis());
     node.record_start().await;
@@ -80,6 +85,28 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         .await?
         .context("a core ended with an error")?;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Serves iSCSI on every core, if there is an address to serve it on.
+async fn serve_iscsi(
+    node: &DataNode,
+    cores: &Cores,
+    exports: &Exports,
+    address: Option<SocketAddr>,
+    advertise: Vec<SocketAddr>,
+) -> anyhow::Result<()> {
+    let Some(address) = address else { return Ok(()) };
+    let id = node.status().await.map_err(plain)?.node_id.to_string();
+    let (access, reservations) = (Access::default(), Reservations::default());
+    let target = Target::new(&id, advertise, exports.clone(), access, reservations);
+    tracing::info!("iSCSI target {} listens on {address}", target.name);
+    for index in (0..cores.count()).rev() {
+        let (all, target) = (cores.clone(), target.clone());
+        let address = (index == 0).then_some(address);
+        let served = cores.call(index, move |state| state.serve_iscsi(all, target, address)).await;
+        served.map_err(plain)?.map_err(plain)?;
+    }
     Ok(())
 }
 

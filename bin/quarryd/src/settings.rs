@@ -25,6 +25,9 @@ pub struct Settings {
     pub api: SocketAddr,
     /// The first one is what an export's URI names.
     pub nbd: Vec<Address>,
+    pub iscsi: Option<SocketAddr>,
+    /// What discovery answers; the addresses that initiators have connected to, if there are none.
+    pub advertise: Vec<SocketAddr>,
     pub cores: usize,
     pub memory_bytes: u64,
     /// A pool is scrubbed after so many days; 0 for never.
@@ -43,6 +46,9 @@ struct File {
     api: Option<String>,
     nbd: Option<String>,
     nbd_unix: Option<PathBuf>,
+    iscsi: Option<String>,
+    #[serde(default)]
+    advertise: Vec<String>,
     cores: Option<usize>,
     memory: Option<String>,
     scrub_days: Option<u32>,
@@ -79,7 +85,11 @@ impl Settings {
                 ByteSize(SCRUB_RATE_BYTES_MIN)
             );
         }
+        let iscsi = arguments.iscsi.or(file.iscsi);
+        let advertise = if arguments.advertise.is_empty() { file.advertise } else { arguments.advertise };
         Ok(Self {
+            iscsi: iscsi.map(|text| address("--iscsi", &text)).transpose()?,
+            advertise: advertise.iter().map(|text| address("--advertise", text)).collect::<Result<_, _>>()?,
             scrub_days: arguments.scrub_days.or(file.scrub_days).unwrap_or(SCRUB_DAYS_DEFAULT),
             scrub_rate_bytes,
             keyring_passphrase_file: passphrase_file(

@@ -8,7 +8,7 @@ use crate::parameters::Parameters;
 use crate::pdu::{Header, NO_TAG, flags, opcode};
 use crate::request::Request;
 
-/// Data that breaks the rules; the connection ends.
+/// Data that breaks the rules; the command ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum DataError {
     /// A number out of order.
@@ -39,7 +39,7 @@ pub enum DataError {
         /// How much did not come.
         missing: u32,
     },
-    /// Data that nobody asked for, where that was not agreed on.
+    /// Data when nobody has asked for any.
     #[error("data came that nobody asked for")]
     Unsolicited,
 }
@@ -198,6 +198,11 @@ impl Collecting {
         }
         self.burst_end = self.received;
         Ok(())
+    }
+
+    /// The command, which will not get its data.
+    pub(crate) fn into_request(self) -> Request {
+        self.request
     }
 
     /// The command with its data, all of which is there.

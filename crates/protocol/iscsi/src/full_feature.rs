@@ -21,7 +21,7 @@ use quarry_env::{Completion, Env, Stream};
 use quarry_scsi::{Nexus, Status};
 use quarry_target::{Access, InFlight, Receiver, Session, Share, Stopped};
 
-use crate::collect::{Collecting, DataError, Segment};
+use crate::collect::{Collecting, Segment};
 use crate::limits::{ANSWER_BYTES_MAX, REQUESTS_MAX};
 use crate::login::Agreed;
 use crate::numbers::Numbers;
@@ -64,9 +64,6 @@ pub(crate) enum Ended {
     /// The two sides do not understand each other any more.
     #[error("protocol error: {0}")]
     Protocol(&'static str),
-    /// Data that breaks the rules.
-    #[error("protocol error: {0}")]
-    Data(#[from] DataError),
 }
 
 /// Why parsing came to a halt.

@@ -52,11 +52,6 @@ impl Numbers {
         self.open -= 1;
     }
 
-    /// Whether a command of this number has arrived already.
-    pub fn has_arrived(&self, number: u32) -> bool {
-        (self.expected_command.wrapping_sub(number) as i32) > 0
-    }
-
     /// Puts the window into a header.
     pub fn stamp_window(&self, header: &mut Header) {
         header.set_u32(28, self.expected_command);
@@ -96,7 +91,6 @@ mod tests {
         assert_eq!(numbers.arrive(0), Arrival::Gap);
         assert_eq!(numbers.arrive(u32::MAX), Arrival::Next);
         assert_eq!(window(&numbers), (0, WINDOW - 2), "it stays until the command is answered");
-        assert!(numbers.has_arrived(u32::MAX) && !numbers.has_arrived(0));
         numbers.close();
         assert_eq!(window(&numbers), (0, WINDOW - 1));
         for number in 0..WINDOW {

@@ -85,11 +85,6 @@ impl Place {
     pub fn handle(&self) -> u16 {
         self.handle
     }
-
-    /// What identifies the session.
-    pub fn name(&self) -> &SessionName {
-        &self.name
-    }
 }
 
 impl Drop for Place {

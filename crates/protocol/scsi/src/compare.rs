@@ -22,13 +22,10 @@ pub(crate) fn compare_and_write(unit: &Unit, cdb: &Cdb, out_bytes: u32) -> Resul
     check_protection(cdb)?;
     let count = cdb.u8(13);
     let range = unit.range(cdb.u64(2), u64::from(count))?;
-    if count > compare_blocks_max(unit) {
-        return Err(Sense::field_in_cdb(13));
-    }
     // What is compared and what is written are of one length, and both must be there.
     let wanted = 2 * range.bytes() as u32;
-    if out_bytes != wanted {
-        return Err(Sense::illegal(Code::INVALID_FIELD_IN_COMMAND_UNIT));
+    if count > compare_blocks_max(unit) || out_bytes != wanted {
+        return Err(Sense::field_in_cdb(13));
     }
     if count == 0 {
         return unit.volume().map(|_| Reply::good().into());

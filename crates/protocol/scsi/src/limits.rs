@@ -10,8 +10,8 @@ pub const PHYSICAL_BLOCKS: u32 = 1 << PHYSICAL_BLOCK_EXPONENT;
 pub const TRANSFER_BYTES_MAX: u32 = 8 << 20;
 /// What initiators do well to ask for at once.
 pub const TRANSFER_BYTES_OPTIMAL: u32 = 1 << 20;
-/// Most blocks of WRITE SAME with a pattern that is not zero: every one of them is written.
-pub const WRITE_SAME_BLOCKS_MAX: u32 = (32 << 20) / BLOCK_BYTES;
+/// Most blocks of WRITE SAME: with a pattern that is not zero, every one of them is written.
+pub const WRITE_SAME_BLOCKS_MAX: u32 = TRANSFER_BYTES_MAX / BLOCK_BYTES;
 /// Most descriptors of one UNMAP.
 pub const UNMAP_DESCRIPTORS_MAX: u32 = 256;
 /// Most bytes of parameters of a command, where no other bound holds.

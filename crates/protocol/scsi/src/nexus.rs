@@ -105,10 +105,6 @@ impl Nexus {
         &self.port
     }
 
-    pub(crate) fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
     pub(crate) fn buffers(&self) -> &BufferPool {
         &self.node.buffers
     }
@@ -186,17 +182,12 @@ impl Nexus {
     /// LOGICAL UNIT RESET: all commands of all initiators end, which the result waits for. `None` where there is no such unit.
     pub fn reset_unit(&self, lun: Lun) -> Option<Drained> {
         let unit = self.unit(lun)?;
-        Some(unit.shared.reset(unit.mailbox()))
+        Some(unit.shared.reset())
     }
 
     /// A reset of every unit that this nexus sees.
     pub fn reset_all(&self) -> Vec<Drained> {
-        self.units().iter().map(|unit| unit.shared.reset(unit.mailbox())).collect()
-    }
-
-    /// Everything that the initiator is to be told of a nexus that was reset.
-    pub fn raise_reset(&self) {
-        self.units().iter().for_each(|unit| unit.raise(Attention::Reset));
+        self.units().iter().map(|unit| unit.shared.reset()).collect()
     }
 
     pub(crate) fn volume_of(&self, matches: impl Fn(&Unit) -> bool) -> Option<(Rc<Unit>, Rc<dyn Volume>)> {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use quarry_env::View;
-use quarry_volume::{Volume, WriteFlags, ZeroMode};
+use quarry_volume::{ErrorKind, Volume, WriteFlags, ZeroMode};
 
 use crate::cdb::{Cdb, u16_at, u32_at, u64_at};
 use crate::command::{Step, Work};
@@ -56,10 +56,21 @@ pub(crate) async fn perform_unmap(unit: &Rc<Unit>, data: Option<View>) -> Result
     let ranges = unmap_ranges(unit, data.as_deref().unwrap_or_default())?;
     let volume = unit.volume()?;
     for range in ranges.into_iter().filter(|range| range.blocks > 0) {
-        let freed = volume.discard(range.offset(), range.bytes(), WriteFlags::default()).await;
+        let freed = free(volume.as_ref(), range).await;
         freed.map_err(|error| failed(unit, &error, range.lba))?;
     }
     Ok(Reply::good())
+}
+
+/// Frees a range, all of which reads as zeroes afterwards: what is freed are physical blocks, and parts of those at its ends are
+/// zeroed. A full pool has no room for that, and an UNMAP is what may make some, so there they stay as they are, which SBC-4
+/// 4.7.3.4 allows.
+async fn free(volume: &dyn Volume, range: Range) -> quarry_volume::Result<()> {
+    let (offset, bytes, flags) = (range.offset(), range.bytes(), WriteFlags::default());
+    match volume.write_zeroes(offset, bytes, ZeroMode::MayUnmap, flags).await {
+        Err(error) if error.kind == ErrorKind::NoSpace => volume.discard(offset, bytes, flags).await,
+        done => done,
+    }
 }
 
 pub(crate) fn write_same(unit: &Unit, cdb: &Cdb, out_bytes: u32) -> Result<Step, Sense> {
@@ -96,10 +107,11 @@ pub(crate) async fn perform_write_same(
     data: Option<View>,
 ) -> Result<Reply, Sense> {
     let volume = unit.volume()?;
-    let pattern = data.filter(|data| data.iter().any(|&byte| byte != 0));
+    let pattern = data.filter(|data| !zeroes && data.iter().any(|&byte| byte != 0));
     let done = match pattern {
-        // Only zeroes can be unmapped, because that is what unmapped blocks read as (LBPRZ).
-        Some(pattern) if !zeroes => fill(unit, volume.as_ref(), range, &pattern).await,
+        // Whoever lets blocks be unmapped knows what unmapped blocks read as (LBPRZ): the pattern does not matter. So does
+        // Linux's target.
+        Some(pattern) if !unmap => fill(unit, volume.as_ref(), range, &pattern).await,
         _ => {
             let mode = if unmap { ZeroMode::MayUnmap } else { ZeroMode::KeepAllocated };
             volume.write_zeroes(range.offset(), range.bytes(), mode, WriteFlags::default()).await

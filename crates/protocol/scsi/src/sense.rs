@@ -96,6 +96,10 @@ impl Code {
     pub const LUNS_CHANGED: Self = Self(0x3F, 0x0E);
     /// INTERNAL TARGET FAILURE
     pub const INTERNAL_FAILURE: Self = Self(0x44, 0x00);
+    /// PROTOCOL SERVICE CRC ERROR
+    pub const CRC_ERROR: Self = Self(0x47, 0x05);
+    /// DATA PHASE ERROR
+    pub const DATA_PHASE_ERROR: Self = Self(0x4B, 0x00);
     /// INSUFFICIENT REGISTRATION RESOURCES
     pub const NO_REGISTRATION_RESOURCES: Self = Self(0x55, 0x04);
 }

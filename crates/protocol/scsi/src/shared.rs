@@ -42,13 +42,14 @@ impl SharedUnit {
         });
     }
 
-    /// LOGICAL UNIT RESET (SAM-6 7.7) on behalf of the nexus of `by`: every command of every nexus is to end, which the result
-    /// waits for, and the others are told.
-    pub(crate) fn reset(&self, by: &Arc<Mailbox>) -> Drained {
+    /// LOGICAL UNIT RESET (SAM-6 7.7): every command of every nexus is to end, which the result waits for, and all are told.
+    pub(crate) fn reset(&self) -> Drained {
         let (drain, drained): (Drain, Drained) = Drain::new();
         self.reservations.end_exclusive();
-        self.for_each(|mailbox| mailbox.abort(drain.clone()));
-        self.tell_others(by, Attention::Reset);
+        self.for_each(|mailbox| {
+            mailbox.abort(drain.clone());
+            mailbox.raise(Attention::Reset);
+        });
         drained
     }
 

@@ -112,7 +112,7 @@ impl FullFeature<'_> {
         Ok(())
     }
 
-    fn reply(&mut self, request: Request, reply: Reply) {
+    pub(super) fn reply(&mut self, request: Request, reply: Reply) {
         if !request.immediate {
             self.numbers.close();
         }
@@ -195,7 +195,8 @@ impl FullFeature<'_> {
             collecting.take(data);
             self.collecting.push(collecting);
             self.receiver.advance(shape.total());
-            return self.segment_ended(place, is_final).map(|()| None);
+            self.segment_ended(place, is_final);
+            return Ok(None);
         }
         let segment = Segment { task_tag: header.task_tag(), bytes: shape.data, is_final };
         let (buffer, filled) = collecting.lend(shape.data);

@@ -154,9 +154,9 @@ impl FullFeature<'_> {
             }
         }
         self.receiver.advance(bytes);
-        match place {
-            Some(place) => self.segment_ended(place, segment.is_final),
-            None => Ok(()),
+        if let Some(place) = place {
+            self.segment_ended(place, segment.is_final);
         }
+        Ok(())
     }
 }

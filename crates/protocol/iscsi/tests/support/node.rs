@@ -109,7 +109,9 @@ impl Node {
             remotes.insert(0, handle.remote());
             handles.push(handle);
         }
-        let portals = listens.recv_timeout(Duration::from_secs(10)).expect("core 0 listens");
+        // Each core says when its volumes are there; core 0 says where it listens.
+        let said = || listens.recv_timeout(Duration::from_secs(10)).expect("every core begins");
+        let portals = (0..cores).flat_map(|_| said()).collect();
         Self { target, access, portals, stop, cores: handles }
     }
 
@@ -169,8 +171,8 @@ async fn run_core(
     let cores = Rc::new(Cores { core, remotes: RefCell::new(remotes) });
     let server = Server::new(env.clone(), target.clone(), volumes, cores, 256 << 20);
     SERVER.with(|mine| mine.set(server.clone()).ok().expect("one server a core"));
+    let mut portals = Vec::new();
     if core == 0 {
-        let mut portals = Vec::new();
         for _ in 0..2 {
             let loopback = Address::Tcp("127.0.0.1:0".parse().expect("an address"));
             let listener = env.network.listen(&loopback).await.expect("a port");
@@ -178,8 +180,8 @@ async fn run_core(
             portals.push(address);
             env.spawner.spawn(server.clone().serve(listener)).detach();
         }
-        listening.send(portals).expect("the starter waits");
     }
+    listening.send(portals).expect("the starter waits");
     stop.stopped().await;
     while !target.exports.sessions().is_empty() {
         env.clock.sleep(Duration::from_millis(2)).await;
