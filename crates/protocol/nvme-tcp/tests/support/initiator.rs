@@ -177,7 +177,9 @@ impl Initiator {
 
     fn receive_data(&mut self, header: &DataHeader, data: &[u8], flags: u8) {
         let pending = self.pending.get_mut(&header.command).expect("a command that waits");
-        let (Data::In(expected) | Data::Any(expected)) = pending.data else { panic!("data that nobody asked for") };
+        let (Data::In(expected) | Data::Any(expected)) = pending.data else {
+            panic!("data that nobody asked for")
+        };
         assert_eq!((header.offset as usize, header.length as usize), (pending.received.len(), data.len()));
         pending.received.extend_from_slice(data);
         assert!(pending.received.len() <= expected, "no more than was asked for");
