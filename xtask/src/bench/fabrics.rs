@@ -120,7 +120,7 @@ impl Servers {
     }
 }
 
-/// tgtd past the page cache.
+/// tgtd past the page cache, which is what its aio does.
 fn start_tgt(scratch: &Scratch, image: &Path) -> Result<(Server, SocketAddr)> {
     let address = node::free_address()?;
     let mut command = Command::new("tgtd");
@@ -134,7 +134,7 @@ fn start_tgt(scratch: &Scratch, image: &Path) -> Result<(Server, SocketAddr)> {
     admin(&["--mode", "target", "--op", "new", "--tid", "1", "--targetname", TGT_TARGET])?;
     let image = image.display().to_string();
     let unit = ["--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1"];
-    let store = ["--bstype", "aio", "--bsoflags", "direct", "--backing-store", &image];
+    let store = ["--bstype", "aio", "--backing-store", &image];
     admin(&[&unit[..], &store].concat())?;
     admin(&["--mode", "target", "--op", "bind", "--tid", "1", "--initiator-address", "ALL"])?;
     Ok((server, address))
@@ -206,7 +206,8 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     servers.node.stop()?;
-    servers.tgt.terminate(START_TIMEOUT)?;
+    // It takes SIGTERM for nothing while it has targets.
+    servers.tgt.kill()?;
     print!("{}", table(&rows));
     if !options.no_page {
         let path = workspace::root().join("docs/manual/performance.md");
