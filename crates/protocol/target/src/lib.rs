@@ -2,8 +2,8 @@
 //! the way of a connection to the core that owns its volume.
 //!
 //! What it is: [`Exports`], one table for all cores, behind one lock that no I/O takes; [`Access`], which host sees which
-//! volume under which number, for protocols that show a host many volumes; [`Session`], the membership of
-//! one connection in it; [`Reservations`], who has reserved which volume against whom; [`Stop`]; and two traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its
+//! volume under which number, for protocols that show a host many volumes; [`names`], what they call the node; [`Session`],
+//! the membership of one connection in it; [`Reservations`], who has reserved which volume against whom; [`Stop`]; and two traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its
 //! volumes and its cores. What it is not: no protocol, no socket, no storage.
 //!
 //! Invariants:
@@ -19,6 +19,7 @@ mod exports;
 mod hand_over;
 mod host;
 pub mod limits;
+pub mod names;
 mod reservation;
 mod session;
 mod stop;
@@ -37,5 +38,5 @@ pub use reservation::{
     ReservationKey, ReservationKind, ReservationState, ReservationStore, Reservations, StoreError,
     VolumeReservations, Watcher,
 };
-pub use session::{Session, SessionId, SessionInfo};
+pub use session::{Login, Session, SessionId, SessionInfo};
 pub use stop::{Stop, Stopped};
