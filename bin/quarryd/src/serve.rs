@@ -9,8 +9,9 @@ use quarry_events::EventLog;
 use quarry_target::Exports;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cores::Cores;
+use crate::cores::{Cores, Tables};
 use crate::node::{DataNode, open_keys};
+use crate::reservation_store;
 use crate::settings::Settings;
 
 /// How long sessions may take to end their requests at a stop.
@@ -40,10 +41,11 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("the API cannot listen on {} (--api)", settings.api))?;
     let api = listener.local_addr()?;
-    let exports = Exports::default();
-    let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &exports)?;
+    let tables = Tables { reservations: reservation_store::open(catalog.clone())?, ..Tables::default() };
+    let exports = tables.exports.clone();
+    let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &tables)?;
     let keys = open_keys(&settings.data_dir, settings.keyring_passphrase_file.clone()).await;
-    let node = DataNode::new(catalog, Arc::new(events), cores.clone(), exports.clone(), settings, api);
+    let node = DataNode::new(catalog, Arc::new(events), cores.clone(), tables, settings, api);
     let node = node.map_err(plain)?.with_keys(keys);
     node.open_pools().await.map_err(plain)?;
     node.unlock_volumes().await;

@@ -1,6 +1,6 @@
 //! What the node was told: the command line over the configuration file over the defaults.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -25,6 +25,10 @@ pub struct Settings {
     pub api: SocketAddr,
     /// The first one is what an export's URI names.
     pub nbd: Vec<Address>,
+    pub iscsi: Vec<Address>,
+    pub nvme_tcp: Vec<Address>,
+    /// What hosts are told instead of the address that is listened on.
+    pub advertise: Option<IpAddr>,
     pub cores: usize,
     pub memory_bytes: u64,
     /// A pool is scrubbed after so many days; 0 for never.
@@ -43,6 +47,11 @@ struct File {
     api: Option<String>,
     nbd: Option<String>,
     nbd_unix: Option<PathBuf>,
+    #[serde(default)]
+    iscsi: Vec<String>,
+    #[serde(default)]
+    nvme_tcp: Vec<String>,
+    advertise: Option<IpAddr>,
     cores: Option<usize>,
     memory: Option<String>,
     scrub_days: Option<u32>,
@@ -88,9 +97,22 @@ impl Settings {
             data_dir,
             api: address("--api", &api)?,
             nbd: nbd_addresses(arguments.nbd.or(file.nbd), arguments.nbd_unix.or(file.nbd_unix))?,
+            iscsi: tcp_addresses("--iscsi", arguments.iscsi, file.iscsi)?,
+            nvme_tcp: tcp_addresses("--nvme-tcp", arguments.nvme_tcp, file.nvme_tcp)?,
+            advertise: arguments.advertise.or(file.advertise),
             cores,
             memory_bytes,
         })
+    }
+
+    /// Where hosts are told to connect to, for each of these listeners.
+    pub fn advertised(&self, listeners: &[Address]) -> impl Iterator<Item = SocketAddr> {
+        let portal = |address: &Address| match (address, self.advertise) {
+            (Address::Tcp(listener), Some(ip)) => Some(SocketAddr::new(ip, listener.port())),
+            (Address::Tcp(listener), None) => Some(*listener),
+            (Address::Unix(_), _) => None,
+        };
+        listeners.iter().filter_map(portal)
     }
 }
 
@@ -107,6 +129,11 @@ fn nbd_addresses(tcp: Option<String>, unix: Option<PathBuf>) -> anyhow::Result<V
         all.push(Address::Tcp(address("--nbd", &text)?));
     }
     Ok(all)
+}
+
+fn tcp_addresses(option: &str, typed: Vec<String>, in_file: Vec<String>) -> anyhow::Result<Vec<Address>> {
+    let texts = if typed.is_empty() { in_file } else { typed };
+    texts.iter().map(|text| address(option, text).map(Address::Tcp)).collect()
 }
 
 fn address(option: &str, text: &str) -> anyhow::Result<SocketAddr> {

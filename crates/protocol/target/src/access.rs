@@ -52,7 +52,8 @@ impl Audience {
         }
     }
 
-    fn meets(&self, other: &Self) -> bool {
+    /// Whether somebody may be of both.
+    pub fn meets(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Hosts(ours), Self::Hosts(theirs)) => ours.iter().any(|name| theirs.contains(name)),
             _ => true,
@@ -88,6 +89,15 @@ pub struct View {
     pub host: Option<Arc<Host>>,
     /// Its volumes, by number.
     pub units: Vec<Arc<Mapping>>,
+}
+
+/// How many sessions are logged in.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Clients {
+    /// Those of each host, by its name.
+    pub by_host: BTreeMap<String, usize>,
+    /// Those that see each mapping, by what people call the export.
+    pub by_export: BTreeMap<String, usize>,
 }
 
 #[derive(Default)]
@@ -255,14 +265,21 @@ impl Access {
         View { generation: self.generation(), host, units }
     }
 
-    /// Whether the initiator that has logged in sees what people call `export`.
-    pub fn sees(&self, login: &Login, export: &str) -> bool {
+    /// Who is logged in, by what they are and by what they see.
+    pub fn clients(&self, logins: &[Login]) -> Clients {
         let table = self.table();
-        let found = table.mappings.iter().find(|mapping| mapping.export == export);
-        found.is_some_and(|mapping| {
-            let host = table.host_of(&login.initiator, login.address);
-            mapping.fabric == login.fabric && mapping.audience.has(host.map(Arc::as_ref))
-        })
+        let mut clients = Clients::default();
+        for login in logins {
+            let host = table.host_of(&login.initiator, login.address).map(Arc::as_ref);
+            if let Some(host) = host {
+                *clients.by_host.entry(host.name.clone()).or_default() += 1;
+            }
+            let sees = |mapping: &&Arc<Mapping>| mapping.fabric == login.fabric && mapping.audience.has(host);
+            for mapping in table.mappings.iter().filter(sees) {
+                *clients.by_export.entry(mapping.export.clone()).or_default() += 1;
+            }
+        }
+        clients
     }
 
     /// All that is mapped, by protocol and number.

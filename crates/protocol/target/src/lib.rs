@@ -27,7 +27,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-pub use access::{Access, Audience, Fabric, Mapping, View};
+pub use access::{Access, Audience, Clients, Fabric, Mapping, View};
 pub use counters::{Counters, Traffic};
 pub use error::{AccessError, AdmitError, ExportError};
 pub use exports::{Export, Exports};

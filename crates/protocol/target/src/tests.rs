@@ -225,9 +225,13 @@ fn a_host_that_names_an_initiator_comes_before_one_that_is_a_network() {
         initiator: initiator.to_owned(),
         address: "10.0.0.1".parse().ok(),
     };
-    assert!(access.sees(&login("iqn.web", Fabric::Iscsi), "site"));
-    assert!(!access.sees(&login("iqn.web", Fabric::Iscsi), "lab"));
-    assert!(!access.sees(&login("iqn.web", Fabric::NvmeTcp), "site"));
+    let logins =
+        [login("iqn.web", Fabric::Iscsi), login("iqn.a", Fabric::Iscsi), login("nqn.a", Fabric::NvmeTcp)];
+    let counts =
+        |counted: &[(&str, usize)]| counted.iter().map(|&(name, count)| (name.to_owned(), count)).collect();
+    let clients = access.clients(&logins);
+    assert_eq!(clients.by_host, counts(&[("anybody", 2), ("web", 1)]));
+    assert_eq!(clients.by_export, counts(&[("lab", 1), ("site", 1)]));
     let exports = Exports::default();
     let session = exports.admit("peer".to_owned()).expect("room");
     assert_eq!(exports.sessions()[0].login, None);
