@@ -8,10 +8,13 @@ packages=(
     fio
     fuse3
     git
+    libiscsi-bin
     libnbd-bin # with nbdfuse
     nbdkit
     python3-libnbd
+    qemu-block-extra # QEMU's iSCSI driver
     qemu-utils
+    tgt # measured beside our iSCSI target
     util-linux
     xfsprogs
 )

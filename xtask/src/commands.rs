@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::scenario::conformance;
 use crate::scenario::{
     clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, restart, run, sim,
     simulated, snapshots, volumes,
@@ -35,6 +36,9 @@ enum Task {
     Filesystems(filesystems::Options),
     /// Tries libnbd's and QEMU's tools
     Clients(clients::Options),
+    /// Runs other people's conformance suites
+    #[command(subcommand)]
+    Conformance(conformance::Protocol),
     /// Compares what quarry-extract reads with what a node serves
     Extract(extract::Options),
     /// Makes the golden images for the tests of quarry-extract anew
@@ -53,6 +57,8 @@ enum Task {
     Instructions(instructions::Options),
     /// Measures quarryd beside other NBD servers
     Bench(bench::Options),
+    /// Measures quarryd's iSCSI and NVMe/TCP beside tgt
+    BenchFabrics(bench::fabrics::Options),
     /// Compares what policies of cleaning move, with the real engine on a disk in memory
     Cleaning(simulated::Options),
     /// Compares random writes to a spinning disk with those to a volume on it, in simulated time
@@ -77,6 +83,7 @@ impl Xtask {
             Task::Fill(options) => fill::run(&options),
             Task::Filesystems(options) => filesystems::run(&options),
             Task::Clients(options) => clients::run(&options),
+            Task::Conformance(protocol) => conformance::run(&protocol),
             Task::Extract(options) => extract::run(&options),
             Task::Golden(options) => extract::golden::run(&options),
             Task::Images(options) => images::run(&options),
@@ -86,6 +93,7 @@ impl Xtask {
             Task::Fuzz(options) => fuzz::run(&options),
             Task::Instructions(options) => instructions::run(&options),
             Task::Bench(options) => bench::run(&options),
+            Task::BenchFabrics(options) => bench::fabrics::run(&options),
             Task::Cleaning(options) => simulated::run("quarry-cleaning", &options),
             Task::Spinning(options) => simulated::run("quarry-spinning", &options),
             Task::Sim(options) => sim::run(&options),

@@ -29,8 +29,12 @@ pub struct NodeOptions {
     pub cores: Option<u32>,
     /// `--memory`; quarryd's default when absent.
     pub memory: Option<String>,
+    /// `--iscsi`.
+    pub iscsi: Option<SocketAddr>,
     /// `--keyring-passphrase-file`.
     pub passphrase: Option<PathBuf>,
+    /// Whether it serves iSCSI and NVMe/TCP, too.
+    pub has_fabrics: bool,
 }
 
 /// A node on loopback and a unix socket of its own.
@@ -39,13 +43,22 @@ pub struct Node {
     options: NodeOptions,
     api: SocketAddr,
     nbd: SocketAddr,
+    iscsi: SocketAddr,
+    nvme_tcp: SocketAddr,
     server: Option<Server>,
 }
 
 impl Node {
     /// Starts a node and waits until it serves.
     pub fn start(options: NodeOptions) -> Result<Self> {
-        let mut node = Self { options, api: free_address()?, nbd: free_address()?, server: None };
+        let mut node = Self {
+            options,
+            api: free_address()?,
+            nbd: free_address()?,
+            iscsi: free_address()?,
+            nvme_tcp: free_address()?,
+            server: None,
+        };
         node.restart()?;
         Ok(node)
     }
@@ -77,8 +90,14 @@ impl Node {
         if let Some(memory) = &options.memory {
             command.args(["--memory", memory]);
         }
+        if let Some(iscsi) = options.iscsi {
+            command.args(["--iscsi", &iscsi.to_string()]);
+        }
         if let Some(passphrase) = &options.passphrase {
             command.arg("--keyring-passphrase-file").arg(passphrase);
+        }
+        if options.has_fabrics {
+            command.args(["--iscsi", &self.iscsi.to_string(), "--nvme-tcp", &self.nvme_tcp.to_string()]);
         }
         self.server = Some(Server::start("quarryd", &command, &self.log_path())?);
         Ok(())
@@ -212,7 +231,9 @@ pub fn options(bin_dir: &Path, dir: &Path) -> NodeOptions {
         dir: dir.to_owned(),
         cores: None,
         memory: None,
+        iscsi: None,
         passphrase: None,
+        has_fabrics: false,
     }
 }
 

@@ -130,7 +130,11 @@ async fn pooled(env: Env, arguments: Arguments) -> Result<f64> {
         Box::pin(async move { volume.write(offset, data, WriteFlags::default()).await.map_err(failed) })
     };
     let speed = at_random(&env, arguments, arguments.writes, Rc::new(write)).await?;
+    let status = engine.status();
     engine.close().await.map_err(failed)?;
+    let share = |bytes: u64| 100.0 * bytes as f64 / status.written_bytes as f64;
+    println!("for 100 bytes of hosts the log took {:.0}", share(status.appended_bytes));
+    println!("of which the map {:.1}, by {} checkpoints", share(status.node_bytes), status.checkpoints);
     Ok(speed)
 }
 

@@ -58,6 +58,11 @@ impl<'a> Walk<'a> {
             return ControlFlow::Continue(());
         }
         self.changes_up_to(first, found)?;
+        if let Some((slot, mapped)) = node.lone() {
+            let mut blocks = [None; NODE_SLOTS];
+            blocks[slot] = Some(mapped);
+            return self.leaf(range, blocks, found);
+        }
         match self.read(node, first) {
             Err(reason) => self.lost(range, &reason, found),
             Ok(Node { slots: NodeSlots::Leaf(leaf), .. }) => {

@@ -40,9 +40,10 @@ pub struct Arguments {
     /// Address for NVMe/TCP, for example 0.0.0.0:4420; can be repeated
     #[arg(long, value_name = "ADDR")]
     pub nvme_tcp: Vec<String>,
-    /// Address, without a port, that hosts are told to connect to by iSCSI and NVMe/TCP [default: the one listened on]
+    /// Address, without a port, that hosts are told to connect to in place of the one that is listened on, for example behind a
+    /// translation of addresses; can be repeated
     #[arg(long, value_name = "ADDR")]
-    pub advertise: Option<IpAddr>,
+    pub advertise: Vec<IpAddr>,
     /// Threads of the data plane [default: one per CPU]
     #[arg(long, value_name = "N")]
     pub cores: Option<usize>,
@@ -58,7 +59,7 @@ pub struct Arguments {
     /// File with the passphrase of the keyring, which encrypted volumes need [default: systemd's credential 'quarry-keyring']
     #[arg(long, value_name = "FILE")]
     pub keyring_passphrase_file: Option<PathBuf>,
-    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, iscsi and nvme_tcp (lists), advertise, cores, memory,
+    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, iscsi, nvme_tcp and advertise (lists), cores, memory,
     /// scrub_days, scrub_rate, keyring_passphrase_file
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,

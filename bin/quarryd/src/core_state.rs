@@ -1,4 +1,4 @@
-//! What lives on one core: its way to the pools, its engines and its NBD server.
+//! What lives on one core: its way to the pools, its engines and its servers.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -55,6 +55,7 @@ pub struct CoreState {
     pools: RefCell<BTreeMap<PoolId, Rc<Pool>>>,
     engines: RefCell<BTreeMap<(PoolId, LogId), Rc<Engine>>>,
     server: RefCell<Option<Rc<Server>>>,
+    iscsi: RefCell<Option<Rc<quarry_iscsi::Server>>>,
     holds: RefCell<BTreeMap<SnapshotSetId, Held>>,
     /// The way to the volumes of other cores.
     others: OnceCell<Rc<RemoteVolumes>>,
@@ -79,6 +80,7 @@ impl CoreState {
             pools: RefCell::default(),
             engines: RefCell::default(),
             server: RefCell::default(),
+            iscsi: RefCell::default(),
             holds: RefCell::default(),
             others: OnceCell::new(),
         }
@@ -95,11 +97,39 @@ impl CoreState {
         self.others.get_or_init(|| RemoteVolumes::new(cores.clone(), self.access.clone(), buffers));
         let to_cores = Rc::new(ToCores { index: self.index, cores });
         let budget = self.memory_bytes * BUFFER_PERCENT / 100;
-        let server = Server::new(self.env.clone(), self.exports.clone(), self.clone(), to_cores, budget);
+        let server =
+            Server::new(self.env.clone(), self.exports.clone(), self.clone(), to_cores, budget, None);
         *self.server.borrow_mut() = Some(server.clone());
         for address in addresses {
             let listener = self.env.network.listen(&address).await.map_err(|error| {
                 NodeError::new(ErrorKind::Unavailable, format!("NBD cannot listen on {address}"))
+                    .caused_by(&error)
+            })?;
+            self.env.spawner.spawn(server.clone().serve(listener)).detach();
+        }
+        Ok(())
+    }
+
+    /// The iSCSI server of this core, once it serves.
+    pub fn iscsi_server(&self) -> Option<Rc<quarry_iscsi::Server>> {
+        self.iscsi.borrow().clone()
+    }
+
+    /// Begins to serve iSCSI: connections of other cores from now on, and those of `addresses` if there are any.
+    pub async fn serve_iscsi(
+        self: Rc<Self>,
+        cores: Cores,
+        target: quarry_iscsi::Target,
+        addresses: Vec<Address>,
+    ) -> Result<(), NodeError> {
+        let to_cores = Rc::new(ToCores { index: self.index, cores });
+        let budget = self.memory_bytes * BUFFER_PERCENT / 100;
+        let server = quarry_iscsi::Server::new(self.env.clone(), target, self.clone(), to_cores, budget);
+        *self.iscsi.borrow_mut() = Some(server.clone());
+        for address in addresses {
+            let listening = self.env.network.listen(&address).await;
+            let listener = listening.map_err(|error| {
+                NodeError::new(ErrorKind::Unavailable, format!("iSCSI cannot listen on {address}"))
                     .caused_by(&error)
             })?;
             self.env.spawner.spawn(server.clone().serve(listener)).detach();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
-use quarry_nbd::Connection;
 use quarry_node_api::{ErrorKind, NodeError};
 use quarry_target::{Access, Exports, HandOver, Reservations, Stop};
 
@@ -94,19 +93,44 @@ pub struct ToCores {
     pub cores: Cores,
 }
 
-impl HandOver<Connection> for ToCores {
-    fn core(&self) -> usize {
-        self.index
-    }
-
-    fn hand_over(&self, core: usize, connection: Connection) {
+impl ToCores {
+    /// Runs `take_over` with what lives on another core, for a connection that was negotiated on this one.
+    fn hand_over(&self, core: usize, take_over: impl FnOnce(&CoreState) + Send + 'static) {
         let sent = self.cores.remotes[core].spawn(move |_| async move {
-            if let Some(server) = core_state::current().and_then(|state| state.server()) {
-                server.take_over(connection);
+            if let Some(state) = core_state::current() {
+                take_over(&state);
             }
         });
         if sent.is_err() {
             tracing::warn!(core, "a connection for a core that has ended was dropped");
         }
+    }
+}
+
+impl HandOver<quarry_nbd::Connection> for ToCores {
+    fn core(&self) -> usize {
+        self.index
+    }
+
+    fn hand_over(&self, core: usize, connection: quarry_nbd::Connection) {
+        self.hand_over(core, move |state| {
+            if let Some(server) = state.server() {
+                server.take_over(connection);
+            }
+        });
+    }
+}
+
+impl HandOver<quarry_iscsi::Connection> for ToCores {
+    fn core(&self) -> usize {
+        self.index
+    }
+
+    fn hand_over(&self, core: usize, connection: quarry_iscsi::Connection) {
+        self.hand_over(core, move |state| {
+            if let Some(server) = state.iscsi_server() {
+                server.take_over(connection);
+            }
+        });
     }
 }

@@ -1,11 +1,15 @@
 //! The life of the daemon: start, serve, stop.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use quarry_catalog::RedbCatalog;
+use quarry_env::Address;
 use quarry_events::EventLog;
+use quarry_iscsi::Target;
+use quarry_node_api::Node as _;
 use quarry_target::Exports;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -43,13 +47,15 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let api = listener.local_addr()?;
     let tables = Tables { reservations: reservation_store::open(catalog.clone())?, ..Tables::default() };
     let exports = tables.exports.clone();
+    let (iscsi, advertised) = (settings.iscsi.clone(), settings.advertised(&settings.iscsi));
     let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &tables)?;
     let keys = open_keys(&settings.data_dir, settings.keyring_passphrase_file.clone()).await;
-    let node = DataNode::new(catalog, Arc::new(events), cores.clone(), tables, settings, api);
+    let node = DataNode::new(catalog, Arc::new(events), cores.clone(), tables.clone(), settings, api);
     let node = node.map_err(plain)?.with_keys(keys);
     node.open_pools().await.map_err(plain)?;
     node.unlock_volumes().await;
     node.serve_nbd().await.map_err(plain)?;
+    serve_iscsi(&node, &cores, tables, iscsi, advertised).await?;
     let node = Arc::new(node);
     tracing::info!("{}, ready after {} ms", node.summary().await, began.elapsed().as_millis());
     node.record_start().await;
@@ -82,6 +88,30 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         .await?
         .context("a core ended with an error")?;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Serves iSCSI on every core, if there are addresses to serve it on.
+async fn serve_iscsi(
+    node: &DataNode,
+    cores: &Cores,
+    tables: Tables,
+    addresses: Vec<Address>,
+    advertised: Vec<SocketAddr>,
+) -> anyhow::Result<()> {
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let id = node.status().await.map_err(plain)?.node_id.to_string();
+    let Tables { exports, access, reservations } = tables;
+    let target = Target::new(&id, advertised, exports, access, reservations);
+    tracing::info!("iSCSI target {}", target.name);
+    for index in (0..cores.count()).rev() {
+        let (all, target) = (cores.clone(), target.clone());
+        let addresses = if index == 0 { addresses.clone() } else { Vec::new() };
+        let served = cores.call(index, move |state| state.serve_iscsi(all, target, addresses)).await;
+        served.map_err(plain)?.map_err(plain)?;
+    }
     Ok(())
 }
 

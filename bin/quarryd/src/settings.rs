@@ -27,8 +27,8 @@ pub struct Settings {
     pub nbd: Vec<Address>,
     pub iscsi: Vec<Address>,
     pub nvme_tcp: Vec<Address>,
-    /// What hosts are told instead of the address that is listened on.
-    pub advertise: Option<IpAddr>,
+    /// What hosts are told instead of the addresses that are listened on, if there are some.
+    pub advertise: Vec<IpAddr>,
     pub cores: usize,
     pub memory_bytes: u64,
     /// A pool is scrubbed after so many days; 0 for never.
@@ -51,7 +51,8 @@ struct File {
     iscsi: Vec<String>,
     #[serde(default)]
     nvme_tcp: Vec<String>,
-    advertise: Option<IpAddr>,
+    #[serde(default)]
+    advertise: Vec<IpAddr>,
     cores: Option<usize>,
     memory: Option<String>,
     scrub_days: Option<u32>,
@@ -99,21 +100,32 @@ impl Settings {
             nbd: nbd_addresses(arguments.nbd.or(file.nbd), arguments.nbd_unix.or(file.nbd_unix))?,
             iscsi: tcp_addresses("--iscsi", arguments.iscsi, file.iscsi)?,
             nvme_tcp: tcp_addresses("--nvme-tcp", arguments.nvme_tcp, file.nvme_tcp)?,
-            advertise: arguments.advertise.or(file.advertise),
+            advertise: if arguments.advertise.is_empty() { file.advertise } else { arguments.advertise },
             cores,
             memory_bytes,
         })
     }
 
-    /// Where hosts are told to connect to, for each of these listeners.
-    pub fn advertised(&self, listeners: &[Address]) -> impl Iterator<Item = SocketAddr> {
-        let portal = |address: &Address| match (address, self.advertise) {
-            (Address::Tcp(listener), Some(ip)) => Some(SocketAddr::new(ip, listener.port())),
-            (Address::Tcp(listener), None) => Some(*listener),
-            (Address::Unix(_), _) => None,
-        };
-        listeners.iter().filter_map(portal)
+    /// Where hosts are told to connect to in place of these listeners; empty when they are not told anything else.
+    pub fn advertised(&self, listeners: &[Address]) -> Vec<SocketAddr> {
+        let ports = tcp(listeners).map(|listener| listener.port());
+        ports.flat_map(|port| self.advertise.iter().map(move |ip| SocketAddr::new(*ip, port))).collect()
     }
+
+    /// Where hosts reach these listeners.
+    pub fn portals(&self, listeners: &[Address]) -> Vec<SocketAddr> {
+        match self.advertise.is_empty() {
+            true => tcp(listeners).collect(),
+            false => self.advertised(listeners),
+        }
+    }
+}
+
+fn tcp(listeners: &[Address]) -> impl Iterator<Item = SocketAddr> {
+    listeners.iter().filter_map(|listener| match listener {
+        Address::Tcp(address) => Some(*address),
+        Address::Unix(_) => None,
+    })
 }
 
 fn nbd_addresses(tcp: Option<String>, unix: Option<PathBuf>) -> anyhow::Result<Vec<Address>> {

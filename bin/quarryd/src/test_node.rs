@@ -42,7 +42,7 @@ pub fn settings(directory: &Path) -> Settings {
         nbd: vec![Address::Unix(directory.join("nbd.sock"))],
         iscsi: tcp(3260),
         nvme_tcp: tcp(4420),
-        advertise: None,
+        advertise: vec![],
         cores: 2,
         memory_bytes: 256 << 20,
         scrub_days: 0,

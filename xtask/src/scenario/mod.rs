@@ -2,6 +2,7 @@
 //! use, and cleans up.
 
 pub mod clients;
+pub mod conformance;
 pub mod crash;
 pub mod demo;
 pub mod encryption;

@@ -203,11 +203,11 @@ impl DataNode {
                 self.settings.nbd.iter().map(|address| quarry_nbd::uri(address, &name)).collect()
             }
             Protocol::Iscsi => {
-                let portals = self.settings.advertised(&self.settings.iscsi);
+                let portals = self.settings.portals(&self.settings.iscsi).into_iter();
                 portals.map(|portal| names::iscsi_uri(portal, self.id, number)).collect()
             }
             Protocol::NvmeTcp => {
-                let portals = self.settings.advertised(&self.settings.nvme_tcp);
+                let portals = self.settings.portals(&self.settings.nvme_tcp).into_iter();
                 portals.map(|portal| names::nvme_tcp_uri(portal, self.id, number)).collect()
             }
         }

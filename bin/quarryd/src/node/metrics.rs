@@ -57,6 +57,8 @@ const LOG_APPENDED: Family = (
     "counter",
     "Bytes appended, headers and map nodes included, once for all copies.",
 );
+const LOG_NODES: Family =
+    ("quarry_log_map_bytes_total", "counter", "Bytes of map nodes appended, once for all copies.");
 const LOG_MOVED: Family = ("quarry_cleaner_moved_bytes_total", "counter", "Bytes moved by the cleaner.");
 const LOG_REDUCED_FROM: Family = (
     "quarry_log_reduced_from_bytes_total",
@@ -128,6 +130,7 @@ impl DataNode {
         by_log(LOG_REFUSED, |engine| engine.refused_writes);
         by_log(LOG_READ, |engine| engine.read_bytes);
         by_log(LOG_APPENDED, |engine| engine.appended_bytes);
+        by_log(LOG_NODES, |engine| engine.node_bytes);
         by_log(LOG_MOVED, |engine| engine.moved_bytes);
         by_log(LOG_REDUCED_FROM, |engine| engine.reduced_from_bytes);
         by_log(LOG_REDUCED_ZERO, |engine| engine.reduced_zero_bytes);

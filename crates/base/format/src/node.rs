@@ -11,9 +11,13 @@
 //! - its first block is a multiple of what a node of its level covers, and all of that lies below [`MAP_BLOCKS_MAX`];
 //! - each entry and reference has an address that is not 0; unknown flags and reserved fields are zero;
 //! - each child is one level below, with at least one and at most [`span_blocks`] mapped blocks.
+//!
+//! In a sparse volume most leaves would have one entry, and each would cost a sector: such a leaf is not written, its entry
+//! stands in its parent in the place of the reference.
 
 mod bits;
 mod leaf;
+mod lone;
 mod raw;
 mod slots;
 #[cfg(test)]
@@ -91,17 +95,20 @@ impl Method {
 }
 
 /// Where a node is, and what a tree without it would miss. The default stands for an absent node where bytes need one.
+///
+/// A leaf that has but one entry, of a clear block, is no node: the reference to it is the entry itself
+/// ([`NodeRef::lone`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NodeRef {
-    /// The record that holds the node; never 0.
+    /// The record that holds the node, or the lone block; never 0.
     pub address: LogAddress,
-    /// CRC-32C of the node's bytes, all of its sectors.
+    /// CRC-32C of the node's bytes, all of its sectors, or of the stored bytes of the lone block.
     pub checksum: u32,
-    /// The log's snapshot counter when the node was written.
+    /// The log's snapshot counter when the node, or the lone block, was written.
     pub birth: SnapshotCounter,
-    /// Data blocks mapped below it, 1 to [`span_blocks`] of its level.
-    pub mapped: u64,
-    /// Length of the node in sectors.
+    /// Data blocks mapped below; of a lone block its slot and how it is stored.
+    pub(crate) detail: u64,
+    /// Length of the node in sectors; 0 for a lone block.
     pub sectors: u8,
     /// Level of the node; 0 is a leaf.
     pub level: u8,
@@ -153,7 +160,7 @@ impl Node {
     pub fn mapped(&self) -> u64 {
         match &self.slots {
             NodeSlots::Leaf(leaf) => leaf.entries.len() as u64,
-            NodeSlots::Interior { children, .. } => children.iter().map(|(_, child)| child.mapped).sum(),
+            NodeSlots::Interior { children, .. } => children.iter().map(|(_, child)| child.mapped()).sum(),
         }
     }
 }

@@ -38,6 +38,11 @@ impl Socket {
         let _ = shutdown(self.fd(), Shutdown::Both);
     }
 
+    /// Our address, of a socket that has an internet address.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        rustix::net::getsockname(self.fd()).ok()?.try_into().ok()
+    }
+
     /// Takes the descriptor out of the ring.
     pub(crate) fn into_fd(mut self) -> OwnedFd {
         self.fd.take().expect("a socket has its descriptor until it is taken apart")

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -84,6 +85,10 @@ impl Stream for SystemStream {
         let gather = (!gather::is_contiguous(&data)).then(|| ring.gathers.take());
         ring.start(Op::Send(Send { connection, data, length, gather, done: 0, completer }));
         completion
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        self.connection().ok()?.socket.local_address()
     }
 
     fn shutdown(&self) {

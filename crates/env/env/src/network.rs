@@ -51,6 +51,10 @@ pub trait Stream {
     }
     /// Sends all of `data`, one view behind the other.
     fn send(&self, data: Vec<View>) -> Completion<io::Result<()>>;
+    /// The address of this side, where it is one of TCP: what the peer has connected to.
+    fn local_address(&self) -> Option<SocketAddr> {
+        None
+    }
     /// Ends both directions; a waiting receive or send of this stream fails or sees the end.
     fn shutdown(&self);
     /// Gives the stream up, to be attached on another core. No receive or send may be under way.

@@ -20,10 +20,10 @@
 //!
 //! # From a connection to a reply
 //!
-//! [`Server::serve`] accepts; `session` negotiates (`handshake`, `inbox`, `option`, `meta_context`) and brings the
-//! connection to the core that owns the volume. There `transmission` is one task per session: `receiver` takes in bytes,
-//! `wire` and `request` say what they mean and whether it is allowed, `perform` asks the volume, `in_flight` holds what
-//! takes time, `reply` packs what is done into few sends. `budget` shares a core's memory among its sessions.
+//! [`Server::serve`] accepts; `session` negotiates (`handshake`, `option`, `meta_context`) and brings the
+//! connection to the core that owns the volume. There `transmission` is one task per session, with what `quarry-target` has for
+//! sessions: a receiver takes in bytes, `wire` and `request` say what they mean and whether it is allowed, `perform` asks the
+//! volume, `work` is what takes time, `reply` packs what is done into few sends. A budget shares a core's memory.
 //!
 //! # Invariants
 //!
@@ -37,16 +37,12 @@
 //!   number, a payload beyond the largest) closes it. No input makes the server panic.
 //! - A request that was begun is always finished, also when its client has died; only a stop that takes too long drops it.
 
-mod budget;
 mod constants;
 mod handshake;
-mod in_flight;
-mod inbox;
 pub mod limits;
 mod meta_context;
 mod option;
 mod perform;
-mod receiver;
 mod reply;
 mod request;
 mod server;
@@ -55,6 +51,7 @@ mod status;
 mod transmission;
 mod uri;
 mod wire;
+mod work;
 
 pub use server::{BUDGET_BYTES_MIN, Server};
 pub use session::Connection;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use quarry_target::limits::{RECEIVE, SESSION_BYTES_MAX, SHARE, STALL_CHECK_TIME};
 use quarry_types::SECTOR_BYTES;
 use quarry_types::limits::REQUEST_BYTES_MAX;
 
@@ -12,19 +13,9 @@ pub const PAYLOAD_BYTES_MAX: u32 = 32 << 20;
 
 /// Requests of one session between their arrival and the end of the sending of their reply.
 pub const REQUESTS_MAX: usize = 256;
-/// What those requests may hold of memory, in bytes.
-pub const SESSION_BYTES_MAX: u64 = 64 << 20;
-/// What a session may hold even when its core has no memory left.
-pub const SESSION_BYTES_GUARANTEED: u64 = 256 << 10;
 /// A send takes no more replies once it has this many bytes.
 pub const SEND_BYTES_MAX: usize = 2 << 20;
 
-/// Smallest receive: an idle session holds no more.
-pub const RECEIVE_BYTES_MIN: usize = 4 << 10;
-/// First receive of a session.
-pub const RECEIVE_BYTES_START: usize = 16 << 10;
-/// Largest receive that is parsed for requests.
-pub const RECEIVE_BYTES_MAX: usize = 256 << 10;
 /// A payload from this size on, when it has not arrived with its header, is received into memory of its own.
 pub const PAYLOAD_BYTES_DIRECT: usize = 32 << 10;
 
@@ -49,16 +40,10 @@ pub const CACHE_BYTES_AT_ONCE: u32 = 1 << 20;
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(30);
 /// Time for what is in flight when a session is asked to stop.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
-/// A client that takes nothing for this long is cut off when others wait for the memory that it holds.
-pub const STALL_TIME_MAX: Duration = Duration::from_secs(30);
-/// How often a session that waits for memory looks for such clients.
-pub const STALL_CHECK_TIME: Duration = Duration::from_secs(5);
 /// Pause after an error of accept, for example when file descriptors have run out; doubled up to the second figure.
 pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 const _: () = assert!(PAYLOAD_BYTES_MAX as usize <= REQUEST_BYTES_MAX);
 const _: () = assert!(SESSION_BYTES_MAX >= PAYLOAD_BYTES_MAX as u64);
 const _: () =
-    assert!(PAYLOAD_BYTES_DIRECT + 4096 <= RECEIVE_BYTES_MAX, "an indirect payload fits into a receive");
-const _: () = assert!(RECEIVE_BYTES_MIN <= RECEIVE_BYTES_START && RECEIVE_BYTES_START <= RECEIVE_BYTES_MAX);
-const _: () = assert!(REQUESTS_MAX.is_multiple_of(64), "the set of woken requests is made of 64-bit words");
+    assert!(PAYLOAD_BYTES_DIRECT + 4096 <= RECEIVE.bytes_max, "an indirect payload fits into a receive");

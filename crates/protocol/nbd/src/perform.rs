@@ -8,9 +8,9 @@ use quarry_types::SECTOR_BYTES;
 use quarry_volume::{Extent, Result, Volume, WriteFlags, ZeroMode};
 
 use crate::constants::{command_flags as flag, commands};
-use crate::in_flight::Work;
 use crate::limits::{CACHE_BYTES_AT_ONCE, CACHE_BYTES_MAX, EXTENTS_MAX};
 use crate::wire::RequestHeader;
+use crate::work::Work;
 
 /// Memory of an extent on its way to the client: as the volume returns it, and as it is sent.
 const EXTENT_BYTES: usize = std::mem::size_of::<Extent>() + 16;

@@ -7,11 +7,11 @@ use quarry_env::{Buffer, BufferPool, View};
 use quarry_volume::{Extent, ExtentKind, Views};
 
 use crate::constants::{allocation, chunks};
-use crate::in_flight::Admitted;
 use crate::limits::{MESSAGE_BYTES_MAX, SEND_BYTES_MAX};
 use crate::request::CONTEXT_ID;
 use crate::status::Errno;
 use crate::wire::{Put, READ_HEADER_BYTES_MAX, RequestHeader, SIMPLE_REPLY_BYTES, Style, chunk_header_bytes};
+use crate::work::Admitted;
 
 /// Memory for the headers of one send.
 const HEAD_BYTES: usize = 4096;

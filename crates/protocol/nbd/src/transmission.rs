@@ -11,18 +11,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use quarry_env::{Completion, Env, Stream, View};
-use quarry_target::{Counters, Session, Stopped};
+use quarry_target::{Counters, InFlight, Receiver, Session, Share, Shortage, Stopped};
 use quarry_volume::{Volume, VolumeError};
 
-use crate::budget::{Share, Shortage};
-use crate::in_flight::{Admitted, InFlight, Outcome, Work};
-use crate::limits::{PAYLOAD_BYTES_DIRECT, REQUESTS_MAX, STALL_CHECK_TIME, STOP_TIME_MAX};
+use crate::limits::{PAYLOAD_BYTES_DIRECT, RECEIVE, REQUESTS_MAX, STALL_CHECK_TIME, STOP_TIME_MAX};
 use crate::perform;
-use crate::receiver::Receiver;
 use crate::reply::{Batch, Failure, Outbox, unheld};
 use crate::request::{Refusal, STOPPING, Terms};
 use crate::status::errno;
 use crate::wire::{BadMagic, RequestHeader};
+use crate::work::{Admitted, Outcome, Work};
 
 /// Rounds of receive and parse in one poll, after which other tasks have their turn.
 const ROUNDS_MAX: usize = 16;
@@ -87,8 +85,10 @@ pub(crate) struct Transmission<'v> {
     stream: Rc<dyn Stream>,
     terms: Terms,
     receiver: Receiver,
+    /// The request whose payload is received into memory of its own.
+    awaited: Option<Admitted>,
     refused: Option<Refused>,
-    in_flight: InFlight<'v>,
+    in_flight: InFlight<Admitted, Work<'v>>,
     outbox: Outbox,
     sending: Option<Sending>,
     /// Requests that were begun and whose reply has not been sent.
@@ -117,11 +117,12 @@ impl<'v> Transmission<'v> {
         Self {
             volume,
             counters: session.counters(),
-            receiver: Receiver::new(stream.clone(), buffers.clone(), rest),
+            receiver: Receiver::new(stream.clone(), buffers.clone(), rest, RECEIVE),
+            awaited: None,
             stream,
             terms,
             refused: None,
-            in_flight: InFlight::new(),
+            in_flight: InFlight::new(REQUESTS_MAX),
             outbox: Outbox::new(buffers, terms.style),
             sending: None,
             requests: 0,
@@ -242,14 +243,11 @@ impl<'v> Transmission<'v> {
             self.refuse(header, refusal);
             return Ok(None);
         }
-        if self.receiver.awaits_payload() {
-            return Ok(match self.receiver.take_payload() {
-                Some((request, payload)) => {
-                    self.start(request, Some(payload));
-                    None
-                }
-                None => Some(Halt::Needs(1)),
-            });
+        if let Some(request) = self.awaited {
+            let Some(payload) = self.receiver.take_payload() else { return Ok(Some(Halt::Needs(1))) };
+            self.awaited = None;
+            self.start(request, Some(payload.freeze()));
+            return Ok(None);
         }
         if self.requests >= REQUESTS_MAX {
             return Ok(Some(Halt::Full));
@@ -299,7 +297,10 @@ impl<'v> Transmission<'v> {
                 let payload = self.receiver.take(payload);
                 self.start(request, Some(payload));
             }
-            _ => self.receiver.begin_payload(request, payload),
+            _ => {
+                self.awaited = Some(request);
+                self.receiver.begin_payload(self.env.buffers.allocate(payload), 0, payload);
+            }
         }
         Ok(None)
     }
@@ -332,7 +333,7 @@ impl<'v> Transmission<'v> {
     }
 
     fn start_work(&mut self, request: Admitted, work: Work<'v>) {
-        if let Some(result) = self.in_flight.start(request, work) {
+        if let Some((request, result)) = self.in_flight.start(request, work) {
             let fast_zero = perform::is_fast_zero(&request.header);
             answer(&mut self.outbox, self.counters, &request, result, fast_zero);
         }

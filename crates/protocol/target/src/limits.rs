@@ -1,5 +1,9 @@
 //! The bounds of what a node exports and whom it serves.
 
+use std::time::Duration;
+
+use crate::{ReceiveSizes, ShareBounds};
+
 /// Most connections to one node, of all protocols, those that still negotiate among them.
 pub const SESSIONS_MAX: usize = 4096;
 /// Most exports of one node.
@@ -13,4 +17,24 @@ pub const REGISTRATIONS_MAX: usize = 256;
 /// Longest name of an export, in bytes.
 pub const EXPORT_NAME_BYTES_MAX: usize = 255;
 
+/// What the requests of one session may hold of memory, in bytes.
+pub const SESSION_BYTES_MAX: u64 = 64 << 20;
+/// What a session may hold even when its core has no memory left.
+pub const SESSION_BYTES_GUARANTEED: u64 = 256 << 10;
+/// A client that takes nothing for this long is cut off when others wait for the memory that it holds.
+pub const STALL_TIME_MAX: Duration = Duration::from_secs(30);
+/// How often a session that waits for memory looks for such clients.
+pub const STALL_CHECK_TIME: Duration = Duration::from_secs(5);
+
+/// What a session may hold of its core's memory.
+pub const SHARE: ShareBounds = ShareBounds {
+    bytes_max: SESSION_BYTES_MAX,
+    bytes_guaranteed: SESSION_BYTES_GUARANTEED,
+    stall_time_max: STALL_TIME_MAX,
+};
+/// How much is received at once: an idle session holds 4 KiB, up to 256 KiB are parsed for requests.
+pub const RECEIVE: ReceiveSizes =
+    ReceiveSizes { bytes_min: 4 << 10, bytes_start: 16 << 10, bytes_max: 256 << 10 };
+
+const _: () = assert!(RECEIVE.bytes_min <= RECEIVE.bytes_start && RECEIVE.bytes_start <= RECEIVE.bytes_max);
 const _: () = assert!(EXPORT_NAME_BYTES_MAX >= quarry_types::limits::NAME_BYTES_MAX);

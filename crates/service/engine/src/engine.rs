@@ -192,6 +192,8 @@ pub struct EngineStatus {
     pub read_bytes: u64,
     /// Bytes appended to the log, headers and map nodes included.
     pub appended_bytes: u64,
+    /// Of these, bytes of map nodes.
+    pub node_bytes: u64,
     /// Batches that recovery replayed.
     pub replayed_batches: u64,
     /// Bytes of memory in overlays, map nodes and the segment table.
@@ -323,6 +325,7 @@ impl Engine {
             written_bytes: self.statistics.written_bytes.get(),
             read_bytes: self.statistics.read_bytes.get(),
             appended_bytes: self.log.appended_bytes.get(),
+            node_bytes: self.log.node_bytes.get(),
             replayed_batches: self.statistics.replayed_batches.get(),
             memory_bytes: self.cache.used_bytes()
                 + self.volumes.overlay_bytes()

@@ -39,7 +39,7 @@ impl Engine {
         let detached = &self.durable.borrow().detached;
         let dropped = self.volumes.dropped_blocks();
         freeing.trees = (detached.len() + dropped.len()) as u64;
-        freeing.tree_blocks = detached.iter().map(|tree| tree.node.mapped).chain(dropped).sum();
+        freeing.tree_blocks = detached.iter().map(|tree| tree.node.mapped()).chain(dropped).sum();
         let under_way = self.volumes.dissolving.get();
         let standing = self.volumes.standing_on_hidden();
         for (snapshot, standing) in standing {

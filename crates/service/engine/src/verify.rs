@@ -180,8 +180,8 @@ impl Engine {
         let Some(node) = root else { return Ok(()) };
         let Of { volume, floor } = of;
         let found = self.walk(Detached { node, first_block: 0, floor }, referenced).await?;
-        if floor == Floor::default() && found != node.mapped {
-            referenced.findings.push(Finding::MappedBlocks { volume, expected: node.mapped, found });
+        if floor == Floor::default() && found != node.mapped() {
+            referenced.findings.push(Finding::MappedBlocks { volume, expected: node.mapped(), found });
         }
         Ok(())
     }

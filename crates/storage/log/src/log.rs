@@ -92,6 +92,8 @@ pub struct Log {
     pub reserve_low: Signal,
     /// Bytes appended by this opening, headers and padding included.
     pub appended_bytes: Cell<u64>,
+    /// Of these, bytes of map nodes.
+    pub node_bytes: Cell<u64>,
     pub(crate) closed: Cell<bool>,
 }
 
@@ -130,6 +132,7 @@ impl Log {
             progress: Signal::default(),
             reserve_low: Signal::default(),
             appended_bytes: Cell::new(0),
+            node_bytes: Cell::new(0),
             closed: Cell::new(false),
         });
         env.spawner.spawn(Self::submit_loop(log.clone())).detach();
@@ -221,6 +224,7 @@ impl Log {
         if let Some(error) = &state.stopped {
             return Completion::ready(Err(error.clone()));
         }
+        self.node_bytes.set(self.node_bytes.get() + bytes.len() as u64);
         let sectors = (bytes.len() / SECTOR_BYTES) as u8;
         let record = Record::Node { volume, level, first_block, sectors, checksum: crc32c(bytes) };
         let (done, address) = completion();

@@ -24,7 +24,7 @@ pub(crate) trait Comparison {
     fn enters(&self, blocks: &Range<BlockIndex>, nodes: &Nodes) -> bool;
     /// What the trees hold in the blocks of one leaf.
     fn leaf(&mut self, first_block: BlockIndex, leaves: &[Option<Slots<Entry>>]);
-    /// Everything below a node of the subject was compared.
+    /// Everything below a node of the subject, which is written somewhere, was compared.
     fn left(&mut self, node: NodeRef);
 }
 
@@ -88,8 +88,7 @@ impl Walk<'_> {
         comparison: &impl Comparison,
     ) -> bool {
         let blocks = first_block..first_block + span_blocks(level);
-        let address = |node: &Option<NodeRef>| node.map(|node| node.address);
-        let differ = nodes.iter().any(|node| address(node) != address(&nodes[0]));
+        let differ = nodes.iter().any(|node| *node != nodes[0]);
         blocks.end > self.from && (differ || nodes.len() == 1) && comparison.enters(&blocks, nodes)
     }
 
@@ -117,12 +116,12 @@ impl Walk<'_> {
             },
         };
         let all = places.iter().flat_map(|(_, nodes)| nodes);
-        let read = all.clone().flatten().count();
+        let read = all.clone().flatten().filter(|node| !node.is_lone()).count();
         let loaded = try_join_all(all.map(load)).await?;
         let trees = first_len(&places);
         for ((first_block, nodes), leaves) in places.iter().zip(loaded.chunks(trees)) {
             comparison.leaf(*first_block, leaves);
-            nodes[0].into_iter().for_each(|node| comparison.left(node));
+            nodes[0].into_iter().filter(|node| !node.is_lone()).for_each(|node| comparison.left(node));
         }
         Ok(read)
     }

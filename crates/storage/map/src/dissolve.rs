@@ -30,7 +30,7 @@ struct Unshared {
 impl Comparison for Unshared {
     fn enters(&self, _: &Range<BlockIndex>, nodes: &Nodes) -> bool {
         let Some(subject) = nodes[0] else { return false };
-        let is_shared = |other: &Option<NodeRef>| other.is_some_and(|other| other.address == subject.address);
+        let is_shared = |other: &Option<NodeRef>| *other == Some(subject);
         subject.birth > self.floor && !nodes[1..].iter().any(is_shared)
     }
 

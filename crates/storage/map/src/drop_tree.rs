@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use quarry_format::detached::Detached;
-use quarry_format::node::{Entry, NodeRef, NodeSlots};
+use quarry_format::node::{Entry, Leaf, NodeRef, NodeSlots};
 
 use crate::cache::{NodeCache, read};
 use crate::walk::slot_blocks;
@@ -60,7 +60,7 @@ pub async fn drop_step(
                     continue;
                 }
             }
-            if floor.is_node_above(&detached.blocks(), node.birth) {
+            if !node.is_lone() && floor.is_node_above(&detached.blocks(), node.birth) {
                 dead_nodes.push(node);
             }
         }
@@ -70,12 +70,17 @@ pub async fn drop_step(
     Ok(())
 }
 
-/// What a node holds, read past the cache.
+/// What a node holds, read past the cache if it has to be read.
 pub(crate) async fn slots(
     store: &dyn NodeStore,
     cache: &NodeCache,
     node: NodeRef,
 ) -> Result<NodeSlots, NodeReadError> {
+    if let Some((slot, mapped)) = node.lone() {
+        let mut leaf = Leaf::default();
+        leaf.insert(slot, mapped);
+        return Ok(NodeSlots::Leaf(leaf));
+    }
     match cache.get(node.address) {
         Some(cached) => Ok(cached.node.slots.clone()),
         None => Ok(read(node, None, store).await?.slots),

@@ -157,6 +157,9 @@ fn find_in_tree(root: Option<NodeRef>, block: BlockIndex, nodes: &InMemory<'_>) 
         return Ok(hole);
     }
     loop {
+        if let Some((slot, mapped)) = child.lone() {
+            return Ok(if slot == slot_of(block, 0) { Run::Data(mapped) } else { hole });
+        }
         let Some(node) = nodes.find(child.address) else {
             let first_block = block & !(span_blocks(child.level) - 1);
             return Err(Needed { node: child, first_block });

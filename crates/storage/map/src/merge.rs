@@ -10,7 +10,8 @@
 //! - The tree and the overlay are only read; what readers see does not change before the new root is installed.
 //! - Each reference that is neither in the new tree nor a snapshot's is reported exactly once: as dead, or as detached when
 //!   what is below it died too and was not read. A hole over a whole subtree detaches it.
-//! - A subtree without a change is not written; a node without a present slot is not written.
+//! - A subtree without a change is not written; a node without a present slot is not written, nor is a leaf whose only entry
+//!   can stand in its parent.
 
 mod leaf;
 mod open;
@@ -58,7 +59,7 @@ pub struct MergeOutcome {
 impl MergeOutcome {
     fn node_goes(&mut self, floor: &Floor, first_block: BlockIndex, node: NodeRef) {
         let blocks = first_block..first_block + span_blocks(node.level);
-        if floor.is_node_above(&blocks, node.birth) {
+        if !node.is_lone() && floor.is_node_above(&blocks, node.birth) {
             self.dead_nodes.push(node);
         }
     }
@@ -140,13 +141,7 @@ impl Context<'_> {
     /// Writes a new node; it is in the cache before anybody can ask for it.
     async fn append(&self, node: Node) -> Result<NodeRef, MergeFailure> {
         let sectors = node.sectors();
-        let mut reference = NodeRef {
-            birth: self.birth,
-            mapped: node.mapped(),
-            sectors,
-            level: node.level(),
-            ..NodeRef::default()
-        };
+        let mut reference = NodeRef::stored(node.level(), sectors, self.birth, node.mapped());
         let mut buffer = self.store.buffers().allocate(reference.length_bytes());
         node.encode(&mut buffer);
         reference.checksum = crc32c(&buffer);
@@ -318,7 +313,7 @@ impl Version {
         };
         let overlay = &*overlay;
         // Room for all that can die one by one, so that growing never copies; memory that is not touched costs nothing.
-        let dead_entries_max = overlay.entries().min(root.map_or(0, |root| root.mapped as usize));
+        let dead_entries_max = overlay.entries().min(root.map_or(0, |root| root.mapped() as usize));
         let outcome =
             MergeOutcome { dead_entries: Vec::with_capacity(dead_entries_max), ..MergeOutcome::default() };
         let context = Context {

@@ -4,5 +4,6 @@ mod bounds;
 mod damage;
 mod liveness;
 mod model;
+mod sparse;
 pub(crate) mod store;
 mod world;

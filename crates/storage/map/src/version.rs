@@ -90,7 +90,7 @@ impl Version {
     /// Blocks that its tree maps, without those that wait for a merge.
     pub fn mapped_blocks(&self) -> u64 {
         match &*self.content() {
-            Content::Merged(root) => root.map_or(0, |root| root.mapped),
+            Content::Merged(root) => root.map_or(0, |root| root.mapped()),
             Content::Pending(pending) => pending.below.mapped_blocks(),
         }
     }

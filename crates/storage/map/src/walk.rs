@@ -4,7 +4,7 @@ use std::cell::Ref;
 use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 
-use quarry_format::node::{MappedRef, Node, NodeRef, NodeSlots, Slots, span_blocks};
+use quarry_format::node::{Mapped, MappedRef, Node, NodeRef, NodeSlots, Slots, span_blocks};
 use quarry_types::{BlockIndex, LogAddress};
 
 use crate::cache::{Cached, Needed, NodeCache, Nodes};
@@ -38,6 +38,7 @@ impl<'a> InMemory<'a> {
         Self { cached: cache.nodes(), held }
     }
 
+    /// The node at `address`.
     pub fn find(&self, address: LogAddress) -> Option<&Node> {
         self.cached
             .find(address)
@@ -117,7 +118,11 @@ fn walk_node<S: Sink>(
     nodes: &InMemory<'_>,
     sink: &mut S,
 ) -> ControlFlow<()> {
-    if needed.node.mapped == span_blocks(needed.node.level)
+    if let Some((slot, mapped)) = needed.node.lone() {
+        let block = needed.first_block + slot as u64;
+        return walk_lone(block, &mapped, range, sink);
+    }
+    if needed.node.mapped() == span_blocks(needed.node.level)
         && let Some(flow) = sink.full(range.clone())
     {
         return flow;
@@ -138,6 +143,23 @@ fn walk_node<S: Sink>(
             })
         }
     }
+}
+
+/// Walks a leaf of which one block is all.
+fn walk_lone<S: Sink>(
+    block: BlockIndex,
+    mapped: &Mapped,
+    range: Range<BlockIndex>,
+    sink: &mut S,
+) -> ControlFlow<()> {
+    if !range.contains(&block) {
+        return sink.hole(range);
+    }
+    if range.start < block {
+        sink.hole(range.start..block)?;
+    }
+    sink.data(block, MappedRef { entry: &mapped.entry, tag: &mapped.tag })?;
+    if block + 1 < range.end { sink.hole(block + 1..range.end) } else { ControlFlow::Continue(()) }
 }
 
 /// Visits the present slots of a node over `range` with the part of the range that each covers, and the gaps as holes.

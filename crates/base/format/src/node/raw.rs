@@ -4,7 +4,7 @@ use quarry_types::{KeyId, LogAddress, SECTOR_BYTES, SnapshotCounter, Tag, Volume
 
 use super::{
     Entry, Leaf, MAP_BLOCKS_MAX, Method, NODE_BYTES_MAX, NODE_LEVEL_MAX, NODE_SLOTS, Node, NodeRef,
-    NodeSlots, SlotBits, Slots, span_blocks,
+    NodeSlots, SlotBits, Slots, lone, span_blocks,
 };
 use crate::label::GRANULE_SECTORS;
 use crate::{FormatError, Reader, crc32c};
@@ -12,7 +12,7 @@ use crate::{FormatError, Reader, crc32c};
 /// First eight bytes of a node.
 pub const NODE_MAGIC: u64 = u64::from_le_bytes(*b"QRYNODE\0");
 /// The version that this code writes and reads.
-pub const NODE_VERSION: u16 = 2;
+pub const NODE_VERSION: u16 = 3;
 /// Bytes before the slots.
 pub const NODE_HEADER_BYTES: usize = 64;
 /// Bytes of an entry and of a reference.
@@ -49,7 +49,7 @@ pub(super) mod ref_at {
     pub const ADDRESS: usize = 0;
     pub const CHECKSUM: usize = 8;
     pub const BIRTH: usize = 12;
-    pub const MAPPED: usize = 16;
+    pub const DETAIL: usize = 16;
     pub const SECTORS: usize = 22;
     pub const LEVEL: usize = 23;
 }
@@ -57,11 +57,12 @@ pub(super) mod ref_at {
 const STRUCTURE: &str = "map node";
 /// What the checksum covers begins here.
 const BODY: usize = at::LEVEL;
-/// `mapped` has six bytes.
-const MAPPED_BITS: u32 = 48;
+/// `detail` has six bytes.
+const DETAIL_BITS: u32 = 48;
 
 const _: () = assert!(at::PRESENT + NODE_SLOTS / 8 == NODE_HEADER_BYTES);
-const _: () = assert!(MAP_BLOCKS_MAX < 1 << MAPPED_BITS);
+const _: () = assert!(MAP_BLOCKS_MAX < 1 << DETAIL_BITS);
+const _: () = assert!(NODE_SLOTS <= 1 << lone::STORED_SECTORS_SHIFT);
 const _: () = assert!(NODE_BYTES_MAX.div_ceil(SECTOR_BYTES) <= u8::MAX as usize);
 
 fn put<const N: usize>(bytes: &mut [u8], offset: usize, value: [u8; N]) {
@@ -139,12 +140,12 @@ impl NodeRef {
 
     /// The bytes of the reference, in an interior node or wherever a root is kept.
     pub fn to_bytes(&self) -> [u8; Self::BYTES] {
-        debug_assert!(self.mapped < 1 << MAPPED_BITS);
+        debug_assert!(self.detail < 1 << DETAIL_BITS);
         let mut bytes = [0; Self::BYTES];
         put(&mut bytes, ref_at::ADDRESS, self.address.0.to_le_bytes());
         put(&mut bytes, ref_at::CHECKSUM, self.checksum.to_le_bytes());
         put(&mut bytes, ref_at::BIRTH, self.birth.0.to_le_bytes());
-        put(&mut bytes, ref_at::MAPPED, self.mapped.to_le_bytes());
+        put(&mut bytes, ref_at::DETAIL, self.detail.to_le_bytes());
         bytes[ref_at::SECTORS] = self.sectors;
         bytes[ref_at::LEVEL] = self.level;
         bytes
@@ -158,24 +159,40 @@ impl NodeRef {
         if bytes.iter().all(|&byte| byte == 0) {
             return Ok(None);
         }
-        let mapped = u64::from_le_bytes(take(bytes, ref_at::MAPPED)) & ((1 << MAPPED_BITS) - 1);
+        let detail = u64::from_le_bytes(take(bytes, ref_at::DETAIL)) & ((1 << DETAIL_BITS) - 1);
         let node = Self {
             address: LogAddress(u64::from_le_bytes(take(bytes, ref_at::ADDRESS))),
             checksum: u32::from_le_bytes(take(bytes, ref_at::CHECKSUM)),
             birth: SnapshotCounter(u32::from_le_bytes(take(bytes, ref_at::BIRTH))),
-            mapped,
+            detail,
             sectors: bytes[ref_at::SECTORS],
             level: bytes[ref_at::LEVEL],
         };
         require(node.address.0 != 0, "node address", 0)?;
+        if node.is_lone() {
+            node.check_lone()?;
+            return Ok(Some(node));
+        }
         require(
             (1..=sectors(NODE_SLOTS, NODE_SLOTS)).contains(&node.sectors),
             "node sectors",
             node.sectors.into(),
         )?;
         require(node.level <= NODE_LEVEL_MAX, "node level", node.level.into())?;
-        require((1..=span_blocks(node.level)).contains(&mapped), "node mapped blocks", mapped)?;
+        require((1..=span_blocks(node.level)).contains(&detail), "node mapped blocks", detail)?;
         Ok(Some(node))
+    }
+
+    /// Of a block that stands for its leaf: that it could be an entry.
+    fn check_lone(&self) -> Result<(), FormatError> {
+        let byte = |shift: u32| (self.detail >> shift) as u8;
+        let (slot, stored) = (byte(0), byte(lone::STORED_SECTORS_SHIFT));
+        let number = byte(lone::METHOD_SHIFT);
+        let method = Method::from_number(number).ok_or_else(|| invalid("lone method", number.into()))?;
+        require(self.level == 0, "lone level", self.level.into())?;
+        require(usize::from(slot) < NODE_SLOTS, "lone slot", slot.into())?;
+        require(method.fits(stored), "lone stored sectors", stored.into())?;
+        require(self.detail >> lone::LONE_BITS == 0, "lone reserved", self.detail >> lone::LONE_BITS)
     }
 
     /// Length of the node in bytes.

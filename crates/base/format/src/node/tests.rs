@@ -26,7 +26,7 @@ fn child(number: u32, level: u8) -> NodeRef {
         address: LogAddress::new(SegmentId::new(LogId(1), 5), number * 8),
         checksum: 0x0102_0304,
         birth: SnapshotCounter(9),
-        mapped: 1 + u64::from(number),
+        detail: 1 + u64::from(number),
         sectors: 4,
         level,
     }
@@ -84,7 +84,7 @@ fn hex(bytes: &[u8]) -> String {
 fn a_leaf_has_these_bytes() {
     let bytes = encoded(&leaf([1, 64]));
     // magic, version, padding, checksum; level, flags, count, reserved; volume, first block; present; then the slots.
-    let golden = "5152594e4f4445000200000009d57fce\
+    let golden = "5152594e4f4445000300000009d57fce\
         0000020000000000\
         101112131415461798191a1b1c1d1e1f0001000000000000\
         02000000000000000100000000000000\
@@ -99,7 +99,7 @@ fn a_leaf_has_these_bytes() {
 fn an_interior_node_has_these_bytes() {
     let bytes = encoded(&interior(1, [127]));
     // magic, version, padding, checksum; level, flags, count, reserved; volume, first block; present; then the slots.
-    let golden = "5152594e4f444500020000008b5f2b4e\
+    let golden = "5152594e4f444500030000008b5f2b4e\
         0100010000000000\
         101112131415461798191a1b1c1d1e1f0040000000000000\
         00000000000000000000000000000080\
@@ -160,7 +160,7 @@ fn the_documentation_has_the_same_offsets() {
                 ref_at::ADDRESS,
                 ref_at::CHECKSUM,
                 ref_at::BIRTH,
-                ref_at::MAPPED,
+                ref_at::DETAIL,
                 ref_at::SECTORS,
                 ref_at::LEVEL,
             ],
@@ -240,10 +240,10 @@ fn what_no_writer_writes_is_named() {
         (&leaf, first + entry_at::METHOD, 3, "entry method"),
         (&leaf, first + entry_at::KEY, 1, "tags"),
         (&leaf, first + entry_at::RESERVED, 1, "entry reserved"),
-        (&parent, first + ref_at::SECTORS, 0, "node sectors"),
+        (&parent, first + ref_at::SECTORS, 0, "lone stored sectors"),
         (&parent, first + ref_at::SECTORS, 12, "node sectors"),
         (&parent, first + ref_at::LEVEL, 1, "level of a child"),
-        (&parent, first + ref_at::MAPPED + 2, 1, "node mapped blocks"),
+        (&parent, first + ref_at::DETAIL + 2, 1, "node mapped blocks"),
     ];
     for (bytes, offset, value, expected) in cases {
         let mut changed = bytes.to_vec();
@@ -254,6 +254,45 @@ fn what_no_writer_writes_is_named() {
             other => panic!("{expected}: {other:?}"),
         }
     }
+}
+
+#[test]
+fn a_leaf_of_one_clear_block_is_a_reference() {
+    let NodeSlots::Leaf(one) = leaf([127]).slots else { unreachable!("it is a leaf") };
+    let lone = NodeRef::of_lone(&one).expect("one entry");
+    assert!(lone.is_lone());
+    assert_eq!((lone.level, lone.mapped()), (0, 1));
+    let (slot, mapped) = lone.lone().expect("it is one");
+    assert_eq!((slot, Some(&mapped.entry)), (127, one.entries.get(127)));
+    let golden = "f8030500000010004fc1b0a0070000007f08000000000000";
+    let bytes = lone.to_bytes();
+    assert_eq!(hex(&bytes)[16..], golden[16..]);
+    assert_eq!(NodeRef::from_bytes(&bytes), Ok(Some(lone)));
+    for (offset, value, expected) in [
+        (ref_at::LEVEL, 1, "lone level"),
+        (ref_at::DETAIL, 128, "lone slot"),
+        (ref_at::DETAIL + 1, 0, "lone stored sectors"),
+        (ref_at::DETAIL + 1, 9, "lone stored sectors"),
+        (ref_at::DETAIL + 2, 1, "lone stored sectors"),
+        (ref_at::DETAIL + 2, 3, "lone method"),
+        (ref_at::DETAIL + 3, 1, "lone reserved"),
+        (ref_at::DETAIL + 5, 1, "lone reserved"),
+    ] {
+        let mut changed = bytes;
+        changed[offset] = value;
+        match NodeRef::from_bytes(&changed) {
+            Err(FormatError::Field { field, .. }) => assert_eq!(field, expected, "offset {offset}"),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+    for node in [leaf([]), leaf([3, 4]), encrypted_leaf([5])] {
+        let NodeSlots::Leaf(leaf) = node.slots else { unreachable!("it is a leaf") };
+        assert_eq!(NodeRef::of_lone(&leaf), None);
+    }
+    let mut parent = interior(1, [3]);
+    let NodeSlots::Interior { children, .. } = &mut parent.slots else { unreachable!("it is interior") };
+    children.insert(9, lone);
+    assert_eq!(Node::decode(&encoded(&parent)), Ok(parent));
 }
 
 #[test]
@@ -269,8 +308,8 @@ fn an_absent_entry_is_never_stored() {
 #[test]
 fn a_newer_version_is_refused_as_such() {
     let mut bytes = encoded(&leaf([1]));
-    bytes[at::VERSION] = 3;
-    assert!(matches!(Node::decode(&bytes), Err(FormatError::Version { found: 3, supported: 2, .. })));
+    bytes[at::VERSION] = 4;
+    assert!(matches!(Node::decode(&bytes), Err(FormatError::Version { found: 4, supported: 3, .. })));
     bytes[at::MAGIC] = 0;
     assert!(matches!(Node::decode(&bytes), Err(FormatError::Magic { .. })));
 }

@@ -30,13 +30,13 @@ impl Node {
         self.run(|_| async move { engine.delete_volume(id, true).await }).expect("delete");
     }
 
-    /// One block in each of so many leaves of the map.
+    /// Two blocks in each of so many leaves of the map.
     fn write_leaves(&self, leaves: u64, version: u64) {
         self.with(move |env, volume| async move {
             for first in (0..leaves).step_by(64) {
                 let writes = (first..leaves.min(first + 64)).map(|leaf| {
                     let offset = leaf * LEAF_BLOCKS * BLOCK as u64;
-                    let bytes = env.buffers.copy_of(&content(version, offset, BLOCK));
+                    let bytes = env.buffers.copy_of(&content(version, offset, 2 * BLOCK));
                     volume.write(offset, bytes, WriteFlags::default())
                 });
                 join_all(writes).await.into_iter().for_each(|written| written.expect("write"));
@@ -117,20 +117,20 @@ fn a_deleted_snapshot_that_clones_share_stays_and_is_not_waited_for() {
 #[test]
 fn a_large_snapshot_shows_how_far_it_is() {
     const LEAVES: u64 = 36_000;
-    let mut node = Node::new(63, 1, &[600], LEAVES * LEAF_BLOCKS * BLOCK as u64);
+    let mut node = Node::new(63, 1, &[1000], LEAVES * LEAF_BLOCKS * BLOCK as u64);
     node.write_leaves(LEAVES, 1);
     let snapshot = node.snapshot(VOLUME, new_snapshot(1, "s"));
     node.write_leaves(LEAVES, 2);
     node.checkpoint();
     node.delete_snapshot(snapshot).expect("delete");
-    assert_eq!((node.freeing().snapshots, node.freeing().snapshot_blocks), (1, LEAVES));
+    assert_eq!((node.freeing().snapshots, node.freeing().snapshot_blocks), (1, 2 * LEAVES));
     node.checkpoint();
     let first = node.freeing();
     let dissolving = first.dissolving.expect("one checkpoint does not do it");
     assert!(0 < dissolving.blocks_done && dissolving.blocks_done < dissolving.blocks, "{first:?}");
     assert_eq!(dissolving.blocks, LEAVES * LEAF_BLOCKS);
     let left = dissolving.blocks - dissolving.blocks_done;
-    assert_eq!((first.snapshots, first.snapshot_blocks), (1, left / LEAF_BLOCKS), "{first:?}");
+    assert_eq!((first.snapshots, first.snapshot_blocks), (1, 2 * left / LEAF_BLOCKS), "{first:?}");
     node.kill();
     node.reopen();
     assert_eq!(node.freeing().dissolving, Some(dissolving));

@@ -28,8 +28,9 @@ fn leaf(number: u64) -> Node {
 
 fn interior(number: u64) -> Node {
     let mut children = Slots::default();
-    children
-        .insert(0, NodeRef { address: LogAddress(number + 1), sectors: 1, mapped: 1, ..NodeRef::default() });
+    let mut child = NodeRef::stored(0, 1, SnapshotCounter(0), 1);
+    child.address = LogAddress(number + 1);
+    children.insert(0, child);
     Node {
         volume: VolumeId::from_random(1),
         first_block: number << 14,
@@ -100,8 +101,8 @@ fn stored() -> (Rc<TestStore>, Needed) {
     let mut bytes = vec![0; 512];
     node.encode(&mut bytes);
     let address = store.addresses.next();
-    let reference =
-        NodeRef { address, checksum: crc32c(&bytes), mapped: 1, sectors: 1, ..NodeRef::default() };
+    let mut reference = NodeRef::stored(0, 1, SnapshotCounter(0), 1);
+    (reference.address, reference.checksum) = (address, crc32c(&bytes));
     store.nodes.borrow_mut().insert(address, bytes);
     (store, Needed { node: reference, first_block: 512 })
 }

@@ -2,17 +2,18 @@
 
 use std::ops::ControlFlow;
 
-use quarry_format::node::{Leaf, Mapped, Node, NodeSlots};
+use quarry_format::node::{Leaf, Mapped, Node, NodeRef, NodeSlots};
 
-use super::{Context, Ended, Job, Old};
+use super::{Context, Ended, Job, Old, Parent};
 use crate::MergeFailure;
 
 /// Reads the old leaf, if there is one, and writes the new one, if it differs.
 pub(super) async fn merge(context: &Context<'_>, job: Job) -> Result<Ended, MergeFailure> {
     let mut leaf = Leaf::default();
     if let Old::Node(node) = job.old {
-        let cached = context.load(node, job.first_block).await?;
-        if let NodeSlots::Leaf(old) = &cached.node.slots {
+        if let Some((slot, mapped)) = node.lone() {
+            leaf.insert(slot, mapped);
+        } else if let NodeSlots::Leaf(old) = &context.load(node, job.first_block).await?.node.slots {
             leaf = old.clone();
         }
     }
@@ -26,6 +27,11 @@ pub(super) async fn merge(context: &Context<'_>, job: Job) -> Result<Ended, Merg
     }
     if leaf.entries.is_empty() {
         return Ok(Ended::Merged(job.parent, None));
+    }
+    if matches!(job.parent, Parent::Slot { .. })
+        && let Some(lone) = NodeRef::of_lone(&leaf)
+    {
+        return Ok(Ended::Merged(job.parent, Some(lone)));
     }
     leaf.shrink_to_fit();
     let node = Node { volume: context.volume, first_block: job.first_block, slots: NodeSlots::Leaf(leaf) };

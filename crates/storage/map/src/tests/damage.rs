@@ -96,9 +96,9 @@ fn a_walk_over_damage_keeps_its_place() {
     let (result, pending, entries, nodes) =
         drop(&mut world, vec![Detached { node: root, first_block: 0, floor: Floor::default() }]);
     assert!(matches!(result, Err(NodeReadError::Checksum { address, .. }) if address == victim));
-    assert_eq!((pending.len(), entries, nodes), (1, 1000 - pending[0].node.mapped as usize, 8));
+    assert_eq!((pending.len(), entries, nodes), (1, 1000 - pending[0].node.mapped() as usize, 8));
     change(&world, victim, |bytes| bytes[0] ^= 1);
     let (result, left, entries, nodes) = drop(&mut world, pending.clone());
     assert!(result.is_ok());
-    assert_eq!((left.len(), entries, nodes), (0, pending[0].node.mapped as usize, 1));
+    assert_eq!((left.len(), entries, nodes), (0, pending[0].node.mapped() as usize, 1));
 }

@@ -68,7 +68,7 @@ fn a_tree_grows_and_loses_what_it_stood_on() {
     assert_eq!(world.root().map(|root| root.level), Some(0));
     world.insert(MAP_BLOCKS_MAX - 1);
     merge(&mut world);
-    assert_eq!(world.root().map(|root| (root.level, root.mapped)), Some((5, 2)));
+    assert_eq!(world.root().map(|root| (root.level, root.mapped())), Some((5, 2)));
     world.unmap(MAP_BLOCKS_MAX - 1..MAP_BLOCKS_MAX);
     merge(&mut world);
     // Growing while the old root is cut off: at its own level, and below a new one.
@@ -78,7 +78,7 @@ fn a_tree_grows_and_loses_what_it_stood_on() {
     world.unmap(0..span_blocks(1));
     world.insert(span_blocks(4));
     merge(&mut world);
-    assert_eq!(world.root().map(|root| (root.level, root.mapped)), Some((5, 1)));
+    assert_eq!(world.root().map(|root| (root.level, root.mapped())), Some((5, 1)));
 }
 
 #[test]

@@ -25,11 +25,15 @@ impl World {
         };
         let mut nodes = BTreeSet::new();
         while let Some(reference) = pending.pop() {
+            if reference.is_lone() {
+                blocks.push(reference.address);
+                continue;
+            }
             assert!(nodes.insert(reference.address), "a tree has no node twice");
             let node = self.store.node(reference.address);
             assert_eq!(
                 (node.level(), node.mapped(), node.sectors()),
-                (reference.level, reference.mapped, reference.sectors)
+                (reference.level, reference.mapped(), reference.sectors)
             );
             match &node.slots {
                 NodeSlots::Leaf(leaf) => {

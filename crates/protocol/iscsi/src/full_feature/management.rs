@@ -1,0 +1,113 @@
+//! Task management (RFC 7143 sections 11.5, 11.6): commands are given up, and whoever asks for that is answered when they have ended.
+
+use std::rc::Rc;
+
+use futures::future::{Either, join_all, select};
+use quarry_scsi::Unit;
+use quarry_target::{Drain, Drained};
+
+use crate::limits::ABORT_TIME_MAX;
+use crate::numbers::Numbers;
+use crate::outbox::Outbox;
+use crate::pdu::{Header, flags, function, function_response as response, opcode};
+use crate::request::{Request, Work};
+
+use super::FullFeature;
+
+/// Answers task management.
+pub(super) fn respond(outbox: &mut Outbox, numbers: &mut Numbers, task_tag: u32, response: u8) {
+    let mut answer = Header::new(opcode::TASK_MANAGEMENT_RESPONSE);
+    answer.0[2] = response;
+    answer.set_u32(16, task_tag);
+    numbers.stamp(&mut answer);
+    outbox.header(&answer);
+}
+
+impl FullFeature<'_> {
+    pub(super) fn task_management(&mut self, header: &Header) {
+        let lun = header.lun();
+        let has_unit = self.nexus.unit(lun).is_some();
+        match header.0[1] & !flags::FINAL {
+            function::ABORT_TASK => {
+                let tag = header.u32(20);
+                match self.abort_where(|request| request.task_tag == tag) {
+                    (0, _) => self.answer_management(header, response::NO_TASK),
+                    (_, drained) => self.wait_for(header, vec![drained]),
+                }
+            }
+            function::ABORT_TASK_SET if has_unit => {
+                let (_, drained) = self.abort_where(|request| request.lun == lun);
+                self.wait_for(header, vec![drained]);
+            }
+            function::LUN_RESET if has_unit => {
+                let drained = self.nexus.reset_unit(lun);
+                self.wait_for(header, drained.into_iter().collect());
+            }
+            function::ABORT_TASK_SET | function::LUN_RESET => {
+                self.answer_management(header, response::NO_LUN);
+            }
+            // What other initiators see and this one does not is none of its business: it resets what it sees.
+            function::TARGET_WARM_RESET => {
+                let drained = self.nexus.reset_all();
+                self.wait_for(header, drained);
+            }
+            function::TARGET_COLD_RESET => {
+                let drained = self.nexus.reset_all();
+                self.cold_reset = true;
+                self.wait_for(header, drained);
+            }
+            function::TASK_REASSIGN => self.answer_management(header, response::NO_REASSIGNMENT),
+            _ => self.answer_management(header, response::NOT_SUPPORTED),
+        }
+    }
+
+    fn answer_management(&mut self, header: &Header, response: u8) {
+        respond(&mut self.outbox, &mut self.numbers, header.task_tag(), response);
+    }
+
+    /// Answers when all of `drained` have ended.
+    fn wait_for(&mut self, header: &Header, drained: Vec<Drained>) {
+        let clock = self.env.clock.clone();
+        let work = async move {
+            let all = join_all(drained.iter().map(Drained::wait));
+            match select(all, clock.sleep(ABORT_TIME_MAX)).await {
+                Either::Left(_) => response::COMPLETE,
+                Either::Right(_) => response::REJECTED,
+            }
+        };
+        let mut request = Request::new(header);
+        // Its place in the window was given back when it arrived.
+        request.immediate = true;
+        self.start(request, Work::Management(Box::pin(work)));
+    }
+
+    /// Gives up commands; how many there were, and when they have ended.
+    fn abort_where(&mut self, which: impl Fn(&Request) -> bool) -> (usize, Drained) {
+        let (drain, drained) = Drain::new();
+        let mut count = self.drop_collecting(&which);
+        let is_command = |request: &&mut Request| request.unit.is_some() && !request.aborted;
+        for request in self.in_flight.requests_mut().filter(is_command).filter(|request| which(request)) {
+            request.abort(&drain);
+            count += 1;
+        }
+        (count, drained)
+    }
+
+    /// Gives up what other sessions, or a reset, want ended.
+    pub(super) fn abort_for_others(&mut self) {
+        for unit in self.nexus.units() {
+            for drain in unit.take_aborts() {
+                self.abort_on(&unit, &drain);
+            }
+        }
+    }
+
+    fn abort_on(&mut self, unit: &Rc<Unit>, drain: &Drain) {
+        let meant = |request: &Request| request.unit.as_ref().is_some_and(|one| Rc::ptr_eq(one, unit));
+        self.drop_collecting(meant);
+        self.in_flight
+            .requests_mut()
+            .filter(|request| meant(request))
+            .for_each(|request| request.abort(drain));
+    }
+}

@@ -1,0 +1,130 @@
+//! Compare and Write, fused (NVM command set 1.0, 2.1.2): two commands of which neither does anything without the other.
+//!
+//! Each has its data and its completion, so each waits until both have their data. The second one then asks the volume;
+//! the first one is answered before it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use quarry_env::{Signal, View};
+use quarry_volume::{Comparison, Volume, WriteFlags};
+
+use crate::outcome::Outcome;
+use crate::status::Status;
+
+/// Which of the two a command is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Half {
+    /// Compare.
+    First,
+    /// Write.
+    Second,
+}
+
+/// What the two know of each other.
+#[derive(Default)]
+pub(super) struct Fused {
+    expected: RefCell<Option<View>>,
+    /// How the halves are to end, once it is known.
+    ends: [Cell<Option<Status>>; 2],
+    first_told: Cell<bool>,
+    changed: Signal,
+}
+
+impl Fused {
+    /// Ends one half, unless its end is known already.
+    pub(super) fn fail(&self, half: Half, status: Status) {
+        let end = &self.ends[half as usize];
+        if end.get().is_none() {
+            end.set(Some(status));
+            self.changed.raise();
+        }
+    }
+
+    async fn end_of(&self, half: Half) -> Status {
+        loop {
+            let version = self.changed.version();
+            if let Some(status) = self.ends[half as usize].get() {
+                return status;
+            }
+            self.changed.after(version).await;
+        }
+    }
+}
+
+/// Holds a half's place. Where it goes without having been carried out, the other half hears of it.
+struct Place {
+    fused: Rc<Fused>,
+    half: Half,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let other = if self.half == Half::First { Half::Second } else { Half::First };
+        self.fused.fail(other, Status::ABORTED_FAILED_FUSED);
+        if self.half == Half::First {
+            self.fused.first_told.set(true);
+            self.fused.changed.raise();
+        }
+    }
+}
+
+/// One half. Clones are the same half.
+#[derive(Clone)]
+pub(super) struct Part(Rc<Place>);
+
+impl Part {
+    pub(super) fn new(fused: &Rc<Fused>, half: Half) -> Self {
+        Self(Rc::new(Place { fused: fused.clone(), half }))
+    }
+
+    pub(super) fn half(&self) -> Half {
+        self.0.half
+    }
+
+    /// Carries the half out, with its data.
+    pub(super) async fn perform(
+        self,
+        volume: &dyn Volume,
+        offset: u64,
+        data: View,
+        flags: WriteFlags,
+    ) -> Outcome {
+        let fused = &self.0.fused;
+        match self.0.half {
+            Half::First => {
+                *fused.expected.borrow_mut() = Some(data);
+                fused.changed.raise();
+                fused.end_of(Half::First).await.into()
+            }
+            Half::Second => self.exchange(volume, offset, data, flags).await,
+        }
+    }
+
+    async fn exchange(&self, volume: &dyn Volume, offset: u64, data: View, flags: WriteFlags) -> Outcome {
+        let fused = &self.0.fused;
+        let expected = loop {
+            let version = fused.changed.version();
+            if let Some(status) = fused.ends[Half::Second as usize].get() {
+                return status.into();
+            }
+            if let Some(expected) = fused.expected.borrow_mut().take() {
+                break expected;
+            }
+            fused.changed.after(version).await;
+        };
+        let (first, second) = match volume.compare_and_write(offset, expected, data, flags).await {
+            Ok(Comparison::Written) => (Status::SUCCESS, Outcome::done()),
+            Ok(Comparison::Differs { .. }) => {
+                (Status::COMPARE_FAILURE, Outcome::from(Status::ABORTED_FAILED_FUSED))
+            }
+            Err(error) => (Status::ABORTED_FAILED_FUSED, error.into()),
+        };
+        fused.fail(Half::First, first);
+        while !fused.first_told.get() {
+            let version = fused.changed.version();
+            fused.changed.after(version).await;
+        }
+        second
+    }
+}

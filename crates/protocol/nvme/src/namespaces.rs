@@ -1,0 +1,219 @@
+//! The namespaces of a queue: what its host sees, as volumes of its core.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use quarry_target::{Mapping, Member, Stopped, View, Volumes};
+use quarry_types::VolumeId;
+use quarry_volume::{Volume, VolumeInfo};
+
+use crate::constants::EVERY_NAMESPACE;
+use crate::controller::Host;
+use crate::limits::{ANA_GROUPS_MAX, LBA_BYTES, NAMESPACES_MAX};
+use crate::reservation::{Activity, Mailbox, NamespaceWatcher, initiator};
+use crate::status::Status;
+use crate::subsystem::Subsystem;
+
+/// A namespace on one core.
+pub(crate) struct Namespace {
+    pub(crate) mapping: Arc<Mapping>,
+    /// The queue's place at the reservations of the volume.
+    pub(crate) member: Rc<Member>,
+    /// The commands of the queue that are under way.
+    pub(crate) activity: Rc<Activity>,
+    /// `None` as long as this core does not have the volume.
+    volume: Option<OpenVolume>,
+}
+
+/// A volume with those of its facts that every command is checked against.
+#[derive(Clone)]
+pub(crate) struct OpenVolume {
+    pub(crate) volume: Rc<dyn Volume>,
+    pub(crate) blocks: u64,
+    pub(crate) compare_bytes_max: u32,
+    pub(crate) read_only: bool,
+    pub(crate) member: Rc<Member>,
+    pub(crate) activity: Rc<Activity>,
+}
+
+impl OpenVolume {
+    fn new(
+        volume: Rc<dyn Volume>,
+        mapping: &Mapping,
+        (member, activity): (&Rc<Member>, &Rc<Activity>),
+    ) -> Self {
+        let info = volume.info();
+        Self {
+            blocks: info.size_bytes / LBA_BYTES,
+            compare_bytes_max: info.compare_bytes_max,
+            read_only: info.read_only || mapping.read_only,
+            member: member.clone(),
+            activity: activity.clone(),
+            volume,
+        }
+    }
+}
+
+impl Namespace {
+    /// Opens the volume on this core, if the core has it.
+    fn open(&mut self, volumes: &dyn Volumes) {
+        let volume = volumes.volume(self.mapping.volume.id);
+        let ours = (&self.member, &self.activity);
+        self.volume = volume.map(|volume| OpenVolume::new(volume, &self.mapping, ours));
+    }
+
+    /// Its id.
+    pub(crate) fn id(&self) -> u32 {
+        self.mapping.number
+    }
+
+    /// Its volume's facts.
+    pub(crate) fn info(&self) -> &VolumeInfo {
+        &self.mapping.volume
+    }
+
+    /// Whether writes are refused.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.mapping.read_only || self.mapping.volume.read_only
+    }
+
+    /// The group of namespaces whose access changes together: those of one core, from 1.
+    pub(crate) fn ana_group(&self) -> u32 {
+        self.mapping.core as u32 % ANA_GROUPS_MAX + 1
+    }
+
+    /// What a host has to be told of when it changes.
+    pub(crate) fn facts(&self) -> (VolumeId, u64, bool, usize) {
+        (self.info().id, self.info().size_bytes, self.is_read_only(), self.mapping.core)
+    }
+}
+
+/// What a host sees through one queue.
+pub(crate) struct Namespaces {
+    subsystem: Subsystem,
+    host: Host,
+    volumes: Rc<dyn Volumes>,
+    mailbox: Arc<Mailbox>,
+    generation: u64,
+    /// By id.
+    list: Vec<Namespace>,
+    changed: Stopped,
+}
+
+impl Namespaces {
+    pub(crate) fn new(subsystem: Subsystem, host: Host, volumes: Rc<dyn Volumes>) -> Self {
+        let view = subsystem.view(&host);
+        let changed = subsystem.access().changed_since(view.generation);
+        let generation = view.generation;
+        let mailbox = Arc::default();
+        let mut namespaces =
+            Self { subsystem, host, volumes, mailbox, generation, list: Vec::new(), changed };
+        namespaces.list = namespaces.open(view);
+        namespaces
+    }
+
+    fn open(&self, view: View) -> Vec<Namespace> {
+        let initiator = initiator(self.host.id);
+        let open = |mapping: Arc<Mapping>| {
+            let watcher = NamespaceWatcher { namespace: mapping.number, mailbox: self.mailbox.clone() };
+            let reservations = self.subsystem.reservations().of(mapping.volume.id);
+            let member = Rc::new(reservations.attach(initiator.clone(), Arc::new(watcher)));
+            // What is under way on the volume stays so, whatever has changed of its mapping.
+            let before = self.list.iter().find(|one| one.mapping.volume.id == mapping.volume.id);
+            let activity = before.map(|namespace| namespace.activity.clone()).unwrap_or_default();
+            let mut namespace = Namespace { mapping, member, activity, volume: None };
+            namespace.open(self.volumes.as_ref());
+            namespace
+        };
+        view.units.into_iter().take(NAMESPACES_MAX).map(open).collect()
+    }
+
+    /// Resolves when somebody has changed who sees what.
+    pub(crate) fn changed(&mut self) -> &mut Stopped {
+        &mut self.changed
+    }
+
+    /// Looks again if something has changed; what was seen before, then.
+    pub(crate) fn refresh(&mut self) -> Option<Vec<Namespace>> {
+        if self.subsystem.access().generation() == self.generation {
+            return None;
+        }
+        let view = self.subsystem.view(&self.host);
+        self.generation = view.generation;
+        self.changed = self.subsystem.access().changed_since(view.generation);
+        let list = self.open(view);
+        Some(std::mem::replace(&mut self.list, list))
+    }
+
+    /// Where notices about reservations wait.
+    pub(crate) fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    /// All of them, by id.
+    pub(crate) fn list(&self) -> &[Namespace] {
+        &self.list
+    }
+
+    fn index(&self, id: u32) -> Result<usize, Status> {
+        // Most hosts have few, numbered from 1 on.
+        let guess = (id as usize).wrapping_sub(1);
+        if self.list.get(guess).is_some_and(|namespace| namespace.id() == id) {
+            return Ok(guess);
+        }
+        self.list.binary_search_by_key(&id, Namespace::id).map_err(|_| Status::INVALID_NAMESPACE)
+    }
+
+    /// The namespace with this id.
+    pub(crate) fn find(&self, id: u32) -> Result<&Namespace, Status> {
+        self.index(id).map(|index| &self.list[index])
+    }
+
+    /// The volume of a namespace.
+    pub(crate) fn volume(&mut self, id: u32) -> Result<&OpenVolume, Status> {
+        let index = self.index(id)?;
+        let namespace = &mut self.list[index];
+        if namespace.volume.is_none() {
+            // It may have been opened since.
+            namespace.open(self.volumes.as_ref());
+        }
+        namespace.volume.as_ref().ok_or(Status::NAMESPACE_NOT_READY)
+    }
+
+    /// Looks at the facts of a volume again, which may have grown.
+    pub(crate) fn reread(&mut self, id: u32) -> Result<&OpenVolume, Status> {
+        let index = self.index(id)?;
+        self.list[index].open(self.volumes.as_ref());
+        self.volume(id)
+    }
+
+    /// The volumes of this core, for what concerns all of them.
+    pub(crate) fn open_volumes(&self) -> Vec<Rc<dyn Volume>> {
+        self.list.iter().filter_map(|namespace| Some(namespace.volume.as_ref()?.volume.clone())).collect()
+    }
+}
+
+/// Whether an id stands for all namespaces.
+pub(crate) fn is_every(id: u32) -> bool {
+    id == EVERY_NAMESPACE
+}
+
+/// The ids of the namespaces that are not as they were, in order, and whether one of them has changed its ANA group.
+pub(crate) fn differences(before: &[Namespace], after: &[Namespace]) -> (Vec<u32>, bool) {
+    let find = |list: &[Namespace], id| list.binary_search_by_key(&id, Namespace::id).ok();
+    let mut changed: Vec<u32> = Vec::new();
+    let mut moved = false;
+    for old in before {
+        match find(after, old.id()).map(|index| after[index].facts()) {
+            Some(facts) if facts == old.facts() => {}
+            Some(facts) => {
+                moved |= facts.0 == old.facts().0 && facts.3 != old.facts().3;
+                changed.push(old.id());
+            }
+            None => changed.push(old.id()),
+        }
+    }
+    changed.extend(after.iter().map(Namespace::id).filter(|&id| find(before, id).is_none()));
+    changed.sort_unstable();
+    (changed, moved)
+}

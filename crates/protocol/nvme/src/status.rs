@@ -1,0 +1,136 @@
+//! What a completion says about its command (NVMe Base 2.0, 3.3.3.2.1), and the failures of volumes in these words.
+
+use std::fmt;
+
+use quarry_volume::ErrorKind;
+
+/// Set where repeating the command does not help.
+const DO_NOT_RETRY: u16 = 1 << 14;
+
+/// A status: code in bits 7:0, type in bits 10:8, "do not retry" in bit 14, as the status field has them above its phase.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Status(u16);
+
+const fn last(code: u16) -> Status {
+    Status(code | DO_NOT_RETRY)
+}
+
+#[rustfmt::skip]
+#[allow(missing_docs, reason = "the names are the standard's; what needs a word has one")]
+impl Status {
+    pub const SUCCESS: Status = Status(0);
+    pub const INVALID_OPCODE: Status = last(0x001);
+    pub const INVALID_FIELD: Status = last(0x002);
+    pub const INTERNAL_ERROR: Status = last(0x006);
+    pub const ABORT_REQUESTED: Status = last(0x007);
+    pub const ABORTED_QUEUE_DELETED: Status = Status(0x008);
+    pub const ABORTED_FAILED_FUSED: Status = last(0x009);
+    pub const ABORTED_MISSING_FUSED: Status = last(0x00A);
+    pub const INVALID_NAMESPACE: Status = last(0x00B);
+    pub const COMMAND_SEQUENCE: Status = last(0x00C);
+    pub const SGL_LENGTH: Status = last(0x00F);
+    pub const SGL_TYPE: Status = last(0x011);
+    pub const ATOMIC_UNIT_EXCEEDED: Status = last(0x014);
+    pub const SGL_OFFSET: Status = last(0x016);
+    pub const HOST_ID_INCONSISTENT: Status = last(0x018);
+    pub const WRITE_PROTECTED: Status = last(0x020);
+    pub const TRANSIENT_TRANSPORT_ERROR: Status = Status(0x022);
+    pub const LBA_OUT_OF_RANGE: Status = last(0x080);
+    pub const CAPACITY_EXCEEDED: Status = last(0x081);
+    pub const NAMESPACE_NOT_READY: Status = Status(0x082);
+    pub const RESERVATION_CONFLICT: Status = last(0x083);
+    pub const EVENT_LIMIT: Status = last(0x105);
+    pub const INVALID_LOG_PAGE: Status = last(0x109);
+    pub const NOT_SAVEABLE: Status = last(0x10D);
+    pub const NOT_CHANGEABLE: Status = last(0x10E);
+    pub const CONNECT_FORMAT: Status = last(0x180);
+    /// As many controllers exist as may.
+    pub const CONNECT_BUSY: Status = Status(0x181);
+    pub const CONNECT_PARAMETERS: Status = last(0x182);
+    pub const CONNECT_HOST: Status = last(0x184);
+    pub const QUEUE_TYPE: Status = last(0x185);
+    pub const COPY_LIMIT: Status = last(0x183);
+    pub const READ_ERROR: Status = last(0x281);
+    pub const COMPARE_FAILURE: Status = last(0x285);
+    /// Another node serves the volume from now on.
+    pub const PATH_LOST: Status = last(0x301);
+}
+
+impl Status {
+    /// As it stands in a completion, above the phase bit.
+    pub fn to_field(self) -> u16 {
+        self.0 << 1
+    }
+
+    /// What [`Self::to_field`] gave.
+    pub fn from_field(field: u16) -> Self {
+        Self(field >> 1)
+    }
+
+    /// Type and code, without the flags.
+    pub fn code(self) -> u16 {
+        self.0 & 0x7FF
+    }
+
+    /// Whether the host may repeat the command.
+    pub fn may_retry(self) -> bool {
+        self.0 & DO_NOT_RETRY == 0
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Status({:#05x}{})", self.code(), if self.may_retry() { "" } else { ", final" })
+    }
+}
+
+/// What a host is told when a volume fails.
+///
+/// No space and damage are final, as the host's file system must know at once; what a restart of something may mend is left
+/// to the host to repeat.
+impl From<ErrorKind> for Status {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Invalid => Self::INVALID_FIELD,
+            ErrorKind::ReadOnly => Self::WRITE_PROTECTED,
+            ErrorKind::NoSpace => Self::CAPACITY_EXCEEDED,
+            ErrorKind::Corrupt => Self::READ_ERROR,
+            ErrorKind::Unavailable => Self::NAMESPACE_NOT_READY,
+            ErrorKind::Fenced => Self::PATH_LOST,
+            ErrorKind::Unsupported => Self::INVALID_OPCODE,
+            ErrorKind::Internal => Self::INTERNAL_ERROR,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_of_a_volume_has_its_status() {
+        let table = [
+            (ErrorKind::Invalid, 0x4002),
+            (ErrorKind::ReadOnly, 0x4020),
+            (ErrorKind::NoSpace, 0x4081),
+            (ErrorKind::Corrupt, 0x4281),
+            (ErrorKind::Unavailable, 0x0082),
+            (ErrorKind::Fenced, 0x4301),
+            (ErrorKind::Unsupported, 0x4001),
+            (ErrorKind::Internal, 0x4006),
+        ];
+        assert_eq!(table.map(|(kind, _)| kind), ErrorKind::ALL);
+        for (kind, status) in table {
+            assert_eq!(Status::from(kind).to_field(), status << 1, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_says_what_it_was_made_of() {
+        for status in [Status::SUCCESS, Status::LBA_OUT_OF_RANGE, Status::NAMESPACE_NOT_READY] {
+            assert_eq!(Status::from_field(status.to_field()), status);
+            assert_eq!(status.to_field() & 1, 0, "the phase is not ours");
+        }
+        assert!(Status::NAMESPACE_NOT_READY.may_retry() && !Status::CAPACITY_EXCEEDED.may_retry());
+    }
+}

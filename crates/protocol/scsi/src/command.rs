@@ -1,0 +1,243 @@
+//! From a descriptor block to an answer: what stands in a command's way, what data it wants, and who carries it out.
+
+use std::rc::Rc;
+
+use futures::future::LocalBoxFuture;
+use quarry_env::View;
+
+use crate::cdb::Cdb;
+use crate::nexus::Nexus;
+use crate::reply::Reply;
+use crate::sense::{Code, Key, Sense};
+use crate::supported::{self, Access, Supported, opcode};
+use crate::unit::{Range, Unit};
+use crate::{
+    capacity, compare, copy, identify, medium, mode, provision, read_write, report, reserve, verify, vpd,
+};
+
+/// What comes of a command.
+pub enum Accepted {
+    /// It is answered already.
+    Answered(Reply),
+    /// It has work to do, for some with data of the initiator.
+    Task(Task),
+}
+
+/// A command that was found to be right, and that nothing stands in the way of.
+pub struct Task {
+    pub(crate) nexus: Rc<Nexus>,
+    pub(crate) unit: Rc<Unit>,
+    pub(crate) work: Work,
+    out_bytes: u32,
+    in_bytes: u32,
+}
+
+/// What a command does, for the books.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// It reads so many bytes.
+    Read(u64),
+    /// It writes so many bytes.
+    Write(u64),
+    /// Something else.
+    Other,
+}
+
+/// How VERIFY and its kin use the data of the initiator (SBC-4 5.37).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ByteCheck {
+    /// Not at all: the blocks are read.
+    None,
+    /// Block by block.
+    Each,
+    /// One block for all.
+    One,
+}
+
+/// The kinds of work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Work {
+    Read { range: Range, fua: bool },
+    Write { range: Range, fua: bool },
+    WriteAndVerify { range: Range, check: ByteCheck },
+    Verify { range: Range, check: ByteCheck },
+    WriteSame { range: Range, unmap: bool, zeroes: bool },
+    Unmap,
+    CompareAndWrite { range: Range, fua: bool },
+    OrWrite { range: Range, fua: bool },
+    Synchronize,
+    LbaStatus { range: Range, allocation: u32 },
+    ModeSelect { long: bool },
+    Reserve { action: u8, kind: u8 },
+    Copy,
+}
+
+/// What the families of commands make of a descriptor block.
+pub(crate) enum Step {
+    Reply(Reply),
+    /// Work that wants `out_bytes` of data first, and brings at most `in_bytes`.
+    Work {
+        work: Work,
+        out_bytes: u32,
+        in_bytes: u32,
+    },
+}
+
+impl Step {
+    pub(crate) fn work(work: Work) -> Self {
+        Self::Work { work, out_bytes: 0, in_bytes: 0 }
+    }
+
+    pub(crate) fn with_data(work: Work, out_bytes: u32) -> Self {
+        Self::Work { work, out_bytes, in_bytes: 0 }
+    }
+}
+
+impl From<Reply> for Step {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
+/// Looks at a command to a unit.
+pub(crate) fn accept(nexus: &Rc<Nexus>, unit: Rc<Unit>, cdb: &Cdb, out_bytes: u32) -> Accepted {
+    match hinder(&unit, cdb).and_then(|hindrance| match hindrance {
+        Some(reply) => Ok(Step::Reply(reply)),
+        None => dispatch(nexus, &unit, cdb, out_bytes),
+    }) {
+        Ok(Step::Reply(reply)) => Accepted::Answered(reply),
+        Ok(Step::Work { work, out_bytes, in_bytes }) => {
+            Accepted::Task(Task { nexus: nexus.clone(), unit, work, out_bytes, in_bytes })
+        }
+        Err(sense) => Accepted::Answered(Reply::check(sense)),
+    }
+}
+
+/// What stands in the way of a command, in the order in which SAM-6 and SPC-5 want it told.
+fn hinder(unit: &Unit, cdb: &Cdb) -> Result<Option<Reply>, Sense> {
+    let informs = matches!(cdb.opcode(), opcode::INQUIRY | opcode::REPORT_LUNS | opcode::REQUEST_SENSE);
+    if !informs
+        && unit.mailbox().has_attention()
+        && let Some(attention) = unit.mailbox().take_attention()
+    {
+        return Err(attention);
+    }
+    let Supported { access, .. } = *supported::find(cdb)?;
+    let member = unit.member();
+    let free = match access {
+        Access::Always => true,
+        Access::Free => !member.is_kept_out(),
+        Access::Read => member.may_read(),
+        Access::Change | Access::Write => member.may_write(),
+    };
+    if !free {
+        return Ok(Some(Reply::conflict()));
+    }
+    if unit.shared.is_sanitizing() && !informs {
+        return Err(Sense::new(Key::NotReady, Code::SANITIZE_IN_PROGRESS));
+    }
+    if access == Access::Write {
+        unit.write_protection()?;
+    }
+    Ok(None)
+}
+
+fn dispatch(nexus: &Rc<Nexus>, unit: &Rc<Unit>, cdb: &Cdb, out_bytes: u32) -> Result<Step, Sense> {
+    match cdb.opcode() {
+        opcode::READ_10 | opcode::READ_16 | opcode::READ_12 | opcode::READ_6 => read_write::read(unit, cdb),
+        opcode::WRITE_10 | opcode::WRITE_16 | opcode::WRITE_12 | opcode::WRITE_6 => {
+            read_write::write(unit, cdb)
+        }
+        opcode::TEST_UNIT_READY => unit.volume().map(|_| Reply::good().into()),
+        opcode::SYNCHRONIZE_CACHE_10 | opcode::SYNCHRONIZE_CACHE_16 => medium::synchronize(unit, cdb),
+        opcode::UNMAP => provision::unmap(cdb),
+        opcode::WRITE_SAME_10 | opcode::WRITE_SAME_16 => provision::write_same(unit, cdb, out_bytes),
+        opcode::COMPARE_AND_WRITE => compare::compare_and_write(unit, cdb, out_bytes),
+        opcode::ORWRITE_16 => compare::or_write(unit, cdb),
+        opcode::WRITE_AND_VERIFY_10 | opcode::WRITE_AND_VERIFY_12 | opcode::WRITE_AND_VERIFY_16 => {
+            verify::write_and_verify(unit, cdb)
+        }
+        opcode::VERIFY_10 | opcode::VERIFY_12 | opcode::VERIFY_16 => verify::verify(unit, cdb),
+        opcode::PREFETCH_10 | opcode::PREFETCH_16 => medium::prefetch(unit, cdb),
+        opcode::INQUIRY if cdb.has(1, 1) => vpd::inquiry(nexus, unit, cdb),
+        opcode::INQUIRY => identify::inquiry(nexus, cdb, identify::Qualifier::Connected),
+        opcode::REQUEST_SENSE => identify::request_sense(unit, cdb),
+        opcode::REPORT_LUNS => identify::report_luns(nexus, cdb),
+        opcode::READ_CAPACITY_10 => capacity::read_capacity_10(unit, cdb),
+        opcode::SERVICE_ACTION_IN_16 if cdb.service_action() == 0x10 => capacity::read_capacity_16(unit, cdb),
+        opcode::SERVICE_ACTION_IN_16 => capacity::lba_status(unit, cdb),
+        opcode::MODE_SENSE_6 | opcode::MODE_SENSE_10 => mode::sense(unit, cdb),
+        opcode::MODE_SELECT_6 | opcode::MODE_SELECT_10 => mode::select(cdb),
+        opcode::START_STOP_UNIT => medium::start_stop(cdb),
+        opcode::PREVENT_ALLOW => Ok(Reply::good().into()),
+        opcode::READ_DEFECT_DATA_10 | opcode::READ_DEFECT_DATA_12 => medium::defects(unit, cdb),
+        opcode::PERSISTENT_RESERVE_IN => reserve::persistent_in(nexus, unit, cdb),
+        opcode::PERSISTENT_RESERVE_OUT => reserve::persistent_out(cdb),
+        opcode::RESERVE_6 => Ok(reserve::reserve(unit)),
+        opcode::RELEASE_6 => Ok(reserve::release(unit)),
+        opcode::MAINTENANCE_IN => report::maintenance_in(nexus, unit, cdb),
+        opcode::EXTENDED_COPY => copy::extended_copy(cdb),
+        opcode::RECEIVE_COPY_RESULTS => copy::results(nexus, unit, cdb),
+        _ => Err(Sense::illegal(Code::INVALID_OPCODE)),
+    }
+}
+
+impl Task {
+    /// The unit.
+    pub fn unit(&self) -> &Rc<Unit> {
+        &self.unit
+    }
+
+    /// Bytes of data that it wants from the initiator.
+    pub fn out_bytes(&self) -> u32 {
+        self.out_bytes
+    }
+
+    /// Most bytes of data that it brings.
+    pub fn in_bytes(&self) -> u32 {
+        self.in_bytes
+    }
+
+    /// What it does.
+    pub fn kind(&self) -> Kind {
+        match self.work {
+            Work::Read { range, .. } => Kind::Read(range.bytes()),
+            Work::Write { range, .. } | Work::WriteAndVerify { range, .. } => Kind::Write(range.bytes()),
+            _ => Kind::Other,
+        }
+    }
+
+    /// Carries it out, with the data that came: as much as it wants, or less where the initiator has sent less.
+    pub fn perform(self, data: Option<View>) -> LocalBoxFuture<'static, Reply> {
+        let Self { nexus, unit, work, .. } = self;
+        match work {
+            Work::Read { range, fua } => Box::pin(read_write::perform_read(unit, range, fua)),
+            Work::Write { range, fua } => Box::pin(read_write::perform_write(unit, range, fua, data)),
+            work => Box::pin(async move {
+                let done = perform(&nexus, &unit, work, data).await;
+                done.unwrap_or_else(Reply::check)
+            }),
+        }
+    }
+}
+
+async fn perform(nexus: &Rc<Nexus>, unit: &Rc<Unit>, work: Work, data: Option<View>) -> Result<Reply, Sense> {
+    match work {
+        Work::Read { .. } | Work::Write { .. } => unreachable!("the data path does without this detour"),
+        Work::WriteAndVerify { range, check } => {
+            verify::perform_write_and_verify(unit, range, check, data).await
+        }
+        Work::Verify { range, check } => verify::perform_verify(unit, range, check, data).await,
+        Work::WriteSame { range, unmap, zeroes } => {
+            provision::perform_write_same(unit, range, unmap, zeroes, data).await
+        }
+        Work::Unmap => provision::perform_unmap(unit, data).await,
+        Work::CompareAndWrite { range, fua } => compare::perform_compare(unit, range, fua, data).await,
+        Work::OrWrite { range, fua } => compare::perform_or(unit, range, fua, data).await,
+        Work::Synchronize => medium::perform_synchronize(unit).await,
+        Work::LbaStatus { range, allocation } => capacity::perform_lba_status(unit, range, allocation).await,
+        Work::ModeSelect { long } => mode::perform_select(unit, long, data),
+        Work::Reserve { action, kind } => reserve::perform(unit, action, kind, data).await,
+        Work::Copy => copy::perform(nexus, data).await,
+    }
+}

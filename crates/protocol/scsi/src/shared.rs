@@ -1,0 +1,111 @@
+//! What the nexuses of all cores share of a unit: its reservations, its mode, and who is to be told.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use quarry_target::{Drain, Drained, Reservations, VolumeReservations};
+use quarry_types::VolumeId;
+
+use crate::attention::{Attention, Mailbox};
+
+/// One volume as a logical unit.
+pub struct SharedUnit {
+    pub(crate) reservations: Arc<VolumeReservations>,
+    write_protected: AtomicBool,
+    sanitizing: AtomicBool,
+    mailboxes: Mutex<Vec<Weak<Mailbox>>>,
+}
+
+impl SharedUnit {
+    fn mailboxes(&self) -> MutexGuard<'_, Vec<Weak<Mailbox>>> {
+        self.mailboxes.lock().expect("nothing panics while it holds the list")
+    }
+
+    pub(crate) fn join(&self, mailbox: &Arc<Mailbox>) {
+        let mut mailboxes = self.mailboxes();
+        mailboxes.retain(|one| one.strong_count() > 0);
+        mailboxes.push(Arc::downgrade(mailbox));
+    }
+
+    fn for_each(&self, mut act: impl FnMut(&Arc<Mailbox>)) {
+        let mailboxes = self.mailboxes().clone();
+        mailboxes.iter().filter_map(Weak::upgrade).for_each(|mailbox| act(&mailbox));
+    }
+
+    /// Tells every nexus but that of `except`.
+    pub(crate) fn tell_others(&self, except: &Arc<Mailbox>, attention: Attention) {
+        self.for_each(|mailbox| {
+            if !Arc::ptr_eq(mailbox, except) {
+                mailbox.raise(attention);
+            }
+        });
+    }
+
+    /// LOGICAL UNIT RESET (SAM-6 7.7): every command of every nexus is to end, which the result waits for, and all are told.
+    pub(crate) fn reset(&self) -> Drained {
+        let (drain, drained): (Drain, Drained) = Drain::new();
+        self.reservations.end_exclusive();
+        self.for_each(|mailbox| {
+            mailbox.abort(drain.clone());
+            mailbox.raise(Attention::Reset);
+        });
+        drained
+    }
+
+    /// Whether an initiator has forbidden writes (SWP of the control mode page).
+    pub(crate) fn is_write_protected(&self) -> bool {
+        self.write_protected.load(Ordering::Acquire)
+    }
+
+    /// Forbids writes, or allows them again; whether that changed anything.
+    pub(crate) fn protect(&self, protect: bool) -> bool {
+        self.write_protected.swap(protect, Ordering::AcqRel) != protect
+    }
+
+    /// Whether a SANITIZE is at work.
+    pub(crate) fn is_sanitizing(&self) -> bool {
+        self.sanitizing.load(Ordering::Acquire)
+    }
+
+    /// Begins a SANITIZE, unless one is at work.
+    pub(crate) fn begin_sanitize(&self) -> bool {
+        !self.sanitizing.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn end_sanitize(&self) {
+        self.sanitizing.store(false, Ordering::Release);
+    }
+}
+
+struct Inner {
+    reservations: Reservations,
+    units: Mutex<BTreeMap<VolumeId, Weak<SharedUnit>>>,
+}
+
+/// The units of a node that somebody uses. Clones are the same table. Asked when a nexus meets a unit, not by I/O.
+#[derive(Clone)]
+pub struct Units(Arc<Inner>);
+
+impl Units {
+    /// An empty table, over the reservations of the node.
+    pub fn new(reservations: Reservations) -> Self {
+        Self(Arc::new(Inner { reservations, units: Mutex::default() }))
+    }
+
+    pub(crate) fn of(&self, volume: VolumeId) -> Arc<SharedUnit> {
+        let mut units = self.0.units.lock().expect("nothing panics while it holds the table of units");
+        if let Some(unit) = units.get(&volume).and_then(Weak::upgrade) {
+            return unit;
+        }
+        units.retain(|_, unit| unit.strong_count() > 0);
+        let unit = Arc::new(SharedUnit {
+            reservations: self.0.reservations.of(volume),
+            write_protected: AtomicBool::new(false),
+            sanitizing: AtomicBool::new(false),
+            mailboxes: Mutex::default(),
+        });
+        units.insert(volume, Arc::downgrade(&unit));
+        unit
+    }
+}

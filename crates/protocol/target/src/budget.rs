@@ -1,0 +1,187 @@
+//! How the sessions of one core share its memory, so that clients that do not take their replies starve nobody.
+//!
+//! The rule is the dynamic threshold of packet switches: a session may hold as much as is still free. However many greedy
+//! sessions there are, the n of them end with the n+1st part of the budget each, and one part stays free for the next.
+//! Where even that is too little for a request, clients that have taken nothing for a while are cut off.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use quarry_env::Stream;
+
+/// What a session may hold, whatever protocol it speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShareBounds {
+    /// Most bytes of one session.
+    pub bytes_max: u64,
+    /// What it may hold even when its core has no memory left.
+    pub bytes_guaranteed: u64,
+    /// A client that takes nothing for this long is cut off when others wait for the memory that it holds.
+    pub stall_time_max: Duration,
+}
+
+/// What the budget knows of a session.
+struct Member {
+    stream: Rc<dyn Stream>,
+    held_bytes: Cell<u64>,
+    sending: Cell<bool>,
+    sends: Cell<u64>,
+    /// The count of sends at some moment in the past, and that moment.
+    mark: Cell<Option<(u64, Duration)>>,
+}
+
+struct Inner {
+    limit_bytes: u64,
+    bounds: ShareBounds,
+    used_bytes: Cell<u64>,
+    next: Cell<u64>,
+    members: RefCell<BTreeMap<u64, Rc<Member>>>,
+    waiters: RefCell<Vec<Waker>>,
+}
+
+/// The memory of one core for requests and replies.
+#[derive(Clone)]
+pub struct Budget(Rc<Inner>);
+
+impl Budget {
+    /// `limit_bytes` for sessions of which each is held to `bounds`.
+    pub fn new(limit_bytes: u64, bounds: ShareBounds) -> Self {
+        Self(Rc::new(Inner {
+            limit_bytes,
+            bounds,
+            used_bytes: Cell::new(0),
+            next: Cell::new(0),
+            members: RefCell::default(),
+            waiters: RefCell::default(),
+        }))
+    }
+
+    /// The part of a session that serves `stream`.
+    pub fn join(&self, stream: Rc<dyn Stream>) -> Share {
+        let id = self.0.next.get();
+        self.0.next.set(id + 1);
+        let member = Rc::new(Member {
+            stream,
+            held_bytes: Cell::new(0),
+            sending: Cell::new(false),
+            sends: Cell::new(0),
+            mark: Cell::new(None),
+        });
+        self.0.members.borrow_mut().insert(id, member.clone());
+        Share { budget: self.clone(), id, member }
+    }
+
+    fn wake_waiters(&self) {
+        if self.0.waiters.borrow().is_empty() {
+            return;
+        }
+        let waiters = std::mem::take(&mut *self.0.waiters.borrow_mut());
+        waiters.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Why a session gets no more memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shortage {
+    /// It holds as much as one session may.
+    Session,
+    /// The others have left too little.
+    Core,
+}
+
+/// One session's part of the budget. Dropping it gives everything back.
+pub struct Share {
+    budget: Budget,
+    id: u64,
+    member: Rc<Member>,
+}
+
+impl Share {
+    /// Takes `bytes`, if the session may hold them now.
+    pub fn try_take(&self, bytes: u64) -> Result<(), Shortage> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let (budget, held) = (&self.budget.0, self.member.held_bytes.get());
+        let (used, wanted) = (budget.used_bytes.get(), held + bytes);
+        if wanted > budget.bounds.bytes_max {
+            return Err(Shortage::Session);
+        }
+        let free = budget.limit_bytes.saturating_sub(used);
+        // When nobody holds anything, no wait would make more room.
+        if wanted > free.max(budget.bounds.bytes_guaranteed) && used > 0 {
+            return Err(Shortage::Core);
+        }
+        self.member.held_bytes.set(wanted);
+        budget.used_bytes.set(used + bytes);
+        Ok(())
+    }
+
+    /// Takes `bytes` that are there already, whatever the bounds say. The caller answers for their number.
+    pub fn take(&self, bytes: u64) {
+        self.member.held_bytes.set(self.member.held_bytes.get() + bytes);
+        self.budget.0.used_bytes.set(self.budget.0.used_bytes.get() + bytes);
+    }
+
+    /// Gives `bytes` back.
+    pub fn give_back(&self, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        let held = self.member.held_bytes.get();
+        assert!(bytes <= held, "a session gives back what it took");
+        self.member.held_bytes.set(held - bytes);
+        let used = &self.budget.0.used_bytes;
+        used.set(used.get() - bytes);
+        self.budget.wake_waiters();
+    }
+
+    /// Has `waker` woken when something is given back.
+    pub fn wait(&self, waker: &Waker) {
+        let mut waiters = self.budget.0.waiters.borrow_mut();
+        if !waiters.iter().any(|waiter| waiter.will_wake(waker)) {
+            waiters.push(waker.clone());
+        }
+    }
+
+    /// A send has begun.
+    pub fn send_began(&self) {
+        self.member.sending.set(true);
+    }
+
+    /// The client has taken all of it.
+    pub fn send_ended(&self) {
+        self.member.sending.set(false);
+        self.member.sends.set(self.member.sends.get() + 1);
+    }
+
+    /// Cuts off the clients that take nothing. Called at `now` by a session that has waited for some time; the first
+    /// call only takes note of who sends.
+    pub fn cut_off_stalled(&self, now: Duration) {
+        for member in self.budget.0.members.borrow().values() {
+            let sends = member.sends.get();
+            match member.mark.get() {
+                _ if !member.sending.get() || member.held_bytes.get() == 0 => member.mark.set(None),
+                Some((seen, since)) if seen == sends => {
+                    if now.saturating_sub(since) >= self.budget.0.bounds.stall_time_max {
+                        member.stream.shutdown();
+                    }
+                }
+                _ => member.mark.set(Some((sends, now))),
+            }
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.0.members.borrow_mut().remove(&self.id);
+        self.give_back(self.member.held_bytes.get());
+    }
+}
+
+#[cfg(test)]
+mod tests;
