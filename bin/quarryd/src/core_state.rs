@@ -1,8 +1,7 @@
 //! What lives on one core: its way to the pools, its engines and its servers.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +11,12 @@ use quarry_env::{Address, Env, JoinHandle};
 use quarry_nbd::Server;
 use quarry_node_api::{ErrorKind, NodeError};
 use quarry_pool::{LogState, Pool, PoolShared};
-use quarry_target::{Exports, Volumes};
+use quarry_target::{Access, Exports, Volumes};
 use quarry_types::{LogId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 use quarry_volume::Volume;
 
-use crate::cores::{Cores, ToCores};
+use crate::cores::{Cores, Tables, ToCores};
+use crate::remote_volume::RemoteVolumes;
 
 /// Shares of a core's memory, in percent; the rest is for the tables of segments and for what nobody counts.
 const NODE_CACHE_PERCENT: u64 = 40;
@@ -50,12 +50,15 @@ pub struct CoreState {
     pub index: usize,
     pub env: Env,
     exports: Exports,
+    access: Access,
     memory_bytes: u64,
     pools: RefCell<BTreeMap<PoolId, Rc<Pool>>>,
     engines: RefCell<BTreeMap<(PoolId, LogId), Rc<Engine>>>,
     server: RefCell<Option<Rc<Server>>>,
     iscsi: RefCell<Option<Rc<quarry_iscsi::Server>>>,
     holds: RefCell<BTreeMap<SnapshotSetId, Held>>,
+    /// The way to the volumes of other cores.
+    others: OnceCell<Rc<RemoteVolumes>>,
 }
 
 /// Volumes whose writes are held back for a set of snapshots.
@@ -66,17 +69,20 @@ struct Held {
 }
 
 impl CoreState {
-    pub fn new(index: usize, env: Env, exports: Exports, memory_bytes: u64) -> Self {
+    pub fn new(index: usize, env: Env, tables: Tables, memory_bytes: u64) -> Self {
+        let Tables { exports, access, .. } = tables;
         Self {
             index,
             env,
             exports,
+            access,
             memory_bytes,
             pools: RefCell::default(),
             engines: RefCell::default(),
             server: RefCell::default(),
             iscsi: RefCell::default(),
             holds: RefCell::default(),
+            others: OnceCell::new(),
         }
     }
 
@@ -87,6 +93,8 @@ impl CoreState {
 
     /// Begins to serve: connections of other cores from now on, and those of `addresses` if there are any.
     pub async fn serve(self: Rc<Self>, cores: Cores, addresses: Vec<Address>) -> Result<(), NodeError> {
+        let buffers = self.env.buffers.clone();
+        self.others.get_or_init(|| RemoteVolumes::new(cores.clone(), self.access.clone(), buffers));
         let to_cores = Rc::new(ToCores { index: self.index, cores });
         let budget = self.memory_bytes * BUFFER_PERCENT / 100;
         let server =
@@ -107,24 +115,24 @@ impl CoreState {
         self.iscsi.borrow().clone()
     }
 
-    /// Begins to serve iSCSI: connections of other cores from now on, and those of `address` if there is one.
+    /// Begins to serve iSCSI: connections of other cores from now on, and those of `addresses` if there are any.
     pub async fn serve_iscsi(
         self: Rc<Self>,
         cores: Cores,
         target: quarry_iscsi::Target,
-        address: Option<SocketAddr>,
+        addresses: Vec<Address>,
     ) -> Result<(), NodeError> {
         let to_cores = Rc::new(ToCores { index: self.index, cores });
         let budget = self.memory_bytes * BUFFER_PERCENT / 100;
         let server = quarry_iscsi::Server::new(self.env.clone(), target, self.clone(), to_cores, budget);
         *self.iscsi.borrow_mut() = Some(server.clone());
-        if let Some(address) = address {
-            let listening = self.env.network.listen(&Address::Tcp(address)).await;
+        for address in addresses {
+            let listening = self.env.network.listen(&address).await;
             let listener = listening.map_err(|error| {
                 NodeError::new(ErrorKind::Unavailable, format!("iSCSI cannot listen on {address}"))
                     .caused_by(&error)
             })?;
-            self.env.spawner.spawn(server.serve(listener)).detach();
+            self.env.spawner.spawn(server.clone().serve(listener)).detach();
         }
         Ok(())
     }
@@ -279,12 +287,25 @@ impl CoreState {
     }
 }
 
-impl Volumes for CoreState {
-    fn volume(&self, id: VolumeId) -> Option<Rc<dyn Volume>> {
+impl CoreState {
+    /// The volume with this id, or the snapshot, if this core owns it and it is open.
+    pub fn own_volume(&self, id: VolumeId) -> Option<Rc<dyn Volume>> {
         let engines = self.engines.borrow();
         let volume = engines.values().find_map(|engine| engine.volume(id).ok());
         // A snapshot is served under its own id.
         let snapshot = || engines.values().find_map(|engine| engine.snapshot_volume(SnapshotId(id.0)).ok());
         volume.or_else(snapshot).map(|volume| volume as Rc<dyn Volume>)
+    }
+
+    /// The way to the volumes of other cores, once it serves.
+    #[cfg(test)]
+    pub fn others(&self) -> Option<&Rc<RemoteVolumes>> {
+        self.others.get()
+    }
+}
+
+impl Volumes for CoreState {
+    fn volume(&self, id: VolumeId) -> Option<Rc<dyn Volume>> {
+        self.own_volume(id).or_else(|| self.others.get()?.volume(id, self.index))
     }
 }
