@@ -1,4 +1,4 @@
-//! Fuzzing what reads bytes from devices, with cargo-fuzz. Not part of `make test`: it has no end.
+//! Fuzzing what reads bytes from devices and networks, with cargo-fuzz. Not part of `make test`: it has no end.
 
 use std::process::Command;
 
@@ -7,7 +7,20 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::workspace;
 
 /// Every target, one file each in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 8] = ["anchor", "batch", "chunk", "expand", "image", "label", "node", "packed"];
+const TARGETS: [&str; 12] = [
+    "anchor",
+    "batch",
+    "chunk",
+    "expand",
+    "image",
+    "iscsi_login",
+    "iscsi_session",
+    "iscsi_text",
+    "label",
+    "node",
+    "packed",
+    "scsi_command",
+];
 
 /// What is fuzzed for how long.
 #[derive(Clone, Debug, clap::Args)]

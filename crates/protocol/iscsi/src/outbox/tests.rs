@@ -13,7 +13,9 @@ fn request(reads: bool, writes: bool, expected_bytes: u32, wanted_bytes: u32) ->
     let mut header = Header::new(opcode::SCSI_COMMAND);
     header.set_u32(16, 77);
     header.set_u32(20, expected_bytes);
-    header.0[1] |= u8::from(reads) * flags::READ | u8::from(writes) * flags::WRITE;
+    for (flag, is_set) in [(flags::READ, reads), (flags::WRITE, writes)] {
+        header.0[1] |= if is_set { flag } else { 0 };
+    }
     Request { wanted_bytes, held_bytes: 10, ..Request::new(&header) }
 }
 
