@@ -4,12 +4,13 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # Outside the checkout, so that every checkout shares it.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/quarry-target/shared
 
-.PHONY: help demo run test bench lint setup
+.PHONY: help demo run test test-guest bench lint setup
 
 help:
 	@echo "make demo    the main job from end to end: pool, volume, export, copy, kill -9, proof"
 	@echo "make run     a node in the foreground"
 	@echo "make test    every test"
+	@echo "make test-guest  Linux's own initiators in a guest against our servers"
 	@echo "make bench   quarryd beside other NBD servers"
 	@echo "make lint    format, clippy, dependency arrows, house rules"
 	@echo "make setup   the Debian packages that the others need"
@@ -25,6 +26,10 @@ run: setup
 
 test: setup
 	@scripts/test.sh $(ARGS)
+
+test-guest: setup
+	@scripts/setup-guest.sh
+	@tests/guest/test.sh $(ARGS)
 
 bench: setup
 	@cargo xtask bench $(ARGS)

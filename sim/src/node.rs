@@ -129,7 +129,7 @@ pub async fn serve(envs: &[Env], engines: &Engines, scenario: &Scenario) -> Resu
     for (core, engine) in engines.iter().enumerate() {
         let volumes = Rc::new(CoreVolumes(engine.clone()));
         let cores = Rc::new(Cores { core, servers: Rc::downgrade(&servers) });
-        let server = Server::new(envs[core].clone(), exports.clone(), volumes, cores, BUDGET_BYTES_MIN);
+        let server = Server::new(envs[core].clone(), exports.clone(), volumes, cores, BUDGET_BYTES_MIN, None);
         servers.borrow_mut().push(server);
     }
     for (index, plan) in scenario.volumes.iter().enumerate() {

@@ -57,6 +57,8 @@ enum Task {
     Instructions(instructions::Options),
     /// Measures quarryd beside other NBD servers
     Bench(bench::Options),
+    /// Measures quarryd's iSCSI and NVMe/TCP beside tgt
+    BenchFabrics(bench::fabrics::Options),
     /// Compares what policies of cleaning move, with the real engine on a disk in memory
     Cleaning(simulated::Options),
     /// Compares random writes to a spinning disk with those to a volume on it, in simulated time
@@ -91,6 +93,7 @@ impl Xtask {
             Task::Fuzz(options) => fuzz::run(&options),
             Task::Instructions(options) => instructions::run(&options),
             Task::Bench(options) => bench::run(&options),
+            Task::BenchFabrics(options) => bench::fabrics::run(&options),
             Task::Cleaning(options) => simulated::run("quarry-cleaning", &options),
             Task::Spinning(options) => simulated::run("quarry-spinning", &options),
             Task::Sim(options) => sim::run(&options),

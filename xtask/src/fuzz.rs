@@ -1,4 +1,4 @@
-//! Fuzzing what reads bytes from devices and networks, with cargo-fuzz. Not part of `make test`: it has no end.
+//! Fuzzing what reads bytes from devices and from hosts, with cargo-fuzz. Not part of `make test`: it has no end.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::workspace;
 
 /// Every target, one file each in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 12] = [
+const TARGETS: [&str; 15] = [
     "anchor",
     "batch",
     "chunk",
@@ -18,6 +18,9 @@ const TARGETS: [&str; 12] = [
     "iscsi_text",
     "label",
     "node",
+    "nvme_command",
+    "nvme_pdu",
+    "nvme_session",
     "packed",
     "scsi_command",
 ];

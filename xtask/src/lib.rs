@@ -20,6 +20,7 @@ pub mod fuzz;
 pub mod http;
 pub mod instructions;
 pub mod interrupt;
+pub mod load;
 pub mod machine;
 pub mod mount;
 pub mod nbd;

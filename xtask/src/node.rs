@@ -33,6 +33,8 @@ pub struct NodeOptions {
     pub iscsi: Option<SocketAddr>,
     /// `--keyring-passphrase-file`.
     pub passphrase: Option<PathBuf>,
+    /// Whether it serves iSCSI and NVMe/TCP, too.
+    pub has_fabrics: bool,
 }
 
 /// A node on loopback and a unix socket of its own.
@@ -41,13 +43,22 @@ pub struct Node {
     options: NodeOptions,
     api: SocketAddr,
     nbd: SocketAddr,
+    iscsi: SocketAddr,
+    nvme_tcp: SocketAddr,
     server: Option<Server>,
 }
 
 impl Node {
     /// Starts a node and waits until it serves.
     pub fn start(options: NodeOptions) -> Result<Self> {
-        let mut node = Self { options, api: free_address()?, nbd: free_address()?, server: None };
+        let mut node = Self {
+            options,
+            api: free_address()?,
+            nbd: free_address()?,
+            iscsi: free_address()?,
+            nvme_tcp: free_address()?,
+            server: None,
+        };
         node.restart()?;
         Ok(node)
     }
@@ -84,6 +95,9 @@ impl Node {
         }
         if let Some(passphrase) = &options.passphrase {
             command.arg("--keyring-passphrase-file").arg(passphrase);
+        }
+        if options.has_fabrics {
+            command.args(["--iscsi", &self.iscsi.to_string(), "--nvme-tcp", &self.nvme_tcp.to_string()]);
         }
         self.server = Some(Server::start("quarryd", &command, &self.log_path())?);
         Ok(())
@@ -219,6 +233,7 @@ pub fn options(bin_dir: &Path, dir: &Path) -> NodeOptions {
         memory: None,
         iscsi: None,
         passphrase: None,
+        has_fabrics: false,
     }
 }
 

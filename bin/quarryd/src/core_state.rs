@@ -89,7 +89,8 @@ impl CoreState {
     pub async fn serve(self: Rc<Self>, cores: Cores, addresses: Vec<Address>) -> Result<(), NodeError> {
         let to_cores = Rc::new(ToCores { index: self.index, cores });
         let budget = self.memory_bytes * BUFFER_PERCENT / 100;
-        let server = Server::new(self.env.clone(), self.exports.clone(), self.clone(), to_cores, budget);
+        let server =
+            Server::new(self.env.clone(), self.exports.clone(), self.clone(), to_cores, budget, None);
         *self.server.borrow_mut() = Some(server.clone());
         for address in addresses {
             let listener = self.env.network.listen(&address).await.map_err(|error| {

@@ -34,7 +34,7 @@ const BOTH_SIDES: [&str; 1] = ["quarryd"];
 const ALONE: [&str; 1] = ["quarry-extract"];
 
 /// Arrows inside one floor.
-pub const SIDEWAYS: [(&str, &str); 22] = [
+pub const SIDEWAYS: [(&str, &str); 26] = [
     ("quarry-format", "quarry-types"),
     ("quarry-crypt", "quarry-types"),
     ("quarry-reduce", "quarry-format"),
@@ -46,9 +46,13 @@ pub const SIDEWAYS: [(&str, &str); 22] = [
     ("quarry-cleaner", "quarry-pool"),
     ("quarry-engine", "quarry-volume"),
     ("quarry-nbd", "quarry-target"),
+    ("quarry-nbd", "quarry-tls"),
     ("quarry-scsi", "quarry-target"),
     ("quarry-iscsi", "quarry-scsi"),
     ("quarry-iscsi", "quarry-target"),
+    ("quarry-nvme", "quarry-target"),
+    ("quarry-nvme-tcp", "quarry-nvme"),
+    ("quarry-nvme-tcp", "quarry-target"),
     ("quarry-node-api", "quarry-api-types"),
     ("quarry-api", "quarry-api-types"),
     ("quarry-api", "quarry-node-api"),

@@ -4,6 +4,7 @@
 //! them alike. Ratios are taken inside one repetition and their median is shown. The server's own CPU time decides:
 //! fio's client costs as much as a server does.
 
+pub mod fabrics;
 mod fio;
 mod page;
 mod results;

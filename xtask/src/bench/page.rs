@@ -10,18 +10,26 @@ use super::results::Results;
 const BEGIN: &str = "<!-- measured: written by `make bench`, do not edit -->";
 const END: &str = "<!-- end of measured -->";
 
+const FABRICS_BEGIN: &str = "<!-- measured: written by `cargo xtask bench-fabrics`, do not edit -->";
+const FABRICS_END: &str = "<!-- end of what was measured over fabrics -->";
+
+/// The page with other figures of iSCSI and NVMe/TCP; `None` if it has no place for them.
+pub fn with_fabrics(page: &str, measured: &str) -> Option<String> {
+    replaced(page, (FABRICS_BEGIN, FABRICS_END), measured)
+}
+
 /// Puts the results between the marks of the page.
 pub fn update(page: &Path, results: &Results) -> Result<()> {
     let text = fs::read_to_string(page).with_context(|| page.display().to_string())?;
-    let text =
-        replaced(&text, &measured(results)).with_context(|| format!("{} has no marks", page.display()))?;
+    let text = replaced(&text, (BEGIN, END), &measured(results))
+        .with_context(|| format!("{} has no marks", page.display()))?;
     fs::write(page, text).with_context(|| page.display().to_string())
 }
 
-fn replaced(page: &str, measured: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{measured}{END}{after}"))
+fn replaced(page: &str, (begin, end): (&str, &str), measured: &str) -> Option<String> {
+    let (before, rest) = page.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}\n{measured}{end}{after}"))
 }
 
 fn measured(results: &Results) -> String {
@@ -42,7 +50,8 @@ fn measured(results: &Results) -> String {
     )
 }
 
-fn markdown(rows: &[Vec<String>]) -> String {
+/// Rows as a table; the first is its head.
+pub fn markdown(rows: &[Vec<String>]) -> String {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let Some((head, body)) = rows.split_first() else { return String::new() };
     let rule: Vec<_> =
@@ -58,8 +67,11 @@ mod tests {
     #[test]
     fn only_what_is_between_the_marks_changes() {
         let page = format!("# Title\n{BEGIN}\nold\n{END}\nend\n");
-        assert_eq!(replaced(&page, "new\n").unwrap(), format!("# Title\n{BEGIN}\nnew\n{END}\nend\n"));
-        assert_eq!(replaced("# Title\n", "new\n"), None);
+        assert_eq!(
+            replaced(&page, (BEGIN, END), "new\n").unwrap(),
+            format!("# Title\n{BEGIN}\nnew\n{END}\nend\n")
+        );
+        assert_eq!(replaced("# Title\n", (BEGIN, END), "new\n"), None);
     }
 
     #[test]

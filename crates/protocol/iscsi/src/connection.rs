@@ -168,7 +168,7 @@ async fn login(
                 response.set_u16(14, handle);
                 debug_assert!(response.has(flags::FINAL));
                 send(&inbox, &response, &text).await?;
-                return Ok((agreed, place, inbox.into_rest()));
+                return Ok((agreed, place, inbox.into_parts().1));
             }
         }
     }

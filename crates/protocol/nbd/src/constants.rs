@@ -93,6 +93,8 @@ pub mod option_replies {
     pub const ERR_POLICY: u32 = ERROR + 2;
     /// Malformed.
     pub const ERR_INVALID: u32 = ERROR + 3;
+    /// The connection must be encrypted first.
+    pub const ERR_TLS_REQD: u32 = ERROR + 5;
     /// No such export.
     pub const ERR_UNKNOWN: u32 = ERROR + 6;
     /// Too large.

@@ -5,7 +5,9 @@
 
 use std::io;
 
+use quarry_env::Env;
 use quarry_target::{Export, Exports, Inbox, Session};
+use quarry_tls::ServerTls;
 
 use crate::constants::{
     NBD_MAGIC, OPTION_MAGIC, handshake_flags, option_replies as reply, options, transmission_flags,
@@ -27,6 +29,9 @@ pub(crate) enum HandshakeError {
     /// The connection broke or was closed.
     #[error("the connection ended")]
     Io(#[from] io::Error),
+    /// The connection could not be encrypted.
+    #[error("the handshake of TLS failed: {0}")]
+    Tls(#[source] io::Error),
     /// The client sent `ABORT`.
     #[error("the client ended the negotiation")]
     Aborted,
@@ -67,13 +72,26 @@ pub(crate) struct Agreed {
 /// What to do after an option.
 enum Next {
     Option,
+    Secure,
     Begin(Agreed),
+}
+
+/// Whether a connection is encrypted ("The security policy": `FORCEDTLS` or `NOTLS`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Security {
+    /// It need not be, and cannot.
+    Clear,
+    /// It has to be first.
+    Required,
+    /// It is.
+    Encrypted,
 }
 
 /// The state of a negotiation.
 struct Negotiation<'a> {
     exports: &'a Exports,
     session: &'a Session,
+    security: Security,
     fixed: bool,
     no_zeroes: bool,
     style: Style,
@@ -82,19 +100,31 @@ struct Negotiation<'a> {
     out: Vec<u8>,
 }
 
-/// Negotiates until the client has chosen an export, which `session` is then bound to.
+/// Negotiates until the client has chosen an export, which `session` is then bound to. With `tls` the client has to begin by
+/// encrypting the connection. What is left in the inbox comes behind the negotiation, over its stream.
 pub(crate) async fn negotiate(
-    inbox: &mut Inbox,
+    mut inbox: Inbox,
     exports: &Exports,
     session: &Session,
-) -> Result<Agreed, HandshakeError> {
-    let mut negotiation = greet(inbox, exports, session).await?;
+    tls: Option<(&Env, &ServerTls)>,
+) -> Result<(Agreed, Inbox), HandshakeError> {
+    let mut negotiation = greet(&mut inbox, exports, session).await?;
+    if tls.is_some() {
+        negotiation.security = Security::Required;
+    }
     for _ in 0..OPTIONS_MAX {
         let header = OptionHeader::decode(&inbox.take_array().await?)?;
-        let next = negotiation.answer(inbox, header).await?;
+        let next = negotiation.answer(&mut inbox, header).await?;
         inbox.send(&std::mem::take(&mut negotiation.out)).await?;
-        if let Next::Begin(agreed) = next {
-            return Ok(agreed);
+        match (next, tls) {
+            (Next::Begin(agreed), _) => return Ok((agreed, inbox)),
+            (Next::Secure, Some((env, tls))) => {
+                let (stream, rest) = inbox.into_parts();
+                let stream = quarry_tls::accept(env, stream, rest, tls).await.map_err(HandshakeError::Tls)?;
+                inbox = Inbox::new(stream, env.buffers.clone());
+                negotiation.begin_anew();
+            }
+            (Next::Option | Next::Secure, _) => {}
         }
     }
     Err(HandshakeError::TooMany)
@@ -118,6 +148,7 @@ async fn greet<'a>(
     Ok(Negotiation {
         exports,
         session,
+        security: Security::Clear,
         fixed: flags & u32::from(handshake_flags::FIXED_NEWSTYLE) != 0,
         no_zeroes: flags & u32::from(handshake_flags::NO_ZEROES) != 0,
         style: Style::Simple,
@@ -149,6 +180,14 @@ impl Negotiation<'_> {
         }
         let data = inbox.take(length as usize).await?;
         match option {
+            options::STARTTLS if data.is_empty() => Ok(self.start_tls()),
+            options::EXPORT_NAME if self.security == Security::Required => {
+                Err(HandshakeError::Unserved { option })
+            }
+            _ if self.security == Security::Required => {
+                self.refuse(option, reply::ERR_TLS_REQD, "this server wants TLS first");
+                Ok(Next::Option)
+            }
             options::EXPORT_NAME => self.export_name(data),
             options::INFO | options::GO => Ok(self.info(option, data)),
             _ => {
@@ -156,6 +195,24 @@ impl Negotiation<'_> {
                 Ok(Next::Option)
             }
         }
+    }
+
+    /// What was agreed on before the connection was encrypted counts no more ("STARTTLS"): anybody could have said it.
+    fn begin_anew(&mut self) {
+        (self.security, self.style, self.context_of) = (Security::Encrypted, Style::Simple, None);
+    }
+
+    fn start_tls(&mut self) -> Next {
+        let option = options::STARTTLS;
+        match self.security {
+            Security::Clear => self.refuse(option, reply::ERR_POLICY, "TLS is not configured"),
+            Security::Encrypted => self.refuse(option, reply::ERR_INVALID, "the connection is encrypted"),
+            Security::Required => {
+                self.reply(option, reply::ACK);
+                return Next::Secure;
+            }
+        }
+        Next::Option
     }
 
     fn reply(&mut self, option: u32, kind: u32) {
@@ -191,7 +248,6 @@ impl Negotiation<'_> {
             }
             options::STRUCTURED_REPLY => self.agree(option, Style::Structured),
             options::EXTENDED_HEADERS => self.agree(option, Style::Extended),
-            options::STARTTLS => self.refuse(option, reply::ERR_POLICY, "TLS is not configured"),
             options::LIST_META_CONTEXT | options::SET_META_CONTEXT => self.contexts(option, data),
             _ => self.refuse(option, reply::ERR_UNSUP, "unknown option"),
         }

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use quarry_env::{Env, Listener, Stream};
+use quarry_env::{Address, Env, Listener, Stream};
 use quarry_target::{Budget, Exports, HandOver, Volumes};
+use quarry_tls::ServerTls;
 
 use crate::limits::{ACCEPT_PAUSE, PAYLOAD_BYTES_MAX, SHARE};
 use crate::session::{self, Connection};
@@ -21,6 +22,8 @@ pub struct Server {
     pub(crate) volumes: Rc<dyn Volumes>,
     pub(crate) cores: Rc<dyn HandOver<Connection>>,
     pub(crate) budget: Budget,
+    /// What connections over TCP have to be encrypted with.
+    tls: Option<ServerTls>,
 }
 
 impl Server {
@@ -32,13 +35,16 @@ impl Server {
         volumes: Rc<dyn Volumes>,
         cores: Rc<dyn HandOver<Connection>>,
         budget_bytes: u64,
+        tls: Option<ServerTls>,
     ) -> Rc<Self> {
         let budget = Budget::new(budget_bytes.max(BUDGET_BYTES_MIN), SHARE);
-        Rc::new(Self { env, exports, volumes, cores, budget })
+        Rc::new(Self { env, exports, volumes, cores, budget, tls })
     }
 
     /// Accepts connections until [`Exports::stop`] is called. The sessions run on their own and end by themselves.
     pub async fn serve(self: Rc<Self>, listener: Rc<dyn Listener>) {
+        // Who may open a unix socket, its file says, and nobody else hears what passes.
+        let tls = self.tls.clone().filter(|_| matches!(listener.local_address(), Address::Tcp(_)));
         let mut pause = ACCEPT_PAUSE.0;
         let mut stopped = self.exports.stop_signal().stopped();
         loop {
@@ -52,7 +58,7 @@ impl Server {
             match accepted {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_PAUSE.0;
-                    self.begin(stream, peer);
+                    self.begin(stream, peer, tls.clone());
                 }
                 Err(error) => self.rest(&error, &mut pause).await,
             }
@@ -64,10 +70,10 @@ impl Server {
         self.env.spawner.spawn(session::take_over(self.clone(), connection)).detach();
     }
 
-    fn begin(self: &Rc<Self>, stream: Rc<dyn Stream>, peer: String) {
+    fn begin(self: &Rc<Self>, stream: Rc<dyn Stream>, peer: String, tls: Option<ServerTls>) {
         match self.exports.admit(peer) {
             Ok(session) => {
-                self.env.spawner.spawn(session::serve(self.clone(), stream, session)).detach();
+                self.env.spawner.spawn(session::serve(self.clone(), stream, session, tls)).detach();
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection was refused");

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use futures::future::{Either, select};
 use quarry_env::{DetachedStream, Stream};
 use quarry_target::{Inbox, Session};
+use quarry_tls::ServerTls;
 use quarry_types::VolumeId;
 
 use crate::handshake::{Agreed, HandshakeError, negotiate};
@@ -30,12 +31,19 @@ pub struct Connection {
 }
 
 /// Serves a new connection, or hands it over once it is known which core it belongs to.
-pub(crate) async fn serve(server: Rc<Server>, stream: Rc<dyn Stream>, session: Session) {
+pub(crate) async fn serve(
+    server: Rc<Server>,
+    stream: Rc<dyn Stream>,
+    session: Session,
+    tls: Option<ServerTls>,
+) {
     let id = session.id();
-    let Some((agreed, rest)) = negotiate_in_time(&server, &stream, &session).await else {
+    let Some((agreed, inbox)) = negotiate_in_time(&server, &stream, &session, tls.as_ref()).await else {
         stream.shutdown();
         return;
     };
+    // Another one than before, if it was encrypted.
+    let (stream, rest) = inbox.into_parts();
     let Agreed { export, terms } = agreed;
     tracing::debug!(session = %id, export = %export.name, ?terms, "negotiated");
     let begun = Begun { session, volume: export.volume.id, terms, rest };
@@ -49,7 +57,7 @@ pub(crate) async fn serve(server: Rc<Server>, stream: Rc<dyn Stream>, session: S
 /// Serves a connection that another core has negotiated.
 pub(crate) async fn take_over(server: Rc<Server>, connection: Connection) {
     let Connection { stream, begun } = connection;
-    match server.env.network.attach(stream) {
+    match quarry_tls::attach(&server.env, stream) {
         Ok(stream) => transmit(server, stream, begun).await,
         Err(error) => {
             tracing::warn!(session = %begun.session.id(), %error, "cannot take over a connection");
@@ -62,10 +70,11 @@ async fn negotiate_in_time(
     server: &Server,
     stream: &Rc<dyn Stream>,
     session: &Session,
-) -> Option<(Agreed, Vec<u8>)> {
-    let mut inbox = Inbox::new(stream.clone(), server.env.buffers.clone());
+    tls: Option<&ServerTls>,
+) -> Option<(Agreed, Inbox)> {
+    let inbox = Inbox::new(stream.clone(), server.env.buffers.clone());
     let result = {
-        let negotiation = pin!(negotiate(&mut inbox, &server.exports, session));
+        let negotiation = pin!(negotiate(inbox, &server.exports, session, tls.map(|tls| (&server.env, tls))));
         let end = pin!(select(session.stop().stopped(), server.env.clock.sleep(HANDSHAKE_TIME_MAX)));
         match select(negotiation, end).await {
             Either::Left((result, _)) => result,
@@ -76,7 +85,7 @@ async fn negotiate_in_time(
         }
     };
     match result {
-        Ok(agreed) => Some((agreed, inbox.into_rest())),
+        Ok(agreed) => Some(agreed),
         Err(HandshakeError::Aborted) => None,
         Err(error) => {
             tracing::debug!(session = %session.id(), %error, "the negotiation failed");

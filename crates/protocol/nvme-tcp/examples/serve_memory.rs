@@ -29,6 +29,8 @@ fn main() {
     tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::stderr).init();
     let mut arguments = std::env::args().skip(1);
     let address: SocketAddr = arguments.next().expect("an address").parse().expect("address and port");
+    // Two portals, for hosts with several paths.
+    let second = SocketAddr::new(address.ip(), address.port() + 1);
     let size_mib: u64 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1024);
     let cores: usize = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(1);
     let served =
@@ -38,8 +40,8 @@ fn main() {
         served("second", cores - 1, 2),
         Served { read_only: true, ..served("third", 0, 3) },
     ];
-    let node = Node::start(address, cores, &volumes);
-    println!("{} {}", node.address, node.identity.nqn);
+    let node = Node::start(&[address, second], cores, &volumes);
+    println!("{:?} {}", node.addresses, node.identity.nqn);
     let mapping = node.access.view(Fabric::NvmeTcp, "", None).units.into_iter().find(|unit| unit.number == 2);
     for line in std::io::stdin().lines().map_while(Result::ok) {
         match line.split_whitespace().collect::<Vec<_>>().as_slice() {

@@ -14,7 +14,7 @@ pub(crate) struct Admitted {
     pub(crate) command: Command,
     pub(crate) transfer: Transfer,
     pub(crate) prepared: Prepared,
-    /// Bytes of the budget that it holds.
+    /// Bytes of the budget that it holds, or waits for.
     pub(crate) held_bytes: u64,
 }
 
@@ -178,15 +178,17 @@ impl Slots {
         });
     }
 
-    /// Drops what was not begun: nothing of it has had an effect. Returns what it holds.
+    /// Drops what was not begun: nothing of it has had an effect. Returns what it holds; what waits for memory has none.
     pub(crate) fn drop_unbegun(&mut self) -> u64 {
         let mut held = 0;
         for index in 0..self.table.slots.len() {
-            if let State::Waits(admitted) | State::Receives(admitted, _) = &self.table.slots[index].state {
-                held += admitted.held_bytes;
-                self.table.take(index);
-                self.table.put(index, State::Free);
+            match &self.table.slots[index].state {
+                State::Receives(admitted, _) => held += admitted.held_bytes,
+                State::Waits(_) => {}
+                State::Free | State::Works { .. } => continue,
             }
+            self.table.take(index);
+            self.table.put(index, State::Free);
         }
         held
     }

@@ -30,6 +30,7 @@ use crate::log::LogRequest;
 use crate::namespaces::{Namespaces, differences};
 use crate::outcome::Outcome;
 use crate::property::Transition;
+use crate::reservation::{Noticed, Notification, Notifications};
 use crate::status::Status;
 use crate::subsystem::AdminMember;
 use crate::transfer::Transfer;
@@ -55,6 +56,7 @@ struct State {
     /// How often the ANA groups have changed.
     ana_changes: u64,
     kept: Kept,
+    notifications: Notifications,
     keep_alive_ms: u32,
     /// When the host was last heard of.
     heard: Duration,
@@ -77,6 +79,7 @@ impl AdminQueue {
             changed: BTreeSet::new(),
             ana_changes: 1,
             kept: Kept::default(),
+            notifications: Notifications::default(),
             keep_alive_ms: connect.keep_alive_ms,
             heard: surroundings.clock.now(),
         };
@@ -196,6 +199,7 @@ impl AdminQueue {
         self.events.reset();
         let mut state = self.state.borrow_mut();
         state.kept = Kept::default();
+        state.notifications = Notifications::default();
         state.changed.clear();
     }
 
@@ -234,6 +238,14 @@ impl AdminQueue {
             self.events.raise(Event::NamespacesChanged);
             if moved {
                 self.events.raise(Event::AnaChanged);
+            }
+        }
+        let noticed = state.namespaces.mailbox().take(context);
+        for Noticed { namespace, notice } in noticed {
+            // Commands under way are the business of the I/O queues.
+            let Some(notification) = Notification::of(&notice) else { continue };
+            if state.notifications.push(notification, namespace) {
+                self.events.raise(Event::Reservation);
             }
         }
     }

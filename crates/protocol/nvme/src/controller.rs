@@ -66,7 +66,6 @@ pub struct Controller {
     id: u16,
     kind: Kind,
     host: Host,
-    ended: Stop,
     write_cache: AtomicBool,
     state: Mutex<State>,
 }
@@ -81,8 +80,8 @@ impl Controller {
             error_count: 0,
             past: Traffic::default(),
         };
-        let (ended, write_cache) = (Stop::default(), AtomicBool::new(true));
-        Arc::new(Self { id, kind, host, ended, write_cache, state: Mutex::new(state) })
+        let write_cache = AtomicBool::new(true);
+        Arc::new(Self { id, kind, host, write_cache, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -104,20 +103,17 @@ impl Controller {
         &self.host
     }
 
-    /// The signal that the controller is no more: its admin queue has ended.
-    pub fn ended(&self) -> &Stop {
-        &self.ended
-    }
-
     /// The controller can do nothing more, and says so.
     pub(crate) fn fail(&self) {
         self.state().properties.fail();
     }
 
-    /// Ends the controller.
+    /// Ends the controller with all of its I/O queues.
     pub(crate) fn end(&self) {
-        self.fail();
-        self.ended.stop();
+        let mut state = self.state();
+        // No queue joins from now on.
+        state.properties.fail();
+        state.queues.values().for_each(|member| member.stop.stop());
     }
 
     /// Whether writes may stay in a cache that does not survive power loss.

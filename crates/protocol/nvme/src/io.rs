@@ -6,6 +6,7 @@ mod dataset;
 mod fused;
 mod perform;
 mod request;
+mod reservation;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,17 +14,19 @@ use std::rc::Rc;
 use std::task::Context;
 
 use quarry_env::BufferPool;
-use quarry_target::Volumes;
+use quarry_target::{Notice, Volumes};
 
 use crate::command::{Command, Fuse};
 use crate::constants::{fabrics, io};
 use crate::controller::IoMember;
 use crate::namespaces::Namespaces;
+use crate::reservation::{Draining, Noticed};
 use crate::status::Status;
 use crate::subsystem::Subsystem;
 use crate::transfer::Transfer;
 
 use fused::{Fused, Half};
+use request::Means;
 
 pub(crate) use perform::perform;
 pub use request::Request;
@@ -49,7 +52,9 @@ pub struct IoQueue {
     member: IoMember,
     namespaces: Namespaces,
     waiting: Option<Waiting>,
-    buffers: BufferPool,
+    means: Rc<Means>,
+    /// Those who wait for the end of commands of this queue.
+    draining: Vec<Draining>,
 }
 
 impl IoQueue {
@@ -62,7 +67,8 @@ impl IoQueue {
     ) -> Self {
         let host = member.controller().host().clone();
         let namespaces = Namespaces::new(subsystem.clone(), host, volumes);
-        Self { member, namespaces, waiting: None, buffers }
+        let means = Rc::new(Means { buffers, subsystem: subsystem.clone() });
+        Self { member, namespaces, waiting: None, means, draining: Vec::new() }
     }
 
     /// Its place in its controller.
@@ -75,6 +81,16 @@ impl IoQueue {
         while Pin::new(self.namespaces.changed()).poll(context).is_ready() {
             self.namespaces.refresh();
         }
+        let noticed = self.namespaces.mailbox().take(context);
+        for Noticed { namespace, notice } in noticed {
+            // Notifications are the business of the admin queue.
+            let Notice::Abort(drain) = notice else { continue };
+            if let Ok(namespace) = self.namespaces.find(namespace) {
+                let commands = namespace.activity.so_far();
+                self.draining.push(Draining { commands, _drain: drain });
+            }
+        }
+        self.draining.retain(|draining| draining.commands.strong_count() > 0);
     }
 
     /// Says whether a command can be begun, and which data it moves.
@@ -104,7 +120,10 @@ impl IoQueue {
         self.namespaces.refresh();
         let cached = self.member.controller().has_write_cache();
         let decoded = Request::decode(command, &mut self.namespaces, cached)?;
-        Ok(Admitted { transfer: decoded.transfer, request: decoded.request.with_buffers(&self.buffers) })
+        if !decoded.request.is_allowed() {
+            return Err(Status::RESERVATION_CONFLICT);
+        }
+        Ok(Admitted { transfer: decoded.transfer, request: decoded.request.with_means(&self.means) })
     }
 
     /// A first half that nothing followed.

@@ -40,6 +40,7 @@ mod log;
 mod namespaces;
 mod outcome;
 pub mod property;
+mod reservation;
 mod status;
 mod subsystem;
 mod transfer;

@@ -3,19 +3,24 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use quarry_target::{Mapping, Stopped, View, Volumes};
+use quarry_target::{Mapping, Member, Stopped, View, Volumes};
 use quarry_types::VolumeId;
 use quarry_volume::{Volume, VolumeInfo};
 
 use crate::constants::EVERY_NAMESPACE;
 use crate::controller::Host;
 use crate::limits::{ANA_GROUPS_MAX, LBA_BYTES, NAMESPACES_MAX};
+use crate::reservation::{Activity, Mailbox, NamespaceWatcher, initiator};
 use crate::status::Status;
 use crate::subsystem::Subsystem;
 
 /// A namespace on one core.
 pub(crate) struct Namespace {
     pub(crate) mapping: Arc<Mapping>,
+    /// The queue's place at the reservations of the volume.
+    pub(crate) member: Rc<Member>,
+    /// The commands of the queue that are under way.
+    pub(crate) activity: Rc<Activity>,
     /// `None` as long as this core does not have the volume.
     volume: Option<OpenVolume>,
 }
@@ -27,21 +32,36 @@ pub(crate) struct OpenVolume {
     pub(crate) blocks: u64,
     pub(crate) compare_bytes_max: u32,
     pub(crate) read_only: bool,
+    pub(crate) member: Rc<Member>,
+    pub(crate) activity: Rc<Activity>,
 }
 
 impl OpenVolume {
-    fn new(volume: Rc<dyn Volume>, mapping: &Mapping) -> Self {
+    fn new(
+        volume: Rc<dyn Volume>,
+        mapping: &Mapping,
+        (member, activity): (&Rc<Member>, &Rc<Activity>),
+    ) -> Self {
         let info = volume.info();
         Self {
             blocks: info.size_bytes / LBA_BYTES,
             compare_bytes_max: info.compare_bytes_max,
             read_only: info.read_only || mapping.read_only,
+            member: member.clone(),
+            activity: activity.clone(),
             volume,
         }
     }
 }
 
 impl Namespace {
+    /// Opens the volume on this core, if the core has it.
+    fn open(&mut self, volumes: &dyn Volumes) {
+        let volume = volumes.volume(self.mapping.volume.id);
+        let ours = (&self.member, &self.activity);
+        self.volume = volume.map(|volume| OpenVolume::new(volume, &self.mapping, ours));
+    }
+
     /// Its id.
     pub(crate) fn id(&self) -> u32 {
         self.mapping.number
@@ -73,6 +93,7 @@ pub(crate) struct Namespaces {
     subsystem: Subsystem,
     host: Host,
     volumes: Rc<dyn Volumes>,
+    mailbox: Arc<Mailbox>,
     generation: u64,
     /// By id.
     list: Vec<Namespace>,
@@ -84,15 +105,25 @@ impl Namespaces {
         let view = subsystem.view(&host);
         let changed = subsystem.access().changed_since(view.generation);
         let generation = view.generation;
-        let mut namespaces = Self { subsystem, host, volumes, generation, list: Vec::new(), changed };
+        let mailbox = Arc::default();
+        let mut namespaces =
+            Self { subsystem, host, volumes, mailbox, generation, list: Vec::new(), changed };
         namespaces.list = namespaces.open(view);
         namespaces
     }
 
     fn open(&self, view: View) -> Vec<Namespace> {
+        let initiator = initiator(self.host.id);
         let open = |mapping: Arc<Mapping>| {
-            let volume = self.volumes.volume(mapping.volume.id);
-            Namespace { volume: volume.map(|volume| OpenVolume::new(volume, &mapping)), mapping }
+            let watcher = NamespaceWatcher { namespace: mapping.number, mailbox: self.mailbox.clone() };
+            let reservations = self.subsystem.reservations().of(mapping.volume.id);
+            let member = Rc::new(reservations.attach(initiator.clone(), Arc::new(watcher)));
+            // What is under way on the volume stays so, whatever has changed of its mapping.
+            let before = self.list.iter().find(|one| one.mapping.volume.id == mapping.volume.id);
+            let activity = before.map(|namespace| namespace.activity.clone()).unwrap_or_default();
+            let mut namespace = Namespace { mapping, member, activity, volume: None };
+            namespace.open(self.volumes.as_ref());
+            namespace
         };
         view.units.into_iter().take(NAMESPACES_MAX).map(open).collect()
     }
@@ -112,6 +143,11 @@ impl Namespaces {
         self.changed = self.subsystem.access().changed_since(view.generation);
         let list = self.open(view);
         Some(std::mem::replace(&mut self.list, list))
+    }
+
+    /// Where notices about reservations wait.
+    pub(crate) fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
     }
 
     /// All of them, by id.
@@ -139,8 +175,7 @@ impl Namespaces {
         let namespace = &mut self.list[index];
         if namespace.volume.is_none() {
             // It may have been opened since.
-            let volume = self.volumes.volume(namespace.mapping.volume.id);
-            namespace.volume = volume.map(|volume| OpenVolume::new(volume, &namespace.mapping));
+            namespace.open(self.volumes.as_ref());
         }
         namespace.volume.as_ref().ok_or(Status::NAMESPACE_NOT_READY)
     }
@@ -148,10 +183,7 @@ impl Namespaces {
     /// Looks at the facts of a volume again, which may have grown.
     pub(crate) fn reread(&mut self, id: u32) -> Result<&OpenVolume, Status> {
         let index = self.index(id)?;
-        let namespace = &mut self.list[index];
-        if let Some(open) = &namespace.volume {
-            namespace.volume = Some(OpenVolume::new(open.volume.clone(), &namespace.mapping));
-        }
+        self.list[index].open(self.volumes.as_ref());
         self.volume(id)
     }
 

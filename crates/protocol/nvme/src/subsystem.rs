@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use quarry_target::{Access, Fabric, View};
+use quarry_target::{Access, Fabric, Reservations, View};
 
 use crate::connect::{ANY_CONTROLLER, Connect, Refused};
 use crate::constants::DISCOVERY_NQN;
@@ -30,6 +30,7 @@ impl Table {
 struct Inner {
     identity: Identity,
     access: Access,
+    reservations: Reservations,
     advertised: Vec<SocketAddr>,
     table: Mutex<Table>,
 }
@@ -74,8 +75,13 @@ impl Drop for AdminMember {
 impl Subsystem {
     /// The subsystem called `identity` that shows what `access` says, at `advertised` or, where that is empty, at the
     /// address at which a host asks.
-    pub fn new(identity: Identity, access: Access, advertised: Vec<SocketAddr>) -> Self {
-        Self(Arc::new(Inner { identity, access, advertised, table: Mutex::default() }))
+    pub fn new(
+        identity: Identity,
+        access: Access,
+        reservations: Reservations,
+        advertised: Vec<SocketAddr>,
+    ) -> Self {
+        Self(Arc::new(Inner { identity, access, reservations, advertised, table: Mutex::default() }))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -90,6 +96,18 @@ impl Subsystem {
     /// Who sees what.
     pub fn access(&self) -> &Access {
         &self.0.access
+    }
+
+    /// Who has reserved what.
+    pub(crate) fn reservations(&self) -> &Reservations {
+        &self.0.reservations
+    }
+
+    /// The controllers of the host with this identifier.
+    pub(crate) fn controllers_of(&self, host_id: [u8; 16]) -> Vec<u16> {
+        let table = self.table();
+        let controllers = table.controllers.values().filter(|one| one.kind() == Kind::Io);
+        controllers.filter(|one| one.host().id == host_id).map(|one| one.id()).collect()
     }
 
     /// What a host sees.

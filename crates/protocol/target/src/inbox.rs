@@ -74,8 +74,9 @@ impl Inbox {
         Ok(())
     }
 
-    /// What arrived behind the negotiation.
-    pub fn into_rest(mut self) -> Vec<u8> {
-        self.bytes.split_off(self.at)
+    /// The stream, and what arrived behind the negotiation.
+    pub fn into_parts(mut self) -> (Rc<dyn Stream>, Vec<u8>) {
+        let rest = self.bytes.split_off(self.at);
+        (self.stream, rest)
     }
 }

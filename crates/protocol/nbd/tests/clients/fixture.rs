@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use quarry_tls::ServerTls;
+
 use crate::support::node::{Node, Served};
 
 pub const SIZE: u64 = 64 << 20;
@@ -15,14 +17,18 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        Self::start(tempfile::tempdir().expect("a directory"), None)
+    }
+
+    /// Two cores, their connections over TCP encrypted where `tls` says so.
+    pub fn start(directory: tempfile::TempDir, tls: Option<ServerTls>) -> Self {
         let volumes = [
             Served::new("disk", SIZE),
             Served { core: 1, ..Served::new("far", SIZE) },
             Served { read_only: true, ..Served::new("fixed", SIZE) },
             Served::new("a b/ü", 1 << 20),
         ];
-        Self { node: Node::start(directory.path(), 2, &volumes), directory }
+        Self { node: Node::start_with(directory.path(), 2, &volumes, tls), directory }
     }
 
     /// The path of a new file with these bytes.

@@ -12,4 +12,5 @@ mod support;
 mod fixture;
 mod nbdsh;
 mod raw;
+mod tls;
 mod tools;

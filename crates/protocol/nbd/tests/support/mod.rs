@@ -5,5 +5,6 @@
 pub mod client;
 pub mod node;
 pub mod protocol;
+pub mod stage;
 pub mod volume;
 pub mod world;

@@ -12,6 +12,7 @@ use quarry_env::{Address, Env};
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
 use quarry_nbd::{Connection, Server};
 use quarry_target::{Export, Exports, HandOver, Stop, Volumes};
+use quarry_tls::ServerTls;
 use quarry_types::VolumeId;
 use quarry_volume::Volume;
 
@@ -76,6 +77,11 @@ pub struct Node {
 impl Node {
     /// Serves `volumes` on `cores` cores, at a unix socket in `directory` and on a port of the loopback.
     pub fn start(directory: &Path, cores: usize, volumes: &[Served]) -> Self {
+        Self::start_with(directory, cores, volumes, None)
+    }
+
+    /// The same where connections over TCP have to be encrypted.
+    pub fn start_with(directory: &Path, cores: usize, volumes: &[Served], tls: Option<ServerTls>) -> Self {
         let (exports, stop, socket) = (Exports::default(), Stop::default(), directory.join("nbd.sock"));
         let (listening, listens) = mpsc::channel();
         let mut handles: Vec<CoreHandle<()>> = Vec::new();
@@ -84,9 +90,9 @@ impl Node {
         for core in (0..cores).rev() {
             let (exports, stop, socket) = (exports.clone(), stop.clone(), socket.clone());
             let mine: Vec<Served> = volumes.iter().filter(|volume| volume.core == core).cloned().collect();
-            let (others, listening) = (remotes.clone(), listening.clone());
+            let (others, listening, tls) = (remotes.clone(), listening.clone(), tls.clone());
             let handle = Core::start(&format!("core-{core}"), core, &CoreConfig::default(), move |env| {
-                run_core(env, core, exports, stop, mine, others, (socket, listening))
+                run_core(env, core, exports, stop, mine, others, (socket, listening, tls))
             });
             let handle = handle.expect("a core");
             remotes.insert(0, handle.remote());
@@ -127,7 +133,7 @@ async fn run_core(
     stop: Stop,
     mine: Vec<Served>,
     others: Vec<CoreRemote>,
-    (socket, listening): (PathBuf, mpsc::Sender<SocketAddr>),
+    (socket, listening, tls): (PathBuf, mpsc::Sender<SocketAddr>, Option<ServerTls>),
 ) {
     let volumes = Rc::new(CoreVolumes::default());
     for served in mine {
@@ -141,7 +147,7 @@ async fn run_core(
     // Only core 0 hands over, and never to itself: its own place in the list stays unused.
     let remotes = others.first().cloned().into_iter().chain(others).collect();
     let cores = Rc::new(Cores { core, remotes: RefCell::new(remotes) });
-    let server = Server::new(env.clone(), exports.clone(), volumes, cores, 256 << 20);
+    let server = Server::new(env.clone(), exports.clone(), volumes, cores, 256 << 20, tls);
     SERVER.with(|mine| mine.set(server.clone()).ok().expect("one server a core"));
     if core == 0 {
         let unix = env.network.listen(&Address::Unix(socket)).await.expect("a unix socket");

@@ -11,7 +11,7 @@ use quarry_env::{Address, Env};
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
 use quarry_nvme::{Identity, Subsystem};
 use quarry_nvme_tcp::{Connection, Server};
-use quarry_target::{Access, Audience, Exports, Fabric, HandOver, Mapping, Stop, Volumes};
+use quarry_target::{Access, Audience, Exports, Fabric, HandOver, Mapping, Reservations, Stop, Volumes};
 use quarry_types::VolumeId;
 use quarry_volume::Volume;
 
@@ -64,34 +64,34 @@ pub struct Node {
     pub access: Access,
     pub exports: Exports,
     pub identity: Identity,
-    pub address: SocketAddr,
+    pub addresses: Vec<SocketAddr>,
     remotes: Vec<CoreRemote>,
     stop: Stop,
     cores: Vec<CoreHandle<()>>,
 }
 
 impl Node {
-    /// A node with `cores` cores that listens at `address` and shows everybody `volumes`.
-    pub fn start(address: SocketAddr, cores: usize, volumes: &[Served]) -> Self {
+    /// A node with `cores` cores that listens at `addresses` and shows everybody `volumes`.
+    pub fn start(addresses: &[SocketAddr], cores: usize, volumes: &[Served]) -> Self {
         let (exports, access, stop) = (Exports::default(), Access::default(), Stop::default());
         let identity = Identity::of_node("00000000-0000-4000-8000-00000000beef", "test");
-        let subsystem = Subsystem::new(identity.clone(), access.clone(), Vec::new());
+        let subsystem = Subsystem::new(identity.clone(), access.clone(), Reservations::default(), Vec::new());
         let (listening, listens) = mpsc::channel();
         let (mut handles, mut remotes): (Vec<CoreHandle<()>>, Vec<CoreRemote>) = Default::default();
         // Core 0 last, as it hands over to all others.
         for core in (0..cores).rev() {
             let shared = (exports.clone(), subsystem.clone(), stop.clone());
             let mine: Vec<Served> = volumes.iter().filter(|volume| volume.core == core).cloned().collect();
-            let (others, listening) = (remotes.clone(), listening.clone());
+            let (others, listening, addresses) = (remotes.clone(), listening.clone(), addresses.to_vec());
             let handle = Core::start(&format!("core-{core}"), core, &CoreConfig::default(), move |env| {
-                run_core(env, core, shared, mine, others, (address, listening))
+                run_core(env, core, shared, mine, others, (addresses, listening))
             });
             let handle = handle.expect("a core");
             remotes.insert(0, handle.remote());
             handles.push(handle);
         }
-        let address = listens.recv_timeout(Duration::from_secs(10)).expect("core 0 listens");
-        Self { access, exports, identity, address, remotes, stop, cores: handles }
+        let addresses = listens.recv_timeout(Duration::from_secs(10)).expect("core 0 listens");
+        Self { access, exports, identity, addresses, remotes, stop, cores: handles }
     }
 
     /// Gives a volume another size.
@@ -133,7 +133,7 @@ async fn run_core(
     (exports, subsystem, stop): (Exports, Subsystem, Stop),
     mine: Vec<Served>,
     others: Vec<CoreRemote>,
-    (address, listening): (SocketAddr, mpsc::Sender<SocketAddr>),
+    (addresses, listening): (Vec<SocketAddr>, mpsc::Sender<Vec<SocketAddr>>),
 ) {
     let volumes = Rc::new(CoreVolumes::default());
     for served in mine {
@@ -158,10 +158,14 @@ async fn run_core(
     let server = Server::new(env.clone(), exports.clone(), subsystem, volumes.clone(), cores, 256 << 20);
     CORE.with(|mine| mine.set((server.clone(), volumes)).ok().expect("one server a core"));
     if core == 0 {
-        let listener = env.network.listen(&Address::Tcp(address)).await.expect("a port");
-        let Address::Tcp(address) = listener.local_address() else { unreachable!("it is TCP") };
-        env.spawner.spawn(server.serve(listener)).detach();
-        listening.send(address).expect("the starter waits");
+        let mut bound = Vec::new();
+        for address in addresses {
+            let listener = env.network.listen(&Address::Tcp(address)).await.expect("a port");
+            let Address::Tcp(address) = listener.local_address() else { unreachable!("it is TCP") };
+            env.spawner.spawn(server.clone().serve(listener)).detach();
+            bound.push(address);
+        }
+        listening.send(bound).expect("the starter waits");
     }
     stop.stopped().await;
     while !exports.sessions().is_empty() {

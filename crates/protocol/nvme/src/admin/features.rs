@@ -1,12 +1,13 @@
 //! Get Features and Set Features.
 
-use super::AdminQueue;
+use super::{AdminQueue, State};
 use crate::command::Command;
 use crate::constants::feature;
 use crate::controller::Kind;
 use crate::events::{DISCOVERY_EVENTS, IO_EVENTS};
 use crate::feature::{HOST_BEHAVIOR_BYTES, features_of};
 use crate::limits::KEEP_ALIVE_UNIT;
+use crate::namespaces::{Namespace, is_every};
 use crate::outcome::Outcome;
 use crate::status::Status;
 use crate::transfer::Transfer;
@@ -15,6 +16,9 @@ use crate::transfer::Transfer;
 const HOST_ID_BYTES: u32 = 16;
 /// Events about health, which nothing here raises: a host may configure them all the same.
 const HEALTH_EVENTS: u32 = 0xFF;
+
+/// Notifications that can be masked: registration preempted, reservation released, reservation preempted.
+const RESERVATION_MASK_BITS: u32 = 1 << 1 | 1 << 2 | 1 << 3;
 
 /// What a Set Features brings.
 pub(super) fn set_transfer(command: &Command) -> Result<Transfer, Status> {
@@ -54,6 +58,16 @@ impl AdminQueue {
             feature::EVENTS => self.events.configure(value & (self.offered_events() | HEALTH_EVENTS)),
             feature::KEEP_ALIVE => state.keep_alive_ms = rounded_up(value),
             feature::HOST_BEHAVIOR => state.kept.host_behavior.copy_from_slice(data),
+            feature::RESERVATION_MASK => {
+                let State { namespaces, notifications, .. } = &mut *state;
+                if !is_every(command.namespace()) {
+                    namespaces.find(command.namespace())?;
+                }
+                let all = namespaces.list().iter().map(Namespace::id);
+                notifications.set_mask(command.namespace(), all, value & RESERVATION_MASK_BITS);
+            }
+            // It is changed by those who register (CPTPL).
+            feature::RESERVATION_PERSISTENCE => return Err(Status::NOT_CHANGEABLE),
             // Over fabrics it was said at Connect, once and for all.
             feature::HOST_ID => return Err(Status::COMMAND_SEQUENCE),
             _ => return Err(Status::INVALID_FIELD),
@@ -78,6 +92,14 @@ impl AdminQueue {
             feature::KEEP_ALIVE => state.keep_alive_ms,
             feature::HOST_BEHAVIOR => {
                 return Ok(Outcome::page(&self.surroundings.buffers, &state.kept.host_behavior));
+            }
+            feature::RESERVATION_MASK => {
+                state.namespaces.find(command.namespace())?;
+                state.notifications.mask(command.namespace())
+            }
+            feature::RESERVATION_PERSISTENCE => {
+                let namespace = state.namespaces.find(command.namespace())?;
+                u32::from(namespace.member.reservations().state().persists)
             }
             feature::HOST_ID => {
                 return Ok(Outcome::page(&self.surroundings.buffers, &self.controller().host().id));

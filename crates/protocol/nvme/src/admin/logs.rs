@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::AdminQueue;
 use crate::command::Command;
 use crate::constants::log;
+use crate::events::Event;
 use crate::limits::NAMESPACES_MAX;
 use crate::log::{self as page, LogRequest};
 use crate::outcome::Outcome;
@@ -25,6 +26,9 @@ impl AdminQueue {
             if request.log == log::CHANGED_NAMESPACES {
                 self.state.borrow_mut().changed.clear();
             }
+            if request.log == log::RESERVATIONS && !self.state.borrow().notifications.is_empty() {
+                self.events.raise(Event::Reservation);
+            }
         }
         Ok(Outcome::page(&self.surroundings.buffers, &section))
     }
@@ -41,6 +45,7 @@ impl AdminQueue {
             log::ANA => self.ana_page(request.specific & GROUPS_ONLY != 0),
             log::FEATURE_EFFECTS => page::feature_effects(kind),
             log::DISCOVERY => self.discovery_page(),
+            log::RESERVATIONS => self.state.borrow_mut().notifications.page(request.retain),
             log => unreachable!("log page {log:#x} is not in the list"),
         }
     }

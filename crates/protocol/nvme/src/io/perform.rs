@@ -11,8 +11,13 @@ use crate::status::Status;
 
 /// Does what `request` asks for, with the data that the host has sent.
 pub(crate) async fn perform(request: Request, data: Option<View>) -> Outcome {
-    let Request { verb, volume, offset, length, flags, buffers } = request;
+    let Request { verb, volume, offset, length, flags, means } = request;
     let Some(open) = volume else { return Outcome::done() };
+    // Somebody may have taken away the right since it was admitted: its data may have been long on its way.
+    if !verb.is_allowed(&open.member) {
+        return Status::RESERVATION_CONFLICT.into();
+    }
+    let _under_way = (!matches!(verb, Verb::Reserve(_))).then(|| open.activity.begin());
     let volume = open.volume.as_ref();
     // A command that brings data was admitted with data.
     let payload = || data.clone().ok_or(Status::INTERNAL_ERROR);
@@ -41,13 +46,18 @@ pub(crate) async fn perform(request: Request, data: Option<View>) -> Outcome {
             }
             Err(status) => return status.into(),
         },
-        Verb::Copy => match payload().and_then(|data| Ok((data, buffers.ok_or(Status::INTERNAL_ERROR)?))) {
-            Ok((data, buffers)) => {
+        Verb::Copy => match payload().and_then(|data| Ok((data, means.ok_or(Status::INTERNAL_ERROR)?))) {
+            Ok((data, means)) => {
                 let list = ranges(&data, length, COPY_RANGE_BYTES);
-                return Box::pin(copy::copy(&open, offset, list, flags, &buffers)).await;
+                return Box::pin(copy::copy(&open, offset, list, flags, &means.buffers)).await;
             }
             Err(status) => return status.into(),
         },
+        Verb::Reserve(reserve) => {
+            let Some(means) = means else { return Status::INTERNAL_ERROR.into() };
+            let keys = data.as_deref().unwrap_or_default();
+            return Box::pin(reserve.perform(open.member.clone(), keys, &means)).await;
+        }
         Verb::Fused(part) => match payload() {
             Ok(data) => return Box::pin(part.perform(volume, offset, data, flags)).await,
             Err(status) => return status.into(),

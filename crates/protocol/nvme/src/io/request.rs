@@ -3,15 +3,17 @@
 use std::rc::Rc;
 
 use quarry_env::BufferPool;
-use quarry_target::Counters;
+use quarry_target::{Counters, Member};
 use quarry_volume::{Volume, WriteFlags, ZeroMode};
 
 use super::fused::{Fused, Half, Part};
+use super::reservation::Reserve;
 use crate::command::Command;
 use crate::constants::io;
 use crate::limits::{COPY_RANGES_MAX, DATASET_RANGES_MAX, LBA_BYTES, TRANSFER_BYTES_MAX};
 use crate::namespaces::{Namespaces, OpenVolume, is_every};
 use crate::status::Status;
+use crate::subsystem::Subsystem;
 use crate::transfer::Transfer;
 
 /// Bytes of a range of Dataset Management.
@@ -46,6 +48,27 @@ pub(super) enum Verb {
     Verify,
     Copy,
     Fused(Part),
+    Reserve(Reserve),
+}
+
+impl Verb {
+    /// Whether the reservations of the volume let the queue do it now (Base 2.0, figure 475).
+    pub(super) fn is_allowed(&self, member: &Member) -> bool {
+        match self {
+            Verb::Nothing | Verb::Reserve(_) => true,
+            Verb::Read | Verb::Compare | Verb::Verify => member.may_read(),
+            Verb::Copy => member.may_read() && member.may_write(),
+            Verb::Flush | Verb::Write | Verb::WriteZeroes(_) | Verb::Deallocate | Verb::Fused(_) => {
+                member.may_write()
+            }
+        }
+    }
+}
+
+/// What few commands need beside their volume.
+pub(super) struct Means {
+    pub(super) buffers: BufferPool,
+    pub(super) subsystem: Subsystem,
 }
 
 /// A valid command: its volume and what it asks of it.
@@ -58,7 +81,7 @@ pub struct Request {
     /// Bytes of the range, or number of ranges.
     pub(super) length: u64,
     pub(super) flags: WriteFlags,
-    pub(super) buffers: Option<BufferPool>,
+    pub(super) means: Option<Rc<Means>>,
 }
 
 /// A command that was understood.
@@ -90,12 +113,11 @@ impl Request {
     /// A request that is done as soon as it begins.
     pub(super) fn nothing() -> Self {
         let flags = WriteFlags::default();
-        Self { verb: Verb::Nothing, volume: None, offset: 0, length: 0, flags, buffers: None }
+        Self { verb: Verb::Nothing, volume: None, offset: 0, length: 0, flags, means: None }
     }
 
-    pub(super) fn with_buffers(mut self, buffers: &BufferPool) -> Self {
-        // Only a copy needs memory of its own.
-        self.buffers = matches!(self.verb, Verb::Copy).then(|| buffers.clone());
+    pub(super) fn with_means(mut self, means: &Rc<Means>) -> Self {
+        self.means = matches!(self.verb, Verb::Copy | Verb::Reserve(_)).then(|| means.clone());
         self
     }
 
@@ -111,6 +133,12 @@ impl Request {
         }
         if id == 0 || is_every(id) {
             return Err(Status::INVALID_NAMESPACE);
+        }
+        if is_reservation(opcode) {
+            let (verb, transfer) = Reserve::decode(command)?;
+            let volume = Some(namespaces.volume(id)?.clone());
+            let request = Request { verb: Verb::Reserve(verb), volume, ..Request::nothing() };
+            return Ok(Decoded { transfer, request });
         }
         let volume = namespaces.volume(id)?;
         if changes(opcode) && volume.read_only {
@@ -145,13 +173,18 @@ impl Request {
             offset: range.offset,
             length: range.length,
             flags: WriteFlags { fua },
-            buffers: None,
+            means: None,
         };
         Ok(Decoded { transfer, request })
     }
 
     pub(super) fn volume(&self) -> Option<&Rc<dyn Volume>> {
         self.volume.as_ref().map(|open| &open.volume)
+    }
+
+    /// Whether the reservations of the volume let the queue do it now.
+    pub(super) fn is_allowed(&self) -> bool {
+        self.volume.as_ref().is_none_or(|open| self.verb.is_allowed(&open.member))
     }
 
     /// Whether the range can be compared and written as one.
@@ -183,8 +216,17 @@ impl Request {
     }
 }
 
+fn is_reservation(opcode: u8) -> bool {
+    matches!(
+        opcode,
+        io::RESERVATION_REGISTER | io::RESERVATION_REPORT | io::RESERVATION_ACQUIRE | io::RESERVATION_RELEASE
+    )
+}
+
 fn is_known(opcode: u8) -> bool {
-    has_range(opcode) || matches!(opcode, io::FLUSH | io::DATASET_MANAGEMENT | io::COPY)
+    has_range(opcode)
+        || is_reservation(opcode)
+        || matches!(opcode, io::FLUSH | io::DATASET_MANAGEMENT | io::COPY)
 }
 
 fn has_range(opcode: u8) -> bool {

@@ -4,11 +4,9 @@ use futures::task::noop_waker_ref;
 use quarry_env::{Buffer, Completion, DetachedStream, View};
 
 use super::*;
+use crate::limits::{SESSION_BYTES_GUARANTEED, SESSION_BYTES_MAX, SHARE, STALL_TIME_MAX};
 
 const MIB: u64 = 1 << 20;
-const STALL_TIME_MAX: Duration = Duration::from_secs(30);
-const BOUNDS: ShareBounds =
-    ShareBounds { bytes_max: 64 * MIB, bytes_guaranteed: 256 << 10, stall_time_max: STALL_TIME_MAX };
 
 /// Knows whether it was shut down.
 #[derive(Default)]
@@ -41,7 +39,7 @@ fn grab(share: &Share) -> u64 {
 
 #[test]
 fn greedy_sessions_leave_a_part_for_the_next() {
-    let budget = Budget::new(120 * MIB, BOUNDS);
+    let budget = Budget::new(120 * MIB, SHARE);
     let greedy: Vec<Share> = (0..3).map(|_| join(&budget).1).collect();
     (0..100).for_each(|_| greedy.iter().for_each(|share| _ = share.try_take(MIB)));
     let held: Vec<u64> = greedy.iter().map(|share| share.member.held_bytes.get() / MIB).collect();
@@ -51,9 +49,9 @@ fn greedy_sessions_leave_a_part_for_the_next() {
 
 #[test]
 fn a_session_alone_is_bounded_by_its_own_limit() {
-    let budget = Budget::new(1000 * MIB, BOUNDS);
+    let budget = Budget::new(1000 * MIB, SHARE);
     let (_, share) = join(&budget);
-    assert_eq!(grab(&share) * MIB, BOUNDS.bytes_max);
+    assert_eq!(grab(&share) * MIB, SESSION_BYTES_MAX);
     assert_eq!(share.try_take(1), Err(Shortage::Session));
     share.give_back(MIB);
     assert_eq!(grab(&share), 1);
@@ -61,14 +59,14 @@ fn a_session_alone_is_bounded_by_its_own_limit() {
 
 #[test]
 fn a_little_is_always_granted_and_all_comes_back() {
-    let budget = Budget::new(MIB, BOUNDS);
+    let budget = Budget::new(MIB, SHARE);
     let (_, hog) = join(&budget);
     hog.try_take(32 * MIB).expect("the first one may exceed a small budget");
     let (_, share) = join(&budget);
     assert_eq!(share.try_take(MIB), Err(Shortage::Core));
-    assert_eq!(share.try_take(BOUNDS.bytes_guaranteed), Ok(()));
+    assert_eq!(share.try_take(SESSION_BYTES_GUARANTEED), Ok(()));
     drop(hog);
-    share.give_back(BOUNDS.bytes_guaranteed);
+    share.give_back(SESSION_BYTES_GUARANTEED);
     drop(share);
     assert_eq!(budget.0.used_bytes.get(), 0);
     assert!(budget.0.members.borrow().is_empty());
@@ -76,7 +74,7 @@ fn a_little_is_always_granted_and_all_comes_back() {
 
 #[test]
 fn waiters_are_woken_once_each() {
-    let budget = Budget::new(MIB, BOUNDS);
+    let budget = Budget::new(MIB, SHARE);
     let (_, share) = join(&budget);
     assert_eq!(share.try_take(MIB), Ok(()));
     share.wait(noop_waker_ref());
@@ -88,7 +86,7 @@ fn waiters_are_woken_once_each() {
 
 #[test]
 fn only_clients_that_take_nothing_are_cut_off() {
-    let budget = Budget::new(MIB, BOUNDS);
+    let budget = Budget::new(MIB, SHARE);
     let ((dead, dead_share), (slow, slow_share), (idle, _idle_share)) =
         (join(&budget), join(&budget), join(&budget));
     for share in [&dead_share, &slow_share] {

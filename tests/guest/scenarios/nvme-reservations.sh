@@ -1,0 +1,34 @@
+# Two hosts on one namespace.
+. /mnt/host/common.sh
+# Each host with disks of its own.
+modprobe nvme_core multipath=N
+modprobe nvme-tcp
+
+connect() {
+    check "connect $1" nvme connect -t tcp -a $address -s "$2" -n $nqn -q "nqn.$1" -I "11111111-2222-3333-4444-55555555555$3"
+}
+connect one 4420 1
+connect two 4421 2
+sleep 1
+one=/dev/$(device 0 1) two=/dev/$(device 1 1)
+put() { dd if=/dev/zero of="$1" bs=4k count=1 oflag=direct; }
+get() { dd if="$1" of=/dev/null bs=4k count=1 iflag=direct; }
+
+check "one registers" nvme resv-register "$one" --nrkey=0x11 --rrega=0
+check "two registers" nvme resv-register "$two" --nrkey=0x22 --rrega=0
+check "one reserves" nvme resv-acquire "$one" --crkey=0x11 --rtype=1 --racqa=0
+refuse "two cannot reserve" nvme resv-acquire "$two" --crkey=0x22 --rtype=1 --racqa=0
+check "one writes" put "$one"
+refuse "two does not write" put "$two"
+check "two reads" get "$two"
+same "the report has both" "$(nvme resv-report "$two" --eds | grep -c rkey)" 2
+check "two preempts" nvme resv-acquire "$two" --crkey=0x22 --prkey=0x11 --rtype=2 --racqa=2
+refuse "one does not write" put "$one"
+refuse "one does not read" get "$one"
+check "two writes" put "$two"
+same "one was told" "$(nvme resv-notif-log /dev/nvme0 | grep -c 'Page Count.*: 1')" 1
+check "two releases" nvme resv-release "$two" --crkey=0x22 --rtype=2 --rrela=0
+check "one reads again" get "$one"
+check "two clears" nvme resv-release "$two" --crkey=0x22 --rrela=1
+same "nobody is registered" "$(nvme resv-report "$one" --eds | grep -c rkey)" 0
+check "disconnect" nvme disconnect -n $nqn

@@ -1,0 +1,248 @@
+//! quarryd's iSCSI and NVMe/TCP beside Debian's tgt, on the same disk and in turns, by the load generator of this crate.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{fio, page};
+use crate::load::{self, Initiator, Loaded, Verb, iscsi, nvme_tcp};
+use crate::node::{self, Node, VOLUME};
+use crate::report::{Steps, table};
+use crate::scratch::{Scratch, require_space};
+use crate::server::Server;
+use crate::workspace::{self, Profile};
+use crate::{command, machine};
+
+const VOLUME_BYTES: u64 = 2 << 30;
+const DEPTH: u16 = 32;
+const TGT_TARGET: &str = "iqn.2026-11.io.quarry:tgt";
+/// tgt keeps LUN 0 for its controller.
+const TGT_LUN: u16 = 1;
+/// Number of tgtd's control port, so that no other one on the machine is meant.
+const TGT_CONTROL: &str = "77";
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How it goes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Repetitions
+    #[arg(long, default_value_t = 3)]
+    pub repetitions: u32,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+    /// `--cores` of quarryd; its default, all of them, when absent
+    #[arg(long)]
+    pub cores: Option<u32>,
+    /// Leave docs/manual/performance.md as it is
+    #[arg(long)]
+    pub no_page: bool,
+}
+
+/// Who is measured, how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Subject {
+    QuarrydIscsi,
+    QuarrydNvmeTcp,
+    Tgt,
+}
+
+impl Subject {
+    const ALL: [Self; 3] = [Self::QuarrydIscsi, Self::QuarrydNvmeTcp, Self::Tgt];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::QuarrydIscsi => "quarryd, iSCSI",
+            Self::QuarrydNvmeTcp => "quarryd, NVMe/TCP",
+            Self::Tgt => "tgt, iSCSI",
+        }
+    }
+}
+
+struct Servers {
+    node: Node,
+    iscsi_uri: String,
+    nvme_uri: String,
+    tgt: Server,
+    tgt_address: SocketAddr,
+}
+
+/// The parts of `SCHEME://ADDRESS/NAME/NUMBER`.
+fn parts(uri: &str) -> Result<(SocketAddr, String, u32)> {
+    let what = || format!("{uri} is no URI of an export");
+    let rest = uri.trim().split_once("://").with_context(what)?.1;
+    let mut parts = rest.splitn(3, '/');
+    let address = parts.next().with_context(what)?.parse().with_context(what)?;
+    let name = parts.next().with_context(what)?.to_owned();
+    let number = parts.next().with_context(what)?.parse().with_context(what)?;
+    Ok((address, name, number))
+}
+
+impl Servers {
+    fn start(options: &Options, scratch: &Scratch, bin_dir: &Path) -> Result<Self> {
+        let devices = scratch.devices(1, 2 * VOLUME_BYTES)?;
+        let mut node_options = node::options(bin_dir, scratch.path());
+        (node_options.cores, node_options.has_fabrics) = (options.cores, true);
+        let node = node::start_with_volume(node_options, &devices, 1, VOLUME_BYTES, &[])?;
+        fio::precondition(&node.uri(VOLUME), VOLUME_BYTES)?;
+        let quarry = node.quarry();
+        let export = |protocol| quarry.run(&["export", "create", VOLUME, "--protocol", protocol]);
+        let (iscsi_uri, nvme_uri) = (export("iscsi")?, export("nvme-tcp")?);
+        let image = scratch.device("tgt.img", VOLUME_BYTES)?;
+        let (tgt, tgt_address) = start_tgt(scratch, &image)?;
+        Ok(Self { node, iscsi_uri, nvme_uri, tgt, tgt_address })
+    }
+
+    fn connect(&self, subject: Subject) -> Result<Box<dyn Initiator>> {
+        Ok(match subject {
+            Subject::QuarrydIscsi => {
+                let (address, target, lun) = parts(&self.iscsi_uri)?;
+                Box::new(iscsi::Session::log_in(address, &target, lun as u16)?)
+            }
+            Subject::QuarrydNvmeTcp => {
+                let (address, subsystem, namespace) = parts(&self.nvme_uri)?;
+                Box::new(nvme_tcp::Controller::connect(address, &subsystem, namespace)?)
+            }
+            Subject::Tgt => Box::new(iscsi::Session::log_in(self.tgt_address, TGT_TARGET, TGT_LUN)?),
+        })
+    }
+
+    fn cpu_time(&self, subject: Subject) -> Result<Duration> {
+        match subject {
+            Subject::Tgt => self.tgt.cpu_time(),
+            _ => self.node.server()?.cpu_time(),
+        }
+    }
+}
+
+/// tgtd past the page cache.
+fn start_tgt(scratch: &Scratch, image: &Path) -> Result<(Server, SocketAddr)> {
+    let address = node::free_address()?;
+    let mut command = Command::new("tgtd");
+    command.args(["--foreground", "--control-port", TGT_CONTROL]);
+    command.args(["--iscsi", &format!("portal={address}")]);
+    let mut server = Server::start("tgtd", &command, &scratch.join("tgtd.log"))?;
+    let admin = |args: &[&str]| {
+        command::run(Command::new("tgtadm").args(["-C", TGT_CONTROL, "--lld", "iscsi"]).args(args))
+    };
+    server.wait_until(START_TIMEOUT, || admin(&["--mode", "sys", "--op", "show"]).is_ok())?;
+    admin(&["--mode", "target", "--op", "new", "--tid", "1", "--targetname", TGT_TARGET])?;
+    let image = image.display().to_string();
+    let unit = ["--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1"];
+    let store = ["--bstype", "aio", "--bsoflags", "direct", "--backing-store", &image];
+    admin(&[&unit[..], &store].concat())?;
+    admin(&["--mode", "target", "--op", "bind", "--tid", "1", "--initiator-address", "ALL"])?;
+    Ok((server, address))
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    loaded: Loaded,
+    cpu_s_per_million: f64,
+}
+
+impl Sample {
+    fn iops(&self) -> f64 {
+        self.loaded.requests as f64 / self.loaded.elapsed.as_secs_f64()
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// Runs it.
+pub fn run(options: &Options) -> Result<()> {
+    let mut steps =
+        Steps::begin("bench-fabrics", "quarryd's iSCSI and NVMe/TCP beside tgt, over TCP on loopback");
+    command::require(&["fio", "tgtd", "tgtadm"])?;
+    let bin_dir = workspace::build(Profile::Release, &["quarryd", "quarry"])?;
+    let scratch = Scratch::new("bench-fabrics")?;
+    require_space(scratch.path(), 4 * VOLUME_BYTES)?;
+    let mut servers = steps.step("start quarryd and tgt", || Servers::start(options, &scratch, &bin_dir))?;
+    let mut rows =
+        vec![["case", "target", "IOPS", "p50 us", "p99 us", "CPU s per million"].map(str::to_owned).to_vec()];
+    for (verb, title) in [(Verb::Read, "4k random read, QD32"), (Verb::Write, "4k random write, QD32")] {
+        let mut samples: Vec<(Subject, Sample)> = Vec::new();
+        for repetition in 0..options.repetitions {
+            for subject in Subject::ALL {
+                let what =
+                    format!("{title}, {}, {} of {}", subject.name(), repetition + 1, options.repetitions);
+                let sample = steps.step_with(
+                    what,
+                    || measure(&servers, subject, verb, options.seconds, u64::from(repetition)),
+                    |sample| {
+                        format!(
+                            "{:.0} IOPS, {:.1} CPU s per million",
+                            sample.iops(),
+                            sample.cpu_s_per_million
+                        )
+                    },
+                )?;
+                samples.push((subject, sample));
+            }
+        }
+        for subject in Subject::ALL {
+            let of = |figure: fn(&Sample) -> f64| {
+                let his = samples.iter().filter(|(whose, _)| *whose == subject);
+                median(his.map(|(_, sample)| figure(sample)))
+            };
+            rows.push(vec![
+                title.to_owned(),
+                subject.name().to_owned(),
+                format!("{:.0}", of(Sample::iops)),
+                format!("{:.0}", of(|sample| sample.loaded.p50_us)),
+                format!("{:.0}", of(|sample| sample.loaded.p99_us)),
+                format!("{:.1}", of(|sample| sample.cpu_s_per_million)),
+            ]);
+        }
+    }
+    servers.node.stop()?;
+    servers.tgt.terminate(START_TIMEOUT)?;
+    print!("{}", table(&rows));
+    if !options.no_page {
+        let path = workspace::root().join("docs/manual/performance.md");
+        let text = fs::read_to_string(&path)?;
+        fs::write(
+            &path,
+            page::with_fabrics(&text, &measured(options, &rows)?).context("the page has no marks")?,
+        )?;
+        println!("written: {}", path.display());
+    }
+    steps.pass();
+    Ok(())
+}
+
+fn measure(servers: &Servers, subject: Subject, verb: Verb, seconds: u64, seed: u64) -> Result<Sample> {
+    let mut initiator = servers.connect(subject)?;
+    let before = servers.cpu_time(subject)?;
+    let loaded = load::run(&mut *initiator, verb, DEPTH, Duration::from_secs(seconds), seed)?;
+    let cpu = servers.cpu_time(subject)? - before;
+    Ok(Sample { loaded, cpu_s_per_million: cpu.as_secs_f64() * 1e6 / loaded.requests.max(1) as f64 })
+}
+
+fn measured(options: &Options, rows: &[Vec<String>]) -> Result<String> {
+    let here = machine::Machine::here();
+    let cores = options.cores.map_or("all cores".to_owned(), |cores| format!("`--cores {cores}`"));
+    let mut text = String::new();
+    writeln!(
+        text,
+        "\nMedians of {} turns, measured on {}, commit {}: {} cores of {}, Linux {}; quarryd with {cores}.\n",
+        options.repetitions,
+        jiff::Timestamp::now().strftime("%Y-%m-%d"),
+        workspace::commit(),
+        here.cores,
+        here.processor,
+        here.kernel
+    )?;
+    text.push_str(&page::markdown(rows));
+    Ok(text)
+}
