@@ -6,7 +6,7 @@ use std::rc::Rc;
 use libfuzzer_sys::fuzz_target;
 use quarry_env::Executor;
 use quarry_fuzz::unit::One;
-use quarry_fuzz::world::{Once, Script, env};
+use quarry_fuzz::world::{Once, Script, Time, env};
 use quarry_iscsi::pdu::{HEADER_BYTES, Header, opcode, padding};
 use quarry_iscsi::{Connection, Server, Target};
 use quarry_target::{Exports, HandOver, Reservations};
@@ -35,16 +35,19 @@ fn login() -> Vec<u8> {
 
 fuzz_target!(|data: &[u8]| {
     let Some((&piece, data)) = data.split_first() else { return };
-    let mut executor = Executor::new(|| {});
-    let env = env(&executor);
+    let mut executor = Executor::new(|| {}).with_live_tasks();
+    let env = env(&executor, Rc::<Time>::default());
     let (volumes, access) = One::new(env.buffers.clone());
     let exports = Exports::default();
     let target = Target::new("fuzz", vec![], exports.clone(), access, Reservations::default());
     let server = Server::new(env.clone(), target, volumes, Rc::new(Alone), 64 << 20);
-    let script = Script::new([&login(), data].concat(), 1 + 16 * usize::from(piece));
+    let script = Script::new([&login(), data].concat(), 1 + 16 * usize::from(piece), false);
     env.spawner.spawn(server.serve(Once::new(script.clone()))).detach();
     executor.run(100_000);
     assert!(exports.sessions().is_empty(), "the initiator has gone, and the session with it");
+    exports.stop();
+    executor.run(1000);
+    executor.clear();
     let answers = script.answers.borrow();
     let mut at = 0;
     while at < answers.len() {

@@ -6,6 +6,7 @@
 pub mod unit;
 #[path = "../../crates/protocol/nbd/tests/support/volume.rs"]
 pub mod volume;
+#[path = "../../crates/protocol/iscsi/tests/support/world.rs"]
 pub mod world;
 
 use quarry_format::crc32c;

@@ -1,4 +1,4 @@
-//! A core without sockets, disks and time, for targets that drive a server by bytes.
+//! A core without sockets and disks, whose time others move: for tests and fuzz targets that drive a server by bytes.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -20,15 +20,35 @@ fn nothing<T>() -> io::Result<T> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-impl Clock for Nothing {
+/// Time that stands still until somebody moves it.
+#[derive(Default)]
+pub struct Time {
+    now: Cell<Duration>,
+    sleepers: RefCell<Vec<(Duration, Completer<()>)>>,
+}
+
+impl Time {
+    /// Lets `duration` pass: who sleeps no longer than that is woken.
+    pub fn pass(&self, duration: Duration) {
+        let now = self.now.get() + duration;
+        self.now.set(now);
+        let (due, later): (Vec<_>, Vec<_>) = self.sleepers.take().into_iter().partition(|(at, _)| *at <= now);
+        *self.sleepers.borrow_mut() = later;
+        due.into_iter().for_each(|(_, completer)| completer.complete(()));
+    }
+}
+
+impl Clock for Time {
     fn now(&self) -> Duration {
-        Duration::ZERO
+        self.now.get()
     }
     fn wall(&self) -> Duration {
-        Duration::ZERO
+        self.now.get()
     }
-    fn sleep(&self, _: Duration) -> Completion<()> {
-        completion().1
+    fn sleep(&self, duration: Duration) -> Completion<()> {
+        let (completer, completion) = completion();
+        self.sleepers.borrow_mut().push((self.now.get() + duration, completer));
+        completion
     }
 }
 
@@ -75,9 +95,9 @@ impl Network for Nothing {
 }
 
 /// The core of `executor`.
-pub fn env(executor: &Executor) -> Env {
+pub fn env(executor: &Executor, time: Rc<Time>) -> Env {
     Env {
-        clock: Rc::new(Nothing),
+        clock: time,
         random: Rc::new(Nothing),
         disks: Rc::new(Nothing),
         network: Rc::new(Nothing),
@@ -86,25 +106,45 @@ pub fn env(executor: &Executor) -> Env {
     }
 }
 
-/// A client that says what it was made with, in pieces, takes every answer, and goes.
+/// What a receive waits for.
+type Receiving = Completer<(Buffer, io::Result<usize>)>;
+
+/// A client that says what it was made with, in pieces, takes every answer, and goes, or stays and is silent.
 pub struct Script {
     bytes: Vec<u8>,
     at: Cell<usize>,
     piece: usize,
+    stays: bool,
+    waiting: RefCell<Option<(Buffer, Receiving)>>,
+    /// Whether the server has closed.
+    pub closed: Cell<bool>,
     /// What was answered.
     pub answers: RefCell<Vec<u8>>,
 }
 
 impl Script {
-    /// Says `bytes`, at most `piece` (> 0) of them at once.
-    pub fn new(bytes: Vec<u8>, piece: usize) -> Rc<Self> {
-        Rc::new(Self { bytes, at: Cell::new(0), piece, answers: RefCell::default() })
+    /// Says `bytes`, at most `piece` (> 0) of them at once, and then stays or goes.
+    pub fn new(bytes: Vec<u8>, piece: usize, stays: bool) -> Rc<Self> {
+        Rc::new(Self {
+            bytes,
+            at: Cell::new(0),
+            piece,
+            stays,
+            waiting: RefCell::default(),
+            closed: Cell::new(false),
+            answers: RefCell::default(),
+        })
     }
 }
 
 impl Stream for Script {
     fn receive(&self, mut buffer: Buffer, filled: usize) -> Completion<(Buffer, io::Result<usize>)> {
         let (at, room) = (self.at.get(), buffer.len() - filled);
+        if at == self.bytes.len() && self.stays && !self.closed.get() {
+            let (completer, completion) = completion();
+            *self.waiting.borrow_mut() = Some((buffer, completer));
+            return completion;
+        }
         let count = room.min(self.bytes.len() - at).min(self.piece);
         buffer[filled..filled + count].copy_from_slice(&self.bytes[at..at + count]);
         self.at.set(at + count);
@@ -118,6 +158,10 @@ impl Stream for Script {
 
     fn shutdown(&self) {
         self.at.set(self.bytes.len());
+        self.closed.set(true);
+        if let Some((buffer, completer)) = self.waiting.take() {
+            completer.complete((buffer, Ok(0)));
+        }
     }
 
     fn detach(self: Rc<Self>) -> DetachedStream {
