@@ -9,8 +9,9 @@ folder=$1 script=$2 seconds=${3:-300}
 cp "$script" "$folder/command.sh"
 rm -f "$folder/status"
 
+# By emulation, which works everywhere: inside of virtual machines /dev/kvm is often there and of no use.
 acceleration=(-accel tcg,thread=multi,tb-size=512 -cpu max)
-if [ -w /dev/kvm ]; then
+if [ "${QUARRY_GUEST_ACCELERATION:-}" = kvm ]; then
     acceleration=(-accel kvm -cpu host)
 fi
 : >"$folder/output"

@@ -16,7 +16,7 @@ trap end EXIT
 # A server of volumes in memory, with two portals; the guest changes it by lines in its folder.
 start_nvme_tcp() {
     mkfifo "$work/orders"
-    "$CARGO_TARGET_DIR/debug/examples/serve_memory" 127.0.0.1:4420 96 2 <"$work/orders" \
+    "$CARGO_TARGET_DIR/debug/examples/serve_memory" 127.0.0.1:4420 96 1 <"$work/orders" \
         >"$work/server" 2>"$work/server-log" &
     server=$!
     exec 3>"$work/orders"

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quarry_engine::{Engine, Hold, Limits};
-use quarry_env::{Address, Env, JoinHandle};
+use quarry_env::{Address, Env, JoinHandle, Listener};
 use quarry_nbd::Server;
 use quarry_node_api::{ErrorKind, NodeError};
 use quarry_pool::{LogState, Pool, PoolShared};
@@ -22,6 +22,8 @@ use crate::remote_volume::RemoteVolumes;
 const NODE_CACHE_PERCENT: u64 = 40;
 const OVERLAY_PERCENT: u64 = 20;
 const BUFFER_PERCENT: u64 = 25;
+/// Among which the last share is divided: NBD, iSCSI, NVMe/TCP.
+const PROTOCOLS: u64 = 3;
 
 /// How long writes are held back at most: hosts must not hang on a set of snapshots that nobody completes.
 const HOLD_TIME_MAX: Duration = Duration::from_secs(5);
@@ -56,6 +58,7 @@ pub struct CoreState {
     engines: RefCell<BTreeMap<(PoolId, LogId), Rc<Engine>>>,
     server: RefCell<Option<Rc<Server>>>,
     iscsi: RefCell<Option<Rc<quarry_iscsi::Server>>>,
+    nvme_tcp: RefCell<Option<Rc<quarry_nvme_tcp::Server>>>,
     holds: RefCell<BTreeMap<SnapshotSetId, Held>>,
     /// The way to the volumes of other cores.
     others: OnceCell<Rc<RemoteVolumes>>,
@@ -81,6 +84,7 @@ impl CoreState {
             engines: RefCell::default(),
             server: RefCell::default(),
             iscsi: RefCell::default(),
+            nvme_tcp: RefCell::default(),
             holds: RefCell::default(),
             others: OnceCell::new(),
         }
@@ -96,18 +100,27 @@ impl CoreState {
         let buffers = self.env.buffers.clone();
         self.others.get_or_init(|| RemoteVolumes::new(cores.clone(), self.access.clone(), buffers));
         let to_cores = Rc::new(ToCores { index: self.index, cores });
-        let budget = self.memory_bytes * BUFFER_PERCENT / 100;
+        let budget = self.budget_bytes();
         let server =
             Server::new(self.env.clone(), self.exports.clone(), self.clone(), to_cores, budget, None);
         *self.server.borrow_mut() = Some(server.clone());
         for address in addresses {
-            let listener = self.env.network.listen(&address).await.map_err(|error| {
-                NodeError::new(ErrorKind::Unavailable, format!("NBD cannot listen on {address}"))
-                    .caused_by(&error)
-            })?;
+            let listener = self.listen("NBD", &address).await?;
             self.env.spawner.spawn(server.clone().serve(listener)).detach();
         }
         Ok(())
+    }
+
+    async fn listen(&self, protocol: &str, address: &Address) -> Result<Rc<dyn Listener>, NodeError> {
+        self.env.network.listen(address).await.map_err(|error| {
+            NodeError::new(ErrorKind::Unavailable, format!("{protocol} cannot listen on {address}"))
+                .caused_by(&error)
+        })
+    }
+
+    /// Memory for the requests of one protocol.
+    fn budget_bytes(&self) -> u64 {
+        self.memory_bytes * BUFFER_PERCENT / 100 / PROTOCOLS
     }
 
     /// The iSCSI server of this core, once it serves.
@@ -123,15 +136,35 @@ impl CoreState {
         addresses: Vec<Address>,
     ) -> Result<(), NodeError> {
         let to_cores = Rc::new(ToCores { index: self.index, cores });
-        let budget = self.memory_bytes * BUFFER_PERCENT / 100;
+        let budget = self.budget_bytes();
         let server = quarry_iscsi::Server::new(self.env.clone(), target, self.clone(), to_cores, budget);
         *self.iscsi.borrow_mut() = Some(server.clone());
         for address in addresses {
-            let listening = self.env.network.listen(&address).await;
-            let listener = listening.map_err(|error| {
-                NodeError::new(ErrorKind::Unavailable, format!("iSCSI cannot listen on {address}"))
-                    .caused_by(&error)
-            })?;
+            let listener = self.listen("iSCSI", &address).await?;
+            self.env.spawner.spawn(server.clone().serve(listener)).detach();
+        }
+        Ok(())
+    }
+
+    /// The NVMe/TCP server of this core, once it serves.
+    pub fn nvme_tcp_server(&self) -> Option<Rc<quarry_nvme_tcp::Server>> {
+        self.nvme_tcp.borrow().clone()
+    }
+
+    /// Begins to serve NVMe/TCP: queues of other cores from now on, and those of `addresses` if there are any.
+    pub async fn serve_nvme_tcp(
+        self: Rc<Self>,
+        cores: Cores,
+        subsystem: quarry_nvme::Subsystem,
+        addresses: Vec<Address>,
+    ) -> Result<(), NodeError> {
+        let to_cores = Rc::new(ToCores { index: self.index, cores });
+        let budget = self.budget_bytes();
+        let (env, exports) = (self.env.clone(), self.exports.clone());
+        let server = quarry_nvme_tcp::Server::new(env, exports, subsystem, self.clone(), to_cores, budget);
+        *self.nvme_tcp.borrow_mut() = Some(server.clone());
+        for address in addresses {
+            let listener = self.listen("NVMe/TCP", &address).await?;
             self.env.spawner.spawn(server.clone().serve(listener)).detach();
         }
         Ok(())

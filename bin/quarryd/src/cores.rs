@@ -121,6 +121,20 @@ impl HandOver<quarry_nbd::Connection> for ToCores {
     }
 }
 
+impl HandOver<quarry_nvme_tcp::Connection> for ToCores {
+    fn core(&self) -> usize {
+        self.index
+    }
+
+    fn hand_over(&self, core: usize, connection: quarry_nvme_tcp::Connection) {
+        self.hand_over(core, move |state| {
+            if let Some(server) = state.nvme_tcp_server() {
+                server.take_over(connection);
+            }
+        });
+    }
+}
+
 impl HandOver<quarry_iscsi::Connection> for ToCores {
     fn core(&self) -> usize {
         self.index

@@ -10,6 +10,7 @@ use quarry_env::Address;
 use quarry_events::EventLog;
 use quarry_iscsi::Target;
 use quarry_node_api::Node as _;
+use quarry_nvme::{Identity, Subsystem};
 use quarry_target::Exports;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -48,6 +49,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let tables = Tables { reservations: reservation_store::open(catalog.clone())?, ..Tables::default() };
     let exports = tables.exports.clone();
     let (iscsi, advertised) = (settings.iscsi.clone(), settings.advertised(&settings.iscsi));
+    let (nvme_tcp, advertised_nvme) = (settings.nvme_tcp.clone(), settings.advertised(&settings.nvme_tcp));
     let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &tables)?;
     let keys = open_keys(&settings.data_dir, settings.keyring_passphrase_file.clone()).await;
     let node = DataNode::new(catalog, Arc::new(events), cores.clone(), tables.clone(), settings, api);
@@ -55,7 +57,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     node.open_pools().await.map_err(plain)?;
     node.unlock_volumes().await;
     node.serve_nbd().await.map_err(plain)?;
-    serve_iscsi(&node, &cores, tables, iscsi, advertised).await?;
+    serve_iscsi(&node, &cores, tables.clone(), iscsi, advertised).await?;
+    serve_nvme_tcp(&node, &cores, tables, nvme_tcp, advertised_nvme).await?;
     let node = Arc::new(node);
     tracing::info!("{}, ready after {} ms", node.summary().await, began.elapsed().as_millis());
     node.record_start().await;
@@ -110,6 +113,30 @@ async fn serve_iscsi(
         let (all, target) = (cores.clone(), target.clone());
         let addresses = if index == 0 { addresses.clone() } else { Vec::new() };
         let served = cores.call(index, move |state| state.serve_iscsi(all, target, addresses)).await;
+        served.map_err(plain)?.map_err(plain)?;
+    }
+    Ok(())
+}
+
+/// Serves NVMe/TCP on every core, if there is an address to serve it on.
+async fn serve_nvme_tcp(
+    node: &DataNode,
+    cores: &Cores,
+    tables: Tables,
+    addresses: Vec<Address>,
+    advertised: Vec<SocketAddr>,
+) -> anyhow::Result<()> {
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let id = node.status().await.map_err(plain)?.node_id.to_string();
+    let identity = Identity::of_node(&id, env!("CARGO_PKG_VERSION"));
+    tracing::info!("NVMe subsystem {}", identity.nqn);
+    let subsystem = Subsystem::new(identity, tables.access, tables.reservations, advertised);
+    for index in (0..cores.count()).rev() {
+        let (all, subsystem) = (cores.clone(), subsystem.clone());
+        let addresses = if index == 0 { addresses.clone() } else { Vec::new() };
+        let served = cores.call(index, move |state| state.serve_nvme_tcp(all, subsystem, addresses)).await;
         served.map_err(plain)?.map_err(plain)?;
     }
     Ok(())

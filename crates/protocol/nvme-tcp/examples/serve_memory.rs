@@ -26,7 +26,11 @@ use node::{Node, Served};
 use quarry_target::Fabric;
 
 fn main() {
-    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
     let mut arguments = std::env::args().skip(1);
     let address: SocketAddr = arguments.next().expect("an address").parse().expect("address and port");
     // Two portals, for hosts with several paths.

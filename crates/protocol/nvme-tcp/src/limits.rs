@@ -35,6 +35,8 @@ pub const DATA_BYTES_DIRECT: usize = 32 << 10;
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time for what is in flight when a session is asked to stop.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+/// Data that a host was asked for, and of which nothing comes for this long, ends the connection: it holds memory.
+pub const TRANSFER_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often a session that waits for memory looks for clients that hold it for nothing.
 pub const STALL_CHECK_TIME: Duration = Duration::from_secs(5);
 /// Pause after an error of accept, for example when file descriptors have run out; doubled up to the second figure.

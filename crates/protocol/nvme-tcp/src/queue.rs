@@ -17,7 +17,7 @@ use crate::limits::{ADMIN_CAPSULE_BYTES_MAX, IO_CAPSULE_BYTES_MAX};
 /// The queue of a session.
 pub(crate) enum Queue {
     Admin(Rc<AdminQueue>),
-    Io(IoQueue),
+    Io(Box<IoQueue>),
 }
 
 /// A command that was admitted but not begun.

@@ -133,7 +133,7 @@ async fn run_admin(server: Rc<Server>, stream: Rc<dyn Stream>, begun: Begun, mem
 async fn run_io(server: Rc<Server>, stream: Rc<dyn Stream>, begun: Begun, member: IoMember) {
     let (volumes, buffers) = (server.volumes.clone(), server.env.buffers.clone());
     let queue = IoQueue::new(&server.subsystem, member, volumes, buffers);
-    run(server, stream, begun, Queue::Io(queue)).await;
+    run(server, stream, begun, Queue::Io(Box::new(queue))).await;
 }
 
 async fn run(server: Rc<Server>, stream: Rc<dyn Stream>, begun: Begun, queue: Queue) {

@@ -4,7 +4,9 @@
 //! volume answers at once costs no further wake-up. Commands that need more memory than there is wait in order, while data
 //! for those before them is still received: a host that waits for one command is never held up by another one.
 
+mod answer;
 mod arrival;
+mod ending;
 mod parse;
 
 use std::collections::VecDeque;
@@ -15,11 +17,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use quarry_env::{Completion, Env, Stream, View};
-use quarry_nvme::{Command, CompletionEntry, Outcome, Status, Transfer};
+use quarry_nvme::{Status, Transfer};
 use quarry_target::{Receiver, Session, Share, Stopped};
 
-use crate::limits::{RECEIVE, STALL_CHECK_TIME, STOP_TIME_MAX};
-use crate::outbox::{Batch, Outbox};
+use crate::limits::{RECEIVE, STALL_CHECK_TIME};
+use crate::outbox::Outbox;
 use crate::pdu::{DataHeader, Fatal, Link};
 use crate::queue::Queue;
 use crate::slots::{Admitted, Arrival, Done, Slots, State};
@@ -44,6 +46,8 @@ pub(crate) enum Ended {
     Abandoned,
     #[error("the host was silent for longer than its keep-alive time-out")]
     Silent,
+    #[error("data that the host was asked for did not come")]
+    Stalled,
     #[error("the connection broke")]
     Io(#[from] io::Error),
     #[error("the host has ended the connection because of an error")]
@@ -107,6 +111,9 @@ pub(crate) struct Transmission<'v> {
     stop_limit: Option<Completion<()>>,
     out_of_time: bool,
     stall_check: Option<Completion<()>>,
+    /// Runs while data is awaited; with the count of receives when it began.
+    transfer_check: Option<(Completion<()>, u64)>,
+    receives: u64,
     /// Set when no further command is taken: what was begun finishes, then the session ends.
     ended: Option<Ended>,
     /// The host cannot be reached any more.
@@ -143,6 +150,8 @@ impl<'v> Transmission<'v> {
             stop_limit: None,
             out_of_time: false,
             stall_check: None,
+            transfer_check: None,
+            receives: 0,
             ended: None,
             deaf: false,
             stream,
@@ -193,79 +202,11 @@ impl<'v> Transmission<'v> {
         Poll::Pending
     }
 
-    /// Whether somebody wants the session to end.
-    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
-        if self.ended.is_none() {
-            let queue = self.queue_stopped.as_mut();
-            if queue.is_some_and(|stopped| Pin::new(stopped).poll(context).is_ready()) {
-                self.ended = Some(Ended::Reset);
-            } else if Pin::new(&mut self.stopped).poll(context).is_ready() {
-                self.ended = Some(Ended::Stopped);
-            } else if self.poll_deadline(context).is_ready() {
-                self.ended = Some(Ended::Silent);
-            }
-        }
-        self.poll_stop_limit(context)
-    }
-
-    /// Ready when a stop has taken too long. Where only the connection ends, the host alone has run out of time: what was
-    /// begun is finished all the same, so that a controller that says that it is quiet is.
-    fn poll_stop_limit(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
-        let limit = self.stop_limit.as_mut().filter(|_| !self.out_of_time);
-        if limit.is_none_or(|limit| Pin::new(limit).poll(context).is_pending()) {
-            return Poll::Pending;
-        }
-        self.out_of_time = true;
-        if matches!(self.ended, Some(Ended::Stopped)) {
-            return Poll::Ready(Ended::Abandoned);
-        }
-        self.deaf = true;
-        self.stream.shutdown();
-        Poll::Pending
-    }
-
-    /// Ready when the host has been silent for too long.
-    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        while let Some(at) = self.queue.deadline() {
-            let now = self.env.clock.now();
-            let timer = self.deadline.get_or_insert_with(|| self.env.clock.sleep(at.saturating_sub(now)));
-            if Pin::new(timer).poll(context).is_pending() {
-                return Poll::Pending;
-            }
-            self.deadline = None;
-            if now >= at {
-                return Poll::Ready(());
-            }
-        }
-        Poll::Pending
-    }
-
-    /// No further command is taken; what was not begun never will be.
-    fn wind_down(&mut self) {
-        if self.stop_limit.is_some() {
-            return;
-        }
-        self.stop_limit = Some(self.env.clock.sleep(STOP_TIME_MAX));
-        self.queue.close();
-        self.waiting.clear();
-        self.incoming = None;
-        let held = self.slots.drop_unbegun();
-        self.share.give_back(held);
-    }
-
-    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
-        // Closing has ended commands that only waited; the time limit has not been polled yet.
-        self.poll_slots(context);
-        self.send(context);
-        let quiet = self.slots.working() == 0 && self.outbox.is_empty() && self.sending.is_none();
-        if quiet {
-            return Poll::Ready(self.ended.take().expect("it is set when no further command is taken"));
-        }
-        self.poll_stop_limit(context)
-    }
-
     /// Receives more, if that is what parsing waits for.
     fn poll_input(&mut self, halt: Halt, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        if self.poll_transfers(context).is_ready() {
+            return Poll::Ready(Err(Ended::Stalled));
+        }
         if matches!(halt, Halt::NoMemory) || !self.waiting.is_empty() {
             let memory = self.poll_memory(context);
             if memory.is_ready() || matches!(halt, Halt::NoMemory) {
@@ -276,7 +217,10 @@ impl<'v> Transmission<'v> {
             Halt::Full | Halt::NoMemory => Poll::Pending,
             Halt::Needs(wanted) => match self.receiver.poll_more(wanted, context) {
                 Poll::Ready(Ok(0)) => Poll::Ready(Err(Ended::Closed)),
-                Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+                Poll::Ready(Ok(_)) => {
+                    self.receives += 1;
+                    Poll::Ready(Ok(()))
+                }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(Ended::Io(error))),
                 Poll::Pending => Poll::Pending,
             },
@@ -309,11 +253,6 @@ impl<'v> Transmission<'v> {
     /// The next place in the submission queue was read.
     fn take_entry(&mut self) {
         self.submission_head = (self.submission_head + 1) % self.entries;
-    }
-
-    fn entry(&self, command: u16, status: Status, result: u64) -> CompletionEntry {
-        let submission_head = if self.flow_control { self.submission_head } else { 0xFFFF };
-        CompletionEntry { result, submission_head, queue: self.queue.number(), command, status }
     }
 
     /// Takes memory for a command, or lets it wait for some; then begins it or asks for its data.
@@ -364,76 +303,5 @@ impl<'v> Transmission<'v> {
         if let Some(done) = done {
             self.answer(done);
         }
-    }
-
-    /// Puts the answer to a command into the outbox.
-    fn answer(&mut self, done: Done) {
-        let Done { command, transfer, held_bytes, outcome } = done;
-        let Outcome { status, result, data, error } = outcome;
-        if status != Status::SUCCESS {
-            self.note_failure(&command, status, error.as_deref());
-        }
-        let entry = self.entry(command.id(), status, result);
-        let returns =
-            matches!(transfer, Transfer::ToHost(_)) && status == Status::SUCCESS && !data.is_empty();
-        if !returns {
-            self.share.give_back(held_bytes);
-            return self.outbox.response(&entry);
-        }
-        // Without flow control nothing that the host needs is in a completion that says nothing but success.
-        let omits_entry = !self.flow_control && result == 0;
-        self.outbox.data(command.id(), data, (!omits_entry).then_some(&entry), held_bytes);
-    }
-
-    /// Refuses a command.
-    fn refuse(&mut self, command: &Command, status: Status) {
-        self.note_failure(command, status, None);
-        let entry = self.entry(command.id(), status, 0);
-        self.outbox.response(&entry);
-    }
-
-    /// Counts a failure, and logs the first of a session and ever fewer of those that follow: a full pool fails every write.
-    fn note_failure(&self, command: &Command, status: Status, error: Option<&quarry_volume::VolumeError>) {
-        let counters = self.session.counters();
-        self.queue.note_failure(command, status, counters);
-        let failures = counters.traffic().errors;
-        if let Some(error) = error.filter(|_| failures.is_power_of_two()) {
-            tracing::warn!(?command, ?status, failures, %error, "command failed");
-        }
-    }
-
-    /// Ends the send under way, if it is done; whether it is.
-    fn poll_sending(&mut self, context: &mut Context<'_>) -> bool {
-        let Some(sending) = &mut self.sending else { return false };
-        let Poll::Ready(result) = Pin::new(&mut sending.completion).poll(context) else { return false };
-        let Sending { held_bytes, .. } = self.sending.take().expect("just polled");
-        self.share.send_ended();
-        self.share.give_back(held_bytes);
-        if let Err(error) = result {
-            self.deaf = true;
-            self.ended.get_or_insert(Ended::Io(error));
-        }
-        true
-    }
-
-    /// Sends what is done, one batch at a time; whether a batch is through already.
-    fn send(&mut self, context: &mut Context<'_>) -> bool {
-        let mut through = false;
-        while self.sending.is_none() {
-            let Some(Batch { views, answers, held_bytes }) = self.outbox.take() else { break };
-            if self.deaf {
-                self.share.give_back(held_bytes);
-                continue;
-            }
-            self.share.send_began();
-            self.sending = Some(Sending { completion: self.stream.send(views), answers, held_bytes });
-            through |= self.poll_sending(context);
-        }
-        through
-    }
-
-    /// How many commands are answered by what was not sent yet.
-    fn unsent(&self) -> usize {
-        self.outbox.answers() + self.sending.as_ref().map_or(0, |sending| sending.answers)
     }
 }

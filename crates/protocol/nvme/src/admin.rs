@@ -191,7 +191,11 @@ impl AdminQueue {
                 self.reset();
                 Ok(Outcome::done())
             }
-            Transition::Shutdown => self.flush_all().await,
+            Transition::Shutdown => {
+                // What the I/O queues have begun ends before it is flushed.
+                self.controller().drained().await;
+                self.flush_all().await
+            }
         }
     }
 
@@ -212,6 +216,7 @@ impl AdminQueue {
                 return Ok(error.into());
             }
         }
+        self.controller().complete_shutdown();
         Ok(Outcome::done())
     }
 

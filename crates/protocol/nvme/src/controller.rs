@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use quarry_target::{Counters, Stop, Traffic};
+use quarry_target::{Counters, Stop, Stopped, Traffic};
 
 use crate::command::Command;
 use crate::connect::{Connect, Refused};
@@ -55,6 +55,8 @@ struct State {
     /// How many I/O queues the host may have; it is told by Set Features.
     queues_granted: u16,
     queues: BTreeMap<u16, Member>,
+    /// Given when the last queue goes; replaced when one comes.
+    drained: Stop,
     errors: VecDeque<ErrorEntry>,
     error_count: u64,
     /// What queues did that are gone.
@@ -76,6 +78,7 @@ impl Controller {
             properties: Properties::default(),
             queues_granted: IO_QUEUES_MAX,
             queues: BTreeMap::new(),
+            drained: Stop::default(),
             errors: VecDeque::new(),
             error_count: 0,
             past: Traffic::default(),
@@ -149,6 +152,20 @@ impl Controller {
         Ok(transition)
     }
 
+    /// Resolves when no I/O queue is left, with nothing of it under way.
+    pub(crate) fn drained(&self) -> Stopped {
+        let state = self.state();
+        if state.queues.is_empty() {
+            state.drained.stop();
+        }
+        state.drained.stopped()
+    }
+
+    /// What was shut down is down.
+    pub(crate) fn complete_shutdown(&self) {
+        self.state().properties.complete_shutdown();
+    }
+
     /// Grants up to `wanted` I/O queues; how many.
     pub(crate) fn grant_queues(&self, wanted: u16) -> Result<u16, Status> {
         let mut state = self.state();
@@ -182,6 +199,9 @@ impl Controller {
             return Err(Refused::because(Status::COMMAND_SEQUENCE));
         }
         let (stop, counters) = (Stop::default(), Arc::<Counters>::default());
+        if state.drained.is_stopped() {
+            state.drained = Stop::default();
+        }
         state.queues.insert(connect.queue, Member { stop: stop.clone(), counters: counters.clone() });
         drop(state);
         Ok(IoMember { controller: self.clone(), queue: connect.queue, stop, counters })
@@ -262,5 +282,8 @@ impl Drop for IoMember {
         let mut state = self.controller.state();
         state.queues.remove(&self.queue);
         state.past = add(state.past, self.counters.traffic());
+        if state.queues.is_empty() {
+            state.drained.stop();
+        }
     }
 }

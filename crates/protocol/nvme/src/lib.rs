@@ -18,7 +18,7 @@
 //!
 //! - A controller lives as long as its admin queue; its I/O queues end with it, wherever they are.
 //! - Neither a reset nor a shutdown is over ([`property`]) before the last I/O queue has ended, so that no write of a host
-//!   takes effect after its controller has said that it is quiet.
+//!   takes effect after its controller has said that it is quiet; a shutdown is over when all of them survive power loss.
 //! - What a host sees is what `Access` shows it; a queue looks again when that has changed, at the price of one load of an
 //!   atomic for each command.
 //! - Everything that a host can make the controller keep is bounded ([`limits`]).

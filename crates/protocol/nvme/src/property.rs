@@ -75,14 +75,25 @@ pub enum Transition {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Properties {
     configuration: u32,
-    shutdown: bool,
+    shutdown: Shutdown,
     failed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Shutdown {
+    /// Not asked for.
+    #[default]
+    None,
+    /// Asked for.
+    Occurs,
+    /// Everything has ended and is safe.
+    Complete,
 }
 
 impl Properties {
     /// Whether CC.EN is set and the controller is not shut down.
     pub fn is_enabled(&self) -> bool {
-        self.configuration & bits::ENABLE != 0 && !self.shutdown && !self.failed
+        self.configuration & bits::ENABLE != 0 && self.shutdown == Shutdown::None && !self.failed
     }
 
     /// The controller can do nothing more.
@@ -90,7 +101,14 @@ impl Properties {
         self.failed = true;
     }
 
-    /// The property at `at`; `drained` says whether no I/O queue is left: neither a reset nor a shutdown is over before.
+    /// What was shut down is down.
+    pub fn complete_shutdown(&mut self) {
+        if self.shutdown == Shutdown::Occurs {
+            self.shutdown = Shutdown::Complete;
+        }
+    }
+
+    /// The property at `at`; `drained` says whether no I/O queue is left: a reset is not over before.
     pub fn get(&self, at: u32, wide: bool, drained: bool) -> Result<u64, Status> {
         if wide != (at == offset::CAPABILITIES) {
             return Err(Status::INVALID_FIELD);
@@ -110,10 +128,10 @@ impl Properties {
         let enabled = self.configuration & bits::ENABLE != 0;
         let ready = if enabled || !drained { bits::READY } else { 0 };
         let failed = if self.failed { bits::FATAL } else { 0 };
-        let shutdown = match (self.shutdown, drained) {
-            (false, _) => 0,
-            (true, false) => bits::SHUTDOWN_OCCURS,
-            (true, true) => bits::SHUTDOWN_COMPLETE,
+        let shutdown = match self.shutdown {
+            Shutdown::None => 0,
+            Shutdown::Occurs => bits::SHUTDOWN_OCCURS,
+            Shutdown::Complete => bits::SHUTDOWN_COMPLETE,
         };
         ready | failed | shutdown
     }
@@ -134,8 +152,8 @@ impl Properties {
             *self = Self::default();
             return Ok(Transition::Reset);
         }
-        if shuts_down && !self.shutdown {
-            self.shutdown = true;
+        if shuts_down && self.shutdown == Shutdown::None {
+            self.shutdown = Shutdown::Occurs;
             return Ok(Transition::Shutdown);
         }
         let enabled = enables && before & bits::ENABLE == 0;
@@ -170,7 +188,9 @@ mod tests {
         assert_eq!((status(&properties, true), properties.is_enabled()), (1, true));
         assert_eq!(properties.set(offset::CONFIGURATION, false, ENABLED), Ok(Transition::None));
         assert_eq!(properties.set(offset::CONFIGURATION, false, ENABLED | 1 << 14), Ok(Transition::Shutdown));
-        assert_eq!((status(&properties, false), status(&properties, true)), (1 | 1 << 2, 1 | 2 << 2));
+        assert_eq!(status(&properties, true), 1 | 1 << 2, "not before it is safe");
+        properties.complete_shutdown();
+        assert_eq!(status(&properties, true), 1 | 2 << 2);
         assert!(!properties.is_enabled());
         assert_eq!(properties.set(offset::CONFIGURATION, false, 0), Ok(Transition::Reset));
         assert_eq!((status(&properties, false), status(&properties, true)), (1, 0), "not before it is quiet");

@@ -101,6 +101,28 @@ fn dead_hosts_are_cut_off_when_others_need_their_memory() {
 }
 
 #[test]
+fn a_host_that_does_not_send_what_it_was_asked_for_is_cut_off() {
+    let mut world = World::new(1 << 30);
+    world.volume(1, MIB);
+    let mut host = Host::new(&mut world);
+    host.io.submit(ranged(io::WRITE, 1, 0, 64), Data::Out(vec![1; 32768]));
+    let output = host.io.take_output();
+    host.io.wire.write(&output);
+    world.run();
+    // As long as anything comes it is only slow.
+    for _ in 0..4 {
+        world.pass(Duration::from_secs(20));
+        host.io.submit(ranged(io::WRITE_ZEROES, 1, 0, 1), Data::None);
+        let output = host.io.take_output();
+        host.io.wire.write(&output);
+        world.run();
+    }
+    assert!(!host.io.wire.is_closed());
+    world.pass(Duration::from_secs(61));
+    assert!(host.io.wire.is_closed() && !host.admin.wire.is_closed());
+}
+
+#[test]
 fn answers_that_nobody_reads_are_bounded() {
     let mut world = World::new(1 << 30);
     world.volume(1, MIB);

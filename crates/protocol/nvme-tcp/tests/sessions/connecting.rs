@@ -161,9 +161,21 @@ fn a_shutdown_flushes_and_says_so() {
     let volume = world.volume(1, 64 * MIB);
     let mut host = Host::new(&mut world);
     volume.records.set(true);
-    assert_eq!(host.admin.set_property(&mut world, 0x14, ENABLE | 1 << 14), Status::SUCCESS);
+    volume.held.set(true);
+    host.io.submit(ranged(io::WRITE, 1, 0, 1), Data::Capsule(vec![9; 512]));
+    host.io.turn(&mut world);
+    let shutdown = CommandBuilder::fabrics(fabrics::PROPERTY_SET, 0).dword(11, 0x14);
+    let shutdown = host.admin.submit(shutdown.dword(12, ENABLE | 1 << 14), Data::None);
+    host.admin.turn(&mut world);
+    assert_eq!(host.admin.property(&mut world, 0x1C), 1 | 1 << 2, "a write is under way");
+    volume.release(0);
+    host.admin.turn(&mut world);
+    assert_eq!(host.admin.property(&mut world, 0x1C), 1 | 1 << 2, "it is not flushed");
+    volume.release_all();
+    host.admin.turn(&mut world);
+    assert_eq!(host.admin.take_answer(shutdown).unwrap().status, Status::SUCCESS);
     assert_eq!(host.admin.property(&mut world, 0x1C), 1 | 2 << 2, "down");
-    assert_eq!(volume.calls.borrow()[..], [("flush", 0, 0, false)]);
+    assert_eq!(volume.calls.borrow()[..], [("write", 0, 512, false), ("flush", 0, 0, false)]);
     assert!(host.io.wire.is_closed());
     assert_eq!(host.admin.identify(&mut world, 1, 0).status, Status::COMMAND_SEQUENCE);
 }

@@ -10,7 +10,7 @@ use crate::support::world::World;
 const FIRST: u8 = 1;
 const SECOND: u8 = 2;
 
-/// Sends both halves; how they end, in that order.
+/// Sends both halves; how they end.
 fn exchange(
     world: &mut World,
     host: &mut Host,
@@ -25,20 +25,12 @@ fn exchange(
     let compare = host.io.submit(ranged(io::COMPARE, 1, block, first).fuse(FIRST), expected);
     let write = host.io.submit(ranged(io::WRITE, 1, second_block, second).fuse(SECOND), data);
     host.io.turn(world);
-    let order = &host.io.order[host.io.order.len() - 2..];
-    assert_eq!(order, [compare, write], "the first is answered first");
-    let status = |id| host.io.take_answer(id).expect("an answer").status;
-    (compare, write).map_status(status)
+    statuses(host, compare, write)
 }
 
-trait MapStatus {
-    fn map_status(self, status: impl FnMut(u16) -> Status) -> (Status, Status);
-}
-
-impl MapStatus for (u16, u16) {
-    fn map_status(self, mut status: impl FnMut(u16) -> Status) -> (Status, Status) {
-        (status(self.0), status(self.1))
-    }
+fn statuses(host: &mut Host, compare: u16, write: u16) -> (Status, Status) {
+    let mut status = |id| host.io.take_answer(id).expect("an answer").status;
+    (status(compare), status(write))
 }
 
 #[test]
@@ -53,6 +45,8 @@ fn what_is_as_expected_is_replaced() {
         };
         let done = exchange(&mut world, &mut host, (data(0), data(1)), (4, 4));
         assert_eq!(done, (Status::SUCCESS, Status::SUCCESS));
+        let order = &host.io.order[host.io.order.len() - 2..];
+        assert!(order[0] < order[1], "the first is answered first");
         assert_eq!(volume.content(2048, 1024), vec![1; 1024]);
         let done = exchange(&mut world, &mut host, (data(0), data(2)), (4, 4));
         assert_eq!(done, (Status::COMPARE_FAILURE, Status::ABORTED_FAILED_FUSED));
@@ -68,35 +62,17 @@ fn halves_that_do_not_fit_do_nothing() {
     let capsule = |bytes| Data::Capsule(vec![0; bytes]);
     volume.records.set(true);
     // Other blocks, another length.
-    let other = exchange_apart(&mut world, &mut host, (capsule(512), capsule(512)), (0, 1));
+    let other = exchange(&mut world, &mut host, (capsule(512), capsule(512)), (0, 1));
     assert_eq!(other, (Status::ABORTED_FAILED_FUSED, Status::INVALID_FIELD));
-    let longer = exchange_apart(&mut world, &mut host, (capsule(512), capsule(1024)), (0, 0));
+    let longer = exchange(&mut world, &mut host, (capsule(512), capsule(1024)), (0, 0));
     assert_eq!(longer, (Status::ABORTED_FAILED_FUSED, Status::INVALID_FIELD));
     // A first half that is wrong by itself.
-    let beyond = exchange_apart(&mut world, &mut host, (capsule(512), capsule(512)), (1 << 30, 1 << 30));
+    let beyond = exchange(&mut world, &mut host, (capsule(512), capsule(512)), (1 << 30, 1 << 30));
     assert_eq!(beyond, (Status::LBA_OUT_OF_RANGE, Status::ABORTED_FAILED_FUSED));
     let large = || Data::Out(vec![0; 128 << 10]);
-    let too_large = exchange_apart(&mut world, &mut host, (large(), large()), (0, 0));
+    let too_large = exchange(&mut world, &mut host, (large(), large()), (0, 0));
     assert_eq!(too_large, (Status::ATOMIC_UNIT_EXCEEDED, Status::ABORTED_FAILED_FUSED));
     assert!(volume.calls.borrow().is_empty());
-}
-
-/// Like [`exchange`], in whatever order they are answered.
-fn exchange_apart(
-    world: &mut World,
-    host: &mut Host,
-    (expected, data): (Data, Data),
-    (block, second_block): (u64, u64),
-) -> (Status, Status) {
-    let blocks = |data: &Data| match data {
-        Data::Capsule(bytes) | Data::Out(bytes) => (bytes.len() / 512) as u32,
-        _ => panic!("both halves bring data"),
-    };
-    let (first, second) = (blocks(&expected), blocks(&data));
-    let compare = host.io.submit(ranged(io::COMPARE, 1, block, first).fuse(FIRST), expected);
-    let write = host.io.submit(ranged(io::WRITE, 1, second_block, second).fuse(SECOND), data);
-    host.io.turn(world);
-    (compare, write).map_status(|id| host.io.take_answer(id).expect("an answer").status)
 }
 
 #[test]
@@ -130,7 +106,9 @@ fn a_damaged_half_fails_both() {
     host.io.damages = true;
     let write = host.io.submit(ranged(io::WRITE, 1, 0, 1).fuse(SECOND), Data::Capsule(vec![1; 512]));
     host.io.turn(&mut world);
-    let status = (compare, write).map_status(|id| host.io.take_answer(id).expect("an answer").status);
-    assert_eq!(status, (Status::ABORTED_FAILED_FUSED, Status::TRANSIENT_TRANSPORT_ERROR));
+    assert_eq!(
+        statuses(&mut host, compare, write),
+        (Status::ABORTED_FAILED_FUSED, Status::TRANSIENT_TRANSPORT_ERROR)
+    );
     assert_eq!(volume.content(0, 512), vec![0; 512]);
 }

@@ -57,7 +57,7 @@ impl Model {
             Step::Zeroes(at, count, unmap) => {
                 self.bytes[range(at, count)].fill(0);
                 let command = ranged(io::WRITE_ZEROES, 1, at as u64, count as u32);
-                host.io.status(world, command.dword(12, count as u32 - 1 | u32::from(unmap) << 25))
+                host.io.status(world, command.dword(12, (count as u32 - 1) | (u32::from(unmap) << 25)))
             }
             Step::Deallocate(at, count) => {
                 // Whole blocks of 4 KiB become zeroes, parts of them stay.
