@@ -109,10 +109,11 @@ struct Table {
 }
 
 impl Table {
-    /// The host that an initiator is. One that names it comes before one that is known by its networks alone.
+    /// The host that an initiator is. One that names it comes before one that is known by its networks alone, and then that of the
+    /// nearest network.
     fn host_of(&self, initiator: &str, address: Option<IpAddr>) -> Option<&Arc<Host>> {
-        let named = self.hosts.values().find(|host| host.names(initiator) && host.is(initiator, address));
-        named.or_else(|| self.hosts.values().find(|host| host.is(initiator, address)))
+        let matching = self.hosts.values().filter(|host| host.is(initiator, address));
+        matching.max_by_key(|host| (host.names(initiator), host.prefix_bits(address)))
     }
 
     /// Fails when somebody of the audience of `mapping` sees another volume under its number.

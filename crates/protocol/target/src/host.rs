@@ -33,6 +33,12 @@ impl Host {
         let placed = self.networks.is_empty() || address.is_some_and(near);
         (named && placed) || (self.initiators.is_empty() && !self.networks.is_empty() && placed)
     }
+
+    /// How much of `address` the nearest of its networks tells.
+    pub(crate) fn prefix_bits(&self, address: Option<IpAddr>) -> u8 {
+        let near = |network: &&Network| address.is_some_and(|address| network.contains(address));
+        self.networks.iter().filter(near).map(|network| network.prefix_bits).max().unwrap_or(0)
+    }
 }
 
 /// A range of addresses: those that begin with the same bits.

@@ -172,6 +172,22 @@ fn a_host_sees_what_is_mapped_for_it_and_for_everyone() {
 }
 
 #[test]
+fn who_is_known_by_name_is_nobody_else() {
+    let access = Access::default();
+    access.set_host(host("a-lab", &[], &[("10.0.0.0", 8)])).expect("room");
+    access.set_host(host("b-rack", &[], &[("10.1.0.0", 16)])).expect("room");
+    access.set_host(host("db", &["iqn.db"], &[])).expect("room");
+    let is = |initiator: &str, address: &str| {
+        let view = access.view(Fabric::Iscsi, initiator, address.parse().ok());
+        view.host.map(|host| host.name.clone())
+    };
+    assert_eq!(is("iqn.db", "10.1.0.1").as_deref(), Some("db"));
+    assert_eq!(is("iqn.x", "10.1.0.1").as_deref(), Some("b-rack"));
+    assert_eq!(is("iqn.x", "10.2.0.1").as_deref(), Some("a-lab"));
+    assert_eq!(is("iqn.x", "11.2.0.1"), None);
+}
+
+#[test]
 fn nobody_sees_two_volumes_under_one_number() {
     let access = Access::default();
     access.map(mapping("ours", 0, only("a"))).expect("free");
