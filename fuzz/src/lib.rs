@@ -3,6 +3,12 @@
 //! Structures on devices have a checksum, which a fuzzer does not guess. So a target puts the right one in: what it tries is a
 //! faulty or hostile writer, not a bad disk.
 
+pub mod unit;
+#[path = "../../crates/protocol/nbd/tests/support/volume.rs"]
+pub mod volume;
+#[path = "../../crates/protocol/iscsi/tests/support/world.rs"]
+pub mod world;
+
 use quarry_format::crc32c;
 
 /// Bytes of magic, version, zero and checksum.

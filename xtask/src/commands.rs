@@ -51,7 +51,7 @@ enum Task {
     Encryption(encryption::Options),
     /// Makes very many volumes and measures what they cost
     Volumes(volumes::Options),
-    /// Fuzzes what reads bytes from devices; needs cargo-fuzz
+    /// Fuzzes what reads bytes from devices and networks; needs cargo-fuzz
     Fuzz(fuzz::Options),
     /// Counts what snapshots cost reads and writes, in instructions; needs valgrind
     Instructions(instructions::Options),

@@ -7,18 +7,22 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::workspace;
 
 /// Every target, one file each in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 11] = [
+const TARGETS: [&str; 15] = [
     "anchor",
     "batch",
     "chunk",
     "expand",
     "image",
+    "iscsi_login",
+    "iscsi_session",
+    "iscsi_text",
     "label",
     "node",
     "nvme_command",
     "nvme_pdu",
     "nvme_session",
     "packed",
+    "scsi_command",
 ];
 
 /// What is fuzzed for how long.

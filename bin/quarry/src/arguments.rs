@@ -1,6 +1,8 @@
 //! What can be typed.
 
+mod exports;
 mod groups;
+mod hosts;
 mod images;
 
 use std::path::PathBuf;
@@ -9,13 +11,15 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quarry_api_types::{
-    Compression, Deduplication, Durability, EventSeverity, ExportSelector, Name, Protocol, SnapshotPath,
-    Timestamp, UnknownWord, VolumePath,
+    Compression, Deduplication, Durability, EventSeverity, Name, SnapshotPath, Timestamp, UnknownWord,
+    VolumePath,
 };
 use quarry_client::Endpoint;
 use quarry_types::ByteSize;
 
+pub use self::exports::{CreateExport, ExportCommand};
 pub use self::groups::GroupCommand;
+pub use self::hosts::{ChapOptions, HostCommand, HostGroupCommand};
 pub use self::images::{ExportImage, ImageFormat, ImportVolume, TargetFormat};
 use crate::values::{Bound, Percent, Ratio, Window};
 
@@ -26,6 +30,8 @@ Examples:
   quarry volume create vm-17 --pool fast --size 20GiB
   quarry export create vm-17 --protocol nbd
   qemu-img info \"$(quarry export create vm-18 --protocol nbd)\"
+  quarry host create web --initiator iqn.1993-08.org.debian:01:3f5b2a
+  quarry export create vm-17 --protocol iscsi --host web
   quarry snapshot create db-data db-log --name before-upgrade
   quarry group create shop db-data db-log && quarry group snapshot shop monday
   quarry volume clone vm-17@monday vm-17-test
@@ -45,7 +51,7 @@ Exit codes:
   6  no space
 130  interrupted; what was begun has been undone";
 
-/// Manage a Quarry node: its devices, pools, volumes, snapshots, groups and exports.
+/// Manage a Quarry node: its devices, pools, volumes, snapshots, groups, exports and hosts.
 #[derive(Parser, Debug)]
 #[command(name = "quarry", version, after_long_help = EXAMPLES_AND_EXIT_CODES, after_help = "See --help for examples and exit codes.")]
 #[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
@@ -90,6 +96,9 @@ pub enum Command {
     /// Exports: volumes and snapshots served over a protocol
     #[command(subcommand)]
     Export(ExportCommand),
+    /// Hosts: who may use exports over iSCSI and NVMe/TCP
+    #[command(subcommand)]
+    Host(HostCommand),
     /// Keyring: the keys of encrypted volumes
     #[command(subcommand)]
     Keyring(KeyringCommand),
@@ -386,28 +395,6 @@ pub struct WaitForSpace {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum ExportCommand {
-    /// Serve a volume, or a snapshot read-only, and print the URI that a client uses
-    #[command(after_help = "Example:\n  nbdinfo \"$(quarry export create vm-17 --protocol nbd)\"")]
-    Create {
-        /// What to serve
-        #[arg(value_name = "VOLUME[@SNAPSHOT]")]
-        volume: VolumePath,
-        /// Over what
-        #[arg(long, value_parser = word(Protocol::ALL, Protocol::as_str))]
-        protocol: Protocol,
-    },
-    /// List exports
-    List,
-    /// End an export, given its id, or all exports of a volume or a snapshot, which stays
-    Delete {
-        /// Id of the export, or what it serves
-        #[arg(value_name = "EXPORT|VOLUME[@SNAPSHOT]")]
-        selector: ExportSelector,
-    },
-}
-
-#[derive(Subcommand, Debug)]
 pub enum KeyringCommand {
     /// Show whether the node can open encrypted volumes
     Show,
@@ -542,6 +529,17 @@ mod tests {
             "quarry volume export-image v out.vdi --format vdi",
             "quarry export create v",
             "quarry export create v --protocol smoke",
+            "quarry export create v --protocol iscsi --host a --host-group g",
+            "quarry export create v --protocol iscsi --lun 1 --nsid 1",
+            "quarry export show",
+            "quarry host create h",
+            "quarry host create h --initiator iqn.debian",
+            "quarry host create h --network 10.1.2.3/16",
+            "quarry host create h --network 10.0.0.1 --chap-user u",
+            "quarry host create h --network 10.0.0.1 --chap-secret-file f",
+            "quarry host create h --network 10.0.0.1 --mutual-user u --mutual-secret-file f",
+            "quarry host update h --no-chap --chap-user u --chap-secret-file f",
+            "quarry host group add g",
             "quarry --endpoint https://node volume list",
             "quarry -o yaml status",
         ] {

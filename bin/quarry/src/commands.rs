@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use quarry_api_types::{self as api, VolumePath};
+use quarry_api_types as api;
 use quarry_client::Client;
 
 use crate::arguments::{
-    Arguments, Command, CreatePool, DeviceCommand, ExportCommand, NewVolumeSettings, PoolCommand,
-    SnapshotCommand, VolumeCommand,
+    Arguments, Command, CreatePool, DeviceCommand, NewVolumeSettings, PoolCommand, SnapshotCommand,
+    VolumeCommand,
 };
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{freeing, groups, images, keyring, tables};
+use crate::{exports, freeing, groups, hosts, images, keyring, tables};
 
 /// How often a command that waits for a scrub looks at it.
 const SCRUB_POLL: std::time::Duration = std::time::Duration::from_millis(500);
@@ -26,7 +26,8 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
         Command::Volume(command) => volume(&client, command, output).await,
         Command::Snapshot(command) => snapshot(&client, command, output).await,
         Command::Group(command) => groups::run(&client, command, output).await,
-        Command::Export(command) => export(&client, command, output).await,
+        Command::Export(command) => exports::run(&client, command, output).await,
+        Command::Host(command) => hosts::run(&client, command, output).await,
         Command::Keyring(command) => keyring::run(&client, command, output).await,
         Command::Event(command) => crate::events::run(&client, command, output).await,
         Command::Status => output.answer(&client.status().await?, tables::status),
@@ -206,37 +207,6 @@ async fn snapshot(client: &Client, command: SnapshotCommand, output: &mut Output
             freeing::wait(client, &pools, &wait).await?;
             output.done(&format!("Snapshot {snapshot} deleted."))
         }
-    }
-}
-
-async fn export(client: &Client, command: ExportCommand, output: &mut Output) -> Result {
-    match command {
-        ExportCommand::Create { volume, protocol } => {
-            let VolumePath { volume, snapshot } = volume;
-            let request = api::CreateExport { volume, snapshot, protocol };
-            let export = client.create_export(&request).await?;
-            match export.uris.first() {
-                Some(uri) => output.answer(&export, |_| uri.clone()),
-                None => Err(no_address(&export)),
-            }
-        }
-        ExportCommand::List => {
-            output.answer(&client.list_exports().await?, |exports| tables::exports(exports))
-        }
-        ExportCommand::Delete { selector } => {
-            client.delete_export(&selector).await?;
-            output.done(&format!("Export {selector} deleted; what it served is untouched."))
-        }
-    }
-}
-
-/// A script that uses the URI must not go on with an empty one.
-fn no_address(export: &api::Export) -> Failure {
-    Failure {
-        exit: Exit::Unavailable,
-        message: format!("'{}' is exported, but clients cannot reach it now", export.path()),
-        cause: Some(format!("the export is {}", export.state)),
-        next_step: "See `quarry status`; once it serves, `quarry export list` shows the URI.".to_owned(),
     }
 }
 

@@ -11,13 +11,16 @@
 mod arguments;
 mod commands;
 mod events;
+mod exports;
 mod failure;
 mod freeing;
 mod groups;
+mod hosts;
 mod images;
 mod keyring;
 mod output;
 mod progress;
+mod secrets;
 mod tables;
 mod values;
 

@@ -1,11 +1,13 @@
 //! Answers of the API for people.
 
+pub mod exports;
 pub mod groups;
+pub mod hosts;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use quarry_api_types::{
-    Cause, Changes, Commitment, Device, DeviceState, Event, Export, Freeing, Health, Keyring, LostBlock,
-    Pool, PoolData, Scrub, ScrubState, Snapshot, Status, Volume,
+    Cause, Changes, Commitment, Device, DeviceState, Event, Freeing, Health, Keyring, LostBlock, Pool,
+    PoolData, Scrub, ScrubState, Snapshot, Status, Volume,
 };
 use quarry_types::ByteSize;
 
@@ -401,20 +403,6 @@ fn exact_size(bytes: u64) -> Value {
 
 fn yes_or_no(answer: bool) -> &'static str {
     if answer { "yes" } else { "no" }
-}
-
-pub fn exports(exports: &[Export]) -> String {
-    let row = |export: &Export| {
-        vec![
-            text(export.path()),
-            text(export.protocol),
-            text(export.state),
-            number(export.sessions),
-            text(export.id),
-            optional((!export.uris.is_empty()).then(|| export.uris.join(" "))),
-        ]
-    };
-    table(&["VOLUME", "PROTOCOL", "STATE", ">SESSIONS", "ID", "URI"], exports.iter().map(row))
 }
 
 pub fn status(status: &Status) -> String {

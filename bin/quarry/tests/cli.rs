@@ -187,6 +187,81 @@ fn a_group_is_snapshotted_and_rolled_back_together() {
 }
 
 #[test]
+fn hosts_see_what_is_exported_to_them() {
+    use std::io::Write;
+
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    node.ok("volume create v --pool p --size 1GiB");
+    let secret = format!("{}/chap", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&secret, "correct horse battery\n").unwrap();
+    let mut command = node.command(&format!(
+        "host create web --initiator iqn.1993-08.org.debian:01:A nqn.2014-08.org.example:a --network 10.1.0.0/16 \
+         --chap-user web --chap-secret-file {secret} --mutual-user node --mutual-secret-file -"
+    ));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"other horse battery\n").unwrap();
+    let created = child.wait_with_output().unwrap();
+    assert!(created.status.success());
+    let shown = node.ok("host show web");
+    assert_eq!(String::from_utf8(created.stdout).unwrap(), shown);
+    for line in ["Initiator:  iqn.1993-08.org.debian:01:a\n", "CHAP:       user web\n", "Mutual:     yes\n"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    assert_eq!(node.memory.secret_of("web").as_deref(), Some("correct horse battery"));
+    assert!(!node.ok("-o json host list").contains("battery"));
+    node.ok("host create app --network 10.2.0.7");
+    node.ok("host group create farm web");
+    assert!(node.ok("host group add farm app").contains("Hosts:    web app\n"));
+    assert_eq!(
+        node.ok("host list"),
+        "NAME  EXPORTS  SESSIONS  CHAP    GROUPS  NETWORKS     INITIATORS\n\
+         app         0         0  -       farm    10.2.0.7     any\n\
+         web         0         0  mutual  farm    10.1.0.0/16  iqn.1993-08.org.debian:01:a nqn.2014-08.org.example:a\n"
+    );
+    let uri = "iscsi://127.0.0.1:3260/iqn.2026-11.io.quarry:node/0\n";
+    assert_eq!(node.ok("export create v --protocol iscsi --host web"), uri);
+    assert!(
+        node.ok("export create v --protocol nvme-tcp --host-group farm --nsid 7 --read-only")
+            .ends_with("/7\n")
+    );
+    let public = node.run("export create v --protocol iscsi --lun 5");
+    assert_eq!(public.status.code(), Some(4), "web sees it already: {}", stderr(&public));
+    assert!(
+        node.fails("export create v --protocol nbd --lun 5", 2).contains("--lun is for --protocol iscsi")
+    );
+    node.ok("volume create w --pool p --size 1GiB");
+    let public = node.run("export create w --protocol iscsi --lun 5");
+    assert!(
+        public.status.success() && stderr(&public).contains("any initiator may use it"),
+        "{}",
+        stderr(&public)
+    );
+    let list = node.ok("export list");
+    let row = |volume: &str, protocol: &str| {
+        let row = list.lines().find(|row| row.starts_with(volume) && row.contains(protocol)).unwrap();
+        row.split_whitespace().take(5).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("v", "iscsi"), "v iscsi 0 web write");
+    assert_eq!(row("v", "nvme-tcp"), "v nvme-tcp 7 @farm read");
+    assert_eq!(row("w", "iscsi"), "w iscsi 5 any write");
+    let shown = node.ok("export show v");
+    assert!(shown.contains("LUN:        0\n") && shown.contains("Namespace:  7\n"), "{shown}");
+    assert!(node.fails("host delete web", 4).contains("is named by export"));
+    assert!(node.fails("host group delete farm", 4).contains("of 'v'"));
+    node.memory.connect_client("v");
+    assert!(node.fails("export delete v", 4).contains("--force"));
+    node.ok("export delete v --force");
+    assert!(node.ok("host update web --remove-network 10.1.0.0/16 --no-chap").contains("CHAP:       no\n"));
+    node.ok("host group delete farm");
+    assert_eq!(node.ok("host delete web"), "Host web deleted.\n");
+    let far = format!(
+        "--endpoint http://192.0.2.1:7480 host create h --network 10.0.0.1 --chap-user u --chap-secret-file {secret}"
+    );
+    assert!(node.fails(&far, 2).contains("not sent over a network"));
+}
+
+#[test]
 fn a_deletion_is_waited_for_until_its_space_is_free() {
     let node = Node::start();
     node.ok("pool create p --device /dev/sdb");

@@ -1,13 +1,14 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use quarry_types::ByteSize;
 
-/// Quarry's node daemon: serves the volumes of its pools over NBD, and a REST API to manage them.
+/// Quarry's node daemon: serves the volumes of its pools over NBD, iSCSI and NVMe/TCP, and a REST API to manage them.
 ///
 /// Everything listens on loopback unless an address says otherwise. Without --nbd and --nbd-unix, NBD is served on
-/// 127.0.0.1:10809. A value on the command line wins over the same one in the configuration file.
+/// 127.0.0.1:10809; iSCSI and NVMe/TCP are served where an address is given. A value on the command line wins over the same one in the configuration file.
 #[derive(clap::Parser, Debug, Default)]
 #[command(
     version,
@@ -33,16 +34,16 @@ pub struct Arguments {
     /// Path of a unix socket for NBD
     #[arg(long, value_name = "PATH")]
     pub nbd_unix: Option<PathBuf>,
-    /// TCP address for iSCSI, for example 0.0.0.0:3260; without it there is no iSCSI
+    /// Address for iSCSI, for example 0.0.0.0:3260; can be repeated
     #[arg(long, value_name = "ADDR")]
-    pub iscsi: Option<String>,
-    /// TCP address for NVMe/TCP, for example 0.0.0.0:4420; without it there is no NVMe/TCP
+    pub iscsi: Vec<String>,
+    /// Address for NVMe/TCP, for example 0.0.0.0:4420; can be repeated
     #[arg(long, value_name = "ADDR")]
-    pub nvme_tcp: Option<String>,
-    /// Address that discovery answers in place of the one that an initiator has connected to, for example behind a translation
-    /// of addresses; may be repeated
+    pub nvme_tcp: Vec<String>,
+    /// Address, without a port, that hosts are told to connect to in place of the one that is listened on, for example behind a
+    /// translation of addresses; can be repeated
     #[arg(long, value_name = "ADDR")]
-    pub advertise: Vec<String>,
+    pub advertise: Vec<IpAddr>,
     /// Threads of the data plane [default: one per CPU]
     #[arg(long, value_name = "N")]
     pub cores: Option<usize>,
@@ -58,7 +59,7 @@ pub struct Arguments {
     /// File with the passphrase of the keyring, which encrypted volumes need [default: systemd's credential 'quarry-keyring']
     #[arg(long, value_name = "FILE")]
     pub keyring_passphrase_file: Option<PathBuf>,
-    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, iscsi, nvme_tcp, advertise, cores, memory,
+    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, iscsi, nvme_tcp and advertise (lists), cores, memory,
     /// scrub_days, scrub_rate, keyring_passphrase_file
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,

@@ -8,10 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use quarry_catalog::RedbCatalog;
 use quarry_events::EventLog;
-use quarry_target::Exports;
 use quarry_types::ByteSize;
 
-use crate::cores::Cores;
+use crate::cores::{Cores, Tables};
 use crate::node::{CheckedPool, DataNode};
 use crate::serve::plain;
 use crate::settings::Settings;
@@ -36,10 +35,10 @@ async fn check(settings: Settings) -> anyhow::Result<ExitCode> {
     let catalog = Arc::new(RedbCatalog::open(&settings.data_dir)?);
     // What is found is printed; the node's own log is not for it.
     let events = Arc::new(EventLog::in_memory()?);
-    let exports = Exports::default();
-    let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &exports)?;
+    let tables = Tables::default();
+    let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &tables)?;
     let api = settings.api;
-    let node = DataNode::new(catalog, events, cores.clone(), exports, settings, api).map_err(plain)?;
+    let node = DataNode::new(catalog, events, cores.clone(), tables, settings, api).map_err(plain)?;
     node.open_pools().await.map_err(plain)?;
     let checking = node.check_pools();
     tokio::pin!(checking);

@@ -1,27 +1,29 @@
 //! What lives on one core: its way to the pools, its engines and its servers.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quarry_engine::{Engine, Hold, Limits};
-use quarry_env::{Address, Env, JoinHandle};
+use quarry_env::{Address, Env, JoinHandle, Listener};
 use quarry_nbd::Server;
 use quarry_node_api::{ErrorKind, NodeError};
 use quarry_pool::{LogState, Pool, PoolShared};
-use quarry_target::{Exports, Volumes};
+use quarry_target::{Access, Exports, Volumes};
 use quarry_types::{LogId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 use quarry_volume::Volume;
 
-use crate::cores::{Cores, ToCores};
+use crate::cores::{Cores, Tables, ToCores};
+use crate::remote_volume::RemoteVolumes;
 
 /// Shares of a core's memory, in percent; the rest is for the tables of segments and for what nobody counts.
 const NODE_CACHE_PERCENT: u64 = 40;
 const OVERLAY_PERCENT: u64 = 20;
 const BUFFER_PERCENT: u64 = 25;
+/// Among which the last share is divided: NBD, iSCSI, NVMe/TCP.
+const PROTOCOLS: u64 = 3;
 
 /// How long writes are held back at most: hosts must not hang on a set of snapshots that nobody completes.
 const HOLD_TIME_MAX: Duration = Duration::from_secs(5);
@@ -50,6 +52,7 @@ pub struct CoreState {
     pub index: usize,
     pub env: Env,
     exports: Exports,
+    access: Access,
     memory_bytes: u64,
     pools: RefCell<BTreeMap<PoolId, Rc<Pool>>>,
     engines: RefCell<BTreeMap<(PoolId, LogId), Rc<Engine>>>,
@@ -57,6 +60,8 @@ pub struct CoreState {
     iscsi: RefCell<Option<Rc<quarry_iscsi::Server>>>,
     nvme_tcp: RefCell<Option<Rc<quarry_nvme_tcp::Server>>>,
     holds: RefCell<BTreeMap<SnapshotSetId, Held>>,
+    /// The way to the volumes of other cores.
+    others: OnceCell<Rc<RemoteVolumes>>,
 }
 
 /// Volumes whose writes are held back for a set of snapshots.
@@ -67,11 +72,13 @@ struct Held {
 }
 
 impl CoreState {
-    pub fn new(index: usize, env: Env, exports: Exports, memory_bytes: u64) -> Self {
+    pub fn new(index: usize, env: Env, tables: Tables, memory_bytes: u64) -> Self {
+        let Tables { exports, access, .. } = tables;
         Self {
             index,
             env,
             exports,
+            access,
             memory_bytes,
             pools: RefCell::default(),
             engines: RefCell::default(),
@@ -79,6 +86,7 @@ impl CoreState {
             iscsi: RefCell::default(),
             nvme_tcp: RefCell::default(),
             holds: RefCell::default(),
+            others: OnceCell::new(),
         }
     }
 
@@ -89,19 +97,30 @@ impl CoreState {
 
     /// Begins to serve: connections of other cores from now on, and those of `addresses` if there are any.
     pub async fn serve(self: Rc<Self>, cores: Cores, addresses: Vec<Address>) -> Result<(), NodeError> {
+        let buffers = self.env.buffers.clone();
+        self.others.get_or_init(|| RemoteVolumes::new(cores.clone(), self.access.clone(), buffers));
         let to_cores = Rc::new(ToCores { index: self.index, cores });
-        let budget = self.memory_bytes * BUFFER_PERCENT / 100;
+        let budget = self.budget_bytes();
         let server =
             Server::new(self.env.clone(), self.exports.clone(), self.clone(), to_cores, budget, None);
         *self.server.borrow_mut() = Some(server.clone());
         for address in addresses {
-            let listener = self.env.network.listen(&address).await.map_err(|error| {
-                NodeError::new(ErrorKind::Unavailable, format!("NBD cannot listen on {address}"))
-                    .caused_by(&error)
-            })?;
+            let listener = self.listen("NBD", &address).await?;
             self.env.spawner.spawn(server.clone().serve(listener)).detach();
         }
         Ok(())
+    }
+
+    async fn listen(&self, protocol: &str, address: &Address) -> Result<Rc<dyn Listener>, NodeError> {
+        self.env.network.listen(address).await.map_err(|error| {
+            NodeError::new(ErrorKind::Unavailable, format!("{protocol} cannot listen on {address}"))
+                .caused_by(&error)
+        })
+    }
+
+    /// Memory for the requests of one protocol.
+    fn budget_bytes(&self) -> u64 {
+        self.memory_bytes * BUFFER_PERCENT / 100 / PROTOCOLS
     }
 
     /// The iSCSI server of this core, once it serves.
@@ -109,24 +128,20 @@ impl CoreState {
         self.iscsi.borrow().clone()
     }
 
-    /// Begins to serve iSCSI: connections of other cores from now on, and those of `address` if there is one.
+    /// Begins to serve iSCSI: connections of other cores from now on, and those of `addresses` if there are any.
     pub async fn serve_iscsi(
         self: Rc<Self>,
         cores: Cores,
         target: quarry_iscsi::Target,
-        address: Option<SocketAddr>,
+        addresses: Vec<Address>,
     ) -> Result<(), NodeError> {
         let to_cores = Rc::new(ToCores { index: self.index, cores });
-        let budget = self.memory_bytes * BUFFER_PERCENT / 100;
+        let budget = self.budget_bytes();
         let server = quarry_iscsi::Server::new(self.env.clone(), target, self.clone(), to_cores, budget);
         *self.iscsi.borrow_mut() = Some(server.clone());
-        if let Some(address) = address {
-            let listening = self.env.network.listen(&Address::Tcp(address)).await;
-            let listener = listening.map_err(|error| {
-                NodeError::new(ErrorKind::Unavailable, format!("iSCSI cannot listen on {address}"))
-                    .caused_by(&error)
-            })?;
-            self.env.spawner.spawn(server.serve(listener)).detach();
+        for address in addresses {
+            let listener = self.listen("iSCSI", &address).await?;
+            self.env.spawner.spawn(server.clone().serve(listener)).detach();
         }
         Ok(())
     }
@@ -136,25 +151,21 @@ impl CoreState {
         self.nvme_tcp.borrow().clone()
     }
 
-    /// Begins to serve NVMe/TCP: queues of other cores from now on, and connections to `address` if there is one.
+    /// Begins to serve NVMe/TCP: queues of other cores from now on, and those of `addresses` if there are any.
     pub async fn serve_nvme_tcp(
         self: Rc<Self>,
         cores: Cores,
         subsystem: quarry_nvme::Subsystem,
-        address: Option<SocketAddr>,
+        addresses: Vec<Address>,
     ) -> Result<(), NodeError> {
         let to_cores = Rc::new(ToCores { index: self.index, cores });
-        let budget = self.memory_bytes * BUFFER_PERCENT / 100;
+        let budget = self.budget_bytes();
         let (env, exports) = (self.env.clone(), self.exports.clone());
         let server = quarry_nvme_tcp::Server::new(env, exports, subsystem, self.clone(), to_cores, budget);
         *self.nvme_tcp.borrow_mut() = Some(server.clone());
-        if let Some(address) = address {
-            let listening = self.env.network.listen(&Address::Tcp(address)).await;
-            let listener = listening.map_err(|error| {
-                NodeError::new(ErrorKind::Unavailable, format!("NVMe/TCP cannot listen on {address}"))
-                    .caused_by(&error)
-            })?;
-            self.env.spawner.spawn(server.serve(listener)).detach();
+        for address in addresses {
+            let listener = self.listen("NVMe/TCP", &address).await?;
+            self.env.spawner.spawn(server.clone().serve(listener)).detach();
         }
         Ok(())
     }
@@ -309,12 +320,25 @@ impl CoreState {
     }
 }
 
-impl Volumes for CoreState {
-    fn volume(&self, id: VolumeId) -> Option<Rc<dyn Volume>> {
+impl CoreState {
+    /// The volume with this id, or the snapshot, if this core owns it and it is open.
+    pub fn own_volume(&self, id: VolumeId) -> Option<Rc<dyn Volume>> {
         let engines = self.engines.borrow();
         let volume = engines.values().find_map(|engine| engine.volume(id).ok());
         // A snapshot is served under its own id.
         let snapshot = || engines.values().find_map(|engine| engine.snapshot_volume(SnapshotId(id.0)).ok());
         volume.or_else(snapshot).map(|volume| volume as Rc<dyn Volume>)
+    }
+
+    /// The way to the volumes of other cores, once it serves.
+    #[cfg(test)]
+    pub fn others(&self) -> Option<&Rc<RemoteVolumes>> {
+        self.others.get()
+    }
+}
+
+impl Volumes for CoreState {
+    fn volume(&self, id: VolumeId) -> Option<Rc<dyn Volume>> {
+        self.own_volume(id).or_else(|| self.others.get()?.volume(id, self.index))
     }
 }

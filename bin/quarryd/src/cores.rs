@@ -7,9 +7,20 @@ use std::sync::Arc;
 use anyhow::Context;
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
 use quarry_node_api::{ErrorKind, NodeError};
-use quarry_target::{Exports, HandOver, Stop};
+use quarry_target::{Access, Exports, HandOver, Reservations, Stop};
 
 use crate::core_state::{self, CoreState};
+
+/// What sessions on all cores ask, and the control plane changes. Clones are the same tables.
+#[derive(Clone, Default)]
+pub struct Tables {
+    /// Volumes by name, and everybody who is connected.
+    pub exports: Exports,
+    /// Volumes by number, for whom.
+    pub access: Access,
+    /// Who has reserved which volume.
+    pub reservations: Reservations,
+}
 
 /// All cores of the node. Cheap to clone.
 #[derive(Clone)]
@@ -23,17 +34,17 @@ impl Cores {
     pub fn start(
         count: usize,
         memory_bytes: u64,
-        exports: &Exports,
+        tables: &Tables,
     ) -> anyhow::Result<(Self, Vec<CoreHandle<()>>)> {
         let config = CoreConfig { pin: count > 1, ..CoreConfig::default() };
         let stop = Stop::default();
         let mut handles: Vec<CoreHandle<()>> = Vec::new();
         for index in 0..count {
-            let (stop, exports) = (stop.clone(), exports.clone());
+            let (stop, tables) = (stop.clone(), tables.clone());
             let share = memory_bytes / count as u64;
             let core = Core::start(&format!("core-{index}"), index, &config, move |env| async move {
                 let stopped = stop.stopped();
-                core_state::install(Rc::new(CoreState::new(index, env, exports, share)));
+                core_state::install(Rc::new(CoreState::new(index, env, tables, share)));
                 stopped.await;
                 core_state::clear();
             });

@@ -1,8 +1,9 @@
-//! `quarryd`: a storage node. It opens the pools that its catalog names, serves their volumes over NBD on one thread per
+//! `quarryd`: a storage node. It opens the pools that its catalog names, serves their volumes on one thread per
 //! core, and answers the REST API on threads of tokio.
 //!
 //! `arguments` says what the command line and the configuration file may say; `serve` starts everything, waits for a
-//! signal and stops in order; `check` verifies the pools of a node that is stopped, `keyring` changes its keyring's passphrase; `cores` are the data plane's threads, `core_state` what lives on each of them; `node` is the
+//! signal and stops in order; `check` verifies the pools of a node that is stopped, `keyring` changes its keyring's passphrase; `cores` are the data plane's threads, `core_state` what lives on each of them, `remote_volume` the way to volumes of other cores;
+//! `reservation_store` keeps reservations; `node` is the
 //! trait of `node-api` over them, one file per sort of thing.
 
 mod arguments;
@@ -11,8 +12,12 @@ mod core_state;
 mod cores;
 mod keyring;
 mod node;
+mod remote_volume;
+mod reservation_store;
 mod serve;
 mod settings;
+#[cfg(test)]
+mod test_node;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -12,9 +12,13 @@ mod exports;
 mod freeing;
 mod group_snapshots;
 mod groups;
+mod host_groups;
+mod host_table;
+mod hosts;
 mod keyring;
 mod keys;
 mod metrics;
+mod offers;
 mod pools;
 mod promises;
 mod scrub;
@@ -30,22 +34,24 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    ChangeGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport,
-    CreateGroup, CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery,
-    Export, ExportSelector, Group, GroupId, GroupSnapshot, Keyring, Name, NodeId, Pool, RenameVolume,
-    ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Timestamp,
-    UnlockKeyring, Volume,
+    ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes,
+    ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup, CreatePool,
+    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, Device, Events, EventsQuery, Export,
+    ExportSelector, Group, GroupId, GroupSnapshot, Host, HostGroup, Keyring, Name, NodeId, Pool,
+    RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status,
+    Timestamp, UnlockKeyring, Volume,
 };
 use quarry_catalog::{Catalog, Change, GroupRecord, NodeRecord, PoolRecord};
 use quarry_events::EventLog;
 use quarry_node_api::{ErrorKind, Node, NodeError, Result};
 use quarry_pool::PoolShared;
-use quarry_target::Exports;
+use quarry_target::{Access, Exports, Reservations};
 use quarry_types::{LogId, PoolId};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::cores::Cores;
+use crate::cores::{Cores, Tables};
+use crate::node::host_table::HostTable;
 use crate::settings::Settings;
 
 pub use check::CheckedPool;
@@ -72,6 +78,8 @@ pub struct DataNode {
     event_counts: events::EventCounts,
     cores: Cores,
     exports: Exports,
+    access: Access,
+    reservations: Reservations,
     settings: Settings,
     api: SocketAddr,
     id: NodeId,
@@ -79,6 +87,8 @@ pub struct DataNode {
     pools: RwLock<BTreeMap<PoolId, PoolEntry>>,
     /// As in the catalog.
     groups: RwLock<BTreeMap<GroupId, GroupRecord>>,
+    /// As in the catalog.
+    hosts: RwLock<HostTable>,
     scanned: RwLock<Vec<Device>>,
     changing: Mutex<()>,
     keys: RwLock<Keys>,
@@ -90,24 +100,33 @@ impl DataNode {
         catalog: Arc<dyn Catalog>,
         events: Arc<EventLog>,
         cores: Cores,
-        exports: Exports,
+        tables: Tables,
         settings: Settings,
         api: SocketAddr,
     ) -> Result<Self> {
         let id = node_id(&*catalog)?;
         let groups = catalog.groups().map_err(|error| catalog_error(&error))?;
+        let hosts = catalog.hosts().map_err(|error| catalog_error(&error))?;
+        let host_groups = catalog.host_groups().map_err(|error| catalog_error(&error))?;
+        let Tables { exports, access, reservations } = tables;
+        for host in &hosts {
+            access.set_host(host_table::to_target(host)).map_err(|error| hosts::access_error(&error))?;
+        }
         Ok(Self {
             catalog,
             events,
             event_counts: events::EventCounts::default(),
             cores,
             exports,
+            access,
+            reservations,
             settings,
             api,
             id,
             began: Instant::now(),
             pools: RwLock::default(),
             groups: RwLock::new(groups.into_iter().map(|group| (group.id, group)).collect()),
+            hosts: RwLock::new(HostTable::new(hosts, host_groups)),
             scanned: RwLock::default(),
             changing: Mutex::default(),
             keys: RwLock::new(Err("the node was started without a key store".to_owned())),
@@ -356,9 +375,59 @@ impl Node for DataNode {
         self.describe_exports().await
     }
 
-    async fn delete_export(&self, selector: &ExportSelector) -> Result<()> {
+    async fn show_exports(&self, selector: &ExportSelector) -> Result<Vec<Export>> {
+        self.describe_selected(selector).await
+    }
+
+    async fn delete_export(&self, selector: &ExportSelector, request: DeleteExport) -> Result<()> {
         let _changing = self.changing.lock().await;
-        self.end_exports(selector).await
+        self.end_exports(selector, request).await
+    }
+
+    async fn list_hosts(&self) -> Result<Vec<Host>> {
+        self.describe_hosts().await
+    }
+
+    async fn create_host(&self, request: CreateHost) -> Result<Host> {
+        let _changing = self.changing.lock().await;
+        self.make_host(request).await
+    }
+
+    async fn show_host(&self, name: &Name) -> Result<Host> {
+        self.describe_host(name).await
+    }
+
+    async fn change_host(&self, name: &Name, request: ChangeHost) -> Result<Host> {
+        let _changing = self.changing.lock().await;
+        self.alter_host(name, request).await
+    }
+
+    async fn delete_host(&self, name: &Name) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.end_host(name).await
+    }
+
+    async fn list_host_groups(&self) -> Result<Vec<HostGroup>> {
+        self.describe_host_groups().await
+    }
+
+    async fn create_host_group(&self, request: CreateHostGroup) -> Result<HostGroup> {
+        let _changing = self.changing.lock().await;
+        self.make_host_group(request).await
+    }
+
+    async fn show_host_group(&self, name: &Name) -> Result<HostGroup> {
+        self.describe_host_group(name).await
+    }
+
+    async fn change_host_group(&self, name: &Name, request: ChangeHostGroup) -> Result<HostGroup> {
+        let _changing = self.changing.lock().await;
+        self.alter_host_group(name, request).await
+    }
+
+    async fn delete_host_group(&self, name: &Name) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.end_host_group(name).await
     }
 
     async fn show_keyring(&self) -> Result<Keyring> {
@@ -382,3 +451,6 @@ impl Node for DataNode {
         self.describe_metrics().await
     }
 }
+
+#[cfg(test)]
+mod tests;

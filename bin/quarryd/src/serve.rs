@@ -6,28 +6,22 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use quarry_catalog::RedbCatalog;
+use quarry_env::Address;
 use quarry_events::EventLog;
 use quarry_iscsi::Target;
 use quarry_node_api::Node as _;
 use quarry_nvme::{Identity, Subsystem};
-use quarry_target::{Access, Exports, Reservations};
+use quarry_target::Exports;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cores::Cores;
+use crate::cores::{Cores, Tables};
 use crate::node::{DataNode, open_keys};
+use crate::reservation_store;
 use crate::settings::Settings;
 
 /// How long sessions may take to end their requests at a stop.
 const SESSIONS_TIMEOUT: Duration = Duration::from_secs(10);
 const SESSIONS_POLL: Duration = Duration::from_millis(20);
-
-/// What protocols have in common that show hosts many volumes.
-#[derive(Clone)]
-struct Shared {
-    exports: Exports,
-    access: Access,
-    reservations: Reservations,
-}
 
 /// Runs the node until a signal ends it.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
@@ -52,20 +46,19 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("the API cannot listen on {} (--api)", settings.api))?;
     let api = listener.local_addr()?;
-    let exports = Exports::default();
-    let (iscsi, nvme_tcp, advertise) = (settings.iscsi, settings.nvme_tcp, settings.advertise.clone());
-    let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &exports)?;
+    let tables = Tables { reservations: reservation_store::open(catalog.clone())?, ..Tables::default() };
+    let exports = tables.exports.clone();
+    let (iscsi, advertised) = (settings.iscsi.clone(), settings.advertised(&settings.iscsi));
+    let (nvme_tcp, advertised_nvme) = (settings.nvme_tcp.clone(), settings.advertised(&settings.nvme_tcp));
+    let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &tables)?;
     let keys = open_keys(&settings.data_dir, settings.keyring_passphrase_file.clone()).await;
-    let node = DataNode::new(catalog, Arc::new(events), cores.clone(), exports.clone(), settings, api);
+    let node = DataNode::new(catalog, Arc::new(events), cores.clone(), tables.clone(), settings, api);
     let node = node.map_err(plain)?.with_keys(keys);
     node.open_pools().await.map_err(plain)?;
     node.unlock_volumes().await;
     node.serve_nbd().await.map_err(plain)?;
-    // Both protocols show hosts the same volumes, under the same reservations.
-    let shared =
-        Shared { exports: exports.clone(), access: Access::default(), reservations: Reservations::default() };
-    serve_iscsi(&node, &cores, &shared, iscsi, advertise.clone()).await?;
-    serve_nvme_tcp(&node, &cores, &shared, nvme_tcp, advertise).await?;
+    serve_iscsi(&node, &cores, tables.clone(), iscsi, advertised).await?;
+    serve_nvme_tcp(&node, &cores, tables, nvme_tcp, advertised_nvme).await?;
     let node = Arc::new(node);
     tracing::info!("{}, ready after {} ms", node.summary().await, began.elapsed().as_millis());
     node.record_start().await;
@@ -101,23 +94,25 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Serves iSCSI on every core, if there is an address to serve it on.
+/// Serves iSCSI on every core, if there are addresses to serve it on.
 async fn serve_iscsi(
     node: &DataNode,
     cores: &Cores,
-    shared: &Shared,
-    address: Option<SocketAddr>,
-    advertise: Vec<SocketAddr>,
+    tables: Tables,
+    addresses: Vec<Address>,
+    advertised: Vec<SocketAddr>,
 ) -> anyhow::Result<()> {
-    let Some(address) = address else { return Ok(()) };
+    if addresses.is_empty() {
+        return Ok(());
+    }
     let id = node.status().await.map_err(plain)?.node_id.to_string();
-    let Shared { exports, access, reservations } = shared.clone();
-    let target = Target::new(&id, advertise, exports, access, reservations);
-    tracing::info!("iSCSI target {} listens on {address}", target.name);
+    let Tables { exports, access, reservations } = tables;
+    let target = Target::new(&id, advertised, exports, access, reservations);
+    tracing::info!("iSCSI target {}", target.name);
     for index in (0..cores.count()).rev() {
         let (all, target) = (cores.clone(), target.clone());
-        let address = (index == 0).then_some(address);
-        let served = cores.call(index, move |state| state.serve_iscsi(all, target, address)).await;
+        let addresses = if index == 0 { addresses.clone() } else { Vec::new() };
+        let served = cores.call(index, move |state| state.serve_iscsi(all, target, addresses)).await;
         served.map_err(plain)?.map_err(plain)?;
     }
     Ok(())
@@ -127,22 +122,21 @@ async fn serve_iscsi(
 async fn serve_nvme_tcp(
     node: &DataNode,
     cores: &Cores,
-    shared: &Shared,
-    address: Option<SocketAddr>,
-    advertise: Vec<SocketAddr>,
+    tables: Tables,
+    addresses: Vec<Address>,
+    advertised: Vec<SocketAddr>,
 ) -> anyhow::Result<()> {
-    let Some(address) = address else { return Ok(()) };
+    if addresses.is_empty() {
+        return Ok(());
+    }
     let id = node.status().await.map_err(plain)?.node_id.to_string();
-    let Shared { access, reservations, .. } = shared.clone();
     let identity = Identity::of_node(&id, env!("CARGO_PKG_VERSION"));
-    // What is advertised are addresses of the node; every protocol has its own port at them.
-    let portals = advertise.iter().map(|one| SocketAddr::new(one.ip(), address.port())).collect();
-    tracing::info!("NVMe subsystem {} listens on {address}", identity.nqn);
-    let subsystem = Subsystem::new(identity, access, reservations, portals);
+    tracing::info!("NVMe subsystem {}", identity.nqn);
+    let subsystem = Subsystem::new(identity, tables.access, tables.reservations, advertised);
     for index in (0..cores.count()).rev() {
         let (all, subsystem) = (cores.clone(), subsystem.clone());
-        let address = (index == 0).then_some(address);
-        let served = cores.call(index, move |state| state.serve_nvme_tcp(all, subsystem, address)).await;
+        let addresses = if index == 0 { addresses.clone() } else { Vec::new() };
+        let served = cores.call(index, move |state| state.serve_nvme_tcp(all, subsystem, addresses)).await;
         served.map_err(plain)?.map_err(plain)?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! What the node was told: the command line over the configuration file over the defaults.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -25,10 +25,10 @@ pub struct Settings {
     pub api: SocketAddr,
     /// The first one is what an export's URI names.
     pub nbd: Vec<Address>,
-    pub iscsi: Option<SocketAddr>,
-    pub nvme_tcp: Option<SocketAddr>,
-    /// What discovery answers; the addresses that initiators have connected to, if there are none.
-    pub advertise: Vec<SocketAddr>,
+    pub iscsi: Vec<Address>,
+    pub nvme_tcp: Vec<Address>,
+    /// What hosts are told instead of the addresses that are listened on, if there are some.
+    pub advertise: Vec<IpAddr>,
     pub cores: usize,
     pub memory_bytes: u64,
     /// A pool is scrubbed after so many days; 0 for never.
@@ -47,10 +47,12 @@ struct File {
     api: Option<String>,
     nbd: Option<String>,
     nbd_unix: Option<PathBuf>,
-    iscsi: Option<String>,
-    nvme_tcp: Option<String>,
     #[serde(default)]
-    advertise: Vec<String>,
+    iscsi: Vec<String>,
+    #[serde(default)]
+    nvme_tcp: Vec<String>,
+    #[serde(default)]
+    advertise: Vec<IpAddr>,
     cores: Option<usize>,
     memory: Option<String>,
     scrub_days: Option<u32>,
@@ -87,13 +89,7 @@ impl Settings {
                 ByteSize(SCRUB_RATE_BYTES_MIN)
             );
         }
-        let iscsi = arguments.iscsi.or(file.iscsi);
-        let nvme_tcp = arguments.nvme_tcp.or(file.nvme_tcp);
-        let advertise = if arguments.advertise.is_empty() { file.advertise } else { arguments.advertise };
         Ok(Self {
-            iscsi: iscsi.map(|text| address("--iscsi", &text)).transpose()?,
-            nvme_tcp: nvme_tcp.map(|text| address("--nvme-tcp", &text)).transpose()?,
-            advertise: advertise.iter().map(|text| address("--advertise", text)).collect::<Result<_, _>>()?,
             scrub_days: arguments.scrub_days.or(file.scrub_days).unwrap_or(SCRUB_DAYS_DEFAULT),
             scrub_rate_bytes,
             keyring_passphrase_file: passphrase_file(
@@ -102,10 +98,34 @@ impl Settings {
             data_dir,
             api: address("--api", &api)?,
             nbd: nbd_addresses(arguments.nbd.or(file.nbd), arguments.nbd_unix.or(file.nbd_unix))?,
+            iscsi: tcp_addresses("--iscsi", arguments.iscsi, file.iscsi)?,
+            nvme_tcp: tcp_addresses("--nvme-tcp", arguments.nvme_tcp, file.nvme_tcp)?,
+            advertise: if arguments.advertise.is_empty() { file.advertise } else { arguments.advertise },
             cores,
             memory_bytes,
         })
     }
+
+    /// Where hosts are told to connect to in place of these listeners; empty when they are not told anything else.
+    pub fn advertised(&self, listeners: &[Address]) -> Vec<SocketAddr> {
+        let ports = tcp(listeners).map(|listener| listener.port());
+        ports.flat_map(|port| self.advertise.iter().map(move |ip| SocketAddr::new(*ip, port))).collect()
+    }
+
+    /// Where hosts reach these listeners.
+    pub fn portals(&self, listeners: &[Address]) -> Vec<SocketAddr> {
+        match self.advertise.is_empty() {
+            true => tcp(listeners).collect(),
+            false => self.advertised(listeners),
+        }
+    }
+}
+
+fn tcp(listeners: &[Address]) -> impl Iterator<Item = SocketAddr> {
+    listeners.iter().filter_map(|listener| match listener {
+        Address::Tcp(address) => Some(*address),
+        Address::Unix(_) => None,
+    })
 }
 
 fn nbd_addresses(tcp: Option<String>, unix: Option<PathBuf>) -> anyhow::Result<Vec<Address>> {
@@ -121,6 +141,11 @@ fn nbd_addresses(tcp: Option<String>, unix: Option<PathBuf>) -> anyhow::Result<V
         all.push(Address::Tcp(address("--nbd", &text)?));
     }
     Ok(all)
+}
+
+fn tcp_addresses(option: &str, typed: Vec<String>, in_file: Vec<String>) -> anyhow::Result<Vec<Address>> {
+    let texts = if typed.is_empty() { in_file } else { typed };
+    texts.iter().map(|text| address(option, text).map(Address::Tcp)).collect()
 }
 
 fn address(option: &str, text: &str) -> anyhow::Result<SocketAddr> {

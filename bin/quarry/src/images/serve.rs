@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use quarry_api_types::{CreateExport, Export, ExportSelector, ProblemCode, Protocol, VolumePath};
+use quarry_api_types::{
+    CreateExport, DeleteExport, Export, ExportSelector, ProblemCode, Protocol, VolumePath,
+};
 use quarry_client::{Client, ClientError};
 
 use super::reach::reach;
@@ -22,8 +24,7 @@ pub struct Served {
 impl Served {
     /// Serves `path`, or takes the export of it that exists.
     pub async fn begin(client: &Client, path: &VolumePath) -> Result<Self, Failure> {
-        let VolumePath { volume, snapshot } = path.clone();
-        let request = CreateExport { volume, snapshot, protocol: Protocol::Nbd };
+        let request = CreateExport::new(path.clone(), Protocol::Nbd);
         let (export, made) = match client.create_export(&request).await {
             Ok(export) => (export.clone(), Some(export)),
             Err(error) => match existing(client, path, &error).await {
@@ -50,7 +51,7 @@ impl Served {
         let mut attempts = END.1;
         loop {
             attempts -= 1;
-            match client.delete_export(&selector).await {
+            match client.delete_export(&selector, &DeleteExport::default()).await {
                 Ok(()) => return Ok(()),
                 Err(error) if is(&error, ProblemCode::NotFound) => return Ok(()),
                 Err(error) if is(&error, ProblemCode::InUse) && attempts > 0 => {
@@ -74,7 +75,8 @@ async fn existing(client: &Client, path: &VolumePath, error: &ClientError) -> Op
     if !is(error, ProblemCode::Conflict) {
         return None;
     }
-    client.list_exports().await.ok()?.into_iter().find(|export| export.path() == *path)
+    let is_ours = |export: &Export| export.path() == *path && export.protocol == Protocol::Nbd;
+    client.list_exports().await.ok()?.into_iter().find(is_ours)
 }
 
 /// Whether the node has answered with this problem.

@@ -41,7 +41,7 @@ impl DataNode {
             }
             (None, at) => self.find_moment(&found, at.unwrap_or(Timestamp::from_unix_ms(0))).await?,
         };
-        self.check_no_clients(name)?;
+        self.check_no_clients(name, found.status.id)?;
         let (volume, what) = (found.status.id, format!("volume '{name}' was not rolled back"));
         self.with_engine(
             &found,
@@ -50,7 +50,7 @@ impl DataNode {
         )
         .await?;
         let shown = self.describe_volume(name).await?;
-        self.exports.update_size(volume, shown.size_bytes);
+        self.tell_size(volume, shown.size_bytes);
         Ok(shown)
     }
 
@@ -76,8 +76,8 @@ impl DataNode {
     }
 
     /// Fails when a client is connected to a volume whose content is about to become another one.
-    pub(super) fn check_no_clients(&self, name: &Name) -> Result<()> {
-        match self.exports.sessions_of(name.as_str()) {
+    pub(super) fn check_no_clients(&self, name: &Name, volume: VolumeId) -> Result<()> {
+        match self.clients_of(volume) {
             0 => Ok(()),
             sessions => {
                 let what =

@@ -135,7 +135,7 @@ impl DataNode {
             )));
         }
         for member in &members {
-            self.check_no_clients(&member.name)?;
+            self.check_no_clients(&member.name, member.record.volume_id)?;
         }
         for (done, member) in members.iter().enumerate() {
             let rolled_back = self.roll_back(&member.name, RollBackVolume::to_snapshot(name.clone())).await;

@@ -85,6 +85,12 @@ const LOCKED: Family =
     ("quarry_volumes_locked", "gauge", "Encrypted volumes that are closed because their key is not there.");
 const GROUPS: Family = ("quarry_groups", "gauge", "Consistency groups.");
 const SESSIONS: Family = ("quarry_nbd_sessions", "gauge", "Connected NBD clients.");
+const ISCSI_SESSIONS: Family =
+    ("quarry_iscsi_sessions", "gauge", "Initiators that are logged in over iSCSI.");
+const NVME_TCP_SESSIONS: Family =
+    ("quarry_nvme_tcp_sessions", "gauge", "Hosts that are connected over NVMe/TCP.");
+const HOSTS: Family = ("quarry_hosts", "gauge", "Hosts that may use exports over iSCSI and NVMe/TCP.");
+const EXPORTS: Family = ("quarry_exports", "gauge", "Exports that are served now.");
 
 impl DataNode {
     pub(super) async fn describe_metrics(&self) -> Result<String> {
@@ -140,7 +146,17 @@ impl DataNode {
         put(&mut text, KEYRING, std::iter::once((String::new(), u64::from(self.keys().is_ok()))));
         put(&mut text, LOCKED, std::iter::once((String::new(), locked)));
         put(&mut text, GROUPS, std::iter::once((String::new(), self.group_records().len() as u64)));
-        put(&mut text, SESSIONS, std::iter::once((String::new(), self.exports.sessions().len() as u64)));
+        let sessions = self.session_counts();
+        let hosts = self.hosts().hosts.len() as u64;
+        for (family, value) in [
+            (SESSIONS, sessions.nbd),
+            (ISCSI_SESSIONS, sessions.iscsi),
+            (NVME_TCP_SESSIONS, sessions.nvme_tcp),
+            (HOSTS, hosts),
+            (EXPORTS, self.offer_count() as u64),
+        ] {
+            put(&mut text, family, std::iter::once((String::new(), value)));
+        }
         Ok(text)
     }
 }

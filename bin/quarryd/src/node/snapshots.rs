@@ -95,7 +95,7 @@ impl DataNode {
             unique_bytes: status.unique_bytes,
             locked_until,
             clones: status.clones as u64,
-            exported: self.exports.list().iter().any(|export| export.volume.id == VolumeId(status.id.0)),
+            exported: self.is_served(VolumeId(status.id.0)),
             set_id: status.set.map(|set| set.id),
         })
     }
@@ -142,7 +142,9 @@ impl DataNode {
         self.check_snapshot_unexported(path)?;
         let (id, what) = (found.id, format!("snapshot '{path}' was not deleted"));
         self.with_engine(&found.volume, what, move |engine| async move { engine.delete_snapshot(id).await })
-            .await
+            .await?;
+        self.forget_reservations([VolumeId(id.0)]).await;
+        Ok(())
     }
 
     pub(super) fn check_snapshot_unexported(&self, path: &SnapshotPath) -> Result<()> {

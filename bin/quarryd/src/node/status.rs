@@ -5,6 +5,7 @@ use quarry_api_types::{
     Status, VolumesStatus,
 };
 use quarry_node_api::Result;
+use quarry_target::Fabric;
 
 use super::DataNode;
 use super::conditions::MAKE_SPACE;
@@ -13,15 +14,25 @@ use super::freeing::freeing;
 impl DataNode {
     /// What the node serves, in a line.
     pub async fn summary(&self) -> String {
-        let nbd: Vec<String> = self.settings.nbd.iter().map(ToString::to_string).collect();
+        let mut served = Vec::new();
+        for (name, addresses) in [
+            ("NBD", &self.settings.nbd),
+            ("iSCSI", &self.settings.iscsi),
+            ("NVMe/TCP", &self.settings.nvme_tcp),
+        ] {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            if !addresses.is_empty() {
+                served.push(format!("{name} on {}", addresses.join(" and ")));
+            }
+        }
         let volumes = self.volumes_of(None).await.map_or(0, |volumes| volumes.len());
         format!(
-            "quarryd {} serves the API on http://{} and NBD on {}: {} pools, {volumes} volumes, {} exports, {} cores",
+            "quarryd {} serves the API on http://{}, {}: {} pools, {volumes} volumes, {} exports, {} cores",
             env!("CARGO_PKG_VERSION"),
             self.api,
-            nbd.join(" and "),
+            served.join(", "),
             self.pools().len(),
-            self.exports.list().len(),
+            self.offer_count(),
             self.cores.count(),
         )
     }
@@ -54,7 +65,7 @@ impl DataNode {
                 size_bytes: volumes.iter().map(|volume| volume.status.size_bytes).sum(),
                 used_bytes: volumes.iter().map(|volume| volume.status.mapped_bytes).sum(),
             },
-            exports: self.exports.list().len() as u64,
+            exports: self.offer_count() as u64,
             health: Health::from_causes(pools.iter().flat_map(causes).collect()),
         })
     }
@@ -69,14 +80,42 @@ impl DataNode {
     fn listeners(&self) -> Vec<ListenerStatus> {
         let api =
             ListenerStatus { protocol: ListenerProtocol::Api, address: self.api.to_string(), connections: 0 };
-        let sessions = self.exports.sessions().len() as u32;
-        let nbd = self.settings.nbd.iter().map(|address| ListenerStatus {
-            protocol: ListenerProtocol::Nbd,
-            address: address.to_string(),
-            connections: sessions,
+        let counts = self.session_counts();
+        let served = [
+            (ListenerProtocol::Nbd, &self.settings.nbd, counts.nbd),
+            (ListenerProtocol::Iscsi, &self.settings.iscsi, counts.iscsi),
+            (ListenerProtocol::NvmeTcp, &self.settings.nvme_tcp, counts.nvme_tcp),
+        ];
+        let listeners = served.into_iter().flat_map(|(protocol, addresses, connections)| {
+            addresses.iter().map(move |address| ListenerStatus {
+                protocol,
+                address: address.to_string(),
+                connections: connections as u32,
+            })
         });
-        std::iter::once(api).chain(nbd).collect()
+        std::iter::once(api).chain(listeners).collect()
     }
+
+    /// How many sessions there are of each protocol. One that negotiates still counts for NBD.
+    pub(super) fn session_counts(&self) -> SessionCounts {
+        let mut counts = SessionCounts::default();
+        for session in self.exports.sessions() {
+            match session.login.map(|login| login.fabric) {
+                None => counts.nbd += 1,
+                Some(Fabric::Iscsi) => counts.iscsi += 1,
+                Some(Fabric::NvmeTcp) => counts.nvme_tcp += 1,
+            }
+        }
+        counts
+    }
+}
+
+/// Sessions by protocol.
+#[derive(Default)]
+pub(super) struct SessionCounts {
+    pub(super) nbd: u64,
+    pub(super) iscsi: u64,
+    pub(super) nvme_tcp: u64,
 }
 
 fn causes(pool: &Pool) -> Vec<Cause> {

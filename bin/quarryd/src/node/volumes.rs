@@ -178,7 +178,7 @@ impl DataNode {
             locked: status.locked,
             block_bytes: BLOCK_BYTES as u32,
             core: core as u16,
-            exported: self.exports.list().iter().any(|export| export.volume.id == status.id),
+            exported: self.is_served(status.id),
             name: parse_name(&status.name)?,
             snapshots: status.snapshots as u64,
             origin,
@@ -198,7 +198,7 @@ impl DataNode {
             move |engine| async move { engine.resize_volume(id, size_bytes).await },
         )
         .await?;
-        self.exports.update_size(id, size_bytes);
+        self.tell_size(id, size_bytes);
         self.describe_volume(name).await
     }
 
@@ -224,11 +224,14 @@ impl DataNode {
         let found = self.find_volume(name).await?;
         self.check_unexported(|record| record.volume_id == found.status.id)?;
         let (id, what) = (found.status.id, format!("volume '{name}' was not deleted"));
+        let snapshots = if with_snapshots { self.snapshots_of(&found).await? } else { Vec::new() };
         self.with_engine(&found, what, move |engine| async move {
             engine.delete_volume(id, with_snapshots).await
         })
         .await?;
         self.update_group_of(id, None).await;
+        let gone = snapshots.into_iter().map(|snapshot| VolumeId(snapshot.id.0));
+        self.forget_reservations(std::iter::once(id).chain(gone)).await;
         Ok(())
     }
 }

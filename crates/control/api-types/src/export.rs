@@ -5,15 +5,22 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use quarry_types::VolumeId;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use crate::{ExportId, Name, Timestamp, VolumePath};
+use crate::{ExportId, InvalidRequest, Name, Timestamp, VolumePath};
+
+/// Highest LUN or namespace id: what single-level LUNs of SAM-5 can say.
+pub const UNIT_NUMBER_MAX: u32 = 16383;
 
 words! {
     /// How hosts reach an export.
     pub enum Protocol {
         /// Network Block Device, over TCP or a unix socket.
         Nbd = "nbd",
+        /// iSCSI: the volume is a logical unit of the node's target.
+        Iscsi = "iscsi",
+        /// NVMe over TCP: the volume is a namespace of the node's subsystem.
+        NvmeTcp = "nvme-tcp",
     }
 }
 
@@ -22,7 +29,7 @@ words! {
     pub enum ExportState {
         /// Clients can connect.
         Serving = "serving",
-        /// Intended, but its volume is not there, because its pool is offline.
+        /// Intended, but its volume is not there, because its pool is offline, or the node does not serve the protocol now.
         Offline = "offline",
     }
 }
@@ -42,11 +49,23 @@ pub struct Export {
     pub volume_id: VolumeId,
     /// How hosts reach it.
     pub protocol: Protocol,
+    /// LUN or namespace id, which it keeps. Absent for NBD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    /// The host that sees it. Any initiator does when there is neither a host nor a host group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Name>,
+    /// The host group that sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_group: Option<Name>,
+    /// Whether its clients may only read.
+    #[serde(default)]
+    pub read_only: bool,
     /// Where clients connect, the preferred one first. Empty only when it is offline.
     pub uris: Vec<String>,
     /// Whether it can be used.
     pub state: ExportState,
-    /// Client sessions open now.
+    /// Client sessions open now; over iSCSI and NVMe/TCP those of initiators that see it.
     pub sessions: u32,
     /// When it was made.
     pub created: Timestamp,
@@ -63,6 +82,30 @@ pub struct CreateExport {
     pub snapshot: Option<Name>,
     /// How hosts will reach it.
     pub protocol: Protocol,
+    /// The host that is to see it, over iSCSI or NVMe/TCP; without one and without a group, any initiator does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Name>,
+    /// The host group that is to see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_group: Option<Name>,
+    /// LUN (from 0) or namespace id (from 1); the lowest that is free when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 16383)]
+    pub number: Option<u32>,
+    /// Its clients may only read. A snapshot is never written to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+}
+
+/// How an export is to be ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct DeleteExport {
+    /// Also while clients use it: NBD's are disconnected, hosts of iSCSI and NVMe/TCP are told that it is gone.
+    #[serde(default)]
+    #[param(required = false, default = false)]
+    pub force: bool,
 }
 
 impl Export {
@@ -73,6 +116,38 @@ impl Export {
 }
 
 impl CreateExport {
+    /// A request to serve `path` over `protocol`, to anybody, under any number.
+    pub fn new(path: VolumePath, protocol: Protocol) -> Self {
+        let VolumePath { volume, snapshot } = path;
+        Self { volume, snapshot, protocol, host: None, host_group: None, number: None, read_only: false }
+    }
+
+    /// Checks all that can be judged without asking the node.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        if self.host.is_some() && self.host_group.is_some() {
+            return Err(InvalidRequest::new("host", "give a host or a host group, not both"));
+        }
+        let least = match self.protocol {
+            Protocol::Nbd if self.number.is_some() => {
+                return Err(InvalidRequest::new("number", "an NBD export has a name and no number"));
+            }
+            Protocol::Nbd if self.host.is_some() || self.host_group.is_some() => {
+                let message =
+                    "NBD clients do not say who they are: export it to a host over iscsi or nvme-tcp";
+                return Err(InvalidRequest::new("host", message));
+            }
+            Protocol::NvmeTcp => 1,
+            Protocol::Nbd | Protocol::Iscsi => 0,
+        };
+        match self.number {
+            Some(number) if !(least..=UNIT_NUMBER_MAX).contains(&number) => {
+                let message = format!("{number} is not from {least} to {UNIT_NUMBER_MAX}");
+                Err(InvalidRequest::new("number", message))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What is to be served.
     pub fn path(&self) -> VolumePath {
         VolumePath { volume: self.volume.clone(), snapshot: self.snapshot.clone() }
@@ -102,6 +177,34 @@ pub fn nbd_unix_uri(socket_path: &str, path: &VolumePath) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_and_hosts_are_for_fabrics() {
+        let request = |protocol| CreateExport::new("v@s".parse().unwrap(), protocol);
+        let numbered = |protocol, number| CreateExport { number: Some(number), ..request(protocol) };
+        let host = || Some("web".parse().unwrap());
+        for good in [
+            request(Protocol::Nbd),
+            numbered(Protocol::Iscsi, 0),
+            numbered(Protocol::Iscsi, 16383),
+            CreateExport { host: host(), ..numbered(Protocol::NvmeTcp, 1) },
+            CreateExport { host_group: host(), read_only: true, ..request(Protocol::Iscsi) },
+        ] {
+            assert_eq!(good.check(), Ok(()), "{good:?}");
+        }
+        for (bad, part) in [
+            (numbered(Protocol::Nbd, 1), "number: an NBD export has a name"),
+            (numbered(Protocol::NvmeTcp, 0), "number: 0 is not from 1 to 16383"),
+            (numbered(Protocol::Iscsi, 16384), "number: 16384 is not from 0 to 16383"),
+            (CreateExport { host: host(), ..request(Protocol::Nbd) }, "host: NBD clients do not say"),
+            (CreateExport { host: host(), host_group: host(), ..request(Protocol::Iscsi) }, "not both"),
+        ] {
+            let error = bad.check().unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        let json = serde_json::to_string(&request(Protocol::NvmeTcp)).unwrap();
+        assert_eq!(json, r#"{"volume":"v","snapshot":"s","protocol":"nvme-tcp"}"#);
+    }
 
     #[test]
     fn uris_are_what_nbd_clients_take() {

@@ -47,6 +47,14 @@ control_id!(
     GroupId
 );
 control_id!(
+    /// One host.
+    HostId
+);
+control_id!(
+    /// One host group.
+    HostGroupId
+);
+control_id!(
     /// One node, from its first start until its data directory is thrown away.
     NodeId
 );

@@ -14,15 +14,20 @@
 mod words;
 
 mod changes;
+mod chap;
 mod device;
 mod event;
 mod export;
 mod freeing;
 mod group;
 mod health;
+mod host;
+mod host_group;
 mod ids;
+mod initiator;
 mod keyring;
 mod name;
+mod network;
 mod path;
 mod pool;
 mod problem;
@@ -34,15 +39,22 @@ mod timestamp;
 mod volume;
 
 pub use changes::{ChangedRange, Changes, ChangesQuery};
+pub use chap::{CHAP_SECRET_BYTES, CHAP_USER_BYTES_MAX, Chap, ChapProof, ChapSecret, ChapUser};
 pub use device::{Device, DeviceClass, DeviceKind, DeviceState};
 pub use event::{Event, EventKind, EventSeverity, Events, EventsQuery, ObjectKind};
-pub use export::{CreateExport, Export, ExportState, Protocol, nbd_tcp_uri, nbd_unix_uri};
+pub use export::{
+    CreateExport, DeleteExport, Export, ExportState, Protocol, UNIT_NUMBER_MAX, nbd_tcp_uri, nbd_unix_uri,
+};
 pub use freeing::Freeing;
 pub use group::{ChangeGroup, CreateGroup, GROUP_VOLUMES_MAX, Group, GroupSnapshot, RollBackGroup};
 pub use health::{Cause, Health, HealthLevel};
-pub use ids::{ExportId, ExportSelector, GroupId, NodeId};
+pub use host::{ChangeHost, CreateHost, HOST_INITIATORS_MAX, HOST_NETWORKS_MAX, Host, check_somebody};
+pub use host_group::{ChangeHostGroup, CreateHostGroup, HOST_GROUP_HOSTS_MAX, HostGroup};
+pub use ids::{ExportId, ExportSelector, GroupId, HostGroupId, HostId, NodeId};
+pub use initiator::{INITIATOR_NAME_BYTES_MAX, InitiatorName, InitiatorNameProblem, InvalidInitiatorName};
 pub use keyring::{Keyring, KeyringState, UnlockKeyring};
 pub use name::{InvalidName, Name};
+pub use network::{InvalidNetwork, Network};
 pub use path::{InvalidPath, SnapshotPath, VolumePath};
 pub use pool::{
     Capacity, ChangePool, Commitment, CreatePool, Pool, PoolData, PoolDevice, PoolDeviceState, PoolState,

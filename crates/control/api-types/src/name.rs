@@ -1,4 +1,4 @@
-//! Names that people give to pools, volumes, snapshots and groups.
+//! Names that people give to pools, volumes, snapshots, groups and hosts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// The name of a pool, a volume, a snapshot or a group: 1 to 63 of `A-Z a-z 0-9 . _ -`, the first a letter or a digit.
+/// The name of a pool, a volume, a snapshot, a group or a host: 1 to 63 of `A-Z a-z 0-9 . _ -`, the first a letter or a digit.
 ///
 /// A name can be a path segment, an NBD export name, a file name and a shell word without any quoting. A UUID is
 /// no name, so that a text which may be an id or a name always means one of them only.

@@ -15,3 +15,20 @@ impl InvalidRequest {
         Self { field, message: message.into() }
     }
 }
+
+/// Fails when there are too many of something, or something is given twice.
+pub(crate) fn check_list<T: Ord + std::fmt::Display>(
+    field: &'static str,
+    items: &[T],
+    count_max: usize,
+) -> Result<(), InvalidRequest> {
+    if items.len() > count_max {
+        return Err(InvalidRequest::new(field, format!("at most {count_max}, not {}", items.len())));
+    }
+    let mut sorted: Vec<&T> = items.iter().collect();
+    sorted.sort_unstable();
+    match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(InvalidRequest::new(field, format!("'{}' is given twice", pair[0]))),
+        None => Ok(()),
+    }
+}

@@ -46,6 +46,10 @@ words! {
         Api = "api",
         /// Network Block Device.
         Nbd = "nbd",
+        /// iSCSI.
+        Iscsi = "iscsi",
+        /// NVMe over TCP.
+        NvmeTcp = "nvme-tcp",
     }
 }
 

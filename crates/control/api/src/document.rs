@@ -9,7 +9,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::routes::{
-    changes, clones, devices, events, exports, groups, keyring, node, pools, snapshots, volumes,
+    changes, clones, devices, events, exports, groups, host_groups, hosts, keyring, node, pools, snapshots,
+    volumes,
 };
 
 #[derive(OpenApi)]
@@ -17,7 +18,7 @@ use crate::routes::{
     info(
         title = "Quarry node API",
         version = "1",
-        description = "Pools, thin volumes, their snapshots and their exports on one node. Errors are RFC 9457 problem documents; \
+        description = "Pools, thin volumes, their snapshots, their exports and the hosts that use them on one node. Errors are RFC 9457 problem documents; \
                        decide by `code`, show `detail` and `next_step`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
@@ -53,7 +54,15 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(groups::delete_group_snapshot))
         .routes(routes!(groups::roll_back_group))
         .routes(routes!(exports::list_exports, exports::create_export))
-        .routes(routes!(exports::delete_export))
+        .routes(routes!(exports::show_exports, exports::delete_export))
+        .routes(routes!(hosts::list_hosts, hosts::create_host))
+        .routes(routes!(hosts::show_host, hosts::change_host, hosts::delete_host))
+        .routes(routes!(host_groups::list_host_groups, host_groups::create_host_group))
+        .routes(routes!(
+            host_groups::show_host_group,
+            host_groups::change_host_group,
+            host_groups::delete_host_group
+        ))
         .routes(routes!(keyring::show_keyring))
         .routes(routes!(keyring::unlock_keyring))
         .routes(routes!(events::list_events))

@@ -6,6 +6,8 @@ pub(crate) mod devices;
 pub(crate) mod events;
 pub(crate) mod exports;
 pub(crate) mod groups;
+pub(crate) mod host_groups;
+pub(crate) mod hosts;
 pub(crate) mod keyring;
 pub(crate) mod node;
 pub(crate) mod pools;

@@ -153,6 +153,65 @@ async fn the_life_of_a_group() {
 }
 
 #[tokio::test]
+async fn the_life_of_a_host() {
+    let api = Api::with_volume().await;
+    let (initiator, secret) = ("iqn.1993-08.org.debian:01:a", "correct horse battery");
+    let chap =
+        json!({"user": "web", "secret": secret, "mutual": {"user": "node", "secret": "other horse battery"}});
+    let host = json!({"name": "web", "initiators": [initiator], "networks": ["10.1.0.0/16"], "chap": chap});
+    let created = api.post("/v1/hosts", &host).await;
+    assert_eq!(created.status(), StatusCode::CREATED);
+    assert_eq!(created.headers()[header::LOCATION], "/v1/hosts/web");
+    let created = text(created).await;
+    let shown: Value = serde_json::from_str(&created).unwrap();
+    assert_eq!(shown["chap"], json!({"user": "web", "mutual": true}));
+    assert_eq!(api.node.secret_of("web").as_deref(), Some(secret), "it has arrived");
+    let all = [text(api.get("/v1/hosts").await).await, text(api.get("/v1/hosts/web").await).await, created];
+    assert!(all.iter().all(|answer| !answer.contains("battery")), "{all:?}");
+    let group = api.post("/v1/host-groups", &json!({"name": "farm", "hosts": ["web"]})).await;
+    assert_eq!(group.headers()[header::LOCATION], "/v1/host-groups/farm");
+    let export = json!({"volume": "v", "protocol": "iscsi", "host_group": "farm", "number": 3});
+    let export = text(api.post("/v1/exports", &export).await).await;
+    let export: Value = serde_json::from_str(&export).unwrap();
+    assert_eq!((&export["number"], &export["host_group"]), (&json!(3), &json!("farm")));
+    let delete = |path: &str| Request::delete(path).body(Body::empty()).unwrap();
+    let refused = problem(api.send(delete("/v1/host-groups/farm")).await).await;
+    assert_eq!((refused.code, refused.status), (ProblemCode::InUse, 409));
+    assert!(refused.detail.contains(export["id"].as_str().unwrap()), "{}", refused.detail);
+    let change = |body: Value| {
+        let request = Request::patch("/v1/hosts/web").header(header::CONTENT_TYPE, "application/json");
+        request.body(Body::from(body.to_string())).unwrap()
+    };
+    let changed = text(api.send(change(json!({"remove_chap": true}))).await).await;
+    assert!(serde_json::from_str::<Value>(&changed).unwrap().get("chap").is_none(), "{changed}");
+    for path in ["/v1/exports/v?force=true", "/v1/host-groups/farm", "/v1/hosts/web"] {
+        assert_eq!(api.send(delete(path)).await.status(), StatusCode::NO_CONTENT, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_host_is_said_without_its_secret() {
+    let api = Api::with_volume().await;
+    let chap = |secret: &str| json!({"name": "h", "networks": ["10.0.0.1"], "chap": {"user": "u", "secret": secret}});
+    for (path, body, part) in [
+        (
+            "/v1/hosts",
+            json!({"name": "h", "initiators": ["iqn.debian"]}),
+            "behind the first dot stands a month",
+        ),
+        ("/v1/hosts", json!({"name": "h", "networks": ["10.1.2.3/16"]}), "write 10.1.0.0/16 for the range"),
+        ("/v1/hosts", json!({"name": "h"}), "a host has an initiator or a network at least"),
+        ("/v1/hosts", chap("horse"), "chap.secret: it has 5 bytes; 12 to 128 are needed"),
+        ("/v1/exports", json!({"volume": "v", "protocol": "nbd", "number": 1}), "an NBD export has a name"),
+        ("/v1/exports", json!({"volume": "v", "protocol": "nvme-tcp", "number": 0}), "not from 1 to 16383"),
+    ] {
+        let refused = problem(api.post(path, &body).await).await;
+        assert_eq!((refused.code, refused.detail.contains("horse")), (ProblemCode::Invalid, false));
+        assert!(refused.detail.contains(part), "{body}: {}", refused.detail);
+    }
+}
+
+#[tokio::test]
 async fn what_stands_behind_the_question_mark_is_checked() {
     let api = Api::with_volume().await;
     let changes = api.get("/v1/volumes/v/changes?start=0").await;

@@ -3,8 +3,18 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The version of the catalog and of each record that this code writes, and the highest that it reads.
+/// The version of the catalog as a whole, and that of records which say nothing that was not always said.
 pub(crate) const VERSION: u32 = 1;
+/// The highest version of a record that this code reads.
+pub(crate) const RECORD_VERSION_MAX: u32 = 2;
+
+/// What is kept in an envelope.
+pub(crate) trait Record: Serialize {
+    /// The lowest version whose readers understand all that it says: older ones must not take it for something else.
+    fn version(&self) -> u32 {
+        VERSION
+    }
+}
 
 #[derive(Serialize)]
 struct Envelope<'a, T> {
@@ -29,8 +39,8 @@ pub(crate) enum DecodeError {
     Newer(u32),
 }
 
-pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
-    serde_json::to_vec(&Envelope { version: VERSION, record })
+pub(crate) fn encode<T: Record>(record: &T) -> Vec<u8> {
+    serde_json::to_vec(&Envelope { version: record.version(), record })
         .expect("records hold texts and numbers only, which JSON can always hold")
 }
 
@@ -38,7 +48,7 @@ pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let corrupt = |error: serde_json::Error| DecodeError::Corrupt(error.to_string());
     let VersionOnly { version } = serde_json::from_slice(bytes).map_err(corrupt)?;
-    if version > VERSION {
+    if version > RECORD_VERSION_MAX {
         return Err(DecodeError::Newer(version));
     }
     let opened: Opened<T> = serde_json::from_slice(bytes).map_err(corrupt)?;
@@ -47,10 +57,10 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
 
 #[cfg(test)]
 mod tests {
-    use quarry_api_types::{ExportId, Protocol, Timestamp, VolumeId};
+    use quarry_api_types::{ExportId, HostId, Protocol, Timestamp, VolumeId};
 
     use super::*;
-    use crate::ExportRecord;
+    use crate::{AudienceRecord, ExportRecord};
 
     #[test]
     fn the_form_of_a_record_is_fixed() {
@@ -60,6 +70,9 @@ mod tests {
             volume: "vm-17".parse().unwrap(),
             snapshot: None,
             protocol: Protocol::Nbd,
+            audience: None,
+            number: None,
+            read_only: false,
             created: Timestamp::from_unix_ms(1_795_167_000_000),
         };
         let bytes = encode(&record);
@@ -71,16 +84,42 @@ mod tests {
         );
         assert_eq!(decode::<ExportRecord>(&bytes).unwrap(), record);
         // A record from before there were snapshots has the same form, so it is read as well.
-        let of_snapshot = ExportRecord { snapshot: Some("monday".parse().unwrap()), ..record };
+        let of_snapshot = ExportRecord { snapshot: Some("monday".parse().unwrap()), ..record.clone() };
         let bytes = encode(&of_snapshot);
         assert!(String::from_utf8_lossy(&bytes).contains("\"volume\":\"vm-17\",\"snapshot\":\"monday\""));
         assert_eq!(decode::<ExportRecord>(&bytes).unwrap(), of_snapshot);
     }
 
     #[test]
+    fn what_an_older_reader_would_serve_to_anybody_or_let_them_write_to_it_does_not_read() {
+        let record = ExportRecord {
+            id: ExportId::from_random(1),
+            volume_id: VolumeId::from_random(2),
+            volume: "vm-17".parse().unwrap(),
+            snapshot: None,
+            protocol: Protocol::Iscsi,
+            audience: Some(AudienceRecord::Host(HostId::from_random(3))),
+            number: Some(7),
+            read_only: true,
+            created: Timestamp::from_unix_ms(1_795_167_000_000),
+        };
+        let bytes = encode(&record);
+        assert_eq!(
+            String::from_utf8(bytes.clone()).unwrap(),
+            "{\"version\":2,\"record\":{\"id\":\"00000000-0000-4000-8000-000000000001\",\
+             \"volume_id\":\"00000000-0000-4000-8000-000000000002\",\"volume\":\"vm-17\",\"protocol\":\"iscsi\",\
+             \"audience\":{\"host\":\"00000000-0000-4000-8000-000000000003\"},\"number\":7,\"read_only\":true,\
+             \"created\":\"2026-11-20T09:30:00Z\"}}"
+        );
+        assert_eq!(decode::<ExportRecord>(&bytes).unwrap(), record);
+        let nbd = ExportRecord { protocol: Protocol::Nbd, audience: None, number: None, ..record };
+        assert!(encode(&nbd).starts_with(b"{\"version\":2,"), "it is read-only");
+    }
+
+    #[test]
     fn newer_and_damaged_records_are_told_apart() {
-        let newer = br#"{"version":2,"record":{"what":"ever"}}"#;
-        assert!(matches!(decode::<ExportRecord>(newer), Err(DecodeError::Newer(2))));
+        let newer = br#"{"version":3,"record":{"what":"ever"}}"#;
+        assert!(matches!(decode::<ExportRecord>(newer), Err(DecodeError::Newer(3))));
         for damaged in
             [&b""[..], b"{", b"\xff\xfe", b"{}", br#"{"version":1}"#, br#"{"version":1,"record":{}}"#]
         {

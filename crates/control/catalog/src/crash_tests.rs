@@ -111,6 +111,9 @@ fn changes(round: u128) -> Vec<Change> {
         volume: name("v"),
         snapshot: None,
         protocol: Protocol::Nbd,
+        audience: None,
+        number: None,
+        read_only: false,
         created,
     };
     let group = GroupRecord { id: GroupId::from_random(round), name: name("g"), members: vec![], created };

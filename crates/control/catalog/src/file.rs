@@ -1,8 +1,8 @@
 //! The catalog's file: the only place of this crate that touches the file system itself.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::Database;
@@ -30,6 +30,7 @@ pub(crate) fn open_or_create(
     prepare: impl FnOnce(&Database) -> Result<()>,
 ) -> Result<Database> {
     let path = path_in(directory);
+    make_private(&path)?;
     match Database::open(&path) {
         Err(redb::DatabaseError::Storage(redb::StorageError::Io(error)))
             if error.kind() == io::ErrorKind::NotFound =>
@@ -40,6 +41,18 @@ pub(crate) fn open_or_create(
         opened => opened,
     }
     .map_err(|error| CatalogError::from_redb("open", path, error))
+}
+
+/// Takes the right to read it from everybody but its owner: it holds secrets, and a copy that was brought back may be open.
+#[expect(clippy::disallowed_methods, reason = "the one place that looks at the catalog's file")]
+fn make_private(path: &Path) -> Result<()> {
+    let made = match std::fs::metadata(path) {
+        Ok(found) if found.permissions().mode() & 0o077 == 0 => Ok(()),
+        Ok(_) => std::fs::set_permissions(path, Permissions::from_mode(0o600)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    made.map_err(|source| CatalogError::Io { operation: "make private", path: path.to_owned(), source })
 }
 
 fn create(directory: &Path, prepare: impl FnOnce(&Database) -> Result<()>) -> Result<()> {

@@ -1,9 +1,12 @@
 //! What the catalog remembers.
 
 use quarry_api_types::{
-    DeviceId, ExportId, GroupId, Name, NodeId, PoolId, Protocol, SpaceLevels, Timestamp, VolumeId,
+    DeviceId, ExportId, GroupId, HostGroupId, HostId, Name, NodeId, PoolId, Protocol, SpaceLevels, Timestamp,
+    VolumeId,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::codec::Record;
 
 /// The node itself. There is one at most.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -61,9 +64,40 @@ pub struct ExportRecord {
     pub snapshot: Option<Name>,
     /// Over what it is served.
     pub protocol: Protocol,
+    /// Who sees it; everybody when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<AudienceRecord>,
+    /// LUN or namespace id, where the protocol has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    /// Whether its clients may only read, whatever it serves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
     /// When it was made.
     pub created: Timestamp,
 }
+
+/// Who sees an export.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AudienceRecord {
+    /// A host.
+    Host(HostId),
+    /// The hosts of a group.
+    HostGroup(HostGroupId),
+}
+
+impl Record for ExportRecord {
+    /// Who reads version 1 knows one protocol, serves to anybody and lets them write.
+    fn version(&self) -> u32 {
+        let is_old = self.protocol == Protocol::Nbd && self.audience.is_none() && !self.read_only;
+        if is_old { 1 } else { 2 }
+    }
+}
+
+impl Record for NodeRecord {}
+impl Record for PoolRecord {}
+impl Record for GroupRecord {}
 
 /// A consistency group.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -8,8 +8,11 @@ use redb::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::codec::{self, DecodeError, VERSION};
-use crate::{Catalog, CatalogError, Change, ExportRecord, GroupRecord, NodeRecord, PoolRecord, Result, file};
+use crate::codec::{self, DecodeError, RECORD_VERSION_MAX, VERSION};
+use crate::{
+    Catalog, CatalogError, Change, ExportRecord, GroupRecord, HostGroupRecord, HostRecord, NodeRecord,
+    PoolRecord, ReservationRecord, Result, file,
+};
 
 type Table = TableDefinition<'static, &'static str, &'static [u8]>;
 
@@ -20,6 +23,9 @@ const NODE_KEY: &str = "self";
 const POOLS: Table = TableDefinition::new("pools");
 const EXPORTS: Table = TableDefinition::new("exports");
 const GROUPS: Table = TableDefinition::new("groups");
+const HOSTS: Table = TableDefinition::new("hosts");
+const HOST_GROUPS: Table = TableDefinition::new("host_groups");
+const RESERVATIONS: Table = TableDefinition::new("reservations");
 
 /// [`Catalog`] over the file `catalog.redb` of a data directory.
 pub struct RedbCatalog {
@@ -53,6 +59,9 @@ impl RedbCatalog {
         catalog.pools()?;
         catalog.exports()?;
         catalog.groups()?;
+        catalog.hosts()?;
+        catalog.host_groups()?;
+        catalog.reservations()?;
         Ok(catalog)
     }
 
@@ -102,7 +111,7 @@ impl RedbCatalog {
     fn decode<T: DeserializeOwned>(&self, table: Table, key: &str, bytes: &[u8]) -> Result<T> {
         codec::decode(bytes).map_err(|error| match error {
             DecodeError::Newer(found) => {
-                CatalogError::Newer { path: self.path.clone(), found, supported: VERSION }
+                CatalogError::Newer { path: self.path.clone(), found, supported: RECORD_VERSION_MAX }
             }
             DecodeError::Corrupt(detail) => self.corrupt(format!("{table} {key}: {detail}")),
         })
@@ -138,7 +147,9 @@ impl Catalog for RedbCatalog {
 
     fn exports(&self) -> Result<Vec<ExportRecord>> {
         let mut exports: Vec<ExportRecord> = self.list(EXPORTS)?;
-        let key = |export: &ExportRecord| (export.volume.clone(), export.snapshot.clone(), export.protocol);
+        let key = |export: &ExportRecord| {
+            (export.volume.clone(), export.snapshot.clone(), export.protocol, export.created, export.id)
+        };
         exports.sort_by_cached_key(key);
         Ok(exports)
     }
@@ -147,6 +158,22 @@ impl Catalog for RedbCatalog {
         let mut groups: Vec<GroupRecord> = self.list(GROUPS)?;
         groups.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(groups)
+    }
+
+    fn hosts(&self) -> Result<Vec<HostRecord>> {
+        let mut hosts: Vec<HostRecord> = self.list(HOSTS)?;
+        hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(hosts)
+    }
+
+    fn host_groups(&self) -> Result<Vec<HostGroupRecord>> {
+        let mut groups: Vec<HostGroupRecord> = self.list(HOST_GROUPS)?;
+        groups.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(groups)
+    }
+
+    fn reservations(&self) -> Result<Vec<ReservationRecord>> {
+        self.list(RESERVATIONS)
     }
 
     fn commit(&self, changes: &[Change]) -> Result<()> {
@@ -188,6 +215,16 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> std::result::Result
         Change::DeleteExport(id) => delete(transaction, EXPORTS, &id.to_string()),
         Change::PutGroup(record) => put(transaction, GROUPS, &record.id.to_string(), &codec::encode(record)),
         Change::DeleteGroup(id) => delete(transaction, GROUPS, &id.to_string()),
+        Change::PutHost(record) => put(transaction, HOSTS, &record.id.to_string(), &codec::encode(record)),
+        Change::DeleteHost(id) => delete(transaction, HOSTS, &id.to_string()),
+        Change::PutHostGroup(record) => {
+            put(transaction, HOST_GROUPS, &record.id.to_string(), &codec::encode(record))
+        }
+        Change::DeleteHostGroup(id) => delete(transaction, HOST_GROUPS, &id.to_string()),
+        Change::PutReservation(record) => {
+            put(transaction, RESERVATIONS, &record.volume_id.to_string(), &codec::encode(record))
+        }
+        Change::DeleteReservation(volume) => delete(transaction, RESERVATIONS, &volume.to_string()),
     }
 }
 

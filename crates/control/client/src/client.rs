@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use quarry_api_types::{
-    ChangeGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport,
-    CreateGroup, CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteVolume, Device, Events,
-    EventsQuery, Export, ExportSelector, Group, GroupSnapshot, Health, Keyring, Name, Pool, Problem,
+    ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes,
+    ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup, CreatePool,
+    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, DeleteVolume, Device, Events, EventsQuery,
+    Export, ExportSelector, Group, GroupSnapshot, Health, Host, HostGroup, Keyring, Name, Pool, Problem,
     RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status,
     UnlockKeyring, Volume,
 };
@@ -248,9 +249,67 @@ impl Client {
         self.get("/v1/exports").await
     }
 
+    /// One export, or all exports of a volume or a snapshot.
+    pub async fn show_exports(&self, selector: &ExportSelector) -> Result<Vec<Export>> {
+        self.get(&format!("/v1/exports/{selector}")).await
+    }
+
     /// Ends one export, or all exports of a volume or a snapshot.
-    pub async fn delete_export(&self, selector: &ExportSelector) -> Result<()> {
-        self.delete(&format!("/v1/exports/{selector}")).await
+    pub async fn delete_export(&self, selector: &ExportSelector, request: &DeleteExport) -> Result<()> {
+        let call = self.request(Method::DELETE, &format!("/v1/exports/{selector}"));
+        // As for volumes: an older node knows no such option.
+        let call = if request.force { call.query(request) } else { call };
+        self.accept(self.send(call).await?).await.map(drop)
+    }
+
+    /// Every host.
+    pub async fn list_hosts(&self) -> Result<Vec<Host>> {
+        self.get("/v1/hosts").await
+    }
+
+    /// Makes a host.
+    pub async fn create_host(&self, request: &CreateHost) -> Result<Host> {
+        self.post("/v1/hosts", request).await
+    }
+
+    /// One host.
+    pub async fn show_host(&self, name: &Name) -> Result<Host> {
+        self.get(&format!("/v1/hosts/{name}")).await
+    }
+
+    /// Gives a host other initiators, networks or proofs.
+    pub async fn change_host(&self, name: &Name, request: &ChangeHost) -> Result<Host> {
+        self.json(self.request(Method::PATCH, &format!("/v1/hosts/{name}")).json(request)).await
+    }
+
+    /// Ends a host.
+    pub async fn delete_host(&self, name: &Name) -> Result<()> {
+        self.delete(&format!("/v1/hosts/{name}")).await
+    }
+
+    /// Every host group.
+    pub async fn list_host_groups(&self) -> Result<Vec<HostGroup>> {
+        self.get("/v1/host-groups").await
+    }
+
+    /// Makes a host group.
+    pub async fn create_host_group(&self, request: &CreateHostGroup) -> Result<HostGroup> {
+        self.post("/v1/host-groups", request).await
+    }
+
+    /// One host group.
+    pub async fn show_host_group(&self, name: &Name) -> Result<HostGroup> {
+        self.get(&format!("/v1/host-groups/{name}")).await
+    }
+
+    /// Gives a host group other hosts.
+    pub async fn change_host_group(&self, name: &Name, request: &ChangeHostGroup) -> Result<HostGroup> {
+        self.json(self.request(Method::PATCH, &format!("/v1/host-groups/{name}")).json(request)).await
+    }
+
+    /// Ends a host group.
+    pub async fn delete_host_group(&self, name: &Name) -> Result<()> {
+        self.delete(&format!("/v1/host-groups/{name}")).await
     }
 
     /// Whether the node can open encrypted volumes.

@@ -106,19 +106,78 @@ async fn volumes_and_exports() {
     let smaller = ResizeVolume { size_bytes: 4096 };
     assert_eq!(code_of(client.resize_volume(&name("v"), &smaller)).await, ProblemCode::Unsupported);
 
-    let request = CreateExport { volume: name("v"), snapshot: None, protocol: Protocol::Nbd };
+    let request = CreateExport::new("v".parse().unwrap(), Protocol::Nbd);
     let export = client.create_export(&request).await.unwrap();
     assert_eq!(export.uris[1], "nbd+unix:///v?socket=/run/quarry/nbd.sock");
     assert_eq!(code_of(client.create_export(&request)).await, ProblemCode::Conflict);
     assert_eq!(code_of(client.delete_volume(&name("v"), &DeleteVolume::default())).await, ProblemCode::InUse);
     assert_eq!(code_of(client.delete_pool(&name("p"))).await, ProblemCode::InUse);
-    client.delete_export(&ExportSelector::Id(export.id)).await.unwrap();
+    client.delete_export(&ExportSelector::Id(export.id), &DeleteExport::default()).await.unwrap();
     client.create_export(&request).await.unwrap();
-    client.delete_export(&ExportSelector::Volume(name("v"))).await.unwrap();
+    client.delete_export(&ExportSelector::Volume(name("v")), &DeleteExport::default()).await.unwrap();
     client.create_export(&request).await.unwrap();
     node.connect_client("v");
-    assert_eq!(code_of(client.delete_export(&ExportSelector::Volume(name("v")))).await, ProblemCode::InUse);
+    assert_eq!(
+        code_of(client.delete_export(&ExportSelector::Volume(name("v")), &DeleteExport::default())).await,
+        ProblemCode::InUse
+    );
     assert_eq!(client.list_exports().await.unwrap()[0].sessions, 1);
+}
+
+#[tokio::test]
+async fn hosts_and_what_is_exported_to_them() {
+    let Running { client, node } = start().await;
+    client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();
+    for volume in ["v", "w"] {
+        client.create_volume(&CreateVolume::new(name(volume), name("p"), 1 << 30)).await.unwrap();
+    }
+    let initiator = |text: &str| vec![format!("nqn.2014-08.org.example:{text}").parse().unwrap()];
+    let host = |host: &str, initiators| {
+        let chap = Some(Chap { user: "u".into(), secret: ChapSecret::new("horse-battery"), mutual: None });
+        CreateHost { name: name(host), initiators, networks: vec![], chap }
+    };
+    let a = client.create_host(&host("a", initiator("a"))).await.unwrap();
+    assert_eq!(client.show_host(&name("a")).await.unwrap(), a);
+    assert_eq!(a.chap, Some(ChapUser { user: "u".into(), mutual: false }));
+    assert_eq!(node.secret_of("a").as_deref(), Some("horse-battery"));
+    assert_eq!(code_of(client.create_host(&host("b", initiator("a")))).await, ProblemCode::Conflict);
+    assert_eq!(code_of(client.create_host(&host("b", vec![]))).await, ProblemCode::Invalid);
+    client.create_host(&host("b", initiator("b"))).await.unwrap();
+    let change = ChangeHost { add_initiators: initiator("c"), remove_chap: true, ..Default::default() };
+    let changed = client.change_host(&name("b"), &change).await.unwrap();
+    assert_eq!((changed.initiators.len(), changed.chap), (2, None));
+    assert_eq!(code_of(client.change_host(&name("b"), &ChangeHost::default())).await, ProblemCode::Invalid);
+
+    let request = CreateHostGroup { name: name("g"), hosts: vec![name("a")] };
+    let group = client.create_host_group(&request).await.unwrap();
+    assert_eq!(client.show_host_group(&name("g")).await.unwrap(), group);
+    let change = ChangeHostGroup { add: vec![name("b")], remove: vec![name("a")] };
+    assert_eq!(client.change_host_group(&name("g"), &change).await.unwrap().hosts, [name("b")]);
+    assert_eq!(client.list_host_groups().await.unwrap().len(), 1);
+
+    let to_host =
+        CreateExport { host: Some(name("a")), ..CreateExport::new("v".parse().unwrap(), Protocol::NvmeTcp) };
+    let to_group =
+        CreateExport { host: None, host_group: Some(name("g")), number: Some(9), ..to_host.clone() };
+    let export = client.create_export(&to_host).await.unwrap();
+    assert_eq!((export.number, export.uris.len()), (Some(1), 1));
+    assert_eq!(code_of(client.create_export(&to_host)).await, ProblemCode::Conflict);
+    client.create_export(&to_group).await.unwrap();
+    let shown = client.show_exports(&ExportSelector::Volume(name("v"))).await.unwrap();
+    assert_eq!(shown.iter().map(|export| export.number).collect::<Vec<_>>(), [Some(1), Some(9)]);
+    assert_eq!(code_of(client.show_exports(&ExportSelector::Volume(name("w")))).await, ProblemCode::NotFound);
+    assert_eq!(client.list_hosts().await.unwrap().iter().map(|host| host.exports).sum::<u64>(), 2);
+    assert_eq!(code_of(client.delete_host(&name("a"))).await, ProblemCode::InUse);
+    assert_eq!(code_of(client.delete_host_group(&name("g"))).await, ProblemCode::InUse);
+    node.connect_client("v");
+    let selector = ExportSelector::Volume(name("v"));
+    let mut delete = DeleteExport::default();
+    assert_eq!(code_of(client.delete_export(&selector, &delete)).await, ProblemCode::InUse);
+    delete.force = true;
+    client.delete_export(&selector, &delete).await.unwrap();
+    client.delete_host_group(&name("g")).await.unwrap();
+    client.delete_host(&name("a")).await.unwrap();
+    assert_eq!(client.list_hosts().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -194,7 +253,7 @@ async fn groups() {
     let taken = client.create_group_snapshot(&name("h"), &request).await.unwrap();
     assert_eq!((taken.volumes.len(), taken.missing.len()), (2, 0));
     assert_eq!(client.list_group_snapshots(&name("h")).await.unwrap(), [taken]);
-    let export = CreateExport { volume: name("w"), snapshot: None, protocol: Protocol::Nbd };
+    let export = CreateExport::new("w".parse().unwrap(), Protocol::Nbd);
     client.create_export(&export).await.unwrap();
     let back = RollBackGroup { snapshot: name("s") };
     client.roll_back_group(&name("h"), &back).await.unwrap();
@@ -226,7 +285,7 @@ async fn a_snapshot_is_exported_beside_its_volume() {
     client.create_volume(&CreateVolume::new(name("v"), name("p"), 4096)).await.unwrap();
     let request = CreateSnapshot { name: name("s"), locked_until: None };
     let snapshot = client.create_snapshot(&name("v"), &request).await.unwrap();
-    let mut request = CreateExport { volume: name("v"), snapshot: None, protocol: Protocol::Nbd };
+    let mut request = CreateExport::new("v".parse().unwrap(), Protocol::Nbd);
     client.create_export(&request).await.unwrap();
     request.snapshot = Some(name("s"));
     let export = client.create_export(&request).await.unwrap();
@@ -238,7 +297,7 @@ async fn a_snapshot_is_exported_beside_its_volume() {
     node.connect_client("v");
     let back = RollBackVolume::to_snapshot(name("s"));
     assert_eq!(code_of(client.roll_back_volume(&name("v"), &back)).await, ProblemCode::InUse);
-    client.delete_export(&ExportSelector::Snapshot(snapshot.path())).await.unwrap();
+    client.delete_export(&ExportSelector::Snapshot(snapshot.path()), &DeleteExport::default()).await.unwrap();
     assert_eq!(client.list_exports().await.unwrap().len(), 1);
 }
 

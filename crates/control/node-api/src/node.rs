@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    ChangeGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport,
-    CreateGroup, CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, Device, Events, EventsQuery,
-    Export, ExportSelector, Group, GroupSnapshot, Keyring, Name, Pool, RenameVolume, ResizeVolume,
+    ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes,
+    ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup, CreatePool,
+    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, Device, Events, EventsQuery, Export,
+    ExportSelector, Group, GroupSnapshot, Host, HostGroup, Keyring, Name, Pool, RenameVolume, ResizeVolume,
     RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, UnlockKeyring, Volume,
 };
 
@@ -166,16 +167,57 @@ pub trait Node: Send + Sync {
     /// asking again.
     async fn roll_back_group(&self, name: &Name, request: RollBackGroup) -> Result<Group>;
 
-    /// Serves a volume, or a snapshot read-only. `NotFound`: no such volume or snapshot. `Conflict`: it is served over that protocol already (the
-    /// message names the export). `Unavailable`: the node has no listener for the protocol.
+    /// Every host. Sorted by name.
+    async fn list_hosts(&self) -> Result<Vec<Host>>;
+
+    /// Makes a host. `Conflict`: the name is taken; an initiator belongs to another host; both it and another host have no
+    /// initiators, and their networks overlap. `NoSpace`: the node has too many hosts.
+    async fn create_host(&self, request: CreateHost) -> Result<Host>;
+
+    /// One host. `NotFound`.
+    async fn show_host(&self, name: &Name) -> Result<Host>;
+
+    /// Gives a host other initiators, networks or proofs: all that is asked for, or nothing. Sessions that are logged in see at
+    /// once what they see from then on; what is to be proved counts from the next login on. `NotFound`: no such host, or what is to
+    /// be removed is not there. `Conflict` as for a new one. `Invalid`: nobody would be left, or it would have too many.
+    async fn change_host(&self, name: &Name, request: ChangeHost) -> Result<Host>;
+
+    /// Ends a host, which leaves its groups. `NotFound`. `InUse` while an export names it (the message names the export).
+    async fn delete_host(&self, name: &Name) -> Result<()>;
+
+    /// Every host group. Sorted by name.
+    async fn list_host_groups(&self) -> Result<Vec<HostGroup>>;
+
+    /// Makes a host group, of hosts or empty. `Conflict`: the name is taken. `NotFound`: no such host. `NoSpace`: the node has too
+    /// many.
+    async fn create_host_group(&self, request: CreateHostGroup) -> Result<HostGroup>;
+
+    /// One host group. `NotFound`.
+    async fn show_host_group(&self, name: &Name) -> Result<HostGroup>;
+
+    /// Gives a host group other hosts: all that is asked for, or nothing. `NotFound`: no such group or host, or a host to remove is
+    /// not in it. `Conflict`: a host is in it already; a host to add would see two volumes under one number, or one volume twice.
+    /// `Invalid`: it would have too many hosts.
+    async fn change_host_group(&self, name: &Name, request: ChangeHostGroup) -> Result<HostGroup>;
+
+    /// Ends a host group; its hosts stay. `NotFound`. `InUse` while an export names it (the message names the export).
+    async fn delete_host_group(&self, name: &Name) -> Result<()>;
+
+    /// Serves a volume, or a snapshot read-only. `NotFound`: no such volume, snapshot, host or group. `Conflict`: it is served over
+    /// that protocol to one of these hosts already (the message names the export); one of them sees another volume under the number.
+    /// `Unavailable`: the node has no listener for the protocol. `NoSpace`: no number is free.
     async fn create_export(&self, request: CreateExport) -> Result<Export>;
 
     /// Every export, those included whose volume is not there now. Sorted by volume, then by snapshot, then by protocol.
     async fn list_exports(&self) -> Result<Vec<Export>>;
 
+    /// The export with that id, or all exports of that volume or snapshot. `NotFound`: there is none.
+    async fn show_exports(&self, selector: &ExportSelector) -> Result<Vec<Export>>;
+
     /// Ends the export with that id, or all exports of that volume or snapshot, which is not touched itself. Exports of a
-    /// volume's snapshots are not those of the volume. `NotFound`: no such export, or the volume or snapshot has none. `InUse` while a client is connected to one of them.
-    async fn delete_export(&self, selector: &ExportSelector) -> Result<()>;
+    /// volume's snapshots are not those of the volume. `NotFound`: no such export, or the volume or snapshot has none. `InUse` while a
+    /// client is connected to one of them, or an initiator is logged in that sees one of them, unless it is forced.
+    async fn delete_export(&self, selector: &ExportSelector, request: DeleteExport) -> Result<()>;
 
     /// Whether the node can open encrypted volumes.
     async fn show_keyring(&self) -> Result<Keyring>;

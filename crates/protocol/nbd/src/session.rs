@@ -104,7 +104,9 @@ async fn transmit(server: Rc<Server>, stream: Rc<dyn Stream>, begun: Begun) {
     };
     // It may have grown since the export's facts were noted.
     let info = volume.info();
-    (terms.size_bytes, terms.read_only) = (info.size_bytes, info.read_only);
+    terms.size_bytes = info.size_bytes;
+    // An export may be read-only where its volume is not.
+    terms.read_only |= info.read_only;
     let share = server.budget.join(stream.clone());
     let transmission =
         Transmission::new(server.env.clone(), &volume, &session, stream.clone(), terms, &rest, share);

@@ -52,8 +52,8 @@ impl Status {
     pub const COPY_LIMIT: Status = last(0x183);
     pub const READ_ERROR: Status = last(0x281);
     pub const COMPARE_FAILURE: Status = last(0x285);
-    /// Another node serves the volume from now on.
-    pub const PATH_LOST: Status = last(0x301);
+    /// Another node serves the volume from now on. Not "do not retry": hosts would take that for the end, not for this path's.
+    pub const PATH_LOST: Status = Status(0x301);
 }
 
 impl Status {
@@ -115,7 +115,7 @@ mod tests {
             (ErrorKind::NoSpace, 0x4081),
             (ErrorKind::Corrupt, 0x4281),
             (ErrorKind::Unavailable, 0x0082),
-            (ErrorKind::Fenced, 0x4301),
+            (ErrorKind::Fenced, 0x0301),
             (ErrorKind::Unsupported, 0x4001),
             (ErrorKind::Internal, 0x4006),
         ];

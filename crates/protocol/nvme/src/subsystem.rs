@@ -141,7 +141,7 @@ impl Subsystem {
         };
         match connect.queue {
             0 => self.open_controller(kind, connect, address).map(Opened::Admin),
-            _ => self.open_queue(kind, connect).map(Opened::Io),
+            _ => self.open_queue(kind, connect, address).map(Opened::Io),
         }
     }
 
@@ -169,11 +169,23 @@ impl Subsystem {
         Ok(AdminMember { subsystem: self.clone(), controller })
     }
 
-    fn open_queue(&self, kind: Kind, connect: &Connect) -> Result<IoMember, Refused> {
+    fn open_queue(
+        &self,
+        kind: Kind,
+        connect: &Connect,
+        address: Option<IpAddr>,
+    ) -> Result<IoMember, Refused> {
         let controller = self.table().controllers.get(&connect.controller).cloned();
         let controller = controller.filter(|found| found.kind() == kind).ok_or(Refused::controller())?;
         if kind == Kind::Discovery {
             return Err(Refused::queue());
+        }
+        // From where it connects it must be the same host, too: its name and identifier are no secrets.
+        let host_of = |view: &View| view.host.as_ref().map(|host| host.name.clone());
+        let here = Host { nqn: connect.host.clone(), id: connect.host_id, address };
+        let (here, there) = (self.view(&here), self.view(controller.host()));
+        if host_of(&here) != host_of(&there) {
+            return Err(Refused::because(Status::CONNECT_HOST));
         }
         controller.join(connect)
     }

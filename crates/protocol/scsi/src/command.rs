@@ -8,7 +8,7 @@ use quarry_env::View;
 use crate::cdb::Cdb;
 use crate::nexus::Nexus;
 use crate::reply::Reply;
-use crate::sense::{Code, Key, Sense};
+use crate::sense::{Code, Sense};
 use crate::supported::{self, Access, Supported, opcode};
 use crate::unit::{Range, Unit};
 use crate::{
@@ -132,9 +132,6 @@ fn hinder(unit: &Unit, cdb: &Cdb) -> Result<Option<Reply>, Sense> {
     };
     if !free {
         return Ok(Some(Reply::conflict()));
-    }
-    if unit.shared.is_sanitizing() && !informs {
-        return Err(Sense::new(Key::NotReady, Code::SANITIZE_IN_PROGRESS));
     }
     if access == Access::Write {
         unit.write_protection()?;

@@ -5,7 +5,7 @@ use crate::command::Step;
 use crate::lun::Lun;
 use crate::nexus::Nexus;
 use crate::reply::Reply;
-use crate::sense::{Code, Key, Sense};
+use crate::sense::Sense;
 use crate::unit::Unit;
 
 /// T10 vendor identification.
@@ -86,11 +86,7 @@ pub(crate) fn report_luns(nexus: &Nexus, cdb: &Cdb) -> Result<Step, Sense> {
 
 /// REQUEST SENSE tells a unit attention, which is told by that.
 pub(crate) fn request_sense(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
-    let sanitizing = || {
-        let busy = unit.shared.is_sanitizing();
-        busy.then_some(Sense::new(Key::NotReady, Code::SANITIZE_IN_PROGRESS))
-    };
-    let sense = unit.mailbox().take_attention().or_else(sanitizing).unwrap_or(Sense::NONE);
+    let sense = unit.mailbox().take_attention().unwrap_or(Sense::NONE);
     Ok(sense_data(&unit.buffers, &sense, cdb))
 }
 

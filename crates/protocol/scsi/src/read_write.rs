@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use quarry_env::View;
-use quarry_volume::{VolumeError, WriteFlags};
+use quarry_volume::{ErrorKind, VolumeError, WriteFlags};
 
 use crate::cdb::Cdb;
 use crate::command::{Step, Work};
@@ -82,6 +82,10 @@ pub(crate) fn write(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
 /// The answer to a failure of the volume. Logged here: nobody above sees more than the sense data.
 pub(crate) fn failed(unit: &Unit, error: &VolumeError, lba: u64) -> Sense {
     tracing::warn!(volume = %unit.id(), lba, %error, "a command failed");
+    if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Fenced) {
+        // Its pool may be opened anew, which makes it another volume.
+        unit.disconnect();
+    }
     sense_of(error.kind, lba)
 }
 

@@ -38,8 +38,6 @@ impl Code {
     pub const NOT_READY: Self = Self(0x04, 0x00);
     /// LOGICAL UNIT IS IN PROCESS OF BECOMING READY
     pub const BECOMING_READY: Self = Self(0x04, 0x01);
-    /// LOGICAL UNIT NOT READY, SANITIZE IN PROGRESS
-    pub const SANITIZE_IN_PROGRESS: Self = Self(0x04, 0x1B);
     /// COPY TARGET DEVICE NOT REACHABLE
     pub const COPY_TARGET_NOT_REACHABLE: Self = Self(0x0D, 0x02);
     /// INVALID FIELD IN COMMAND INFORMATION UNIT
@@ -90,8 +88,6 @@ impl Code {
     pub const REGISTRATIONS_PREEMPTED: Self = Self(0x2A, 0x05);
     /// CAPACITY DATA HAS CHANGED
     pub const CAPACITY_CHANGED: Self = Self(0x2A, 0x09);
-    /// COMMAND SEQUENCE ERROR
-    pub const SEQUENCE_ERROR: Self = Self(0x2C, 0x00);
     /// REPORTED LUNS DATA HAS CHANGED
     pub const LUNS_CHANGED: Self = Self(0x3F, 0x0E);
     /// INTERNAL TARGET FAILURE

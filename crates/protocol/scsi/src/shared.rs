@@ -13,7 +13,6 @@ use crate::attention::{Attention, Mailbox};
 pub struct SharedUnit {
     pub(crate) reservations: Arc<VolumeReservations>,
     write_protected: AtomicBool,
-    sanitizing: AtomicBool,
     mailboxes: Mutex<Vec<Weak<Mailbox>>>,
 }
 
@@ -62,20 +61,6 @@ impl SharedUnit {
     pub(crate) fn protect(&self, protect: bool) -> bool {
         self.write_protected.swap(protect, Ordering::AcqRel) != protect
     }
-
-    /// Whether a SANITIZE is at work.
-    pub(crate) fn is_sanitizing(&self) -> bool {
-        self.sanitizing.load(Ordering::Acquire)
-    }
-
-    /// Begins a SANITIZE, unless one is at work.
-    pub(crate) fn begin_sanitize(&self) -> bool {
-        !self.sanitizing.swap(true, Ordering::AcqRel)
-    }
-
-    pub(crate) fn end_sanitize(&self) {
-        self.sanitizing.store(false, Ordering::Release);
-    }
 }
 
 struct Inner {
@@ -102,7 +87,6 @@ impl Units {
         let unit = Arc::new(SharedUnit {
             reservations: self.0.reservations.of(volume),
             write_protected: AtomicBool::new(false),
-            sanitizing: AtomicBool::new(false),
             mailboxes: Mutex::default(),
         });
         units.insert(volume, Arc::downgrade(&unit));

@@ -114,6 +114,11 @@ impl Unit {
         *self.volume.borrow_mut() = volume;
     }
 
+    /// Lets go of the volume; the next command looks for it again.
+    pub(crate) fn disconnect(&self) {
+        self.volume.take();
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.volume.borrow().is_some()
     }

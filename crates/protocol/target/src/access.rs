@@ -13,7 +13,7 @@ use quarry_volume::VolumeInfo;
 
 use crate::host::Host;
 use crate::limits::{EXPORTS_MAX, HOSTS_MAX, UNIT_NUMBER_MAX};
-use crate::{AccessError, Stop, Stopped};
+use crate::{AccessError, Login, Stop, Stopped};
 
 /// Protocols by which a host reaches many volumes over one connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -52,7 +52,8 @@ impl Audience {
         }
     }
 
-    fn meets(&self, other: &Self) -> bool {
+    /// Whether somebody may be of both.
+    pub fn meets(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Hosts(ours), Self::Hosts(theirs)) => ours.iter().any(|name| theirs.contains(name)),
             _ => true,
@@ -90,12 +91,45 @@ pub struct View {
     pub units: Vec<Arc<Mapping>>,
 }
 
+/// How many sessions are logged in.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Clients {
+    /// Those of each host, by its name.
+    pub by_host: BTreeMap<String, usize>,
+    /// Those that see each mapping, by what people call the export.
+    pub by_export: BTreeMap<String, usize>,
+}
+
 #[derive(Default)]
 struct Table {
     hosts: BTreeMap<String, Arc<Host>>,
     mappings: Vec<Arc<Mapping>>,
     /// Given and replaced at each change.
     changed: Stop,
+}
+
+impl Table {
+    /// The host that an initiator is. One that names it comes before one that is known by its networks alone, and then that of the
+    /// nearest network.
+    fn host_of(&self, initiator: &str, address: Option<IpAddr>) -> Option<&Arc<Host>> {
+        let matching = self.hosts.values().filter(|host| host.is(initiator, address));
+        matching.max_by_key(|host| (host.names(initiator), host.prefix_bits(address)))
+    }
+
+    /// Fails when somebody of the audience of `mapping` sees another volume under its number.
+    fn check_free(&self, mapping: &Mapping) -> Result<(), AccessError> {
+        let taken = |other: &&Arc<Mapping>| {
+            (other.fabric, other.number) == (mapping.fabric, mapping.number)
+                && other.export != mapping.export
+                && other.audience.meets(&mapping.audience)
+        };
+        match self.mappings.iter().find(taken) {
+            Some(other) => {
+                Err(AccessError::NumberTaken { number: mapping.number, volume: other.volume.name.clone() })
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -164,16 +198,32 @@ impl Access {
             if table.mappings.len() >= EXPORTS_MAX {
                 return Err(AccessError::TooManyMappings);
             }
-            let taken = |other: &&Arc<Mapping>| {
-                (other.fabric, other.number) == (mapping.fabric, number)
-                    && other.audience.meets(&mapping.audience)
-            };
-            if let Some(other) = table.mappings.iter().find(taken) {
-                return Err(AccessError::NumberTaken { number, volume: other.volume.name.clone() });
+            if table.mappings.iter().any(|other| other.export == mapping.export) {
+                return Err(AccessError::Mapped { export: mapping.export });
             }
+            table.check_free(&mapping)?;
             table.mappings.push(Arc::new(mapping));
             table.mappings.sort_by_key(|mapping| (mapping.fabric, mapping.number));
             Ok(())
+        })
+    }
+
+    /// Gives exports other audiences: all of them, or none when that would show somebody two volumes under one number.
+    pub fn set_audiences(&self, audiences: Vec<(String, Audience)>) -> Result<(), AccessError> {
+        self.change(|table| {
+            let before = table.mappings.clone();
+            let done = audiences.into_iter().try_for_each(|(export, audience)| {
+                let found = table.mappings.iter_mut().find(|mapping| mapping.export == export);
+                let mapping = found.ok_or(AccessError::NoMapping { export })?;
+                Arc::make_mut(mapping).audience = audience;
+                Ok(())
+            });
+            let checked =
+                done.and_then(|()| table.mappings.iter().try_for_each(|mapping| table.check_free(mapping)));
+            if checked.is_err() {
+                table.mappings = before;
+            }
+            checked
         })
     }
 
@@ -209,10 +259,42 @@ impl Access {
     /// What an initiator sees that calls itself `initiator` and connects from `address`.
     pub fn view(&self, fabric: Fabric, initiator: &str, address: Option<IpAddr>) -> View {
         let table = self.table();
-        let host = table.hosts.values().find(|host| host.is(initiator, address)).cloned();
+        let host = table.host_of(initiator, address).cloned();
         let sees =
             |mapping: &&Arc<Mapping>| mapping.fabric == fabric && mapping.audience.has(host.as_deref());
         let units = table.mappings.iter().filter(sees).cloned().collect();
         View { generation: self.generation(), host, units }
+    }
+
+    /// Who is logged in, by what they are and by what they see.
+    pub fn clients(&self, logins: &[Login]) -> Clients {
+        let table = self.table();
+        let mut clients = Clients::default();
+        for login in logins {
+            let host = table.host_of(&login.initiator, login.address).map(Arc::as_ref);
+            if let Some(host) = host {
+                *clients.by_host.entry(host.name.clone()).or_default() += 1;
+            }
+            let sees = |mapping: &&Arc<Mapping>| mapping.fabric == login.fabric && mapping.audience.has(host);
+            for mapping in table.mappings.iter().filter(sees) {
+                *clients.by_export.entry(mapping.export.clone()).or_default() += 1;
+            }
+        }
+        clients
+    }
+
+    /// All that is mapped, by protocol and number.
+    pub fn mappings(&self) -> Vec<Arc<Mapping>> {
+        self.table().mappings.clone()
+    }
+
+    /// What people call `export`, if it is mapped.
+    pub fn mapping(&self, export: &str) -> Option<Arc<Mapping>> {
+        self.table().mappings.iter().find(|mapping| mapping.export == export).cloned()
+    }
+
+    /// One of the mappings of a volume, which says what the volume is and which core owns it.
+    pub fn mapping_of(&self, volume: VolumeId) -> Option<Arc<Mapping>> {
+        self.table().mappings.iter().find(|mapping| mapping.volume.id == volume).cloned()
     }
 }

@@ -28,8 +28,11 @@ struct Member {
     stream: Rc<dyn Stream>,
     held_bytes: Cell<u64>,
     sending: Cell<bool>,
-    sends: Cell<u64>,
-    /// The count of sends at some moment in the past, and that moment.
+    /// Whether it holds memory for data that its client has been asked for and has not sent.
+    awaits: Cell<bool>,
+    /// What its client has taken and sent: sends that have ended, and data that has arrived.
+    progress: Cell<u64>,
+    /// The progress at some moment in the past, and that moment.
     mark: Cell<Option<(u64, Duration)>>,
 }
 
@@ -67,7 +70,8 @@ impl Budget {
             stream,
             held_bytes: Cell::new(0),
             sending: Cell::new(false),
-            sends: Cell::new(0),
+            awaits: Cell::new(false),
+            progress: Cell::new(0),
             mark: Cell::new(None),
         });
         self.0.members.borrow_mut().insert(id, member.clone());
@@ -155,22 +159,37 @@ impl Share {
     /// The client has taken all of it.
     pub fn send_ended(&self) {
         self.member.sending.set(false);
-        self.member.sends.set(self.member.sends.get() + 1);
+        self.progressed();
     }
 
-    /// Cuts off the clients that take nothing. Called at `now` by a session that has waited for some time; the first
-    /// call only takes note of who sends.
+    /// Memory is held for data that the client has been asked for, or no more.
+    pub fn set_awaits(&self, awaits: bool) {
+        self.member.awaits.set(awaits);
+    }
+
+    /// Some of the data that the client has been asked for has arrived.
+    pub fn arrived(&self) {
+        self.progressed();
+    }
+
+    fn progressed(&self) {
+        self.member.progress.set(self.member.progress.get().wrapping_add(1));
+    }
+
+    /// Cuts off the clients that take nothing, or do not send what they were asked for. Called at `now` by a session that has waited for some
+    /// time; the first call only takes note of who holds something.
     pub fn cut_off_stalled(&self, now: Duration) {
         for member in self.budget.0.members.borrow().values() {
-            let sends = member.sends.get();
+            let progress = member.progress.get();
+            let is_up_to_the_client = member.sending.get() || member.awaits.get();
             match member.mark.get() {
-                _ if !member.sending.get() || member.held_bytes.get() == 0 => member.mark.set(None),
-                Some((seen, since)) if seen == sends => {
+                _ if !is_up_to_the_client || member.held_bytes.get() == 0 => member.mark.set(None),
+                Some((seen, since)) if seen == progress => {
                     if now.saturating_sub(since) >= self.budget.0.bounds.stall_time_max {
                         member.stream.shutdown();
                     }
                 }
-                _ => member.mark.set(Some((sends, now))),
+                _ => member.mark.set(Some((progress, now))),
             }
         }
     }

@@ -63,6 +63,12 @@ pub enum AccessError {
         /// The name.
         export: String,
     },
+    /// An export with the name is there.
+    #[error("an export named '{export}' is mapped already")]
+    Mapped {
+        /// The name.
+        export: String,
+    },
     /// Somebody of the audience sees another volume under the number.
     #[error("number {number} is taken by volume '{volume}'")]
     NumberTaken {

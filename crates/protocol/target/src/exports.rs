@@ -7,7 +7,7 @@ use quarry_types::VolumeId;
 use quarry_volume::VolumeInfo;
 
 use crate::limits::{EXPORT_NAME_BYTES_MAX, EXPORTS_MAX, SESSIONS_MAX};
-use crate::{AdmitError, Counters, ExportError, Session, SessionId, SessionInfo, Stop};
+use crate::{AdmitError, Counters, ExportError, Login, Session, SessionId, SessionInfo, Stop};
 
 /// A volume under the name by which clients ask for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +24,7 @@ pub struct Export {
 pub(crate) struct Connected {
     pub(crate) peer: String,
     pub(crate) export: Option<String>,
+    pub(crate) login: Option<Login>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) stop: Stop,
 }
@@ -121,7 +122,8 @@ impl Exports {
         table.next_session += 1;
         let id = SessionId(table.next_session);
         let (counters, stop) = (Arc::<Counters>::default(), Stop::default());
-        let connected = Connected { peer, export: None, counters: counters.clone(), stop: stop.clone() };
+        let connected =
+            Connected { peer, export: None, login: None, counters: counters.clone(), stop: stop.clone() };
         table.sessions.insert(id, connected);
         drop(table);
         Ok(Session::new(self.clone(), id, counters, stop))
@@ -134,6 +136,7 @@ impl Exports {
             id,
             peer: session.peer.clone(),
             export: session.export.clone(),
+            login: session.login.clone(),
             traffic: session.counters.traffic(),
         };
         table.sessions.iter().map(info).collect()

@@ -17,13 +17,27 @@ pub struct Host {
 }
 
 impl Host {
+    /// Whether one of its initiators has this name. iSCSI names are the same in capitals (RFC 7143 section 4.2.7.1), NVMe
+    /// qualified names are compared byte by byte (NVMe Base 2.0 section 4.7).
+    pub fn names(&self, initiator: &str) -> bool {
+        let is_exact = initiator.starts_with("nqn.");
+        let same = |name: &String| name == initiator || (!is_exact && name.eq_ignore_ascii_case(initiator));
+        self.initiators.iter().any(same)
+    }
+
     /// Whether a connection is this host's: its initiator has one of the names, and it comes from one of the networks
     /// where there are any. A host without names is known by its networks alone.
     pub fn is(&self, initiator: &str, address: Option<IpAddr>) -> bool {
-        let named = self.initiators.iter().any(|name| name.eq_ignore_ascii_case(initiator));
+        let named = self.names(initiator);
         let near = |address| self.networks.iter().any(|network| network.contains(address));
         let placed = self.networks.is_empty() || address.is_some_and(near);
         (named && placed) || (self.initiators.is_empty() && !self.networks.is_empty() && placed)
+    }
+
+    /// How much of `address` the nearest of its networks tells.
+    pub(crate) fn prefix_bits(&self, address: Option<IpAddr>) -> u8 {
+        let near = |network: &&Network| address.is_some_and(|address| network.contains(address));
+        self.networks.iter().filter(near).map(|network| network.prefix_bits).max().unwrap_or(0)
     }
 }
 

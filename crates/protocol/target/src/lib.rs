@@ -2,11 +2,11 @@
 //! the way of a connection to the core that owns its volume.
 //!
 //! What it is: [`Exports`], one table for all cores, behind one lock that no I/O takes; [`Access`], which host sees which
-//! volume under which number, for protocols that show a host many volumes; [`Session`], the membership of
-//! one connection in it; [`Reservations`], who has reserved which volume against whom; [`Stop`]; and two traits, [`Volumes`]
-//! and [`HandOver`], by which the node lends a protocol its volumes and its cores. For the inside of a session: a [`Share`] of
-//! the [`Budget`] that is the memory of its core; [`Receiver`], bytes with few copies; [`InFlight`] and [`Woken`], many requests
-//! in one task. What it is not: no protocol, no storage.
+//! volume under which number, for protocols that show a host many volumes; [`names`], what they call the node; [`Session`],
+//! the membership of one connection in it; [`Reservations`], who has reserved which volume against whom; [`Stop`]; and two
+//! traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its volumes and its cores. For the inside of a
+//! session: a [`Share`] of the [`Budget`] that is the memory of its core; [`Receiver`], bytes with few copies; [`InFlight`] and
+//! [`Woken`], many requests in one task. What it is not: no protocol, no storage.
 //!
 //! Invariants:
 //! - An export that a session has bound cannot be removed: [`Exports::remove`] and [`Session::bind`] take the same lock.
@@ -24,6 +24,7 @@ mod host;
 mod in_flight;
 mod inbox;
 pub mod limits;
+pub mod names;
 mod receiver;
 mod reservation;
 mod session;
@@ -33,7 +34,7 @@ mod woken;
 #[cfg(test)]
 mod tests;
 
-pub use access::{Access, Audience, Fabric, Mapping, View};
+pub use access::{Access, Audience, Clients, Fabric, Mapping, View};
 pub use budget::{Budget, Share, ShareBounds, Shortage};
 pub use counters::{Counters, Traffic};
 pub use error::{AccessError, AdmitError, ExportError};
@@ -48,6 +49,6 @@ pub use reservation::{
     ReservationKey, ReservationKind, ReservationState, ReservationStore, Reservations, StoreError,
     VolumeReservations, Watcher,
 };
-pub use session::{Session, SessionId, SessionInfo};
+pub use session::{Login, Session, SessionId, SessionInfo};
 pub use stop::{Stop, Stopped};
 pub use woken::Woken;

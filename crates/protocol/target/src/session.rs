@@ -1,9 +1,10 @@
 //! The membership of one connection in the table of exports.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Counters, Export, ExportError, Exports, Stop, Traffic};
+use crate::{Counters, Export, ExportError, Exports, Fabric, Stop, Traffic};
 
 /// Numbers the connections of a node in order of arrival.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -15,6 +16,17 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// Who has logged in over a fabric. With [`Access::view`](crate::Access::view) it says what the session sees.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Login {
+    /// By which protocol.
+    pub fabric: Fabric,
+    /// What the initiator calls itself.
+    pub initiator: String,
+    /// Where it comes from.
+    pub address: Option<IpAddr>,
+}
+
 /// What people see of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionInfo {
@@ -24,6 +36,8 @@ pub struct SessionInfo {
     pub peer: String,
     /// The export that it uses, once it has chosen one.
     pub export: Option<String>,
+    /// Who it is, once an initiator has logged in over it.
+    pub login: Option<Login>,
     /// What it has done.
     pub traffic: Traffic,
 }
@@ -48,6 +62,14 @@ impl Session {
         let connected = table.sessions.get_mut(&self.id).expect("a session is in the table while it lives");
         connected.export = Some(name.to_owned());
         Ok(export)
+    }
+
+    /// An initiator has logged in over it: from now on the session counts as a client of whatever that initiator sees. Of an
+    /// NVMe association, the admin queue's connection does this and those of I/O queues do not.
+    pub fn log_in(&self, login: Login) {
+        let mut table = self.exports.table();
+        let connected = table.sessions.get_mut(&self.id).expect("a session is in the table while it lives");
+        connected.login = Some(login);
     }
 
     /// Its number.

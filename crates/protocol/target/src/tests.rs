@@ -172,6 +172,22 @@ fn a_host_sees_what_is_mapped_for_it_and_for_everyone() {
 }
 
 #[test]
+fn who_is_known_by_name_is_nobody_else() {
+    let access = Access::default();
+    access.set_host(host("a-lab", &[], &[("10.0.0.0", 8)])).expect("room");
+    access.set_host(host("b-rack", &[], &[("10.1.0.0", 16)])).expect("room");
+    access.set_host(host("db", &["iqn.db"], &[])).expect("room");
+    let is = |initiator: &str, address: &str| {
+        let view = access.view(Fabric::Iscsi, initiator, address.parse().ok());
+        view.host.map(|host| host.name.clone())
+    };
+    assert_eq!(is("iqn.db", "10.1.0.1").as_deref(), Some("db"));
+    assert_eq!(is("iqn.x", "10.1.0.1").as_deref(), Some("b-rack"));
+    assert_eq!(is("iqn.x", "10.2.0.1").as_deref(), Some("a-lab"));
+    assert_eq!(is("iqn.x", "11.2.0.1"), None);
+}
+
+#[test]
 fn nobody_sees_two_volumes_under_one_number() {
     let access = Access::default();
     access.map(mapping("ours", 0, only("a"))).expect("free");
@@ -203,4 +219,63 @@ fn whoever_waits_for_a_change_hears_of_it() {
     let view = access.view(Fabric::Iscsi, "iqn.a", None);
     assert_eq!(view.units[0].volume.size_bytes, 2 << 20);
     assert!(pin!(access.changed_since(view.generation)).poll(&mut context).is_pending());
+}
+
+#[test]
+fn a_host_that_names_an_initiator_comes_before_one_that_is_a_network() {
+    let access = Access::default();
+    access.set_host(host("anybody", &[], &[("10.0.0.0", 8)])).expect("room");
+    access.set_host(host("web", &["iqn.web", "nqn.Web"], &[])).expect("room");
+    access.map(mapping("lab", 0, only("anybody"))).expect("free");
+    access.map(mapping("site", 0, only("web"))).expect("free for another host");
+    let seen = |initiator: &str| {
+        let view = access.view(Fabric::Iscsi, initiator, "10.0.0.1".parse().ok());
+        (view.host.map(|host| host.name.clone()), view.units[0].export.clone())
+    };
+    assert_eq!(seen("iqn.web"), (Some("web".to_owned()), "site".to_owned()));
+    assert_eq!(seen("iqn.other"), (Some("anybody".to_owned()), "lab".to_owned()));
+    assert_eq!(seen("nqn.Web").0.as_deref(), Some("web"));
+    assert_eq!(seen("nqn.web").0.as_deref(), Some("anybody"), "the bytes of an NQN count");
+    let login = |initiator: &str, fabric| Login {
+        fabric,
+        initiator: initiator.to_owned(),
+        address: "10.0.0.1".parse().ok(),
+    };
+    let logins =
+        [login("iqn.web", Fabric::Iscsi), login("iqn.a", Fabric::Iscsi), login("nqn.a", Fabric::NvmeTcp)];
+    let counts =
+        |counted: &[(&str, usize)]| counted.iter().map(|&(name, count)| (name.to_owned(), count)).collect();
+    let clients = access.clients(&logins);
+    assert_eq!(clients.by_host, counts(&[("anybody", 2), ("web", 1)]));
+    assert_eq!(clients.by_export, counts(&[("lab", 1), ("site", 1)]));
+    let exports = Exports::default();
+    let session = exports.admit("peer".to_owned()).expect("room");
+    assert_eq!(exports.sessions()[0].login, None);
+    session.log_in(login("iqn.web", Fabric::Iscsi));
+    assert_eq!(exports.sessions()[0].login, Some(login("iqn.web", Fabric::Iscsi)));
+}
+
+#[test]
+fn audiences_change_together_or_not_at_all() {
+    let access = Access::default();
+    for (export, number, name) in [("one", 0, "a"), ("two", 1, "a"), ("three", 1, "b")] {
+        access.map(mapping(export, number, only(name))).expect("free");
+    }
+    let again = Err(AccessError::Mapped { export: "one".to_owned() });
+    assert_eq!(access.map(mapping("one", 7, only("c"))), again);
+    let both = || Audience::Hosts(vec!["a".to_owned(), "b".to_owned()]);
+    let (before, generation) = (access.mappings(), access.generation());
+    let taken = access.set_audiences(vec![("one".to_owned(), both()), ("two".to_owned(), both())]);
+    assert!(matches!(taken, Err(AccessError::NumberTaken { number: 1, .. })), "{taken:?}");
+    let missing = access.set_audiences(vec![("one".to_owned(), both()), ("none".to_owned(), both())]);
+    assert_eq!(missing, Err(AccessError::NoMapping { export: "none".to_owned() }));
+    assert_eq!((access.mappings(), access.generation()), (before, generation));
+    // They may change places.
+    access
+        .set_audiences(vec![("two".to_owned(), only("b")), ("three".to_owned(), only("a"))])
+        .expect("nobody sees two volumes under one number afterwards");
+    access.set_audiences(vec![("one".to_owned(), both())]).expect("free");
+    assert_eq!(access.mapping("one").expect("it is there").audience, both());
+    assert_eq!(access.mapping_of(VolumeId::from_random(1)).expect("it is there").export, "one");
+    assert!(access.mapping_of(VolumeId::from_random(9)).is_none());
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 mod groups;
+mod hosts;
 mod snapshots;
 mod things;
 
@@ -47,6 +48,8 @@ struct State {
     volumes: Vec<Volume>,
     snapshots: Vec<Snapshot>,
     groups: Vec<Group>,
+    hosts: Vec<hosts::KnownHost>,
+    host_groups: Vec<HostGroup>,
     exports: Vec<Export>,
     next_id: u128,
     health: Option<Health>,
@@ -111,6 +114,13 @@ impl MemoryNode {
         let mut state = self.state.lock().unwrap();
         let id = state.events.len() as u64 + 1;
         state.events.push(things::event(id, severity, pool));
+    }
+
+    /// The secret that a host was given.
+    pub fn secret_of(&self, host: &str) -> Option<String> {
+        let state = self.state.lock().unwrap();
+        let found = state.hosts.iter().find(|known| known.shown.name.as_str() == host)?;
+        found.chap.as_ref().map(|chap| chap.secret.reveal().to_owned())
     }
 
     pub fn volume_names(&self) -> Vec<String> {
@@ -374,44 +384,60 @@ impl Node for MemoryNode {
         self.begin().await?.roll_back_group(name, request)
     }
 
+    async fn list_hosts(&self) -> Result<Vec<Host>> {
+        Ok(self.begin().await?.hosts.iter().map(|host| host.shown.clone()).collect())
+    }
+
+    async fn create_host(&self, request: CreateHost) -> Result<Host> {
+        self.begin().await?.create_host(request)
+    }
+
+    async fn show_host(&self, name: &Name) -> Result<Host> {
+        self.begin().await?.host(name).map(|host| host.shown.clone())
+    }
+
+    async fn change_host(&self, name: &Name, request: ChangeHost) -> Result<Host> {
+        self.begin().await?.change_host(name, request)
+    }
+
+    async fn delete_host(&self, name: &Name) -> Result<()> {
+        self.begin().await?.delete_host(name)
+    }
+
+    async fn list_host_groups(&self) -> Result<Vec<HostGroup>> {
+        Ok(self.begin().await?.host_groups.clone())
+    }
+
+    async fn create_host_group(&self, request: CreateHostGroup) -> Result<HostGroup> {
+        self.begin().await?.create_host_group(request)
+    }
+
+    async fn show_host_group(&self, name: &Name) -> Result<HostGroup> {
+        self.begin().await?.host_group(name).cloned()
+    }
+
+    async fn change_host_group(&self, name: &Name, request: ChangeHostGroup) -> Result<HostGroup> {
+        self.begin().await?.change_host_group(name, request)
+    }
+
+    async fn delete_host_group(&self, name: &Name) -> Result<()> {
+        self.begin().await?.delete_host_group(name)
+    }
+
     async fn create_export(&self, request: CreateExport) -> Result<Export> {
-        let mut state = self.begin().await?;
-        let (volume_id, path) = (state.volume(&request.volume)?.id, request.path());
-        if let Some(snapshot) = request.snapshot.clone() {
-            state.snapshot(&SnapshotPath { volume: request.volume.clone(), snapshot })?;
-        }
-        if let Some(export) = state.exports.iter().find(|export| export.path() == path) {
-            let message = format!("'{path}' is served over nbd already, by export {}", export.id);
-            return Err(NodeError::new(ErrorKind::Conflict, message));
-        }
-        let id = state.id();
-        let export = things::export(id, volume_id, request);
-        state.exports.push(export.clone());
-        state.exports.sort_by_key(Export::path);
-        state.refresh();
-        Ok(export)
+        self.begin().await?.create_export(request)
     }
 
     async fn list_exports(&self) -> Result<Vec<Export>> {
         Ok(self.begin().await?.exports.clone())
     }
 
-    async fn delete_export(&self, selector: &ExportSelector) -> Result<()> {
-        let mut state = self.begin().await?;
-        let selected = |export: &Export| match selector {
-            ExportSelector::Id(id) => export.id == *id,
-            ExportSelector::Volume(name) => export.volume == *name && export.snapshot.is_none(),
-            ExportSelector::Snapshot(path) => export.path() == VolumePath::from(path.clone()),
-        };
-        if !state.exports.iter().any(selected) {
-            return Err(NodeError::not_found("export", selector));
-        }
-        if state.exports.iter().any(|export| selected(export) && export.sessions > 0) {
-            return Err(NodeError::new(ErrorKind::InUse, format!("export '{selector}' has a client")));
-        }
-        state.exports.retain(|export| !selected(export));
-        state.refresh();
-        Ok(())
+    async fn show_exports(&self, selector: &ExportSelector) -> Result<Vec<Export>> {
+        self.begin().await?.show_exports(selector)
+    }
+
+    async fn delete_export(&self, selector: &ExportSelector, request: DeleteExport) -> Result<()> {
+        self.begin().await?.delete_export(selector, request.force)
     }
 
     async fn show_keyring(&self) -> Result<Keyring> {

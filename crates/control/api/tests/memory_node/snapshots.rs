@@ -269,6 +269,7 @@ impl State {
             let clones = self.volumes.iter().filter(|volume| volume.origin.as_ref() == Some(&path));
             snapshot.clones = clones.count() as u64;
         }
+        self.refresh_hosts();
     }
 }
 

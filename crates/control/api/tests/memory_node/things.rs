@@ -139,11 +139,21 @@ pub fn volume(id: u128, request: CreateVolume) -> Volume {
 
 pub fn export(id: u128, volume_id: VolumeId, request: CreateExport) -> Export {
     let (address, path) = ("127.0.0.1:10809".parse().unwrap(), request.path());
+    let number = request.number.unwrap_or_default();
+    let uris = match request.protocol {
+        Protocol::Nbd => vec![nbd_tcp_uri(address, &path), nbd_unix_uri("/run/quarry/nbd.sock", &path)],
+        Protocol::Iscsi => vec![format!("iscsi://127.0.0.1:3260/iqn.2026-11.io.quarry:node/{number}")],
+        Protocol::NvmeTcp => vec![format!("nvme-tcp://127.0.0.1:4420/nqn.2026-11.io.quarry:node/{number}")],
+    };
     Export {
         id: ExportId::from_random(id),
         volume_id,
         protocol: request.protocol,
-        uris: vec![nbd_tcp_uri(address, &path), nbd_unix_uri("/run/quarry/nbd.sock", &path)],
+        number: request.number,
+        read_only: request.read_only || request.snapshot.is_some(),
+        host: request.host,
+        host_group: request.host_group,
+        uris,
         volume: request.volume,
         snapshot: request.snapshot,
         state: ExportState::Serving,

@@ -1,10 +1,15 @@
 use std::fs;
 
-use quarry_api_types::{DeviceId, GroupId, NodeId, Protocol, SpaceLevels, Timestamp, VolumeId};
+use quarry_api_types::{
+    DeviceId, GroupId, HostGroupId, HostId, NodeId, Protocol, SpaceLevels, Timestamp, VolumeId,
+};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{DeviceRecord, MemberRecord};
+use crate::{
+    AudienceRecord, ChapRecord, DeviceRecord, MemberRecord, ProofRecord, RegistrationRecord,
+    ReservationRecord,
+};
 
 fn node(number: u128) -> NodeRecord {
     NodeRecord { id: NodeId::from_random(number), created: Timestamp::from_unix_ms(1) }
@@ -33,7 +38,50 @@ fn export(number: u128, volume: &str) -> ExportRecord {
         volume: volume.parse().unwrap(),
         snapshot: None,
         protocol: Protocol::Nbd,
+        audience: None,
+        number: None,
+        read_only: false,
         created: Timestamp::from_unix_ms(3),
+    }
+}
+
+fn host(number: u128, name: &str) -> HostRecord {
+    let proof = |user: &str| ProofRecord { user: user.to_owned(), secret: format!("secret of {user}") };
+    HostRecord {
+        id: HostId::from_random(number),
+        name: name.parse().unwrap(),
+        initiators: vec![format!("iqn.2001-04.com.example:{name}").parse().unwrap()],
+        networks: vec!["10.1.0.0/16".parse().unwrap()],
+        chap: Some(ChapRecord { initiator: proof("web"), mutual: Some(proof("node")) }),
+        created: Timestamp::from_unix_ms(5),
+    }
+}
+
+fn host_group(number: u128, name: &str) -> HostGroupRecord {
+    HostGroupRecord {
+        id: HostGroupId::from_random(number),
+        name: name.parse().unwrap(),
+        hosts: vec![HostId::from_random(number)],
+        created: Timestamp::from_unix_ms(6),
+    }
+}
+
+fn reservation(number: u128) -> ReservationRecord {
+    ReservationRecord {
+        volume_id: VolumeId::from_random(number),
+        registrations: vec![RegistrationRecord { initiator: "iqn.a,i,0x01".into(), key: number as u64 }],
+        held: None,
+    }
+}
+
+/// To the hosts of a group, under a number.
+fn mapped(number: u128, volume: &str) -> ExportRecord {
+    ExportRecord {
+        protocol: Protocol::Iscsi,
+        audience: Some(AudienceRecord::HostGroup(HostGroupId::from_random(number))),
+        number: Some(0),
+        read_only: true,
+        ..export(number, volume)
     }
 }
 
@@ -61,6 +109,12 @@ fn filled(directory: &Path) -> RedbCatalog {
             Change::PutExport(export(2, "db")),
             Change::PutGroup(group(1, "shop")),
             Change::PutGroup(group(2, "mail")),
+            Change::PutHost(host(1, "web")),
+            Change::PutHost(host(2, "app")),
+            Change::PutHostGroup(host_group(1, "farm")),
+            Change::PutExport(mapped(3, "web")),
+            Change::PutReservation(reservation(1)),
+            Change::PutReservation(reservation(2)),
         ])
         .unwrap();
     catalog
@@ -77,10 +131,27 @@ fn a_new_catalog_is_empty_and_its_directory_private() {
     assert_eq!(catalog.pools().unwrap(), []);
     assert_eq!(catalog.exports().unwrap(), []);
     assert_eq!(catalog.groups().unwrap(), []);
+    assert_eq!((catalog.hosts().unwrap(), catalog.host_groups().unwrap()), (vec![], vec![]));
     assert_eq!(catalog.pool(PoolId::from_random(1)).unwrap(), None);
     assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
     let names: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["catalog.redb"]);
+}
+
+#[test]
+fn its_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("catalog.redb");
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    drop(filled(directory.path()));
+    assert_eq!(mode(), 0o600);
+    // As a copy comes back that was made by hand.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let catalog = RedbCatalog::open(directory.path()).unwrap();
+    assert_eq!(mode(), 0o600);
+    assert_eq!(catalog.hosts().unwrap()[1].chap, host(1, "web").chap, "the secrets are there");
 }
 
 #[test]
@@ -90,8 +161,11 @@ fn everything_is_there_after_reopening_in_order_of_names() {
     let catalog = RedbCatalog::open(directory.path()).unwrap();
     assert_eq!(catalog.node().unwrap(), Some(node(9)));
     assert_eq!(catalog.pools().unwrap(), [pool(2, "alpha"), pool(1, "zeta")]);
-    assert_eq!(catalog.exports().unwrap(), [export(2, "db"), export(1, "web")]);
+    assert_eq!(catalog.exports().unwrap(), [export(2, "db"), export(1, "web"), mapped(3, "web")]);
     assert_eq!(catalog.groups().unwrap(), [group(2, "mail"), group(1, "shop")]);
+    assert_eq!(catalog.hosts().unwrap(), [host(2, "app"), host(1, "web")]);
+    assert_eq!(catalog.host_groups().unwrap(), [host_group(1, "farm")]);
+    assert_eq!(catalog.reservations().unwrap().len(), 2);
     assert_eq!(catalog.pool(PoolId::from_random(1)).unwrap(), Some(pool(1, "zeta")));
     assert_eq!(catalog.export(ExportId::from_random(2)).unwrap(), Some(export(2, "db")));
 }
@@ -104,6 +178,10 @@ fn a_put_replaces_and_a_delete_may_repeat() {
         Change::DeletePool(PoolId::from_random(2)),
         Change::DeleteExport(ExportId::from_random(1)),
         Change::DeleteGroup(GroupId::from_random(1)),
+        Change::DeleteHost(HostId::from_random(1)),
+        Change::DeleteHostGroup(HostGroupId::from_random(1)),
+        Change::DeleteExport(ExportId::from_random(3)),
+        Change::DeleteReservation(VolumeId::from_random(1)),
     ];
     catalog.commit(&[Change::PutPool(pool(1, "renamed")), Change::PutGroup(group(2, "post"))]).unwrap();
     catalog.commit(&delete).unwrap();
@@ -111,6 +189,9 @@ fn a_put_replaces_and_a_delete_may_repeat() {
     assert_eq!(catalog.pools().unwrap(), [pool(1, "renamed")]);
     assert_eq!(catalog.exports().unwrap(), [export(2, "db")]);
     assert_eq!(catalog.groups().unwrap(), [group(2, "post")]);
+    assert_eq!(catalog.hosts().unwrap(), [host(2, "app")]);
+    assert_eq!(catalog.host_groups().unwrap(), []);
+    assert_eq!(catalog.reservations().unwrap(), [reservation(2)]);
 }
 
 #[test]
@@ -134,7 +215,7 @@ fn a_newer_catalog_and_a_newer_record_are_refused_with_their_version() {
     transaction.commit().unwrap();
     drop(catalog);
     let error = RedbCatalog::open(directory.path()).err().unwrap();
-    assert!(matches!(error, CatalogError::Newer { found: 7, supported: 1, .. }), "{error}");
+    assert!(matches!(error, CatalogError::Newer { found: 7, supported: 2, .. }), "{error}");
 
     let directory = TempDir::new().unwrap();
     let catalog = filled(directory.path());

@@ -32,7 +32,9 @@ impl FullFeature<'_> {
         if header.opcode() == opcode::DATA_OUT {
             return self.data_out(header, shape, is_here);
         }
-        if !header.is_immediate() {
+        // A SNACK has no number among the commands (RFC 7143 section 11.16).
+        let is_numbered = !header.is_immediate() && header.opcode() != opcode::SNACK;
+        if is_numbered {
             match self.numbers.arrive(header.command_number()) {
                 Arrival::Next => {}
                 Arrival::Ignored => {
@@ -47,7 +49,7 @@ impl FullFeature<'_> {
         if header.opcode() == opcode::SCSI_COMMAND {
             return self.scsi_command(header, shape);
         }
-        if !header.is_immediate() {
+        if is_numbered {
             // Answered below, at once or, of task management, in its own time.
             self.numbers.close();
         }

@@ -75,7 +75,8 @@ impl FullFeature<'_> {
         self.check_header(shape.data_at)?;
         let is_here = bytes.len() >= shape.total();
         let is_data = matches!(header.opcode(), opcode::SCSI_COMMAND | opcode::DATA_OUT);
-        if !is_here && !(is_data && shape.data >= SEGMENT_BYTES_DIRECT) {
+        let is_direct = is_data && shape.data >= SEGMENT_BYTES_DIRECT;
+        if !is_here && !is_direct {
             return Ok(Some(Halt::Needs(shape.total())));
         }
         if is_here {

@@ -12,4 +12,5 @@ mod support;
 mod data;
 mod login;
 mod management;
+mod time;
 mod trouble;

@@ -6,3 +6,4 @@ pub mod client;
 pub mod node;
 #[path = "../../../nbd/tests/support/volume.rs"]
 pub mod volume;
+pub mod world;

@@ -1,6 +1,7 @@
 //! Requests and their replies in every style.
 
-use quarry_volume::ErrorKind;
+use quarry_target::Export;
+use quarry_volume::{ErrorKind, VolumeInfo};
 
 use crate::support::client::*;
 use crate::support::protocol::*;
@@ -210,6 +211,20 @@ fn a_read_only_volume_refuses_changes() {
     assert_eq!(client.ask(w, 0, TRIM, 0, 4096), Said::Error(EPERM, None));
     assert_eq!(client.ask(w, 0, WRITE_ZEROES, 0, 4096), Said::Error(EPERM, None));
     assert_eq!(client.ask(w, 0, FLUSH, 0, 0), Said::Done);
+}
+
+#[test]
+fn a_read_only_export_of_a_writable_volume_refuses_changes() {
+    let mut world = World::new(1 << 30);
+    world.volume("vol", SIZE);
+    let export = world.exports.remove("vol").expect("nobody uses it");
+    let volume = VolumeInfo { read_only: true, ..export.volume };
+    world.exports.insert(Export { volume, ..export }).expect("the name is free");
+    let client = Client::open(&mut world, Style::Structured, "vol");
+    let w = &mut world;
+    assert_eq!(client.ask_write(w, 0, 0, &[1; 4096]), Said::Error(EPERM, None));
+    assert_eq!(client.ask(w, 0, WRITE_ZEROES, 0, 4096), Said::Error(EPERM, None));
+    assert_eq!(client.ask(w, 0, READ, 0, 512), data(Style::Structured, 0, vec![0; 512]));
 }
 
 #[test]

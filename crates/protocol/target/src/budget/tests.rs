@@ -101,3 +101,20 @@ fn only_clients_that_take_nothing_are_cut_off() {
     dead_share.cut_off_stalled(STALL_TIME_MAX);
     assert_eq!([dead.0.get(), slow.0.get(), idle.0.get()], [true, false, false]);
 }
+
+#[test]
+fn clients_that_do_not_send_what_they_were_asked_for_are_cut_off() {
+    let budget = Budget::new(MIB, SHARE);
+    let ((dead, dead_share), (slow, slow_share)) = (join(&budget), join(&budget));
+    for share in [&dead_share, &slow_share] {
+        assert_eq!(share.try_take(1000), Ok(()));
+        share.set_awaits(true);
+    }
+    dead_share.cut_off_stalled(Duration::ZERO);
+    slow_share.arrived();
+    dead_share.cut_off_stalled(STALL_TIME_MAX);
+    assert_eq!([dead.0.get(), slow.0.get()], [true, false]);
+    slow_share.set_awaits(false);
+    slow_share.cut_off_stalled(3 * STALL_TIME_MAX);
+    assert!(!slow.0.get(), "nothing is up to it");
+}

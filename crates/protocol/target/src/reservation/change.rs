@@ -37,6 +37,10 @@ impl ReservationState {
             if !ignore_existing && own.unwrap_or_default() != key {
                 return Err(ReservationError::Conflict);
             }
+            if own.is_none() && new_key == ReservationKey(0) {
+                // Who is not registered does not become so by the key 0: nothing changes, nor what survives power loss.
+                return Ok(change);
+            }
             change.register(initiator, new_key)?;
             change.next.persists = persists.unwrap_or(self.persists);
             return Ok(change);
@@ -60,8 +64,6 @@ impl Change {
         let next = &mut self.next;
         let place = next.registrations.iter().position(|one| one.initiator == *initiator);
         match (place, new_key) {
-            // Who is not registered does not become so by the key 0: nothing changes.
-            (None, ReservationKey(0)) => return Ok(()),
             (None, key) => {
                 if next.registrations.len() >= REGISTRATIONS_MAX {
                     return Err(ReservationError::TooMany);
@@ -174,9 +176,10 @@ impl Change {
                 self.end_reservation(initiator);
             }
             self.next.reservation = Some(Reservation { kind, holder: initiator.clone() });
-        } else {
-            // It may have been the last registration of those who hold it together.
-            self.unregistered(initiator);
+        } else if by_all && self.next.registrations.is_empty() {
+            // It was the last registration of those who hold it together. That of a single holder cannot have gone: who preempts
+            // that takes over.
+            self.end_reservation(initiator);
         }
         self.count();
         Ok(())

@@ -175,6 +175,30 @@ fn preempting_takes_over_a_reservation_or_registrations() {
     assert_eq!((model.names().as_str(), model.rights().as_str()), ("b", "r- rw r- r-"));
 }
 
+/// How clusters fence a node.
+#[test]
+fn who_holds_a_reservation_keeps_it_when_it_preempts_another() {
+    for kind in ReservationKind::ALL {
+        let mut model = Model::registered();
+        model.reserve("a", 1, kind);
+        assert_eq!(model.act("a", 1, preempt(2, kind, true)), told(&["b"], Told::RegistrationPreempted));
+        let held = model.0.reservation.clone().expect("it is still held");
+        assert_eq!((held.kind, held.holder), (kind, initiator("a")), "{kind:?}");
+        assert!(!model.0.rights_of(&initiator("b")).1, "{kind:?}: who is fenced does not write");
+    }
+}
+
+#[test]
+fn who_is_not_registered_changes_nothing_by_the_key_0() {
+    let mut model = Model::registered();
+    model.0.persists = true;
+    let before = model.0.clone();
+    let nothing =
+        Action::Register { new_key: ReservationKey(0), ignore_existing: false, persists: Some(false) };
+    assert_eq!(model.act("d", 0, nothing), Ok(vec![]));
+    assert_eq!(model.0, before);
+}
+
 #[test]
 fn a_reservation_of_all_goes_to_who_preempts_everybody() {
     let mut model = Model::registered();

@@ -1,0 +1,150 @@
+//! What is served now of what is meant to be: entries of the tables that sessions ask.
+
+use quarry_api_types::Protocol;
+use quarry_catalog::{Change, ExportRecord};
+use quarry_node_api::Result;
+use quarry_target::{AccessError, ExportError, Mapping};
+use quarry_types::{SnapshotId, VolumeId};
+use quarry_volume::{Volume as _, VolumeInfo};
+
+use super::DataNode;
+use super::exports::{export_error, path_of, sort};
+use super::host_table::fabric_of;
+use super::hosts::access_error;
+use super::volumes::FoundVolume;
+
+/// An entry of one of the two tables.
+pub(super) enum Offer {
+    /// By its name.
+    Named(quarry_target::Export),
+    /// By its number.
+    Numbered(Mapping),
+}
+
+impl DataNode {
+    /// Serves a volume, or a snapshot of it, as `record` says.
+    pub(super) async fn offer(
+        &self,
+        found: &FoundVolume,
+        snapshot: Option<SnapshotId>,
+        record: &ExportRecord,
+    ) -> Result<()> {
+        let (id, path) = (found.status.id, path_of(record));
+        let what = format!("{} '{path}' is not served", sort(&path));
+        let volume = self
+            .with_engine(found, what, move |engine| async move {
+                let volume = match snapshot {
+                    Some(snapshot) => engine.snapshot_volume(snapshot)?,
+                    None => engine.volume(id)?,
+                };
+                Ok(volume.info())
+            })
+            .await?;
+        self.put(self.entry(record, volume, found.core))
+    }
+
+    fn entry(&self, record: &ExportRecord, volume: VolumeInfo, core: usize) -> Offer {
+        let read_only = record.read_only || volume.read_only;
+        let Some(fabric) = fabric_of(record.protocol) else {
+            let volume = VolumeInfo { read_only, ..volume };
+            return Offer::Named(quarry_target::Export { name: path_of(record).to_string(), volume, core });
+        };
+        Offer::Numbered(Mapping {
+            export: record.id.to_string(),
+            fabric,
+            audience: self.hosts().audience(record),
+            // Only a record that was damaged in the catalog has none; then the table refuses it or it is the first one.
+            number: record.number.unwrap_or_default(),
+            volume,
+            core,
+            read_only,
+        })
+    }
+
+    fn put(&self, offer: Offer) -> Result<()> {
+        match offer {
+            Offer::Named(export) => self.exports.insert(export).map_err(|error| export_error(&error)),
+            Offer::Numbered(mapping) => self.access.map(mapping).map_err(|error| access_error(&error)),
+        }
+    }
+
+    /// Ends serving an export, unless an NBD client is connected. Says what was served, if it was.
+    pub(super) fn withdraw(&self, record: &ExportRecord) -> Result<Option<Offer>> {
+        if record.protocol == Protocol::Nbd {
+            return match self.exports.remove(&path_of(record).to_string()) {
+                Ok(export) => Ok(Some(Offer::Named(export))),
+                Err(ExportError::NotFound { .. }) => Ok(None),
+                Err(error) => Err(export_error(&error)),
+            };
+        }
+        let name = record.id.to_string();
+        let mapping = self.access.mapping(&name);
+        match self.access.unmap(&name) {
+            Ok(()) => Ok(mapping.map(|mapping| Offer::Numbered((*mapping).clone()))),
+            Err(AccessError::NoMapping { .. }) => Ok(None),
+            Err(error) => Err(access_error(&error)),
+        }
+    }
+
+    /// Puts back what was withdrawn when it does not end after all.
+    pub(super) fn offer_again(&self, withdrawn: Vec<Offer>) {
+        for offer in withdrawn {
+            if let Err(error) = self.put(offer) {
+                tracing::error!(%error, "an export that was not ended is not served until quarryd is restarted");
+            }
+        }
+    }
+
+    /// Whether an export is served now.
+    pub(super) fn is_offered(&self, record: &ExportRecord) -> bool {
+        match record.protocol {
+            Protocol::Nbd => self.exports.find(&path_of(record).to_string()).is_some(),
+            _ => self.access.mapping(&record.id.to_string()).is_some(),
+        }
+    }
+
+    /// Whether a volume, or a snapshot by its own id, is served now, over whatever protocol.
+    pub(super) fn is_served(&self, volume: VolumeId) -> bool {
+        self.access.mapping_of(volume).is_some()
+            || self.exports.list().iter().any(|export| export.volume.id == volume)
+    }
+
+    /// How many exports are served now.
+    pub(super) fn offer_count(&self) -> usize {
+        self.exports.list().len() + self.access.mappings().len()
+    }
+
+    /// A volume has another size: whoever sees it learns of it.
+    pub(super) fn tell_size(&self, volume: VolumeId, size_bytes: u64) {
+        self.exports.update_size(volume, size_bytes);
+        self.access.update_size(volume, size_bytes);
+    }
+
+    /// How many sessions use a volume or see it.
+    pub(super) fn clients_of(&self, volume: VolumeId) -> usize {
+        let exports = self.exports.list().into_iter().filter(|export| export.volume.id == volume);
+        let named: usize = exports.map(|export| self.exports.sessions_of(&export.name)).sum();
+        let (clients, mappings) = (self.clients(), self.access.mappings());
+        let seen = mappings.iter().filter(|mapping| mapping.volume.id == volume);
+        named + seen.filter_map(|mapping| clients.by_export.get(&mapping.export)).sum::<usize>()
+    }
+
+    /// Volumes, or snapshots by their own ids, are gone, and with them what initiators had reserved of them. Ids are never used
+    /// again: a record that stays behind does no harm.
+    pub(super) async fn forget_reservations(&self, volumes: impl IntoIterator<Item = VolumeId>) {
+        let gone: Vec<VolumeId> = volumes.into_iter().collect();
+        gone.iter().for_each(|volume| self.reservations.remove(*volume));
+        let kept = match self.catalog.reservations() {
+            Ok(records) => records.into_iter().map(|record| record.volume_id).collect(),
+            Err(_) => gone.clone(),
+        };
+        let changes: Vec<Change> =
+            gone.into_iter().filter(|volume| kept.contains(volume)).map(Change::DeleteReservation).collect();
+        if changes.is_empty() {
+            return;
+        }
+        if let Err(error) = self.commit(changes).await {
+            tracing::warn!(%error, "the catalog keeps reservations of volumes that are gone");
+        }
+    }
+}

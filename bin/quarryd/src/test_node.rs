@@ -1,0 +1,112 @@
+//! A node inside a test: real cores, engines over a file, a real catalog. It serves no API, and NBD on a unix socket only.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use quarry_api_types::{CreatePool, CreateVolume, Name, SpaceLevels};
+use quarry_catalog::RedbCatalog;
+use quarry_env::Address;
+use quarry_env_linux::CoreHandle;
+use quarry_events::EventLog;
+use quarry_node_api::Node as _;
+
+use crate::cores::{Cores, Tables};
+use crate::node::DataNode;
+use crate::reservation_store;
+use crate::settings::Settings;
+
+const DEVICE_BYTES: u64 = 512 << 20;
+pub const VOLUME_BYTES: u64 = 64 << 20;
+
+/// It ends with [`TestNode::stop`].
+pub struct TestNode {
+    pub node: DataNode,
+    pub tables: Tables,
+    pub cores: Cores,
+    handles: Vec<CoreHandle<()>>,
+}
+
+pub fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn tcp(port: u16) -> Vec<Address> {
+    vec![Address::Tcp(([127, 0, 0, 1], port).into())]
+}
+
+/// Two cores; all protocols, as far as the control plane knows.
+pub fn settings(directory: &Path) -> Settings {
+    Settings {
+        data_dir: directory.join("data"),
+        api: ([127, 0, 0, 1], 0).into(),
+        nbd: vec![Address::Unix(directory.join("nbd.sock"))],
+        iscsi: tcp(3260),
+        nvme_tcp: tcp(4420),
+        advertise: vec![],
+        cores: 2,
+        memory_bytes: 256 << 20,
+        scrub_days: 0,
+        scrub_rate_bytes: 1 << 20,
+        keyring_passphrase_file: None,
+    }
+}
+
+impl TestNode {
+    /// Starts it, for the first time or again.
+    pub async fn start(settings: Settings) -> Self {
+        let catalog = Arc::new(RedbCatalog::open(&settings.data_dir).expect("the catalog opens"));
+        let reservations = reservation_store::open(catalog.clone()).expect("it can be read");
+        let tables = Tables { reservations, ..Tables::default() };
+        let (cores, handles) =
+            Cores::start(settings.cores, settings.memory_bytes, &tables).expect("the cores start");
+        let events = Arc::new(EventLog::in_memory().expect("an event log"));
+        let api = settings.api;
+        let node = DataNode::new(catalog, events, cores.clone(), tables.clone(), settings, api);
+        let node = node.expect("a node");
+        node.open_pools().await.expect("its pools open");
+        node.serve_nbd().await.expect("it serves");
+        Self { node, tables, cores, handles }
+    }
+
+    /// A pool `p` over a file, with volumes, which come on the cores in turn.
+    #[expect(clippy::disallowed_types, reason = "a test makes the file that is the device")]
+    pub async fn with_volumes(directory: &Path, volumes: &[&str]) -> Self {
+        let this = Self::start(settings(directory)).await;
+        let path = directory.join("device");
+        let device = std::fs::File::create(&path).expect("a file");
+        device.set_len(DEVICE_BYTES).expect("a sparse file of its size");
+        let SpaceLevels { warning_percent, critical_percent } = SpaceLevels::default();
+        let pool = CreatePool {
+            name: name("p"),
+            devices: vec![path.display().to_string()],
+            copies: 1,
+            force: false,
+            warning_percent,
+            critical_percent,
+            overcommit_limit_percent: 0,
+        };
+        this.node.create_pool(pool).await.expect("a pool");
+        for volume in volumes {
+            let request = CreateVolume::new(name(volume), name("p"), VOLUME_BYTES);
+            this.node.create_volume(request).await.expect("a volume");
+        }
+        this
+    }
+
+    /// Stops it in order.
+    pub async fn stop(self) {
+        self.tables.exports.stop();
+        self.node.close_pools().await.expect("its pools close");
+        self.abandon().await;
+    }
+
+    /// Ends it without closing anything.
+    pub async fn abandon(self) {
+        let Self { node, tables: _, cores, handles } = self;
+        cores.stop();
+        let joined =
+            tokio::task::spawn_blocking(move || handles.into_iter().try_for_each(|handle| handle.join()));
+        joined.await.expect("no panic").expect("the cores end");
+        drop(node);
+    }
+}

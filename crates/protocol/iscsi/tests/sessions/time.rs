@@ -1,0 +1,173 @@
+//! What time does to a session, in a world where the test moves it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use quarry_env::Executor;
+use quarry_iscsi::pdu::{HEADER_BYTES, Header, NO_TAG, flags, opcode, padding};
+use quarry_iscsi::{Connection, Server, Target};
+use quarry_target::{Access, Audience, Exports, Fabric, HandOver, Mapping, Reservations, Volumes};
+use quarry_types::VolumeId;
+use quarry_volume::Volume;
+
+use crate::support::client::{INITIATOR, TARGET, block_command};
+use crate::support::volume::MemoryVolume;
+use crate::support::world::{Once, Script, Time, env};
+
+struct One(Rc<MemoryVolume>);
+
+impl Volumes for One {
+    fn volume(&self, _: VolumeId) -> Option<Rc<dyn Volume>> {
+        Some(self.0.clone())
+    }
+}
+
+struct Alone;
+
+impl HandOver<Connection> for Alone {
+    fn core(&self) -> usize {
+        0
+    }
+    fn hand_over(&self, _: usize, _: Connection) {
+        unreachable!("there is one core");
+    }
+}
+
+struct World {
+    executor: Executor,
+    time: Rc<Time>,
+    exports: Exports,
+    volume: Rc<MemoryVolume>,
+    script: Rc<Script>,
+}
+
+impl World {
+    /// An initiator that says `bytes` and is silent from then on.
+    fn new(bytes: Vec<u8>) -> Self {
+        Self::begin(bytes, false)
+    }
+
+    /// The same with a volume that keeps its requests waiting.
+    fn holding(bytes: Vec<u8>) -> Self {
+        Self::begin(bytes, true)
+    }
+
+    fn begin(bytes: Vec<u8>, holds: bool) -> Self {
+        let executor = Executor::new(|| {}).with_live_tasks();
+        let (time, exports, access) = (Rc::<Time>::default(), Exports::default(), Access::default());
+        let env = env(&executor, time.clone());
+        let volume = MemoryVolume::new(env.buffers.clone(), "disk", 7, 1 << 20);
+        volume.held.set(holds);
+        let mapping = Mapping {
+            export: "disk".to_owned(),
+            fabric: Fabric::Iscsi,
+            audience: Audience::Everyone,
+            number: 0,
+            volume: volume.info(),
+            core: 0,
+            read_only: false,
+        };
+        access.map(mapping).expect("a free number");
+        let target = Target::new("test", vec![], exports.clone(), access, Reservations::default());
+        let volumes = Rc::new(One(volume.clone()));
+        let server = Server::new(env.clone(), target, volumes, Rc::new(Alone), 64 << 20);
+        let script = Script::new(bytes, usize::MAX, true);
+        env.spawner.spawn(server.serve(Once::new(script.clone()))).detach();
+        let mut world = Self { executor, time, exports, volume, script };
+        world.pass(0);
+        world
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.time.pass(Duration::from_secs(1));
+            self.executor.run(usize::MAX);
+        }
+        self.executor.run(usize::MAX);
+    }
+
+    /// The headers of what was answered since the last time.
+    fn answers(&self) -> Vec<Header> {
+        let (bytes, mut at, mut headers) = (self.script.answers.take(), 0, Vec::new());
+        while at < bytes.len() {
+            let header = Header::decode(&bytes[at..]);
+            at += HEADER_BYTES + header.data_bytes() + padding(header.data_bytes());
+            headers.push(header);
+        }
+        headers
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.executor.clear();
+    }
+}
+
+fn login() -> Vec<u8> {
+    let text = format!("InitiatorName={INITIATOR}\0TargetName={TARGET}\0").into_bytes();
+    let mut header = Header::new(opcode::LOGIN);
+    header.0[1] = 0x87;
+    header.set_data_bytes(text.len());
+    let mut bytes = [&header.0[..], &text].concat();
+    bytes.resize(bytes.len() + padding(text.len()), 0);
+    bytes
+}
+
+fn command(number: u32, cdb: [u8; 16], flag: u8, expected: u32) -> Vec<u8> {
+    let mut header = Header::new(opcode::SCSI_COMMAND);
+    header.0[1] |= flag;
+    header.set_u32(16, number);
+    header.set_u32(20, expected);
+    header.set_u32(24, number);
+    header.0[32..48].copy_from_slice(&cdb);
+    header.0.to_vec()
+}
+
+#[test]
+fn who_does_not_log_in_is_cut_off() {
+    let mut world = World::new(login()[..60].to_vec());
+    world.pass(14);
+    assert!(!world.script.closed.get());
+    world.pass(2);
+    assert!(world.script.closed.get() && world.exports.sessions().is_empty());
+}
+
+#[test]
+fn a_silent_initiator_is_asked_and_then_given_up() {
+    let mut world = World::new(login());
+    assert_eq!(world.answers().len(), 1, "the login");
+    world.pass(39);
+    assert!(world.answers().is_empty(), "it may think for a while");
+    world.pass(2);
+    let asked = world.answers();
+    assert_eq!(asked.len(), 1);
+    assert_eq!((asked[0].opcode(), asked[0].task_tag()), (opcode::NOP_IN, NO_TAG));
+    assert_ne!(asked[0].u32(20), NO_TAG, "it wants an answer");
+    world.pass(37);
+    assert!(!world.script.closed.get());
+    world.pass(3);
+    assert!(world.script.closed.get() && world.exports.sessions().is_empty());
+}
+
+#[test]
+fn a_stop_waits_for_commands_but_not_for_ever() {
+    let read = block_command(0x28, 0, 8);
+    let bytes = [login(), command(0, [0; 16], 0, 0), command(1, read, flags::READ, 4096)].concat();
+    for ends in [true, false] {
+        let mut world = World::holding(bytes.clone());
+        assert_eq!(world.volume.waiting(), 1);
+        world.exports.stop();
+        world.pass(5);
+        assert!(!world.script.closed.get(), "the read is not done");
+        if ends {
+            world.volume.release_all();
+            world.pass(0);
+            let answers = world.answers();
+            assert!(answers.iter().any(|header| header.opcode() == opcode::DATA_IN), "{answers:?}");
+        } else {
+            world.pass(6);
+        }
+        assert!(world.script.closed.get() && world.exports.sessions().is_empty());
+    }
+}

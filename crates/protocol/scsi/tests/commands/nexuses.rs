@@ -1,0 +1,118 @@
+//! Several initiators: reservations, resets, and what they tell each other.
+
+use quarry_scsi::{Code, Status};
+
+use crate::support::{Client, World};
+
+const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+const WRITE: [u8; 10] = [0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+
+/// PERSISTENT RESERVE OUT.
+fn out(client: &Client, action: u8, kind: u8, key: u64, other: u64) -> Status {
+    let mut list = [0; 24];
+    list[..8].copy_from_slice(&key.to_be_bytes());
+    list[8..16].copy_from_slice(&other.to_be_bytes());
+    client.status(&[0x5F, action, kind, 0, 0, 0, 0, 0, 24, 0], &list)
+}
+
+fn rights(client: &Client) -> (bool, bool) {
+    let may = |status| status != Status::ReservationConflict;
+    (may(client.status(&READ, &[])), may(client.status(&WRITE, &[1; 512])))
+}
+
+#[test]
+fn persistent_reservations_keep_others_out() {
+    let world = World::new();
+    let (a, b, c) = (world.initiator("iqn.a"), world.initiator("iqn.b"), world.initiator("iqn.c"));
+    assert_eq!(out(&a, 1, 1, 0, 0), Status::ReservationConflict, "it has not registered");
+    assert_eq!(out(&a, 0, 0, 0, 0xA), Status::Good);
+    assert_eq!(out(&b, 6, 0, 0, 0xB), Status::Good);
+    for (kind, second, third) in [
+        (1, (true, false), (true, false)),
+        (3, (false, false), (false, false)),
+        (5, (true, true), (true, false)),
+        (6, (true, true), (false, false)),
+        (7, (true, true), (true, false)),
+        (8, (true, true), (false, false)),
+    ] {
+        assert_eq!(out(&a, 1, kind, 0xA, 0), Status::Good, "{kind}");
+        assert_eq!((rights(&a), rights(&b), rights(&c)), ((true, true), second, third), "{kind}");
+        let held = a.data(&[0x5E, 1, 0, 0, 0, 0, 0, 0, 64, 0]);
+        let key = if kind >= 7 { 0 } else { 0xA };
+        assert_eq!((held[7], held[15], held[21]), (16, key, kind));
+        assert_eq!(out(&a, 2, kind, 0xA, 0), Status::Good);
+        if kind >= 5 {
+            assert_eq!(b.code(&[0; 6], &[]), Some(Code::RESERVATIONS_RELEASED));
+        }
+    }
+    assert_eq!(a.data(&[0x5E, 0, 0, 0, 0, 0, 0, 0, 64, 0]).len(), 24, "two keys");
+    let full = a.data(&[0x5E, 3, 0, 0, 0, 0, 0, 4, 0, 0]);
+    assert!(full.windows(21).any(|part| part == b"iqn.a,i,0x00000000000"));
+}
+
+#[test]
+fn preempting_takes_a_reservation_over() {
+    let world = World::new();
+    let (a, b) = (world.initiator("iqn.a"), world.initiator("iqn.b"));
+    out(&a, 0, 0, 0, 0xA);
+    out(&b, 0, 0, 0, 0xB);
+    assert_eq!(out(&a, 1, 3, 0xA, 0), Status::Good);
+    assert_eq!(out(&b, 4, 3, 0xB, 0xA), Status::Good);
+    assert_eq!(a.code(&[0; 6], &[]), Some(Code::REGISTRATIONS_PREEMPTED));
+    assert_eq!((rights(&a), rights(&b)), ((false, false), (true, true)));
+    assert_eq!(out(&a, 3, 0, 0xA, 0), Status::ReservationConflict);
+    assert_eq!(out(&b, 3, 0, 0xB, 0), Status::Good);
+    assert_eq!(rights(&a), (true, true));
+}
+
+#[test]
+fn what_is_wrong_with_a_reservation_is_told() {
+    let world = World::new();
+    let a = world.initiator("iqn.a");
+    let command = |action, kind, length| [0x5F, action, kind, 0, 0, 0, 0, 0, length, 0];
+    assert_eq!(a.code(&command(0, 0, 23), &[0; 23]), Some(Code::PARAMETER_LIST_LENGTH));
+    assert_eq!(a.code(&command(1, 2, 24), &[0; 24]), Some(Code::INVALID_FIELD_IN_CDB), "no such type");
+    assert_eq!(a.code(&command(1, 0x11, 24), &[0; 24]), Some(Code::INVALID_FIELD_IN_CDB), "no such scope");
+    assert_eq!(a.code(&command(7, 0, 24), &[0; 24]), Some(Code::INVALID_FIELD_IN_CDB), "no such action");
+    out(&a, 0, 0, 0, 0xA);
+    out(&a, 1, 5, 0xA, 0);
+    let mut list = [0; 24];
+    list[7] = 0xA;
+    assert_eq!(a.code(&command(2, 1, 24), &list), Some(Code::INVALID_RELEASE));
+    list[20] = 8;
+    assert_eq!(a.code(&command(0, 0, 24), &list), Some(Code::INVALID_FIELD_IN_PARAMETERS), "SPEC_I_PT");
+}
+
+#[test]
+fn a_plain_reserve_lasts_as_long_as_its_nexus() {
+    let world = World::new();
+    let (a, b) = (world.initiator("iqn.a"), world.initiator("iqn.b"));
+    let (reserve, release) = ([0x16, 0, 0, 0, 0, 0], [0x17, 0, 0, 0, 0, 0]);
+    assert_eq!(a.status(&reserve, &[]), Status::Good);
+    assert_eq!(b.status(&reserve, &[]), Status::ReservationConflict);
+    assert_eq!(b.status(&[0; 6], &[]), Status::ReservationConflict, "not even TEST UNIT READY");
+    assert_eq!(b.status(&[0x12, 0, 0, 0, 36, 0], &[]), Status::Good, "but INQUIRY");
+    assert_eq!(b.status(&release, &[]), Status::Good);
+    assert_eq!(rights(&b), (false, false), "it was not its own");
+    drop(a);
+    assert_eq!(b.status(&reserve, &[]), Status::Good);
+    let c = world.newcomer("iqn.c");
+    assert_eq!(c.code(&[0; 6], &[]), Some(Code::POWER_ON));
+    assert_eq!(rights(&c), (false, false));
+    assert!(c.nexus.reset_unit(quarry_scsi::Lun::of(0)).is_some());
+    assert_eq!(c.code(&[0; 6], &[]), Some(Code::RESET));
+    assert_eq!(rights(&c), (true, true), "a reset ends it");
+}
+
+#[test]
+fn growth_is_told_once() {
+    let world = World::new();
+    let a = world.initiator("iqn.a");
+    world.volume.set_info(|info| info.size_bytes *= 2);
+    let info = quarry_volume::Volume::info(&*world.volume);
+    world.access.update_size(info.id, info.size_bytes);
+    assert_eq!(a.code(&[0; 6], &[]), Some(Code::CAPACITY_CHANGED));
+    assert_eq!(a.code(&[0; 6], &[]), None);
+    let sense = a.data(&[0x03, 0, 0, 0, 18, 0]);
+    assert_eq!((sense[2], sense[12]), (0, 0), "nothing is left to tell");
+}

@@ -1,0 +1,137 @@
+//! A world with one volume and as many initiators as a test wants.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use quarry_env::BufferPool;
+use quarry_scsi::{Accepted, Cdb, Code, Identity, Lun, Nexus, Node, Port, Reply, Status, Units};
+use quarry_target::{
+    Access, Audience, Fabric, Initiator, Mapping, ReservationState, ReservationStore, Reservations,
+    StoreError, Volumes,
+};
+use quarry_types::VolumeId;
+use quarry_volume::Volume;
+
+use super::volume::MemoryVolume;
+
+/// Blocks of the volume.
+pub const BLOCKS: u64 = 4096;
+
+struct One(Rc<MemoryVolume>);
+
+impl Volumes for One {
+    fn volume(&self, id: VolumeId) -> Option<Rc<dyn Volume>> {
+        (self.0.info().id == id).then(|| self.0.clone() as Rc<dyn Volume>)
+    }
+}
+
+struct Kept;
+
+impl ReservationStore for Kept {
+    fn save(&self, _: VolumeId, _: ReservationState) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+pub struct World {
+    pub volume: Rc<MemoryVolume>,
+    pub access: Access,
+    node: Node,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let buffers = BufferPool::default();
+        let volume = MemoryVolume::new(buffers.clone(), "disk", 7, BLOCKS * 512);
+        let access = Access::default();
+        let mapping = Mapping {
+            export: "disk".to_owned(),
+            fabric: Fabric::Iscsi,
+            audience: Audience::Everyone,
+            number: 0,
+            volume: volume.info(),
+            core: 0,
+            read_only: false,
+        };
+        access.map(mapping).expect("a free number");
+        let units = Units::new(Reservations::new(Arc::new(Kept)));
+        let volumes = Rc::new(One(volume.clone()));
+        let node = Node { access: access.clone(), fabric: Fabric::Iscsi, volumes, units, buffers };
+        Self { volume, access, node }
+    }
+
+    /// A nexus that has nothing to tell any more.
+    pub fn initiator(&self, name: &str) -> Client {
+        let client = self.newcomer(name);
+        assert_eq!(client.code(&[0; 6], &[]), Some(Code::POWER_ON));
+        client
+    }
+
+    /// A new nexus.
+    pub fn newcomer(&self, name: &str) -> Client {
+        let registrant = Initiator(format!("{name},i,0x000000000001").into());
+        let identity = Identity { name: name.to_owned(), address: None, registrant };
+        let port = Port {
+            device_name: "iqn.t".to_owned(),
+            name: "iqn.t,t,0x0001".to_owned(),
+            relative_id: 1,
+            group: 1,
+        };
+        Client { nexus: Nexus::new(self.node.clone(), identity, port), buffers: self.node.buffers.clone() }
+    }
+}
+
+pub struct Client {
+    pub nexus: Rc<Nexus>,
+    buffers: BufferPool,
+}
+
+impl Client {
+    /// A command with data for unit 0; its answer.
+    pub fn send(&self, bytes: &[u8], data: &[u8]) -> Reply {
+        self.send_to(0, bytes, data)
+    }
+
+    pub fn send_to(&self, unit: u32, bytes: &[u8], data: &[u8]) -> Reply {
+        let mut cdb = Cdb::default();
+        cdb.0[..bytes.len()].copy_from_slice(bytes);
+        match self.nexus.accept(Lun::of(unit), &cdb, data.len() as u32) {
+            Accepted::Answered(reply) => reply,
+            Accepted::Task(task) => {
+                let wanted = (task.out_bytes() as usize).min(data.len());
+                let data = (wanted > 0).then(|| self.buffers.copy_of(&data[..wanted]));
+                task.perform(data).now_or_never().expect("the volume does not wait")
+            }
+        }
+    }
+
+    /// The data of a command that goes well.
+    pub fn data(&self, bytes: &[u8]) -> Vec<u8> {
+        let reply = self.send(bytes, &[]);
+        assert_eq!(reply.status, Status::Good, "{bytes:x?}: {:?}", reply.sense);
+        reply.data.iter().flat_map(|view| view.iter().copied()).collect()
+    }
+
+    /// Why a command is refused; nothing for one that goes well.
+    pub fn code(&self, bytes: &[u8], data: &[u8]) -> Option<Code> {
+        let reply = self.send(bytes, data);
+        assert_eq!(reply.sense.is_none(), reply.status != Status::CheckCondition);
+        reply.sense.map(|sense| sense.code)
+    }
+
+    /// How a command ends.
+    pub fn status(&self, bytes: &[u8], data: &[u8]) -> Status {
+        self.send(bytes, data).status
+    }
+}
+
+/// A command of 16 bytes with the usual places of address and length.
+pub fn long(opcode: u8, flags: u8, lba: u64, blocks: u32) -> [u8; 16] {
+    let mut cdb = [0; 16];
+    (cdb[0], cdb[1]) = (opcode, flags);
+    cdb[2..10].copy_from_slice(&lba.to_be_bytes());
+    cdb[10..14].copy_from_slice(&blocks.to_be_bytes());
+    cdb
+}
