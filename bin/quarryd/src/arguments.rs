@@ -34,6 +34,15 @@ pub struct Arguments {
     /// Path of a unix socket for NBD
     #[arg(long, value_name = "PATH")]
     pub nbd_unix: Option<PathBuf>,
+    /// Certificate of NBD in PEM form, with those that lead to its authority behind it; connections over TCP must then be encrypted
+    #[arg(long, value_name = "FILE", requires = "nbd_tls_key")]
+    pub nbd_tls_cert: Option<PathBuf>,
+    /// Its key in PEM form
+    #[arg(long, value_name = "FILE", requires = "nbd_tls_cert")]
+    pub nbd_tls_key: Option<PathBuf>,
+    /// Authorities in PEM form; NBD clients must then have a certificate of one of them
+    #[arg(long, value_name = "FILE", requires = "nbd_tls_cert")]
+    pub nbd_tls_client_ca: Option<PathBuf>,
     /// Address for iSCSI, for example 0.0.0.0:3260; can be repeated
     #[arg(long, value_name = "ADDR")]
     pub iscsi: Vec<String>,
@@ -59,7 +68,7 @@ pub struct Arguments {
     /// File with the passphrase of the keyring, which encrypted volumes need [default: systemd's credential 'quarry-keyring']
     #[arg(long, value_name = "FILE")]
     pub keyring_passphrase_file: Option<PathBuf>,
-    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, iscsi, nvme_tcp and advertise (lists), cores, memory,
+    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, nbd_tls_cert, nbd_tls_key, nbd_tls_client_ca, iscsi, nvme_tcp and advertise (lists), cores, memory,
     /// scrub_days, scrub_rate, keyring_passphrase_file
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,

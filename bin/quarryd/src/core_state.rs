@@ -12,6 +12,7 @@ use quarry_nbd::Server;
 use quarry_node_api::{ErrorKind, NodeError};
 use quarry_pool::{LogState, Pool, PoolShared};
 use quarry_target::{Access, Exports, Volumes};
+use quarry_tls::ServerTls;
 use quarry_types::{LogId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 use quarry_volume::Volume;
 
@@ -96,13 +97,17 @@ impl CoreState {
     }
 
     /// Begins to serve: connections of other cores from now on, and those of `addresses` if there are any.
-    pub async fn serve(self: Rc<Self>, cores: Cores, addresses: Vec<Address>) -> Result<(), NodeError> {
+    pub async fn serve(
+        self: Rc<Self>,
+        cores: Cores,
+        addresses: Vec<Address>,
+        tls: Option<ServerTls>,
+    ) -> Result<(), NodeError> {
         let buffers = self.env.buffers.clone();
         self.others.get_or_init(|| RemoteVolumes::new(cores.clone(), self.access.clone(), buffers));
         let to_cores = Rc::new(ToCores { index: self.index, cores });
         let budget = self.budget_bytes();
-        let server =
-            Server::new(self.env.clone(), self.exports.clone(), self.clone(), to_cores, budget, None);
+        let server = Server::new(self.env.clone(), self.exports.clone(), self.clone(), to_cores, budget, tls);
         *self.server.borrow_mut() = Some(server.clone());
         for address in addresses {
             let listener = self.listen("NBD", &address).await?;

@@ -144,7 +144,8 @@ impl DataNode {
         for index in (0..self.cores.count()).rev() {
             let cores = self.cores.clone();
             let addresses = if index == 0 { self.settings.nbd.clone() } else { Vec::new() };
-            self.cores.call(index, move |state| state.serve(cores, addresses)).await??;
+            let tls = self.settings.nbd_tls.clone();
+            self.cores.call(index, move |state| state.serve(cores, addresses, tls)).await??;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use quarry_env::Address;
+use quarry_tls::ServerTls;
 use quarry_types::ByteSize;
 use quarry_types::limits::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN};
 
@@ -25,6 +26,8 @@ pub struct Settings {
     pub api: SocketAddr,
     /// The first one is what an export's URI names.
     pub nbd: Vec<Address>,
+    /// What NBD over TCP has to be encrypted with.
+    pub nbd_tls: Option<ServerTls>,
     pub iscsi: Vec<Address>,
     pub nvme_tcp: Vec<Address>,
     /// What hosts are told instead of the addresses that are listened on, if there are some.
@@ -47,6 +50,9 @@ struct File {
     api: Option<String>,
     nbd: Option<String>,
     nbd_unix: Option<PathBuf>,
+    nbd_tls_cert: Option<PathBuf>,
+    nbd_tls_key: Option<PathBuf>,
+    nbd_tls_client_ca: Option<PathBuf>,
     #[serde(default)]
     iscsi: Vec<String>,
     #[serde(default)]
@@ -97,6 +103,11 @@ impl Settings {
             ),
             data_dir,
             api: address("--api", &api)?,
+            nbd_tls: nbd_tls(
+                arguments.nbd_tls_cert.or(file.nbd_tls_cert),
+                arguments.nbd_tls_key.or(file.nbd_tls_key),
+                arguments.nbd_tls_client_ca.or(file.nbd_tls_client_ca),
+            )?,
             nbd: nbd_addresses(arguments.nbd.or(file.nbd), arguments.nbd_unix.or(file.nbd_unix))?,
             iscsi: tcp_addresses("--iscsi", arguments.iscsi, file.iscsi)?,
             nvme_tcp: tcp_addresses("--nvme-tcp", arguments.nvme_tcp, file.nvme_tcp)?,
@@ -126,6 +137,30 @@ fn tcp(listeners: &[Address]) -> impl Iterator<Item = SocketAddr> {
         Address::Tcp(address) => Some(*address),
         Address::Unix(_) => None,
     })
+}
+
+fn nbd_tls(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    client_authorities: Option<PathBuf>,
+) -> anyhow::Result<Option<ServerTls>> {
+    let (certificate, key) = match (certificate, key) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, None) if client_authorities.is_none() => return Ok(None),
+        _ => bail!("NBD needs a certificate and its key: --nbd-tls-cert FILE --nbd-tls-key FILE"),
+    };
+    let authorities = client_authorities.as_deref().map(|path| read_bytes("--nbd-tls-client-ca", path));
+    let tls = ServerTls::from_pem(
+        &read_bytes("--nbd-tls-cert", &certificate)?,
+        &read_bytes("--nbd-tls-key", &key)?,
+        authorities.transpose()?.as_deref(),
+    );
+    tls.with_context(|| format!("{} and {}", certificate.display(), key.display())).map(Some)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the daemon reads its own configuration before anything runs")]
+fn read_bytes(option: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("{option} {} cannot be read", path.display()))
 }
 
 fn nbd_addresses(tcp: Option<String>, unix: Option<PathBuf>) -> anyhow::Result<Vec<Address>> {

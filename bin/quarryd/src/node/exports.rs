@@ -200,7 +200,11 @@ impl DataNode {
         match record.protocol {
             Protocol::Nbd => {
                 let name = path_of(record).to_string();
-                self.settings.nbd.iter().map(|address| quarry_nbd::uri(address, &name)).collect()
+                self.settings
+                    .nbd
+                    .iter()
+                    .map(|address| quarry_nbd::uri(address, &name, self.settings.nbd_tls.is_some()))
+                    .collect()
             }
             Protocol::Iscsi => {
                 let portals = self.settings.portals(&self.settings.iscsi).into_iter();

@@ -15,10 +15,11 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// In the path of a socket the slash is easier to read, and allowed in a query.
 const ENCODED_PATH: &AsciiSet = &ENCODED.remove(b'/');
 
-/// `nbd://host:port/export` or `nbd+unix:///export?socket=path`. A server that listens on every address of the machine
-/// is named by its loopback address.
-pub fn uri(address: &Address, export: &str) -> String {
+/// `nbd://host:port/export`, `nbds://` where connections over TCP are encrypted, or `nbd+unix:///export?socket=path`. A server that
+/// listens on every address of the machine is named by its loopback address.
+pub fn uri(address: &Address, export: &str, has_tls: bool) -> String {
     let export = percent_encode(export.as_bytes(), ENCODED);
+    let scheme = if has_tls { "nbds" } else { "nbd" };
     match address {
         Address::Unix(path) => {
             let path = percent_encode(path.as_os_str().as_bytes(), ENCODED_PATH);
@@ -27,9 +28,9 @@ pub fn uri(address: &Address, export: &str) -> String {
         Address::Tcp(address) => match reachable(*address) {
             address if address.port() == PORT => {
                 let host = SocketAddr::new(address.ip(), 0).to_string();
-                format!("nbd://{}/{export}", host.trim_end_matches(":0"))
+                format!("{scheme}://{}/{export}", host.trim_end_matches(":0"))
             }
-            address => format!("nbd://{address}/{export}"),
+            address => format!("{scheme}://{address}/{export}"),
         },
     }
 }
@@ -61,7 +62,9 @@ mod tests {
             (unix("/run/quarry/nbd.sock"), "vol", "nbd+unix:///vol?socket=/run/quarry/nbd.sock"),
             (unix("/tmp/a&b?.sock"), "v%", "nbd+unix:///v%25?socket=/tmp/a%26b%3F.sock"),
         ] {
-            assert_eq!(uri(&address, export), expected);
+            assert_eq!(uri(&address, export, false), expected);
+            let encrypted = expected.replace("nbd://", "nbds://");
+            assert_eq!(uri(&address, export, true), encrypted, "but for a unix socket");
         }
     }
 }

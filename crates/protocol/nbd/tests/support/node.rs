@@ -104,12 +104,12 @@ impl Node {
 
     /// The URI of an export at the unix socket.
     pub fn uri(&self, export: &str) -> String {
-        quarry_nbd::uri(&Address::Unix(self.socket.clone()), export)
+        quarry_nbd::uri(&Address::Unix(self.socket.clone()), export, false)
     }
 
     /// The URI of an export on TCP.
     pub fn tcp_uri(&self, export: &str) -> String {
-        quarry_nbd::uri(&Address::Tcp(self.tcp), export)
+        quarry_nbd::uri(&Address::Tcp(self.tcp), export, false)
     }
 }
 
