@@ -39,6 +39,7 @@ pub fn settings(directory: &Path) -> Settings {
     Settings {
         data_dir: directory.join("data"),
         api: ([127, 0, 0, 1], 0).into(),
+        nbd_tls: None,
         nbd: vec![Address::Unix(directory.join("nbd.sock"))],
         iscsi: tcp(3260),
         nvme_tcp: tcp(4420),
