@@ -32,7 +32,7 @@ test-guest: setup
 	@tests/guest/test.sh $(ARGS)
 
 bench: setup
-	@cargo xtask bench $(ARGS) $(if $(ARGS),,&& cargo xtask bench-fabrics)
+	@cargo xtask bench $(ARGS)
 
 lint: setup
 	@scripts/lint.sh

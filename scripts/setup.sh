@@ -14,7 +14,6 @@ packages=(
     python3-libnbd
     qemu-block-extra # QEMU's iSCSI driver
     qemu-utils
-    tgt # measured beside our iSCSI target
     util-linux
     xfsprogs
 )
