@@ -46,7 +46,7 @@ impl Stage {
     }
 
     /// Runs `task` on the core that does not own the volume, with the volume as a session there has it.
-    async fn from_afar<T, F, Fut>(&self, task: F) -> T
+    async fn afar<T, F, Fut>(&self, task: F) -> T
     where
         T: Send + 'static,
         F: FnOnce(Rc<dyn Volume>, BufferPool) -> Fut + Send + 'static,
@@ -100,7 +100,7 @@ impl Stage {
 async fn every_operation_does_on_the_owner_what_it_says() {
     let stage = Stage::new().await;
     stage
-        .from_afar(|volume, buffers| async move {
+        .afar(|volume, buffers| async move {
             let written = volume.write(0, buffers.copy_of(&[7; 3 * BLOCK]), WriteFlags::default()).await;
             written.expect("a write");
             volume.flush().await.expect("a flush");
@@ -108,7 +108,7 @@ async fn every_operation_does_on_the_owner_what_it_says() {
         .await;
     assert_eq!(stage.on_owner(0, 3 * BLOCK as u32).await, [7; 3 * BLOCK]);
     let read = stage
-        .from_afar(|volume, buffers| async move {
+        .afar(|volume, buffers| async move {
             let flags = WriteFlags { fua: true };
             let compare = |expected: u8, data: u8| {
                 let (expected, data) = (buffers.copy_of(&[expected; 512]), buffers.copy_of(&[data; 512]));
@@ -166,8 +166,8 @@ thread_local! {
 async fn errors_arrive_as_they_left() {
     let mut stage = Stage::new().await;
     let (kind, operation, text) = stage
-        .from_afar(|volume, _| async move {
-            let error = volume.read(VOLUME_BYTES, 512).await.err().expect("outside");
+        .afar(|volume, _| async move {
+            let error = volume.read(VOLUME_BYTES, 512).await.expect_err("outside");
             (error.kind, error.operation, error.to_string())
         })
         .await;
@@ -178,7 +178,7 @@ async fn errors_arrive_as_they_left() {
     stage.export("a@s").await;
     let volume = std::mem::replace(&mut stage.volume, VolumeId(snapshot.id.0));
     let kind = stage
-        .from_afar(|volume, buffers| async move {
+        .afar(|volume, buffers| async move {
             let flags = WriteFlags::default();
             volume.write(0, buffers.copy_of(&[1; 512]), flags).await.map_err(|error| error.kind)
         })
@@ -187,8 +187,7 @@ async fn errors_arrive_as_they_left() {
     stage.volume = volume;
     // The owner ends: what its core had is gone.
     stage.call(stage.owner, |_| core_state::clear()).await;
-    let kind =
-        stage.from_afar(|volume, _| async move { volume.flush().await.map_err(|error| error.kind) }).await;
+    let kind = stage.afar(|volume, _| async move { volume.flush().await.map_err(|error| error.kind) }).await;
     assert_eq!(kind, Err(ErrorKind::Unavailable));
     assert_eq!(stage.budget_left_bytes().await, BUDGET_BYTES as usize);
     stage.node.abandon().await;
@@ -239,7 +238,7 @@ async fn a_write_that_is_given_up_never_takes_effect_after_a_later_one() {
     let stage = Stage::new().await;
     let set = SnapshotSetId(uuid::Uuid::new_v4());
     stage.hold(set).await;
-    let given_up = stage.from_afar(|volume, buffers| async move {
+    let given_up = stage.afar(|volume, buffers| async move {
         let mut writing = volume.write(0, buffers.copy_of(&[5; BLOCK]), WriteFlags::default());
         // Far enough to be sent; the owner holds it back.
         assert!(futures::poll!(&mut writing).is_pending());
@@ -256,7 +255,7 @@ async fn a_write_that_is_given_up_never_takes_effect_after_a_later_one() {
     assert_eq!(stage.on_owner(0, BLOCK as u32).await, [0; BLOCK], "it never happened");
     // Neither does one that was under way when a later one was asked for.
     stage
-        .from_afar(|volume, buffers| async move {
+        .afar(|volume, buffers| async move {
             for round in 0..200u8 {
                 let (flags, view) = (WriteFlags::default(), |byte| buffers.copy_of(&[byte; BLOCK]));
                 let mut writing = volume.write(0, view(255), flags);
