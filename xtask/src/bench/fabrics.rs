@@ -163,7 +163,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 pub fn run(options: &Options) -> Result<()> {
     let mut steps =
         Steps::begin("bench-fabrics", "quarryd's iSCSI and NVMe/TCP beside tgt, over TCP on loopback");
-    command::require(&["fio", "tgtd", "tgtadm"])?;
+    command::require(&["fio"])?;
+    command::require(&["tgtd", "tgtadm"]).context("`apt install tgt`, which starts a service of its own")?;
     let bin_dir = workspace::build(Profile::Release, &["quarryd", "quarry"])?;
     let scratch = Scratch::new("bench-fabrics")?;
     require_space(scratch.path(), 4 * VOLUME_BYTES)?;
