@@ -259,7 +259,8 @@ async fn a_write_that_is_given_up_never_takes_effect_after_a_later_one() {
             for round in 0..200u8 {
                 let (flags, view) = (WriteFlags::default(), |byte| buffers.copy_of(&[byte; BLOCK]));
                 let mut writing = volume.write(0, view(255), flags);
-                assert!(futures::poll!(&mut writing).is_pending());
+                // The owner may be anywhere with it, also at its end.
+                let _ = futures::poll!(&mut writing);
                 drop(writing);
                 volume.write(0, view(round), flags).await.expect("a write");
                 let read = gather(&volume.read(0, BLOCK as u32).await.expect("a read"));
