@@ -73,9 +73,9 @@ pub struct AdminQueue {
 impl AdminQueue {
     /// The queue that `connect` has opened.
     pub fn new(member: AdminMember, connect: &Connect, surroundings: Surroundings) -> Rc<Self> {
-        let (host, volumes) = (member.controller().host().clone(), surroundings.volumes.clone());
+        let (controller, volumes) = (member.controller().clone(), surroundings.volumes.clone());
         let state = State {
-            namespaces: Namespaces::new(member.subsystem().clone(), host, volumes),
+            namespaces: Namespaces::new(member.subsystem().clone(), controller, volumes),
             changed: BTreeSet::new(),
             ana_changes: 1,
             kept: Kept::default(),

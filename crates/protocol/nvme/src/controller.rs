@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quarry_target::{Counters, Stop, Stopped, Traffic};
+use quarry_types::VolumeId;
 
 use crate::command::Command;
 use crate::connect::{Connect, Refused};
@@ -57,6 +58,8 @@ struct State {
     queues: BTreeMap<u16, Member>,
     /// Given when the last queue goes; replaced when one comes.
     drained: Stop,
+    /// Which volume the host takes a namespace for; at most one entry for each namespace id that there can be.
+    meanings: BTreeMap<u32, VolumeId>,
     errors: VecDeque<ErrorEntry>,
     error_count: u64,
     /// What queues did that are gone.
@@ -79,6 +82,7 @@ impl Controller {
             queues_granted: IO_QUEUES_MAX,
             queues: BTreeMap::new(),
             drained: Stop::default(),
+            meanings: BTreeMap::new(),
             errors: VecDeque::new(),
             error_count: 0,
             past: Traffic::default(),
@@ -164,6 +168,20 @@ impl Controller {
     /// What was shut down is down.
     pub(crate) fn complete_shutdown(&self) {
         self.state().properties.complete_shutdown();
+    }
+
+    /// Whether the host takes a namespace for `volume`: the first volume that the id has stood for since the controller
+    /// began, or the one that the host was last told of.
+    ///
+    /// An id that another export was given in between stands for another volume, and what the host has queued for the first
+    /// one must not get there.
+    pub(crate) fn takes_for(&self, namespace: u32, volume: VolumeId) -> bool {
+        *self.state().meanings.entry(namespace).or_insert(volume) == volume
+    }
+
+    /// The host is told that a namespace is `volume`.
+    pub(crate) fn tell_meaning(&self, namespace: u32, volume: VolumeId) {
+        self.state().meanings.insert(namespace, volume);
     }
 
     /// Grants up to `wanted` I/O queues; how many.

@@ -65,8 +65,8 @@ impl IoQueue {
         volumes: Rc<dyn Volumes>,
         buffers: BufferPool,
     ) -> Self {
-        let host = member.controller().host().clone();
-        let namespaces = Namespaces::new(subsystem.clone(), host, volumes);
+        let controller = member.controller().clone();
+        let namespaces = Namespaces::new(subsystem.clone(), controller, volumes);
         let means = Rc::new(Means { buffers, subsystem: subsystem.clone() });
         Self { member, namespaces, waiting: None, means, draining: Vec::new() }
     }

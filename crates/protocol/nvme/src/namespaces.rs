@@ -8,7 +8,7 @@ use quarry_types::VolumeId;
 use quarry_volume::{Volume, VolumeInfo};
 
 use crate::constants::EVERY_NAMESPACE;
-use crate::controller::Host;
+use crate::controller::Controller;
 use crate::limits::{ANA_GROUPS_MAX, LBA_BYTES, NAMESPACES_MAX};
 use crate::reservation::{Activity, Mailbox, NamespaceWatcher, initiator};
 use crate::status::Status;
@@ -21,6 +21,8 @@ pub(crate) struct Namespace {
     pub(crate) member: Rc<Member>,
     /// The commands of the queue that are under way.
     pub(crate) activity: Rc<Activity>,
+    /// Whether the host knows that the id stands for this volume.
+    is_known: bool,
     /// `None` as long as this core does not have the volume.
     volume: Option<OpenVolume>,
 }
@@ -91,7 +93,7 @@ impl Namespace {
 /// What a host sees through one queue.
 pub(crate) struct Namespaces {
     subsystem: Subsystem,
-    host: Host,
+    controller: Arc<Controller>,
     volumes: Rc<dyn Volumes>,
     mailbox: Arc<Mailbox>,
     generation: u64,
@@ -101,19 +103,23 @@ pub(crate) struct Namespaces {
 }
 
 impl Namespaces {
-    pub(crate) fn new(subsystem: Subsystem, host: Host, volumes: Rc<dyn Volumes>) -> Self {
-        let view = subsystem.view(&host);
+    pub(crate) fn new(
+        subsystem: Subsystem,
+        controller: Arc<Controller>,
+        volumes: Rc<dyn Volumes>,
+    ) -> Self {
+        let view = subsystem.view(controller.host());
         let changed = subsystem.access().changed_since(view.generation);
         let generation = view.generation;
         let mailbox = Arc::default();
         let mut namespaces =
-            Self { subsystem, host, volumes, mailbox, generation, list: Vec::new(), changed };
+            Self { subsystem, controller, volumes, mailbox, generation, list: Vec::new(), changed };
         namespaces.list = namespaces.open(view);
         namespaces
     }
 
     fn open(&self, view: View) -> Vec<Namespace> {
-        let initiator = initiator(self.host.id);
+        let initiator = initiator(self.controller.host().id);
         let open = |mapping: Arc<Mapping>| {
             let watcher = NamespaceWatcher { namespace: mapping.number, mailbox: self.mailbox.clone() };
             let reservations = self.subsystem.reservations().of(mapping.volume.id);
@@ -121,7 +127,8 @@ impl Namespaces {
             // What is under way on the volume stays so, whatever has changed of its mapping.
             let before = self.list.iter().find(|one| one.mapping.volume.id == mapping.volume.id);
             let activity = before.map(|namespace| namespace.activity.clone()).unwrap_or_default();
-            let mut namespace = Namespace { mapping, member, activity, volume: None };
+            let is_known = self.controller.takes_for(mapping.number, mapping.volume.id);
+            let mut namespace = Namespace { mapping, member, activity, is_known, volume: None };
             namespace.open(self.volumes.as_ref());
             namespace
         };
@@ -138,7 +145,7 @@ impl Namespaces {
         if self.subsystem.access().generation() == self.generation {
             return None;
         }
-        let view = self.subsystem.view(&self.host);
+        let view = self.subsystem.view(self.controller.host());
         self.generation = view.generation;
         self.changed = self.subsystem.access().changed_since(view.generation);
         let list = self.open(view);
@@ -169,9 +176,20 @@ impl Namespaces {
         self.index(id).map(|index| &self.list[index])
     }
 
-    /// The volume of a namespace.
+    /// The volume of a namespace, for a command: refused as long as the host takes the namespace for another volume.
     pub(crate) fn volume(&mut self, id: u32) -> Result<&OpenVolume, Status> {
         let index = self.index(id)?;
+        let namespace = &mut self.list[index];
+        if !namespace.is_known {
+            namespace.is_known = self.controller.takes_for(id, namespace.info().id);
+        }
+        if !namespace.is_known {
+            return Err(Status::NAMESPACE_REPLACED);
+        }
+        self.opened(index)
+    }
+
+    fn opened(&mut self, index: usize) -> Result<&OpenVolume, Status> {
         let namespace = &mut self.list[index];
         if namespace.volume.is_none() {
             // It may have been opened since.
@@ -184,7 +202,7 @@ impl Namespaces {
     pub(crate) fn reread(&mut self, id: u32) -> Result<&OpenVolume, Status> {
         let index = self.index(id)?;
         self.list[index].open(self.volumes.as_ref());
-        self.volume(id)
+        self.opened(index)
     }
 
     /// The volumes of this core, for what concerns all of them.

@@ -27,6 +27,8 @@ impl Status {
     pub const ABORTED_FAILED_FUSED: Status = last(0x009);
     pub const ABORTED_MISSING_FUSED: Status = last(0x00A);
     pub const INVALID_NAMESPACE: Status = last(0x00B);
+    /// The id stands for another volume than before; the host has to identify it first.
+    pub const NAMESPACE_REPLACED: Status = Status(0x00B);
     pub const COMMAND_SEQUENCE: Status = last(0x00C);
     pub const SGL_LENGTH: Status = last(0x00F);
     pub const SGL_TYPE: Status = last(0x011);

@@ -27,10 +27,18 @@ impl AdminQueue {
             (Kind::Discovery, _) => return Err(Status::INVALID_FIELD),
             (Kind::Io, identify::ACTIVE_NAMESPACES) if id <= LIST_ABOVE_MAX => self.list_page(id),
             (Kind::Io, identify::ACTIVE_NAMESPACES) => return Err(Status::INVALID_NAMESPACE),
-            (Kind::Io, identify::NAMESPACE) => self.namespace_page(id, page::namespace).await?,
+            (Kind::Io, identify::NAMESPACE) => {
+                let told = |facts: &NamespaceFacts| {
+                    self.controller().tell_meaning(id, facts.volume);
+                    page::namespace(facts)
+                };
+                self.namespace_page(id, told).await?
+            }
             (Kind::Io, identify::NAMESPACE_INDEPENDENT) => self.namespace_page(id, page::independent).await?,
             (Kind::Io, identify::NAMESPACE_DESCRIPTORS) => {
-                page::descriptors(self.state.borrow().namespaces.find(id)?.info().id)
+                let volume = self.state.borrow().namespaces.find(id)?.info().id;
+                self.controller().tell_meaning(id, volume);
+                page::descriptors(volume)
             }
             // A namespace has no end-to-end protection, so there is nothing to add.
             (Kind::Io, identify::NAMESPACE_OF_SET) if of_nvm => {
