@@ -191,10 +191,12 @@ impl AdminQueue {
                 self.reset();
                 Ok(Outcome::done())
             }
-            Transition::Shutdown => {
+            Transition::Shutdown(life) => {
                 // What the I/O queues have begun ends before it is flushed.
                 self.controller().drained().await;
-                self.flush_all().await
+                let flushed = self.flush_all().await;
+                self.controller().end_shutdown(life, flushed.is_ok());
+                Ok(flushed.map_or_else(Outcome::from, |()| Outcome::done()))
             }
         }
     }
@@ -208,16 +210,12 @@ impl AdminQueue {
     }
 
     /// What the host has written is to survive power loss once the controller says that it is down.
-    async fn flush_all(&self) -> Result<Outcome, Status> {
+    async fn flush_all(&self) -> quarry_volume::Result<()> {
         let volumes = self.state.borrow().namespaces.open_volumes();
         for volume in volumes {
-            if let Err(error) = volume.flush().await {
-                self.controller().fail();
-                return Ok(error.into());
-            }
+            volume.flush().await?;
         }
-        self.controller().complete_shutdown();
-        Ok(Outcome::done())
+        Ok(())
     }
 
     /// Looks again at what the host sees whenever somebody has changed it; never ready.

@@ -11,7 +11,7 @@ use quarry_types::VolumeId;
 use crate::command::Command;
 use crate::connect::{Connect, Refused};
 use crate::limits::{ERROR_ENTRIES_MAX, IO_ENTRIES_MAX, IO_QUEUES_MAX};
-use crate::property::{Properties, Transition};
+use crate::property::{Life, Properties, Transition};
 use crate::status::Status;
 
 /// What a controller is for.
@@ -110,11 +110,6 @@ impl Controller {
         &self.host
     }
 
-    /// The controller can do nothing more, and says so.
-    pub(crate) fn fail(&self) {
-        self.state().properties.fail();
-    }
-
     /// Ends the controller with all of its I/O queues.
     pub(crate) fn end(&self) {
         let mut state = self.state();
@@ -146,7 +141,7 @@ impl Controller {
     pub(crate) fn set_property(&self, at: u32, wide: bool, value: u64) -> Result<Transition, Status> {
         let mut state = self.state();
         let transition = state.properties.set(at, wide, value)?;
-        if matches!(transition, Transition::Reset | Transition::Shutdown) {
+        if matches!(transition, Transition::Reset | Transition::Shutdown(_)) {
             state.queues.values().for_each(|member| member.stop.stop());
         }
         if transition == Transition::Reset {
@@ -165,9 +160,9 @@ impl Controller {
         state.drained.stopped()
     }
 
-    /// What was shut down is down.
-    pub(crate) fn complete_shutdown(&self) {
-        self.state().properties.complete_shutdown();
+    /// The shutdown that was asked for in `life` is over, well or not.
+    pub(crate) fn end_shutdown(&self, life: Life, is_flushed: bool) {
+        self.state().properties.end_shutdown(life, is_flushed);
     }
 
     /// Whether the host takes a namespace for `volume`: the first volume that the id has stood for since the controller

@@ -181,6 +181,32 @@ fn a_shutdown_flushes_and_says_so() {
 }
 
 #[test]
+fn a_shutdown_that_a_reset_overtakes_does_not_end_the_next_one() {
+    let mut world = World::new(1 << 30);
+    let volume = world.volume(1, 64 * MIB);
+    let mut host = Host::new(&mut world);
+    volume.held.set(true);
+    let set = |value| CommandBuilder::fabrics(fabrics::PROPERTY_SET, 0).dword(11, 0x14).dword(12, value);
+    host.admin.submit(set(ENABLE | 1 << 14), Data::None);
+    host.admin.turn(&mut world);
+    assert_eq!(volume.waiting(), 1, "it flushes");
+    assert_eq!(host.admin.set_property(&mut world, 0x14, 0), Status::SUCCESS);
+    assert_eq!(host.admin.set_property(&mut world, 0x14, ENABLE), Status::SUCCESS);
+    let mut io = Host::open_io(&mut world, &Opening::default(), host.controller, 1);
+    io.submit(ranged(io::WRITE, 1, 0, 1), Data::Capsule(vec![9; 512]));
+    io.turn(&mut world);
+    host.admin.submit(set(ENABLE | 1 << 14), Data::None);
+    host.admin.turn(&mut world);
+    volume.release(0);
+    host.admin.turn(&mut world);
+    assert_eq!(host.admin.property(&mut world, 0x1C), 1 | 1 << 2, "the write is still under way");
+    volume.release_all();
+    host.admin.turn(&mut world);
+    assert_eq!(host.admin.property(&mut world, 0x1C), 1 | 2 << 2, "down");
+    assert_eq!(volume.content(0, 1), vec![9]);
+}
+
+#[test]
 fn a_silent_host_loses_its_controller() {
     let mut world = world();
     let mut host = Host::with(&mut world, &Opening { keep_alive_ms: 1000, ..Opening::default() });
