@@ -5,6 +5,7 @@ use std::time::Duration;
 use quarry_nvme::constants::{admin, fabrics, io};
 use quarry_nvme::{CommandBuilder, Status};
 use quarry_target::{Audience, Host as Known};
+use quarry_volume::Volume;
 
 use crate::support::host::*;
 use crate::support::initiator::Data;

@@ -2,6 +2,7 @@
 
 use quarry_nvme::constants::{admin, feature, io, log};
 use quarry_nvme::{CommandBuilder, Status};
+use quarry_target::{Audience, Host as Known};
 
 use crate::support::host::*;
 use crate::support::initiator::{Answer, Data};
@@ -201,6 +202,48 @@ fn preempt_and_abort_waits_for_what_is_under_way() {
     assert_eq!(hosts[0].io.take_answer(begun).unwrap().status, Status::SUCCESS);
     assert_eq!(hosts[0].io.take_answer(late).unwrap().status, Status::RESERVATION_CONFLICT);
     assert_eq!((volume.content(0, 1), volume.content(4096, 1)), (vec![9], vec![0]));
+}
+
+#[test]
+fn half_a_fused_pair_holds_up_nobody_and_keeps_no_right() {
+    let mut world = World::new(1 << 30);
+    let volume = world.volume(1, 8 * MIB);
+    let mut hosts = hosts(&mut world);
+    assert_eq!(acquire(&mut world, &mut hosts[0], 0, 3, 0x11, 0), Status::SUCCESS);
+    let compare = ranged(io::COMPARE, 1, 0, 1).fuse(1);
+    let compare = hosts[0].io.submit(compare, Data::Capsule(vec![0; 512]));
+    hosts[0].io.turn(&mut world);
+    // The second half was admitted, but its data has not come.
+    let write = hosts[0].io.submit(ranged(io::WRITE, 1, 0, 1).fuse(2), Data::Out(vec![9; 512]));
+    let output = hosts[0].io.take_output();
+    hosts[0].io.wire.write(&output);
+    world.run();
+    assert_eq!(acquire(&mut world, &mut hosts[1], 2, 3, 0x22, 0x11), Status::SUCCESS, "it waits for nobody");
+    hosts[0].io.turn(&mut world);
+    let mut status = |id| hosts[0].io.take_answer(id).unwrap().status;
+    assert_eq!(status(write), Status::RESERVATION_CONFLICT);
+    assert_eq!(status(compare), Status::ABORTED_FAILED_FUSED);
+    assert_eq!(volume.content(0, 1), vec![0]);
+}
+
+#[test]
+fn preempt_and_abort_waits_for_an_exchange_that_has_begun() {
+    let mut world = World::new(1 << 30);
+    let volume = world.volume(1, 8 * MIB);
+    let mut hosts = hosts(&mut world);
+    volume.held.set(true);
+    hosts[0].io.submit(ranged(io::COMPARE, 1, 0, 1).fuse(1), Data::Capsule(vec![0; 512]));
+    hosts[0].io.submit(ranged(io::WRITE, 1, 0, 1).fuse(2), Data::Capsule(vec![9; 512]));
+    hosts[0].io.turn(&mut world);
+    let preempt = command(io::RESERVATION_ACQUIRE, 2 | 3 << 8);
+    let preempt = hosts[1].io.submit(preempt, keys(&[0x22, 0x11]));
+    hosts[1].io.turn(&mut world);
+    assert_eq!(hosts[1].io.take_answer(preempt), None, "it has begun");
+    volume.release_all();
+    hosts[0].io.turn(&mut world);
+    hosts[1].io.turn(&mut world);
+    assert_eq!(hosts[1].io.take_answer(preempt).unwrap().status, Status::SUCCESS);
+    assert_eq!(volume.content(0, 1), vec![9]);
 }
 
 #[test]
