@@ -244,7 +244,7 @@ impl AdminQueue {
             }
         }
         let noticed = state.namespaces.mailbox().take(context);
-        for Noticed { namespace, notice } in noticed {
+        for Noticed { namespace, notice, .. } in noticed {
             // Commands under way are the business of the I/O queues.
             let Some(notification) = Notification::of(&notice) else { continue };
             if state.notifications.push(notification, namespace) {

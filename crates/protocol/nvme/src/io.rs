@@ -82,11 +82,11 @@ impl IoQueue {
             self.namespaces.refresh();
         }
         let noticed = self.namespaces.mailbox().take(context);
-        for Noticed { namespace, notice } in noticed {
+        for Noticed { volume, notice, .. } in noticed {
             // Notifications are the business of the admin queue.
             let Notice::Abort(drain) = notice else { continue };
-            if let Ok(namespace) = self.namespaces.find(namespace) {
-                let commands = namespace.activity.so_far();
+            if let Some(activity) = self.namespaces.activity(volume) {
+                let commands = activity.so_far();
                 self.draining.push(Draining { commands, _drain: drain });
             }
         }

@@ -1,5 +1,6 @@
 //! The namespaces of a queue: what its host sees, as volumes of its core.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -99,6 +100,8 @@ pub(crate) struct Namespaces {
     generation: u64,
     /// By id.
     list: Vec<Namespace>,
+    /// The commands under way by volume, also of volumes that the host sees no more: what was begun is not over with that.
+    activities: BTreeMap<VolumeId, Rc<Activity>>,
     changed: Stopped,
 }
 
@@ -112,22 +115,24 @@ impl Namespaces {
         let changed = subsystem.access().changed_since(view.generation);
         let generation = view.generation;
         let mailbox = Arc::default();
+        let (list, activities) = (Vec::new(), BTreeMap::new());
         let mut namespaces =
-            Self { subsystem, controller, volumes, mailbox, generation, list: Vec::new(), changed };
+            Self { subsystem, controller, volumes, mailbox, generation, list, activities, changed };
         namespaces.list = namespaces.open(view);
         namespaces
     }
 
-    fn open(&self, view: View) -> Vec<Namespace> {
+    fn open(&mut self, view: View) -> Vec<Namespace> {
         let initiator = initiator(self.controller.host().id);
         let open = |mapping: Arc<Mapping>| {
-            let watcher = NamespaceWatcher { namespace: mapping.number, mailbox: self.mailbox.clone() };
-            let reservations = self.subsystem.reservations().of(mapping.volume.id);
+            let volume = mapping.volume.id;
+            let watcher =
+                NamespaceWatcher { namespace: mapping.number, volume, mailbox: self.mailbox.clone() };
+            let reservations = self.subsystem.reservations().of(volume);
             let member = Rc::new(reservations.attach(initiator.clone(), Arc::new(watcher)));
             // What is under way on the volume stays so, whatever has changed of its mapping.
-            let before = self.list.iter().find(|one| one.mapping.volume.id == mapping.volume.id);
-            let activity = before.map(|namespace| namespace.activity.clone()).unwrap_or_default();
-            let is_known = self.controller.takes_for(mapping.number, mapping.volume.id);
+            let activity = self.activities.entry(volume).or_default().clone();
+            let is_known = self.controller.takes_for(mapping.number, volume);
             let mut namespace = Namespace { mapping, member, activity, is_known, volume: None };
             namespace.open(self.volumes.as_ref());
             namespace
@@ -145,11 +150,18 @@ impl Namespaces {
         if self.subsystem.access().generation() == self.generation {
             return None;
         }
+        // Nobody needs what is the table's alone: the host sees the volume no more, and nothing is under way on it.
+        self.activities.retain(|_, activity| Rc::strong_count(activity) > 1);
         let view = self.subsystem.view(self.controller.host());
         self.generation = view.generation;
         self.changed = self.subsystem.access().changed_since(view.generation);
         let list = self.open(view);
         Some(std::mem::replace(&mut self.list, list))
+    }
+
+    /// The commands under way on a volume, whether the host still sees it or not.
+    pub(crate) fn activity(&self, volume: VolumeId) -> Option<&Activity> {
+        self.activities.get(&volume).map(Rc::as_ref)
     }
 
     /// Where notices about reservations wait.

@@ -205,6 +205,48 @@ fn preempt_and_abort_waits_for_what_is_under_way() {
 }
 
 #[test]
+fn preempt_and_abort_waits_also_for_what_the_host_sees_no_more() {
+    for renumbered in [false, true] {
+        let mut world = World::new(1 << 30);
+        let volume = world.volume(1, 8 * MIB);
+        let mut hosts = hosts(&mut world);
+        volume.held.set(true);
+        let begun = hosts[0].io.submit(ranged(io::WRITE, 1, 0, 1), Data::Capsule(vec![9; 512]));
+        hosts[0].io.turn(&mut world);
+        // The preempting host keeps what it sees; a queue that is not asked for anything does not look again.
+        let preempt = command(io::RESERVATION_ACQUIRE, 2 | 3 << 8);
+        let number = if renumbered { 2 } else { 1 };
+        world.access.unmap("volume-1").unwrap();
+        if renumbered {
+            world.map(&volume, number, Audience::Everyone);
+        } else {
+            let known = Known {
+                name: "second".to_owned(),
+                initiators: vec!["nqn.second".to_owned()],
+                networks: Vec::new(),
+                chap: None,
+            };
+            world.access.set_host(known).unwrap();
+            world.map(&volume, number, Audience::Hosts(vec!["second".to_owned()]));
+        }
+        world.run();
+        let opening = Opening { host: "nqn.second", host_id: [9; 16], ..Opening::default() };
+        let mut other = Host::with(&mut world, &opening);
+        let register = command(io::RESERVATION_REGISTER, 0).namespace(number);
+        assert_eq!(other.io.ask(&mut world, register, keys(&[0, 0x99])).status, Status::SUCCESS);
+        let preempt = other.io.submit(preempt.namespace(number), keys(&[0x99, 0x11]));
+        other.io.turn(&mut world);
+        assert_eq!(other.io.take_answer(preempt), None, "a write of the other one is under way");
+        volume.release_all();
+        world.run();
+        hosts[0].io.turn(&mut world);
+        other.io.turn(&mut world);
+        assert_eq!(other.io.take_answer(preempt).unwrap().status, Status::SUCCESS);
+        assert_eq!(hosts[0].io.take_answer(begun).unwrap().status, Status::SUCCESS);
+    }
+}
+
+#[test]
 fn half_a_fused_pair_holds_up_nobody_and_keeps_no_right() {
     let mut world = World::new(1 << 30);
     let volume = world.volume(1, 8 * MIB);
