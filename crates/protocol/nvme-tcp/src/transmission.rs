@@ -219,6 +219,9 @@ impl<'v> Transmission<'v> {
                 Poll::Ready(Ok(0)) => Poll::Ready(Err(Ended::Closed)),
                 Poll::Ready(Ok(_)) => {
                     self.receives += 1;
+                    if self.incoming.is_some() {
+                        self.share.arrived();
+                    }
                     Poll::Ready(Ok(()))
                 }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(Ended::Io(error))),

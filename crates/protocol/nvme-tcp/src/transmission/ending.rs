@@ -55,8 +55,10 @@ impl Transmission<'_> {
         Poll::Pending
     }
 
-    /// Ready when data is awaited and nothing at all has come for too long.
+    /// Ready when data is awaited and nothing at all has come for too long. Where others wait for the memory that it holds, its
+    /// data itself has to come: see `Share::cut_off_stalled`.
     pub(super) fn poll_transfers(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.share.set_awaits(self.slots.receiving() > 0);
         loop {
             if self.slots.receiving() == 0 {
                 self.transfer_check = None;
