@@ -34,6 +34,13 @@ pub struct Host {
     pub address: Option<IpAddr>,
 }
 
+impl Host {
+    /// Whether it has an identifier of its own; zero is nobody's.
+    pub fn has_id(&self) -> bool {
+        self.id != [0; 16]
+    }
+}
+
 /// A failed command, as the error log shows it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ErrorEntry {

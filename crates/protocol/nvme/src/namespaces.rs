@@ -106,11 +106,7 @@ pub(crate) struct Namespaces {
 }
 
 impl Namespaces {
-    pub(crate) fn new(
-        subsystem: Subsystem,
-        controller: Arc<Controller>,
-        volumes: Rc<dyn Volumes>,
-    ) -> Self {
+    pub(crate) fn new(subsystem: Subsystem, controller: Arc<Controller>, volumes: Rc<dyn Volumes>) -> Self {
         let view = subsystem.view(controller.host());
         let changed = subsystem.access().changed_since(view.generation);
         let generation = view.generation;
@@ -157,6 +153,11 @@ impl Namespaces {
         self.changed = self.subsystem.access().changed_since(view.generation);
         let list = self.open(view);
         Some(std::mem::replace(&mut self.list, list))
+    }
+
+    /// Whether the host has an identifier, without which it cannot reserve anything.
+    pub(crate) fn host_has_id(&self) -> bool {
+        self.controller.host().has_id()
     }
 
     /// The commands under way on a volume, whether the host still sees it or not.

@@ -37,6 +37,7 @@ impl Status {
     pub const HOST_ID_INCONSISTENT: Status = last(0x018);
     pub const WRITE_PROTECTED: Status = last(0x020);
     pub const TRANSIENT_TRANSPORT_ERROR: Status = Status(0x022);
+    pub const HOST_ID_NOT_INITIALIZED: Status = last(0x027);
     pub const LBA_OUT_OF_RANGE: Status = last(0x080);
     pub const CAPACITY_EXCEEDED: Status = last(0x081);
     pub const NAMESPACE_NOT_READY: Status = Status(0x082);

@@ -80,6 +80,28 @@ fn what_is_wrong_with_a_connect_is_pointed_to() {
 }
 
 #[test]
+fn nobody_takes_the_identifier_of_another_host() {
+    let mut world = world();
+    let mut host = Host::new(&mut world);
+    let other = Opening { host: "nqn.other", ..Opening::default() };
+    let (_, answer) = Queue::open(&mut world, &other);
+    assert_eq!((answer.status, answer.result), (Status::CONNECT_PARAMETERS, 1 << 16), "it points to HOSTID");
+    // It may have as many controllers as it likes; discovery shows a host only what is its own anyway.
+    let mut again = Host::new(&mut world);
+    assert_eq!(again.io.read(&mut world, 1, 0, 1).status, Status::SUCCESS);
+    let (_, answer) = Queue::open(&mut world, &Opening { subsystem: DISCOVERY, ..other.clone() });
+    assert_eq!(answer.status, Status::SUCCESS);
+    let nobody = Opening { host_id: [0; 16], ..Opening::default() };
+    let stranger = Opening { host_id: [0; 16], ..other.clone() };
+    for opening in [&nobody, &stranger] {
+        assert_eq!(Queue::open(&mut world, opening).1.status, Status::SUCCESS, "zero is nobody's");
+    }
+    drop(again);
+    host.admin.wire.close();
+    world.pass(Duration::from_secs(1));
+}
+
+#[test]
 fn nothing_comes_before_connect_and_enable() {
     let mut world = world();
     let mut early = Queue::negotiated(&mut world, PLAIN);

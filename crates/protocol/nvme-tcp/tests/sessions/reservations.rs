@@ -247,6 +247,18 @@ fn preempt_and_abort_waits_also_for_what_the_host_sees_no_more() {
 }
 
 #[test]
+fn who_has_no_identifier_reserves_nothing() {
+    let mut world = World::new(1 << 30);
+    world.volume(1, 8 * MIB);
+    let mut host = Host::with(&mut world, &opening(0));
+    assert_eq!(register(&mut world, &mut host, 0x11).code(), 0x27, "host identifier not initialized");
+    assert_eq!(acquire(&mut world, &mut host, 0, 1, 0x11, 0).code(), 0x27);
+    assert_eq!(release(&mut world, &mut host, 0, 1, 0x11).code(), 0x27);
+    assert_eq!(report(&mut world, &mut host).status.code(), 0x27);
+    assert_eq!(write(&mut world, &mut host), Status::SUCCESS);
+}
+
+#[test]
 fn half_a_fused_pair_holds_up_nobody_and_keeps_no_right() {
     let mut world = World::new(1 << 30);
     let volume = world.volume(1, 8 * MIB);

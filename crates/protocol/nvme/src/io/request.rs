@@ -135,6 +135,9 @@ impl Request {
             return Err(Status::INVALID_NAMESPACE);
         }
         if is_reservation(opcode) {
+            if !namespaces.host_has_id() {
+                return Err(Status::HOST_ID_NOT_INITIALIZED);
+            }
             let (verb, transfer) = Reserve::decode(command)?;
             let volume = Some(namespaces.volume(id)?.clone());
             let request = Request { verb: Verb::Reserve(verb), volume, ..Request::nothing() };
