@@ -196,7 +196,7 @@ impl AdminQueue {
                 self.controller().drained().await;
                 let flushed = self.flush_all().await;
                 self.controller().end_shutdown(life, flushed.is_ok());
-                Ok(flushed.map_or_else(Outcome::from, |()| Outcome::done()))
+                Ok(flushed.err().unwrap_or_else(Outcome::done))
             }
         }
     }
@@ -210,8 +210,9 @@ impl AdminQueue {
     }
 
     /// What the host has written is to survive power loss once the controller says that it is down.
-    async fn flush_all(&self) -> quarry_volume::Result<()> {
-        let volumes = self.state.borrow().namespaces.open_volumes();
+    /// The failure is what the host is told.
+    async fn flush_all(&self) -> Result<(), Outcome> {
+        let volumes = self.state.borrow().namespaces.all_volumes()?;
         for volume in volumes {
             volume.flush().await?;
         }

@@ -218,9 +218,10 @@ impl Namespaces {
         self.opened(index)
     }
 
-    /// The volumes of this core, for what concerns all of them.
-    pub(crate) fn open_volumes(&self) -> Vec<Rc<dyn Volume>> {
-        self.list.iter().filter_map(|namespace| Some(namespace.volume.as_ref()?.volume.clone())).collect()
+    /// All volumes that the host sees, for what concerns all of them; a failure where one of them cannot be reached from here.
+    pub(crate) fn all_volumes(&self) -> Result<Vec<Rc<dyn Volume>>, Status> {
+        let ids = self.list.iter().map(|namespace| namespace.info().id);
+        ids.map(|id| self.volumes.volume(id).ok_or(Status::NAMESPACE_NOT_READY)).collect()
     }
 }
 

@@ -204,6 +204,37 @@ fn a_shutdown_flushes_and_says_so() {
 }
 
 #[test]
+fn a_shutdown_fails_where_a_volume_cannot_be_flushed() {
+    for number in [1, 2] {
+        let mut world = World::new(1 << 30);
+        let volumes = [world.volume(1, MIB), world.volume(2, MIB)];
+        let mut host = Host::new(&mut world);
+        let gone = volumes[number - 1].info().id;
+        world.volumes.0.borrow_mut().remove(&gone);
+        world.resize(&volumes[2 - number], 2 * MIB);
+        host.admin.turn(&mut world);
+        let status = host.admin.set_property(&mut world, 0x14, ENABLE | 1 << 14);
+        assert_eq!(status, Status::NAMESPACE_NOT_READY, "volume {number}");
+        assert_eq!(host.admin.property(&mut world, 0x1C), 1 | 1 << 1 | 1 << 2, "it has failed");
+    }
+}
+
+#[test]
+fn a_shutdown_flushes_what_was_opened_late() {
+    let mut world = World::new(1 << 30);
+    let volume = world.volume(1, MIB);
+    let kept = world.volumes.0.borrow_mut().remove(&volume.info().id).unwrap();
+    let mut host = Host::new(&mut world);
+    assert_eq!(host.admin.identify(&mut world, 8, 1).data[14], 0, "not ready");
+    world.volumes.0.borrow_mut().insert(volume.info().id, kept);
+    volume.records.set(true);
+    assert_eq!(host.io.write(&mut world, 1, 0, Data::Capsule(vec![1; 512])).status, Status::SUCCESS);
+    assert_eq!(host.admin.set_property(&mut world, 0x14, ENABLE | 1 << 14), Status::SUCCESS);
+    assert_eq!(volume.calls.borrow()[..], [("write", 0, 512, false), ("flush", 0, 0, false)]);
+    assert_eq!(host.admin.property(&mut world, 0x1C), 1 | 2 << 2, "down");
+}
+
+#[test]
 fn a_shutdown_that_a_reset_overtakes_does_not_end_the_next_one() {
     let mut world = World::new(1 << 30);
     let volume = world.volume(1, 64 * MIB);
