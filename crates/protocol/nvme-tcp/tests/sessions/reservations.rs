@@ -259,6 +259,23 @@ fn who_has_no_identifier_reserves_nothing() {
 }
 
 #[test]
+fn a_release_may_bring_more_than_its_key() {
+    let mut world = World::new(1 << 30);
+    world.volume(1, 8 * MIB);
+    let mut hosts = hosts(&mut world);
+    assert_eq!(acquire(&mut world, &mut hosts[0], 0, 1, 0x11, 0), Status::SUCCESS);
+    let table = [(1, Status::SUCCESS), (2, Status::SUCCESS), (3, Status::SGL_LENGTH)];
+    for (count, status) in table {
+        let said = keys(&[0x11, 0, 0][..count]);
+        let answer = hosts[0].io.ask(&mut world, command(io::RESERVATION_RELEASE, 1 << 8), said);
+        assert_eq!(answer.status, status, "{count} keys");
+    }
+    assert_eq!(report(&mut world, &mut hosts[0]).data[4], 0, "released");
+    assert_eq!(hosts[0].admin.identify(&mut world, 0, 1).data[31], 0xFE, "nothing is kept here");
+    assert_eq!(hosts[0].admin.identify(&mut world, 8, 1).data[2], 0xFE);
+}
+
+#[test]
 fn half_a_fused_pair_holds_up_nobody_and_keeps_no_right() {
     let mut world = World::new(1 << 30);
     let volume = world.volume(1, 8 * MIB);

@@ -85,7 +85,8 @@ impl AdminQueue {
         let (mut facts, volume) = {
             let mut state = self.state.borrow_mut();
             let Ok(namespace) = state.namespaces.find(id) else { return Ok(nothing()) };
-            let facts = facts(namespace);
+            let keeps = self.member.subsystem().reservations().are_kept();
+            let facts = facts(namespace, keeps);
             (facts, state.namespaces.reread(id).ok().cloned())
         };
         if let Some(OpenVolume { volume, blocks, .. }) = volume {
@@ -104,7 +105,7 @@ fn compare_blocks(info: &VolumeInfo) -> u32 {
     info.compare_bytes_max / LBA_BYTES as u32
 }
 
-fn facts(namespace: &Namespace) -> NamespaceFacts {
+fn facts(namespace: &Namespace, keeps_reservations: bool) -> NamespaceFacts {
     let info = namespace.info();
     let blocks = info.size_bytes / LBA_BYTES;
     NamespaceFacts {
@@ -114,6 +115,7 @@ fn facts(namespace: &Namespace) -> NamespaceFacts {
         compare_blocks_max: compare_blocks(info),
         ana_group: namespace.ana_group(),
         read_only: namespace.is_read_only(),
+        keeps_reservations,
         ready: false,
     }
 }
