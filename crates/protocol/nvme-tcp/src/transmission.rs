@@ -15,6 +15,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use quarry_env::{Completion, Env, Stream, View};
 use quarry_nvme::{Status, Transfer};
@@ -107,7 +108,8 @@ pub(crate) struct Transmission<'v> {
     share: Share,
     stopped: Stopped,
     queue_stopped: Option<Stopped>,
-    deadline: Option<Completion<()>>,
+    /// Runs until the host must have been heard of, as it was when the timer began.
+    deadline: Option<(Completion<()>, Duration)>,
     stop_limit: Option<Completion<()>>,
     out_of_time: bool,
     stall_check: Option<Completion<()>>,
@@ -204,6 +206,10 @@ impl<'v> Transmission<'v> {
 
     /// Receives more, if that is what parsing waits for.
     fn poll_input(&mut self, halt: Halt, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        // A command may just have made it shorter.
+        if self.poll_deadline(context).is_ready() {
+            return Poll::Ready(Err(Ended::Silent));
+        }
         if self.poll_transfers(context).is_ready() {
             return Poll::Ready(Err(Ended::Stalled));
         }

@@ -279,6 +279,18 @@ fn a_silent_host_loses_its_controller() {
 }
 
 #[test]
+fn a_shorter_keep_alive_counts_at_once() {
+    let mut world = world();
+    let mut host = Host::with(&mut world, &Opening { keep_alive_ms: 60_000, ..Opening::default() });
+    world.pass(Duration::from_millis(100));
+    assert_eq!(host.admin.set_feature(&mut world, 0x0F, 1000).status, Status::SUCCESS);
+    world.pass(Duration::from_millis(900));
+    assert!(!host.admin.wire.is_closed());
+    world.pass(Duration::from_millis(200));
+    assert!(host.admin.wire.is_closed() && host.io.wire.is_closed());
+}
+
+#[test]
 fn without_keep_alive_only_discovery_ends_by_itself() {
     let mut world = world();
     let host = Host::new(&mut world);
