@@ -270,6 +270,10 @@ impl<'v> Transmission<'v> {
         self.slots.put(slot, State::Waits(admitted));
         self.waiting.push_back(slot);
         self.serve_waiting();
+        if let Some(State::Waits(Admitted { payload: Some(payload), .. })) = self.slots.state(slot) {
+            // As a view it would keep the whole receive that it came with, for which nothing is held meanwhile.
+            *payload = self.env.buffers.copy_of(payload);
+        }
     }
 
     /// Begins those that have waited for memory long enough.
@@ -288,23 +292,23 @@ impl<'v> Transmission<'v> {
 
     /// A command whose memory is there is begun, or its data is asked for.
     fn go_on(&mut self, slot: usize) {
-        let State::Waits(admitted) = self.slots.take(slot) else {
+        let State::Waits(mut admitted) = self.slots.take(slot) else {
             unreachable!("the caller has put it there")
         };
-        match admitted.transfer {
-            Transfer::FromHost(length) => {
+        match (admitted.transfer, admitted.payload.take()) {
+            (Transfer::FromHost(length), None) => {
                 let command = admitted.command.id();
                 self.slots.put(slot, State::Receives(admitted, Arrival::default()));
                 let header = DataHeader { command, tag: slot as u16, offset: 0, length };
                 self.outbox.ready_to_transfer(&header);
             }
-            Transfer::None | Transfer::ToHost(_) => self.begin(slot, admitted, None),
+            (_, payload) => self.begin(slot, admitted, payload),
         }
     }
 
     /// Begins a command whose slot was taken.
     fn begin(&mut self, slot: usize, admitted: Admitted, data: Option<View>) {
-        let Admitted { command, transfer, prepared, held_bytes } = admitted;
+        let Admitted { command, transfer, prepared, held_bytes, .. } = admitted;
         self.queue.count(&prepared, self.session.counters());
         let done = self.slots.start(slot, (command, transfer, held_bytes), |work| {
             prepared.begin(work, command, data);

@@ -179,6 +179,35 @@ fn slow_data_is_not_cut_off() {
 }
 
 #[test]
+fn what_commands_read_for_themselves_counts() {
+    let copy = || {
+        let mut range = vec![0; 32];
+        range[16..18].copy_from_slice(&2047u16.to_le_bytes());
+        range
+    };
+    let to = CommandBuilder::new(io::COPY, 0).namespace(1).double_dword(10, 4096).dword(12, 0);
+    let table = [
+        (ranged(io::VERIFY, 1, 0, 4096), Data::None, 32),
+        (ranged(io::COMPARE, 1, 0, 2048), Data::Out(vec![0; 1 << 20]), 16),
+        (to, Data::Out(copy()), 15),
+        (to, Data::Capsule(copy()), 15),
+        (ranged(io::COMPARE, 1, 0, 8), Data::Capsule(vec![0; 4096]), 64),
+    ];
+    for (index, (command, data, at_once)) in table.into_iter().enumerate() {
+        let mut world = World::new(1 << 30);
+        let volume = world.volume(1, 64 * MIB);
+        let mut host = Host::with(&mut world, &Opening { entries: 128, ..Opening::default() });
+        volume.held.set(true);
+        let ids: Vec<u16> = (0..64).map(|_| host.io.submit(command, data.clone())).collect();
+        host.io.turn(&mut world);
+        assert_eq!(volume.waiting(), at_once, "32 MiB are in flight: {index}");
+        volume.release_all();
+        host.io.turn(&mut world);
+        assert!(ids.into_iter().all(|id| host.io.take_answer(id).unwrap().status == Status::SUCCESS));
+    }
+}
+
+#[test]
 fn answers_that_nobody_reads_are_bounded() {
     let mut world = World::new(1 << 30);
     world.volume(1, MIB);
