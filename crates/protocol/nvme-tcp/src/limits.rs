@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quarry_nvme::CONNECT_DATA_BYTES;
-use quarry_nvme::limits::{IO_ENTRIES_MAX, TRANSFER_BYTES_MAX};
+use quarry_nvme::limits::{IO_ENTRIES_MAX, TRANSFER_BYTES_MAX, WORKING_BYTES_MAX};
 use quarry_target::{ReceiveSizes, ShareBounds};
 
 /// Most data in the capsule of a command on an admin queue: the transport specification says so.
@@ -55,7 +55,7 @@ pub const RECEIVE: ReceiveSizes = ReceiveSizes {
     bytes_max: RECEIVE_BYTES_MAX,
 };
 
-const _: () = assert!(SESSION_BYTES_MAX >= TRANSFER_BYTES_MAX as u64);
+const _: () = assert!(SESSION_BYTES_MAX >= TRANSFER_BYTES_MAX as u64 + WORKING_BYTES_MAX);
 const _: () = assert!(CONNECT_DATA_BYTES <= ADMIN_CAPSULE_BYTES_MAX as usize);
 const _: () = assert!(COMMANDS_MAX.is_multiple_of(64), "the set of woken commands is made of 64-bit words");
 const _: () = assert!(

@@ -50,6 +50,7 @@ pub(crate) struct Outbox {
     batch: Batch,
     full: VecDeque<Batch>,
     answers: usize,
+    is_terminated: bool,
 }
 
 impl Outbox {
@@ -64,12 +65,18 @@ impl Outbox {
             batch: Batch::default(),
             full: VecDeque::new(),
             answers: 0,
+            is_terminated: false,
         }
     }
 
     /// Whether nothing waits to be sent.
     pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.full.is_empty() && self.batch.views.is_empty()
+    }
+
+    /// Whether the last word has been said.
+    pub(crate) fn is_terminated(&self) -> bool {
+        self.is_terminated
     }
 
     /// How many commands are answered by what waits to be sent.
@@ -127,8 +134,9 @@ impl Outbox {
         self.head(RESPONSE_BYTES_MAX, |out| put_r2t(out, header, &link));
     }
 
-    /// Says why the connection ends.
+    /// Says why the connection ends. Nothing may follow (NVMe/TCP 1.0, 3.5).
     pub(crate) fn termination(&mut self, fatal: &Fatal, header: &[u8]) {
+        self.is_terminated = true;
         self.head(TERMINATION_BYTES_MAX, |out| {
             put_termination(out, kind::CONTROLLER_TERMINATION, fatal, header)
         });

@@ -27,6 +27,15 @@ pub(crate) enum Prepared {
 }
 
 impl Prepared {
+    /// Bytes that it needs while it is carried out, beside the data that it moves.
+    pub(crate) fn working_bytes(&self) -> u64 {
+        match self {
+            // Pages are small, and the queue is short.
+            Prepared::Admin(_) => 0,
+            Prepared::Io(request) => request.working_bytes(),
+        }
+    }
+
     /// Begins it with the data that it brings.
     pub(crate) fn begin(self, work: &mut Work, command: Command, data: Option<View>) {
         match self {

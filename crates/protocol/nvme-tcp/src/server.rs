@@ -7,14 +7,14 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use quarry_env::{Env, Listener, Stream};
 use quarry_nvme::Subsystem;
-use quarry_nvme::limits::TRANSFER_BYTES_MAX;
+use quarry_nvme::limits::{TRANSFER_BYTES_MAX, WORKING_BYTES_MAX};
 use quarry_target::{Budget, Exports, HandOver, Volumes};
 
 use crate::limits::{ACCEPT_PAUSE, SHARE};
 use crate::session::{self, Connection};
 
 /// Least memory of a core for commands and answers: what one command may need.
-pub const BUDGET_BYTES_MIN: u64 = TRANSFER_BYTES_MAX as u64;
+pub const BUDGET_BYTES_MIN: u64 = TRANSFER_BYTES_MAX as u64 + WORKING_BYTES_MAX;
 
 /// NVMe/TCP on one core.
 pub struct Server {

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, Waker};
 
-use quarry_env::Buffer;
+use quarry_env::{Buffer, View};
 use quarry_nvme::{Command, Outcome, Transfer, Work};
 use quarry_target::Woken;
 
@@ -14,6 +14,8 @@ pub(crate) struct Admitted {
     pub(crate) command: Command,
     pub(crate) transfer: Transfer,
     pub(crate) prepared: Prepared,
+    /// The data that came with the command, if it did.
+    pub(crate) payload: Option<View>,
     /// Bytes of the budget that it holds, or waits for.
     pub(crate) held_bytes: u64,
 }

@@ -15,6 +15,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use quarry_env::{Completion, Env, Stream, View};
 use quarry_nvme::{Status, Transfer};
@@ -107,7 +108,8 @@ pub(crate) struct Transmission<'v> {
     share: Share,
     stopped: Stopped,
     queue_stopped: Option<Stopped>,
-    deadline: Option<Completion<()>>,
+    /// Runs until the host must have been heard of, as it was when the timer began.
+    deadline: Option<(Completion<()>, Duration)>,
     stop_limit: Option<Completion<()>>,
     out_of_time: bool,
     stall_check: Option<Completion<()>>,
@@ -204,6 +206,10 @@ impl<'v> Transmission<'v> {
 
     /// Receives more, if that is what parsing waits for.
     fn poll_input(&mut self, halt: Halt, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        // A command may just have made it shorter.
+        if self.poll_deadline(context).is_ready() {
+            return Poll::Ready(Err(Ended::Silent));
+        }
         if self.poll_transfers(context).is_ready() {
             return Poll::Ready(Err(Ended::Stalled));
         }
@@ -219,6 +225,9 @@ impl<'v> Transmission<'v> {
                 Poll::Ready(Ok(0)) => Poll::Ready(Err(Ended::Closed)),
                 Poll::Ready(Ok(_)) => {
                     self.receives += 1;
+                    if self.incoming.is_some() {
+                        self.share.arrived();
+                    }
                     Poll::Ready(Ok(()))
                 }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(Ended::Io(error))),
@@ -261,6 +270,10 @@ impl<'v> Transmission<'v> {
         self.slots.put(slot, State::Waits(admitted));
         self.waiting.push_back(slot);
         self.serve_waiting();
+        if let Some(State::Waits(Admitted { payload: Some(payload), .. })) = self.slots.state(slot) {
+            // As a view it would keep the whole receive that it came with, for which nothing is held meanwhile.
+            *payload = self.env.buffers.copy_of(payload);
+        }
     }
 
     /// Begins those that have waited for memory long enough.
@@ -279,23 +292,23 @@ impl<'v> Transmission<'v> {
 
     /// A command whose memory is there is begun, or its data is asked for.
     fn go_on(&mut self, slot: usize) {
-        let State::Waits(admitted) = self.slots.take(slot) else {
+        let State::Waits(mut admitted) = self.slots.take(slot) else {
             unreachable!("the caller has put it there")
         };
-        match admitted.transfer {
-            Transfer::FromHost(length) => {
+        match (admitted.transfer, admitted.payload.take()) {
+            (Transfer::FromHost(length), None) => {
                 let command = admitted.command.id();
                 self.slots.put(slot, State::Receives(admitted, Arrival::default()));
                 let header = DataHeader { command, tag: slot as u16, offset: 0, length };
                 self.outbox.ready_to_transfer(&header);
             }
-            Transfer::None | Transfer::ToHost(_) => self.begin(slot, admitted, None),
+            (_, payload) => self.begin(slot, admitted, payload),
         }
     }
 
     /// Begins a command whose slot was taken.
     fn begin(&mut self, slot: usize, admitted: Admitted, data: Option<View>) {
-        let Admitted { command, transfer, prepared, held_bytes } = admitted;
+        let Admitted { command, transfer, prepared, held_bytes, .. } = admitted;
         self.queue.count(&prepared, self.session.counters());
         let done = self.slots.start(slot, (command, transfer, held_bytes), |work| {
             prepared.begin(work, command, data);

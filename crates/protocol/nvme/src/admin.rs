@@ -73,9 +73,9 @@ pub struct AdminQueue {
 impl AdminQueue {
     /// The queue that `connect` has opened.
     pub fn new(member: AdminMember, connect: &Connect, surroundings: Surroundings) -> Rc<Self> {
-        let (host, volumes) = (member.controller().host().clone(), surroundings.volumes.clone());
+        let (controller, volumes) = (member.controller().clone(), surroundings.volumes.clone());
         let state = State {
-            namespaces: Namespaces::new(member.subsystem().clone(), host, volumes),
+            namespaces: Namespaces::new(member.subsystem().clone(), controller, volumes),
             changed: BTreeSet::new(),
             ana_changes: 1,
             kept: Kept::default(),
@@ -191,10 +191,12 @@ impl AdminQueue {
                 self.reset();
                 Ok(Outcome::done())
             }
-            Transition::Shutdown => {
+            Transition::Shutdown(life) => {
                 // What the I/O queues have begun ends before it is flushed.
                 self.controller().drained().await;
-                self.flush_all().await
+                let flushed = self.flush_all().await;
+                self.controller().end_shutdown(life, flushed.is_ok());
+                Ok(flushed.err().unwrap_or_else(Outcome::done))
             }
         }
     }
@@ -208,16 +210,13 @@ impl AdminQueue {
     }
 
     /// What the host has written is to survive power loss once the controller says that it is down.
-    async fn flush_all(&self) -> Result<Outcome, Status> {
-        let volumes = self.state.borrow().namespaces.open_volumes();
+    /// The failure is what the host is told.
+    async fn flush_all(&self) -> Result<(), Outcome> {
+        let volumes = self.state.borrow().namespaces.all_volumes()?;
         for volume in volumes {
-            if let Err(error) = volume.flush().await {
-                self.controller().fail();
-                return Ok(error.into());
-            }
+            volume.flush().await?;
         }
-        self.controller().complete_shutdown();
-        Ok(Outcome::done())
+        Ok(())
     }
 
     /// Looks again at what the host sees whenever somebody has changed it; never ready.
@@ -246,7 +245,7 @@ impl AdminQueue {
             }
         }
         let noticed = state.namespaces.mailbox().take(context);
-        for Noticed { namespace, notice } in noticed {
+        for Noticed { namespace, notice, .. } in noticed {
             // Commands under way are the business of the I/O queues.
             let Some(notification) = Notification::of(&notice) else { continue };
             if state.notifications.push(notification, namespace) {

@@ -16,6 +16,7 @@ mod offset {
     pub const ENTRIES: usize = 44;
     pub const ATTRIBUTES: usize = 46;
     pub const KEEP_ALIVE: usize = 48;
+    pub const HOST_ID: usize = 0;
     pub const CONTROLLER: usize = 16;
     pub const SUBSYSTEM: usize = 256;
     pub const HOST: usize = 512;
@@ -57,6 +58,11 @@ impl Refused {
     /// The host's name is wrong, or another one than the controller's.
     pub fn host() -> Self {
         Self::data(offset::HOST)
+    }
+
+    /// The host's identifier is another host's.
+    pub fn host_id() -> Self {
+        Self::data(offset::HOST_ID)
     }
 
     /// The queue id is wrong.

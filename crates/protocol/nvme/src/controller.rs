@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quarry_target::{Counters, Stop, Stopped, Traffic};
+use quarry_types::VolumeId;
 
 use crate::command::Command;
 use crate::connect::{Connect, Refused};
 use crate::limits::{ERROR_ENTRIES_MAX, IO_ENTRIES_MAX, IO_QUEUES_MAX};
-use crate::property::{Properties, Transition};
+use crate::property::{Life, Properties, Transition};
 use crate::status::Status;
 
 /// What a controller is for.
@@ -31,6 +32,13 @@ pub struct Host {
     pub id: [u8; 16],
     /// Where its admin queue comes from.
     pub address: Option<IpAddr>,
+}
+
+impl Host {
+    /// Whether it has an identifier of its own; zero is nobody's.
+    pub fn has_id(&self) -> bool {
+        self.id != [0; 16]
+    }
 }
 
 /// A failed command, as the error log shows it.
@@ -57,6 +65,8 @@ struct State {
     queues: BTreeMap<u16, Member>,
     /// Given when the last queue goes; replaced when one comes.
     drained: Stop,
+    /// Which volume the host takes a namespace for; at most one entry for each namespace id that there can be.
+    meanings: BTreeMap<u32, VolumeId>,
     errors: VecDeque<ErrorEntry>,
     error_count: u64,
     /// What queues did that are gone.
@@ -79,6 +89,7 @@ impl Controller {
             queues_granted: IO_QUEUES_MAX,
             queues: BTreeMap::new(),
             drained: Stop::default(),
+            meanings: BTreeMap::new(),
             errors: VecDeque::new(),
             error_count: 0,
             past: Traffic::default(),
@@ -104,11 +115,6 @@ impl Controller {
     /// Who uses it.
     pub fn host(&self) -> &Host {
         &self.host
-    }
-
-    /// The controller can do nothing more, and says so.
-    pub(crate) fn fail(&self) {
-        self.state().properties.fail();
     }
 
     /// Ends the controller with all of its I/O queues.
@@ -142,7 +148,7 @@ impl Controller {
     pub(crate) fn set_property(&self, at: u32, wide: bool, value: u64) -> Result<Transition, Status> {
         let mut state = self.state();
         let transition = state.properties.set(at, wide, value)?;
-        if matches!(transition, Transition::Reset | Transition::Shutdown) {
+        if matches!(transition, Transition::Reset | Transition::Shutdown(_)) {
             state.queues.values().for_each(|member| member.stop.stop());
         }
         if transition == Transition::Reset {
@@ -161,9 +167,23 @@ impl Controller {
         state.drained.stopped()
     }
 
-    /// What was shut down is down.
-    pub(crate) fn complete_shutdown(&self) {
-        self.state().properties.complete_shutdown();
+    /// The shutdown that was asked for in `life` is over, well or not.
+    pub(crate) fn end_shutdown(&self, life: Life, is_flushed: bool) {
+        self.state().properties.end_shutdown(life, is_flushed);
+    }
+
+    /// Whether the host takes a namespace for `volume`: the first volume that the id has stood for since the controller
+    /// began, or the one that the host was last told of.
+    ///
+    /// An id that another export was given in between stands for another volume, and what the host has queued for the first
+    /// one must not get there.
+    pub(crate) fn takes_for(&self, namespace: u32, volume: VolumeId) -> bool {
+        *self.state().meanings.entry(namespace).or_insert(volume) == volume
+    }
+
+    /// The host is told that a namespace is `volume`.
+    pub(crate) fn tell_meaning(&self, namespace: u32, volume: VolumeId) {
+        self.state().meanings.insert(namespace, volume);
     }
 
     /// Grants up to `wanted` I/O queues; how many.

@@ -65,8 +65,8 @@ impl IoQueue {
         volumes: Rc<dyn Volumes>,
         buffers: BufferPool,
     ) -> Self {
-        let host = member.controller().host().clone();
-        let namespaces = Namespaces::new(subsystem.clone(), host, volumes);
+        let controller = member.controller().clone();
+        let namespaces = Namespaces::new(subsystem.clone(), controller, volumes);
         let means = Rc::new(Means { buffers, subsystem: subsystem.clone() });
         Self { member, namespaces, waiting: None, means, draining: Vec::new() }
     }
@@ -82,11 +82,11 @@ impl IoQueue {
             self.namespaces.refresh();
         }
         let noticed = self.namespaces.mailbox().take(context);
-        for Noticed { namespace, notice } in noticed {
+        for Noticed { volume, notice, .. } in noticed {
             // Notifications are the business of the admin queue.
             let Notice::Abort(drain) = notice else { continue };
-            if let Ok(namespace) = self.namespaces.find(namespace) {
-                let commands = namespace.activity.so_far();
+            if let Some(activity) = self.namespaces.activity(volume) {
+                let commands = activity.so_far();
                 self.draining.push(Draining { commands, _drain: drain });
             }
         }

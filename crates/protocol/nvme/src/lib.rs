@@ -21,6 +21,8 @@
 //!   takes effect after its controller has said that it is quiet; a shutdown is over when all of them survive power loss.
 //! - What a host sees is what `Access` shows it; a queue looks again when that has changed, at the price of one load of an
 //!   atomic for each command.
+//! - A namespace id never changes its volume behind the back of a host: where another export was given it, I/O is refused
+//!   until the host has identified the namespace again.
 //! - Everything that a host can make the controller keep is bounded ([`limits`]).
 //! - A command is refused before its data is asked for, where that is possible.
 

@@ -48,6 +48,8 @@ pub const COPY_RANGE_BLOCKS_MAX: u16 = 32_768;
 pub const COPY_BLOCKS_MAX: u32 = 65_536;
 /// What commands that read on their own behalf read at once.
 pub const STEP_BYTES: u32 = 1 << 20;
+/// Most memory for what one command reads on its own behalf.
+pub const WORKING_BYTES_MAX: u64 = 2 * STEP_BYTES as u64;
 /// Extents that an Identify Namespace looks at to find out how much is allocated.
 pub const USAGE_EXTENTS_MAX: usize = 16_384;
 
@@ -59,5 +61,6 @@ pub const DISCOVERY_IDLE_TIME_MAX: Duration = Duration::from_secs(120);
 pub const READY_TIME_MAX: Duration = Duration::from_secs(30);
 
 const _: () = assert!(TRANSFER_BYTES_MAX as usize <= quarry_types::limits::REQUEST_BYTES_MAX);
+const _: () = assert!(TRANSFER_BYTES_MAX <= STEP_BYTES, "Compare reads in one step");
 const _: () = assert!(NAMESPACES_MAX <= NAMESPACE_ID_MAX as usize);
 const _: () = assert!(DATASET_RANGES_MAX * 16 <= TRANSFER_BYTES_MAX as usize);

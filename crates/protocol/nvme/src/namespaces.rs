@@ -1,5 +1,6 @@
 //! The namespaces of a queue: what its host sees, as volumes of its core.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use quarry_types::VolumeId;
 use quarry_volume::{Volume, VolumeInfo};
 
 use crate::constants::EVERY_NAMESPACE;
-use crate::controller::Host;
+use crate::controller::Controller;
 use crate::limits::{ANA_GROUPS_MAX, LBA_BYTES, NAMESPACES_MAX};
 use crate::reservation::{Activity, Mailbox, NamespaceWatcher, initiator};
 use crate::status::Status;
@@ -21,6 +22,8 @@ pub(crate) struct Namespace {
     pub(crate) member: Rc<Member>,
     /// The commands of the queue that are under way.
     pub(crate) activity: Rc<Activity>,
+    /// Whether the host knows that the id stands for this volume.
+    is_known: bool,
     /// `None` as long as this core does not have the volume.
     volume: Option<OpenVolume>,
 }
@@ -91,37 +94,42 @@ impl Namespace {
 /// What a host sees through one queue.
 pub(crate) struct Namespaces {
     subsystem: Subsystem,
-    host: Host,
+    controller: Arc<Controller>,
     volumes: Rc<dyn Volumes>,
     mailbox: Arc<Mailbox>,
     generation: u64,
     /// By id.
     list: Vec<Namespace>,
+    /// The commands under way by volume, also of volumes that the host sees no more: what was begun is not over with that.
+    activities: BTreeMap<VolumeId, Rc<Activity>>,
     changed: Stopped,
 }
 
 impl Namespaces {
-    pub(crate) fn new(subsystem: Subsystem, host: Host, volumes: Rc<dyn Volumes>) -> Self {
-        let view = subsystem.view(&host);
+    pub(crate) fn new(subsystem: Subsystem, controller: Arc<Controller>, volumes: Rc<dyn Volumes>) -> Self {
+        let view = subsystem.view(controller.host());
         let changed = subsystem.access().changed_since(view.generation);
         let generation = view.generation;
         let mailbox = Arc::default();
+        let (list, activities) = (Vec::new(), BTreeMap::new());
         let mut namespaces =
-            Self { subsystem, host, volumes, mailbox, generation, list: Vec::new(), changed };
+            Self { subsystem, controller, volumes, mailbox, generation, list, activities, changed };
         namespaces.list = namespaces.open(view);
         namespaces
     }
 
-    fn open(&self, view: View) -> Vec<Namespace> {
-        let initiator = initiator(self.host.id);
+    fn open(&mut self, view: View) -> Vec<Namespace> {
+        let initiator = initiator(self.controller.host().id);
         let open = |mapping: Arc<Mapping>| {
-            let watcher = NamespaceWatcher { namespace: mapping.number, mailbox: self.mailbox.clone() };
-            let reservations = self.subsystem.reservations().of(mapping.volume.id);
+            let volume = mapping.volume.id;
+            let watcher =
+                NamespaceWatcher { namespace: mapping.number, volume, mailbox: self.mailbox.clone() };
+            let reservations = self.subsystem.reservations().of(volume);
             let member = Rc::new(reservations.attach(initiator.clone(), Arc::new(watcher)));
             // What is under way on the volume stays so, whatever has changed of its mapping.
-            let before = self.list.iter().find(|one| one.mapping.volume.id == mapping.volume.id);
-            let activity = before.map(|namespace| namespace.activity.clone()).unwrap_or_default();
-            let mut namespace = Namespace { mapping, member, activity, volume: None };
+            let activity = self.activities.entry(volume).or_default().clone();
+            let is_known = self.controller.takes_for(mapping.number, volume);
+            let mut namespace = Namespace { mapping, member, activity, is_known, volume: None };
             namespace.open(self.volumes.as_ref());
             namespace
         };
@@ -138,11 +146,23 @@ impl Namespaces {
         if self.subsystem.access().generation() == self.generation {
             return None;
         }
-        let view = self.subsystem.view(&self.host);
+        // Nobody needs what is the table's alone: the host sees the volume no more, and nothing is under way on it.
+        self.activities.retain(|_, activity| Rc::strong_count(activity) > 1);
+        let view = self.subsystem.view(self.controller.host());
         self.generation = view.generation;
         self.changed = self.subsystem.access().changed_since(view.generation);
         let list = self.open(view);
         Some(std::mem::replace(&mut self.list, list))
+    }
+
+    /// Whether the host has an identifier, without which it cannot reserve anything.
+    pub(crate) fn host_has_id(&self) -> bool {
+        self.controller.host().has_id()
+    }
+
+    /// The commands under way on a volume, whether the host still sees it or not.
+    pub(crate) fn activity(&self, volume: VolumeId) -> Option<&Activity> {
+        self.activities.get(&volume).map(Rc::as_ref)
     }
 
     /// Where notices about reservations wait.
@@ -169,9 +189,20 @@ impl Namespaces {
         self.index(id).map(|index| &self.list[index])
     }
 
-    /// The volume of a namespace.
+    /// The volume of a namespace, for a command: refused as long as the host takes the namespace for another volume.
     pub(crate) fn volume(&mut self, id: u32) -> Result<&OpenVolume, Status> {
         let index = self.index(id)?;
+        let namespace = &mut self.list[index];
+        if !namespace.is_known {
+            namespace.is_known = self.controller.takes_for(id, namespace.info().id);
+        }
+        if !namespace.is_known {
+            return Err(Status::NAMESPACE_REPLACED);
+        }
+        self.opened(index)
+    }
+
+    fn opened(&mut self, index: usize) -> Result<&OpenVolume, Status> {
         let namespace = &mut self.list[index];
         if namespace.volume.is_none() {
             // It may have been opened since.
@@ -184,12 +215,13 @@ impl Namespaces {
     pub(crate) fn reread(&mut self, id: u32) -> Result<&OpenVolume, Status> {
         let index = self.index(id)?;
         self.list[index].open(self.volumes.as_ref());
-        self.volume(id)
+        self.opened(index)
     }
 
-    /// The volumes of this core, for what concerns all of them.
-    pub(crate) fn open_volumes(&self) -> Vec<Rc<dyn Volume>> {
-        self.list.iter().filter_map(|namespace| Some(namespace.volume.as_ref()?.volume.clone())).collect()
+    /// All volumes that the host sees, for what concerns all of them; a failure where one of them cannot be reached from here.
+    pub(crate) fn all_volumes(&self) -> Result<Vec<Rc<dyn Volume>>, Status> {
+        let ids = self.list.iter().map(|namespace| namespace.info().id);
+        ids.map(|id| self.volumes.volume(id).ok_or(Status::NAMESPACE_NOT_READY)).collect()
     }
 }
 

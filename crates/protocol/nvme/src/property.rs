@@ -67,9 +67,13 @@ pub enum Transition {
     Enable,
     /// To forget everything, with all I/O queues.
     Reset,
-    /// To go down: nothing is to be lost afterwards.
-    Shutdown,
+    /// To go down, in this life of the controller: nothing is to be lost afterwards.
+    Shutdown(Life),
 }
+
+/// How often a controller has been reset: what one life of it has begun says nothing of the next one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Life(u64);
 
 /// The properties that change.
 #[derive(Clone, Copy, Debug, Default)]
@@ -77,6 +81,7 @@ pub struct Properties {
     configuration: u32,
     shutdown: Shutdown,
     failed: bool,
+    life: Life,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -101,10 +106,15 @@ impl Properties {
         self.failed = true;
     }
 
-    /// What was shut down is down.
-    pub fn complete_shutdown(&mut self) {
-        if self.shutdown == Shutdown::Occurs {
-            self.shutdown = Shutdown::Complete;
+    /// The shutdown that was asked for in `life` is over: what was written survives power loss, or does not. A controller that
+    /// was reset meanwhile has nothing to do with it.
+    pub fn end_shutdown(&mut self, life: Life, is_flushed: bool) {
+        if self.life != life || self.shutdown != Shutdown::Occurs {
+            return;
+        }
+        match is_flushed {
+            true => self.shutdown = Shutdown::Complete,
+            false => self.failed = true,
         }
     }
 
@@ -149,12 +159,12 @@ impl Properties {
         let shuts_down = now >> bits::SHUTDOWN_SHIFT & 3 != 0;
         self.configuration = now;
         if before & bits::ENABLE != 0 && !enables {
-            *self = Self::default();
+            *self = Self { life: Life(self.life.0 + 1), ..Self::default() };
             return Ok(Transition::Reset);
         }
         if shuts_down && self.shutdown == Shutdown::None {
             self.shutdown = Shutdown::Occurs;
-            return Ok(Transition::Shutdown);
+            return Ok(Transition::Shutdown(self.life));
         }
         let enabled = enables && before & bits::ENABLE == 0;
         Ok(if enabled { Transition::Enable } else { Transition::None })
@@ -187,14 +197,24 @@ mod tests {
         assert_eq!(properties.set(offset::CONFIGURATION, false, ENABLED), Ok(Transition::Enable));
         assert_eq!((status(&properties, true), properties.is_enabled()), (1, true));
         assert_eq!(properties.set(offset::CONFIGURATION, false, ENABLED), Ok(Transition::None));
-        assert_eq!(properties.set(offset::CONFIGURATION, false, ENABLED | 1 << 14), Ok(Transition::Shutdown));
+        let shutdown = properties.set(offset::CONFIGURATION, false, ENABLED | 1 << 14);
+        let Ok(Transition::Shutdown(life)) = shutdown else { panic!("{shutdown:?}") };
         assert_eq!(status(&properties, true), 1 | 1 << 2, "not before it is safe");
-        properties.complete_shutdown();
+        properties.end_shutdown(life, true);
         assert_eq!(status(&properties, true), 1 | 2 << 2);
         assert!(!properties.is_enabled());
         assert_eq!(properties.set(offset::CONFIGURATION, false, 0), Ok(Transition::Reset));
         assert_eq!((status(&properties, false), status(&properties, true)), (1, 0), "not before it is quiet");
         assert_eq!(properties.set(offset::CONFIGURATION, false, ENABLED), Ok(Transition::Enable));
+        assert_eq!(
+            properties.set(offset::CONFIGURATION, false, ENABLED | 1 << 14),
+            Ok(Transition::Shutdown(Life(1)))
+        );
+        properties.end_shutdown(life, true);
+        properties.end_shutdown(life, false);
+        assert_eq!(status(&properties, true), 1 | 1 << 2, "that was the shutdown of another life");
+        properties.end_shutdown(Life(1), false);
+        assert_eq!(status(&properties, true), 1 | 1 << 1 | 1 << 2, "it has failed");
     }
 
     #[test]

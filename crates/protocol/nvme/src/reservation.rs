@@ -10,6 +10,7 @@ use std::task::Context;
 
 use futures::task::AtomicWaker;
 use quarry_target::{Drain, Initiator, Notice, ReservationKind, ReservationState, Watcher};
+use quarry_types::VolumeId;
 
 use crate::bytes::Page;
 use crate::constants::EVERY_NAMESPACE;
@@ -76,6 +77,7 @@ pub(crate) fn report(state: &ReservationState, controllers: impl Fn([u8; 16]) ->
 /// What others have done to the reservations of one namespace.
 pub(crate) struct Noticed {
     pub(crate) namespace: u32,
+    pub(crate) volume: VolumeId,
     pub(crate) notice: Notice,
 }
 
@@ -101,12 +103,14 @@ impl Mailbox {
 /// Takes notes about one namespace.
 pub(crate) struct NamespaceWatcher {
     pub(crate) namespace: u32,
+    pub(crate) volume: VolumeId,
     pub(crate) mailbox: Arc<Mailbox>,
 }
 
 impl Watcher for NamespaceWatcher {
     fn notice(&self, notice: Notice) {
-        self.mailbox.notices().push(Noticed { namespace: self.namespace, notice });
+        let noticed = Noticed { namespace: self.namespace, volume: self.volume, notice };
+        self.mailbox.notices().push(noticed);
         self.mailbox.reader.wake();
     }
 }
@@ -183,7 +187,7 @@ impl Notifications {
     }
 }
 
-/// The commands of one namespace that are under way, so that somebody can wait for the end of those that were there first.
+/// The commands of one volume that are under way, so that somebody can wait for the end of those that were there first.
 #[derive(Default)]
 pub(crate) struct Activity(RefCell<Rc<()>>);
 

@@ -27,6 +27,8 @@ impl Status {
     pub const ABORTED_FAILED_FUSED: Status = last(0x009);
     pub const ABORTED_MISSING_FUSED: Status = last(0x00A);
     pub const INVALID_NAMESPACE: Status = last(0x00B);
+    /// The id stands for another volume than before; the host has to identify it first.
+    pub const NAMESPACE_REPLACED: Status = Status(0x00B);
     pub const COMMAND_SEQUENCE: Status = last(0x00C);
     pub const SGL_LENGTH: Status = last(0x00F);
     pub const SGL_TYPE: Status = last(0x011);
@@ -35,6 +37,7 @@ impl Status {
     pub const HOST_ID_INCONSISTENT: Status = last(0x018);
     pub const WRITE_PROTECTED: Status = last(0x020);
     pub const TRANSIENT_TRANSPORT_ERROR: Status = Status(0x022);
+    pub const HOST_ID_NOT_INITIALIZED: Status = last(0x027);
     pub const LBA_OUT_OF_RANGE: Status = last(0x080);
     pub const CAPACITY_EXCEEDED: Status = last(0x081);
     pub const NAMESPACE_NOT_READY: Status = Status(0x082);

@@ -20,6 +20,12 @@ struct Table {
 }
 
 impl Table {
+    /// Whether a host with another name has the identifier of `host`, to which its reservations belong.
+    fn is_taken(&self, host: &Host) -> bool {
+        let mut others = self.controllers.values().filter(|one| one.kind() == Kind::Io).map(|one| one.host());
+        host.has_id() && others.any(|other| other.id == host.id && other.nqn != host.nqn)
+    }
+
     /// The next id that is free, round and round: a host that comes back late must not find a stranger's controller.
     fn next_id(&self) -> Option<u16> {
         let behind = self.last.saturating_add(1)..=CONTROLLER_ID_MAX;
@@ -162,6 +168,9 @@ impl Subsystem {
             return Err(Refused::because(Status::CONNECT_HOST));
         }
         let mut table = self.table();
+        if kind == Kind::Io && table.is_taken(&host) {
+            return Err(Refused::host_id());
+        }
         let id = table.next_id().ok_or(Refused::because(Status::CONNECT_BUSY))?;
         let controller = Controller::new(id, kind, host);
         table.controllers.insert(id, controller.clone());

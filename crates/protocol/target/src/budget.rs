@@ -23,17 +23,42 @@ pub struct ShareBounds {
     pub stall_time_max: Duration,
 }
 
+/// Something that only the client can end: to take what is sent to it, or to bring what it was asked for.
+#[derive(Default)]
+struct Duty {
+    is_open: Cell<bool>,
+    /// What it has done of it: grows with each send that has ended, or with data that has arrived.
+    progress: Cell<u64>,
+    /// The progress at some moment in the past, and that moment.
+    mark: Cell<Option<(u64, Duration)>>,
+}
+
+impl Duty {
+    fn progressed(&self) {
+        self.progress.set(self.progress.get().wrapping_add(1));
+    }
+
+    /// Whether nothing has come of it for `time_max`, as far as is known at `now`.
+    fn is_stalled(&self, now: Duration, time_max: Duration) -> bool {
+        let progress = self.progress.get();
+        match self.mark.get() {
+            _ if !self.is_open.get() => self.mark.set(None),
+            Some((seen, since)) if seen == progress => return now.saturating_sub(since) >= time_max,
+            _ => self.mark.set(Some((progress, now))),
+        }
+        false
+    }
+}
+
 /// What the budget knows of a session.
 struct Member {
     stream: Rc<dyn Stream>,
     held_bytes: Cell<u64>,
-    sending: Cell<bool>,
-    /// Whether it holds memory for data that its client has been asked for and has not sent.
-    awaits: Cell<bool>,
-    /// What its client has taken and sent: sends that have ended, and data that has arrived.
-    progress: Cell<u64>,
-    /// The progress at some moment in the past, and that moment.
-    mark: Cell<Option<(u64, Duration)>>,
+    /// To take what is sent.
+    takes: Duty,
+    /// To bring the data that it was asked for, for which memory is held. Whoever takes answers to other commands meanwhile does
+    /// nothing for it.
+    brings: Duty,
 }
 
 struct Inner {
@@ -69,10 +94,8 @@ impl Budget {
         let member = Rc::new(Member {
             stream,
             held_bytes: Cell::new(0),
-            sending: Cell::new(false),
-            awaits: Cell::new(false),
-            progress: Cell::new(0),
-            mark: Cell::new(None),
+            takes: Duty::default(),
+            brings: Duty::default(),
         });
         self.0.members.borrow_mut().insert(id, member.clone());
         Share { budget: self.clone(), id, member }
@@ -153,43 +176,38 @@ impl Share {
 
     /// A send has begun.
     pub fn send_began(&self) {
-        self.member.sending.set(true);
+        self.member.takes.is_open.set(true);
     }
 
     /// The client has taken all of it.
     pub fn send_ended(&self) {
-        self.member.sending.set(false);
-        self.progressed();
+        self.member.takes.is_open.set(false);
+        self.member.takes.progressed();
     }
 
     /// Memory is held for data that the client has been asked for, or no more.
     pub fn set_awaits(&self, awaits: bool) {
-        self.member.awaits.set(awaits);
+        self.member.brings.is_open.set(awaits);
     }
 
     /// Some of the data that the client has been asked for has arrived.
     pub fn arrived(&self) {
-        self.progressed();
-    }
-
-    fn progressed(&self) {
-        self.member.progress.set(self.member.progress.get().wrapping_add(1));
+        self.member.brings.progressed();
     }
 
     /// Cuts off the clients that take nothing, or do not send what they were asked for. Called at `now` by a session that has waited for some
     /// time; the first call only takes note of who holds something.
     pub fn cut_off_stalled(&self, now: Duration) {
         for member in self.budget.0.members.borrow().values() {
-            let progress = member.progress.get();
-            let is_up_to_the_client = member.sending.get() || member.awaits.get();
-            match member.mark.get() {
-                _ if !is_up_to_the_client || member.held_bytes.get() == 0 => member.mark.set(None),
-                Some((seen, since)) if seen == progress => {
-                    if now.saturating_sub(since) >= self.budget.0.bounds.stall_time_max {
-                        member.stream.shutdown();
-                    }
-                }
-                _ => member.mark.set(Some((progress, now))),
+            if member.held_bytes.get() == 0 {
+                member.takes.mark.set(None);
+                member.brings.mark.set(None);
+                continue;
+            }
+            let time_max = self.budget.0.bounds.stall_time_max;
+            let is_stalled = member.takes.is_stalled(now, time_max) | member.brings.is_stalled(now, time_max);
+            if is_stalled {
+                member.stream.shutdown();
             }
         }
     }

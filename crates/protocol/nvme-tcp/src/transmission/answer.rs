@@ -25,6 +25,9 @@ impl Transmission<'_> {
         if status != Status::SUCCESS {
             self.note_failure(&command, status, error.as_deref());
         }
+        if self.outbox.is_terminated() {
+            return self.share.give_back(held_bytes);
+        }
         let entry = self.entry(command.id(), status, result);
         let returns =
             matches!(transfer, Transfer::ToHost(_)) && status == Status::SUCCESS && !data.is_empty();

@@ -121,6 +121,7 @@ impl Transmission<'_> {
 
     /// All data of a command is there.
     fn arrived(&mut self, slot: usize, data: View, intact: bool) {
+        self.share.arrived();
         let State::Receives(admitted, Arrival { .. }) = self.slots.take(slot) else {
             unreachable!("a command waits until its data is there")
         };

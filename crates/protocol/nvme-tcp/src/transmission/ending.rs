@@ -40,10 +40,13 @@ impl Transmission<'_> {
     }
 
     /// Ready when the host has been silent for too long.
-    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
         while let Some(at) = self.queue.deadline() {
             let now = self.env.clock.now();
-            let timer = self.deadline.get_or_insert_with(|| self.env.clock.sleep(at.saturating_sub(now)));
+            // A timer that ends too early is looked at again; one that ends too late is of no use.
+            self.deadline.take_if(|(_, until)| *until > at);
+            let begin = || (self.env.clock.sleep(at.saturating_sub(now)), at);
+            let (timer, _) = self.deadline.get_or_insert_with(begin);
             if Pin::new(timer).poll(context).is_pending() {
                 return Poll::Pending;
             }
@@ -55,8 +58,10 @@ impl Transmission<'_> {
         Poll::Pending
     }
 
-    /// Ready when data is awaited and nothing at all has come for too long.
+    /// Ready when data is awaited and nothing at all has come for too long. Where others wait for the memory that it holds, its
+    /// data itself has to come: see `Share::cut_off_stalled`.
     pub(super) fn poll_transfers(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.share.set_awaits(self.slots.receiving() > 0);
         loop {
             if self.slots.receiving() == 0 {
                 self.transfer_check = None;

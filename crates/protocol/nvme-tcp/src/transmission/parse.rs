@@ -121,19 +121,20 @@ impl Transmission<'_> {
             }
         };
         let in_capsule = matches!(command.data_pointer(), Ok(DataPointer::Capsule { .. }));
-        match transfer {
-            Transfer::FromHost(_) if in_capsule => {
-                let slot = self.slots.reserve();
-                self.begin(slot, Admitted { command, transfer, prepared, held_bytes }, data);
-            }
-            _ => {
-                self.share.give_back(held_bytes);
-                let held_bytes = match transfer {
-                    Transfer::None => 0,
-                    Transfer::ToHost(length) | Transfer::FromHost(length) => u64::from(length),
-                };
-                self.admit(Admitted { command, transfer, prepared, held_bytes });
-            }
+        let payload = data.filter(|_| in_capsule && matches!(transfer, Transfer::FromHost(_)));
+        let working_bytes = prepared.working_bytes();
+        if payload.is_some() && working_bytes == 0 {
+            let slot = self.slots.reserve();
+            let admitted = Admitted { command, transfer, prepared, payload: None, held_bytes };
+            self.begin(slot, admitted, payload);
+        } else {
+            self.share.give_back(held_bytes);
+            let moved_bytes = match transfer {
+                Transfer::None => 0,
+                Transfer::ToHost(length) | Transfer::FromHost(length) => u64::from(length),
+            };
+            let held_bytes = moved_bytes + working_bytes;
+            self.admit(Admitted { command, transfer, prepared, payload, held_bytes });
         }
         if self.queue.is_disconnect(&command) {
             return Err(Ended::Disconnected);

@@ -166,6 +166,42 @@ fn a_host_hears_of_every_change() {
 }
 
 #[test]
+fn a_namespace_id_never_changes_its_volume_behind_the_hosts_back() {
+    // By its descriptors, or by Identify Namespace; seen by the queue that was there, or by one that comes later.
+    for what in [3, 0] {
+        let mut world = World::new(1 << 30);
+        let first = world.volume(1, MIB);
+        let mut host = Host::new(&mut world);
+        assert_eq!(host.io.write(&mut world, 1, 0, Data::Capsule(vec![1; 512])).status, Status::SUCCESS);
+        world.access.unmap("volume-1").unwrap();
+        let second = world.open("second", 2, MIB);
+        world.map(&second, 1, Audience::Everyone);
+        host.admin.turn(&mut world);
+        let mut later = Host::open_io(&mut world, &Opening::default(), host.controller, 2);
+        // Nothing but the identity says what the namespace is now.
+        assert_eq!(host.admin.identify(&mut world, 8, 1).data[14], 1, "ready");
+        for queue in [&mut host.io, &mut later] {
+            let written = queue.write(&mut world, 1, 0, Data::Capsule(vec![2; 512])).status;
+            assert_eq!((written, written.may_retry()), (Status::NAMESPACE_REPLACED, true));
+            assert_eq!(queue.read(&mut world, 1, 0, 1).status, Status::NAMESPACE_REPLACED);
+        }
+        assert_eq!((first.content(0, 1), second.content(0, 1)), (vec![1], vec![0]));
+        assert_eq!(host.admin.identify(&mut world, what, 1).status, Status::SUCCESS);
+        for queue in [&mut host.io, &mut later] {
+            assert_eq!(queue.write(&mut world, 1, 0, Data::Capsule(vec![3; 512])).status, Status::SUCCESS);
+        }
+        assert_eq!((first.content(0, 1), second.content(0, 1)), (vec![1], vec![3]));
+        // Back again, it is the host that has not heard of it.
+        world.access.unmap("second").unwrap();
+        world.map(&first, 1, Audience::Everyone);
+        host.admin.turn(&mut world);
+        assert_eq!(host.io.read(&mut world, 1, 0, 1).status, Status::NAMESPACE_REPLACED);
+        let mut stranger = Host::new(&mut world);
+        assert_eq!(stranger.io.read(&mut world, 1, 0, 1).data[0], 1, "a new controller begins anew");
+    }
+}
+
+#[test]
 fn a_namespace_that_moves_to_another_core_changes_its_group() {
     let mut world = World::new(1 << 30);
     let volume = world.volume(1, MIB);

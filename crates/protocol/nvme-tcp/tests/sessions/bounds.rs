@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use quarry_nvme::Status;
 use quarry_nvme::constants::io;
+use quarry_nvme::{CommandBuilder, Status};
 
 use crate::support::host::*;
 use crate::support::initiator::Data;
@@ -120,6 +120,91 @@ fn a_host_that_does_not_send_what_it_was_asked_for_is_cut_off() {
     assert!(!host.io.wire.is_closed());
     world.pass(Duration::from_secs(61));
     assert!(host.io.wire.is_closed() && !host.admin.wire.is_closed());
+}
+
+#[test]
+fn hosts_that_only_seem_alive_keep_no_memory_from_others() {
+    let mut world = World::new(4 * MIB);
+    world.volume(1, 64 * MIB);
+    let mut hosts: Vec<Host> = (0..5).map(|_| Host::new(&mut world)).collect();
+    let mut live = hosts.pop().unwrap();
+    let send = |world: &mut World, host: &mut Host, command, data| {
+        host.io.submit(command, data);
+        let output = host.io.take_output();
+        host.io.wire.write(&output);
+        world.run();
+    };
+    // Each of them holds memory for data that it does not send, but goes on asking for other things.
+    for host in &mut hosts {
+        send(&mut world, host, ranged(io::WRITE, 1, 0, 2048), Data::Out(vec![1; 1 << 20]));
+    }
+    let id = live.io.submit(ranged(io::READ, 1, 0, 2048), Data::In(1 << 20));
+    live.io.turn(&mut world);
+    assert_eq!(live.io.take_answer(id), None, "there is no memory left");
+    for _ in 0..6 {
+        world.pass(Duration::from_secs(10));
+        for host in &mut hosts {
+            send(&mut world, host, ranged(io::WRITE_ZEROES, 1, 0, 8), Data::None);
+        }
+    }
+    live.io.turn(&mut world);
+    assert_eq!(live.io.take_answer(id).expect("their memory was taken").status, Status::SUCCESS);
+}
+
+#[test]
+fn slow_data_is_not_cut_off() {
+    let mut world = World::new(4 * MIB);
+    world.volume(1, 64 * MIB);
+    let mut slow = Host::new(&mut world);
+    let opening = Opening { entries: 16, ..Opening::default() };
+    let mut other = Host::with(&mut world, &opening);
+    slow.io.piece_bytes = 64 << 10;
+    let write = slow.io.submit(ranged(io::WRITE, 1, 0, 2048), Data::Out(vec![1; 1 << 20]));
+    let output = slow.io.take_output();
+    slow.io.wire.write(&output);
+    world.run();
+    let bytes = slow.io.wire.read();
+    slow.io.receive(&bytes);
+    let data = slow.io.take_output();
+    // The others want more than there is, all the time.
+    (0..8).for_each(|_| _ = other.io.submit(ranged(io::WRITE, 1, 0, 2048), Data::Out(vec![1; 1 << 20])));
+    let output = other.io.take_output();
+    other.io.wire.write(&output);
+    for piece in data.chunks(64 << 10) {
+        slow.io.wire.write(piece);
+        world.pass(Duration::from_secs(10));
+    }
+    slow.io.turn(&mut world);
+    assert_eq!(slow.io.take_answer(write).unwrap().status, Status::SUCCESS);
+}
+
+#[test]
+fn what_commands_read_for_themselves_counts() {
+    let copy = || {
+        let mut range = vec![0; 32];
+        range[16..18].copy_from_slice(&2047u16.to_le_bytes());
+        range
+    };
+    let to = CommandBuilder::new(io::COPY, 0).namespace(1).double_dword(10, 4096).dword(12, 0);
+    let table = [
+        (ranged(io::VERIFY, 1, 0, 4096), Data::None, 32),
+        (ranged(io::COMPARE, 1, 0, 2048), Data::Out(vec![0; 1 << 20]), 16),
+        (to, Data::Out(copy()), 15),
+        (to, Data::Capsule(copy()), 15),
+        (ranged(io::COMPARE, 1, 0, 8), Data::Capsule(vec![0; 4096]), 64),
+    ];
+    for (index, (command, data, at_once)) in table.into_iter().enumerate() {
+        let mut world = World::new(1 << 30);
+        let volume = world.volume(1, 64 * MIB);
+        let mut host = Host::with(&mut world, &Opening { entries: 128, ..Opening::default() });
+        volume.held.set(true);
+        let ids: Vec<u16> = (0..64).map(|_| host.io.submit(command, data.clone())).collect();
+        host.io.turn(&mut world);
+        assert_eq!(volume.waiting(), at_once, "32 MiB are in flight: {index}");
+        volume.release_all();
+        host.io.turn(&mut world);
+        assert!(ids.into_iter().all(|id| host.io.take_answer(id).unwrap().status == Status::SUCCESS));
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use quarry_nvme::constants::{admin, fabrics, io};
 use quarry_nvme::{CommandBuilder, Status};
 use quarry_target::{Audience, Host as Known};
+use quarry_volume::Volume;
 
 use crate::support::host::*;
 use crate::support::initiator::Data;
@@ -76,6 +77,29 @@ fn what_is_wrong_with_a_connect_is_pointed_to() {
         assert!(queue.wire.is_closed(), "a refused connection ends: {index}");
     }
     assert_eq!(world.subsystem.controllers(), 1);
+}
+
+#[test]
+fn nobody_takes_the_identifier_of_another_host() {
+    let mut world = world();
+    let host = Host::new(&mut world);
+    let other = Opening { host: "nqn.other", ..Opening::default() };
+    let (_, answer) = Queue::open(&mut world, &other);
+    assert_eq!((answer.status, answer.result), (Status::CONNECT_PARAMETERS, 1 << 16), "it points to HOSTID");
+    // It may have as many controllers as it likes; discovery shows a host only what is its own anyway.
+    let mut again = Host::new(&mut world);
+    assert_eq!(again.io.read(&mut world, 1, 0, 1).status, Status::SUCCESS);
+    let (_, answer) = Queue::open(&mut world, &Opening { subsystem: DISCOVERY, ..other.clone() });
+    assert_eq!(answer.status, Status::SUCCESS);
+    let nobody = Opening { host_id: [0; 16], ..Opening::default() };
+    let stranger = Opening { host_id: [0; 16], ..other.clone() };
+    for opening in [&nobody, &stranger] {
+        assert_eq!(Queue::open(&mut world, opening).1.status, Status::SUCCESS, "zero is nobody's");
+    }
+    again.admin.wire.close();
+    host.admin.wire.close();
+    world.run();
+    assert_eq!(Queue::open(&mut world, &other).1.status, Status::SUCCESS, "it was given up");
 }
 
 #[test]
@@ -181,6 +205,63 @@ fn a_shutdown_flushes_and_says_so() {
 }
 
 #[test]
+fn a_shutdown_fails_where_a_volume_cannot_be_flushed() {
+    for number in [1, 2] {
+        let mut world = World::new(1 << 30);
+        let volumes = [world.volume(1, MIB), world.volume(2, MIB)];
+        let mut host = Host::new(&mut world);
+        let gone = volumes[number - 1].info().id;
+        world.volumes.0.borrow_mut().remove(&gone);
+        world.resize(&volumes[2 - number], 2 * MIB);
+        host.admin.turn(&mut world);
+        let status = host.admin.set_property(&mut world, 0x14, ENABLE | 1 << 14);
+        assert_eq!(status, Status::NAMESPACE_NOT_READY, "volume {number}");
+        assert_eq!(host.admin.property(&mut world, 0x1C), 1 | 1 << 1 | 1 << 2, "it has failed");
+    }
+}
+
+#[test]
+fn a_shutdown_flushes_what_was_opened_late() {
+    let mut world = World::new(1 << 30);
+    let volume = world.volume(1, MIB);
+    let kept = world.volumes.0.borrow_mut().remove(&volume.info().id).unwrap();
+    let mut host = Host::new(&mut world);
+    assert_eq!(host.admin.identify(&mut world, 8, 1).data[14], 0, "not ready");
+    world.volumes.0.borrow_mut().insert(volume.info().id, kept);
+    volume.records.set(true);
+    assert_eq!(host.io.write(&mut world, 1, 0, Data::Capsule(vec![1; 512])).status, Status::SUCCESS);
+    assert_eq!(host.admin.set_property(&mut world, 0x14, ENABLE | 1 << 14), Status::SUCCESS);
+    assert_eq!(volume.calls.borrow()[..], [("write", 0, 512, false), ("flush", 0, 0, false)]);
+    assert_eq!(host.admin.property(&mut world, 0x1C), 1 | 2 << 2, "down");
+}
+
+#[test]
+fn a_shutdown_that_a_reset_overtakes_does_not_end_the_next_one() {
+    let mut world = World::new(1 << 30);
+    let volume = world.volume(1, 64 * MIB);
+    let mut host = Host::new(&mut world);
+    volume.held.set(true);
+    let set = |value| CommandBuilder::fabrics(fabrics::PROPERTY_SET, 0).dword(11, 0x14).dword(12, value);
+    host.admin.submit(set(ENABLE | 1 << 14), Data::None);
+    host.admin.turn(&mut world);
+    assert_eq!(volume.waiting(), 1, "it flushes");
+    assert_eq!(host.admin.set_property(&mut world, 0x14, 0), Status::SUCCESS);
+    assert_eq!(host.admin.set_property(&mut world, 0x14, ENABLE), Status::SUCCESS);
+    let mut io = Host::open_io(&mut world, &Opening::default(), host.controller, 1);
+    io.submit(ranged(io::WRITE, 1, 0, 1), Data::Capsule(vec![9; 512]));
+    io.turn(&mut world);
+    host.admin.submit(set(ENABLE | 1 << 14), Data::None);
+    host.admin.turn(&mut world);
+    volume.release(0);
+    host.admin.turn(&mut world);
+    assert_eq!(host.admin.property(&mut world, 0x1C), 1 | 1 << 2, "the write is still under way");
+    volume.release_all();
+    host.admin.turn(&mut world);
+    assert_eq!(host.admin.property(&mut world, 0x1C), 1 | 2 << 2, "down");
+    assert_eq!(volume.content(0, 1), vec![9]);
+}
+
+#[test]
 fn a_silent_host_loses_its_controller() {
     let mut world = world();
     let mut host = Host::with(&mut world, &Opening { keep_alive_ms: 1000, ..Opening::default() });
@@ -196,6 +277,18 @@ fn a_silent_host_loses_its_controller() {
     world.pass(Duration::from_millis(200));
     assert!(host.admin.wire.is_closed() && host.io.wire.is_closed());
     assert_eq!(world.subsystem.controllers(), 0);
+}
+
+#[test]
+fn a_shorter_keep_alive_counts_at_once() {
+    let mut world = world();
+    let mut host = Host::with(&mut world, &Opening { keep_alive_ms: 60_000, ..Opening::default() });
+    world.pass(Duration::from_millis(100));
+    assert_eq!(host.admin.set_feature(&mut world, 0x0F, 1000).status, Status::SUCCESS);
+    world.pass(Duration::from_millis(900));
+    assert!(!host.admin.wire.is_closed());
+    world.pass(Duration::from_millis(200));
+    assert!(host.admin.wire.is_closed() && host.io.wire.is_closed());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use quarry_nvme::constants::{admin, feature, io, log};
 use quarry_nvme::{CommandBuilder, Status};
+use quarry_target::{Audience, Host as Known};
 
 use crate::support::host::*;
 use crate::support::initiator::{Answer, Data};
@@ -201,6 +202,119 @@ fn preempt_and_abort_waits_for_what_is_under_way() {
     assert_eq!(hosts[0].io.take_answer(begun).unwrap().status, Status::SUCCESS);
     assert_eq!(hosts[0].io.take_answer(late).unwrap().status, Status::RESERVATION_CONFLICT);
     assert_eq!((volume.content(0, 1), volume.content(4096, 1)), (vec![9], vec![0]));
+}
+
+#[test]
+fn preempt_and_abort_waits_also_for_what_the_host_sees_no_more() {
+    for renumbered in [false, true] {
+        let mut world = World::new(1 << 30);
+        let volume = world.volume(1, 8 * MIB);
+        let mut hosts = hosts(&mut world);
+        volume.held.set(true);
+        let begun = hosts[0].io.submit(ranged(io::WRITE, 1, 0, 1), Data::Capsule(vec![9; 512]));
+        hosts[0].io.turn(&mut world);
+        // The preempting host keeps what it sees; a queue that is not asked for anything does not look again.
+        let preempt = command(io::RESERVATION_ACQUIRE, 2 | 3 << 8);
+        let number = if renumbered { 2 } else { 1 };
+        world.access.unmap("volume-1").unwrap();
+        if renumbered {
+            world.map(&volume, number, Audience::Everyone);
+        } else {
+            let known = Known {
+                name: "second".to_owned(),
+                initiators: vec!["nqn.second".to_owned()],
+                networks: Vec::new(),
+                chap: None,
+            };
+            world.access.set_host(known).unwrap();
+            world.map(&volume, number, Audience::Hosts(vec!["second".to_owned()]));
+        }
+        world.run();
+        let opening = Opening { host: "nqn.second", host_id: [9; 16], ..Opening::default() };
+        let mut other = Host::with(&mut world, &opening);
+        let register = command(io::RESERVATION_REGISTER, 0).namespace(number);
+        assert_eq!(other.io.ask(&mut world, register, keys(&[0, 0x99])).status, Status::SUCCESS);
+        let preempt = other.io.submit(preempt.namespace(number), keys(&[0x99, 0x11]));
+        other.io.turn(&mut world);
+        assert_eq!(other.io.take_answer(preempt), None, "a write of the other one is under way");
+        volume.release_all();
+        world.run();
+        hosts[0].io.turn(&mut world);
+        other.io.turn(&mut world);
+        assert_eq!(other.io.take_answer(preempt).unwrap().status, Status::SUCCESS);
+        assert_eq!(hosts[0].io.take_answer(begun).unwrap().status, Status::SUCCESS);
+    }
+}
+
+#[test]
+fn who_has_no_identifier_reserves_nothing() {
+    let mut world = World::new(1 << 30);
+    world.volume(1, 8 * MIB);
+    let mut host = Host::with(&mut world, &opening(0));
+    assert_eq!(register(&mut world, &mut host, 0x11).code(), 0x27, "host identifier not initialized");
+    assert_eq!(acquire(&mut world, &mut host, 0, 1, 0x11, 0).code(), 0x27);
+    assert_eq!(release(&mut world, &mut host, 0, 1, 0x11).code(), 0x27);
+    assert_eq!(report(&mut world, &mut host).status.code(), 0x27);
+    assert_eq!(write(&mut world, &mut host), Status::SUCCESS);
+}
+
+#[test]
+fn a_release_may_bring_more_than_its_key() {
+    let mut world = World::new(1 << 30);
+    world.volume(1, 8 * MIB);
+    let mut hosts = hosts(&mut world);
+    assert_eq!(acquire(&mut world, &mut hosts[0], 0, 1, 0x11, 0), Status::SUCCESS);
+    let table = [(1, Status::SUCCESS), (2, Status::SUCCESS), (3, Status::SGL_LENGTH)];
+    for (count, status) in table {
+        let said = keys(&[0x11, 0, 0][..count]);
+        let answer = hosts[0].io.ask(&mut world, command(io::RESERVATION_RELEASE, 1 << 8), said);
+        assert_eq!(answer.status, status, "{count} keys");
+    }
+    assert_eq!(report(&mut world, &mut hosts[0]).data[4], 0, "released");
+    assert_eq!(hosts[0].admin.identify(&mut world, 0, 1).data[31], 0xFE, "nothing is kept here");
+    assert_eq!(hosts[0].admin.identify(&mut world, 8, 1).data[2], 0xFE);
+}
+
+#[test]
+fn half_a_fused_pair_holds_up_nobody_and_keeps_no_right() {
+    let mut world = World::new(1 << 30);
+    let volume = world.volume(1, 8 * MIB);
+    let mut hosts = hosts(&mut world);
+    assert_eq!(acquire(&mut world, &mut hosts[0], 0, 3, 0x11, 0), Status::SUCCESS);
+    let compare = ranged(io::COMPARE, 1, 0, 1).fuse(1);
+    let compare = hosts[0].io.submit(compare, Data::Capsule(vec![0; 512]));
+    hosts[0].io.turn(&mut world);
+    // The second half was admitted, but its data has not come.
+    let write = hosts[0].io.submit(ranged(io::WRITE, 1, 0, 1).fuse(2), Data::Out(vec![9; 512]));
+    let output = hosts[0].io.take_output();
+    hosts[0].io.wire.write(&output);
+    world.run();
+    assert_eq!(acquire(&mut world, &mut hosts[1], 2, 3, 0x22, 0x11), Status::SUCCESS, "it waits for nobody");
+    hosts[0].io.turn(&mut world);
+    let mut status = |id| hosts[0].io.take_answer(id).unwrap().status;
+    assert_eq!(status(write), Status::RESERVATION_CONFLICT);
+    assert_eq!(status(compare), Status::ABORTED_FAILED_FUSED);
+    assert_eq!(volume.content(0, 1), vec![0]);
+}
+
+#[test]
+fn preempt_and_abort_waits_for_an_exchange_that_has_begun() {
+    let mut world = World::new(1 << 30);
+    let volume = world.volume(1, 8 * MIB);
+    let mut hosts = hosts(&mut world);
+    volume.held.set(true);
+    hosts[0].io.submit(ranged(io::COMPARE, 1, 0, 1).fuse(1), Data::Capsule(vec![0; 512]));
+    hosts[0].io.submit(ranged(io::WRITE, 1, 0, 1).fuse(2), Data::Capsule(vec![9; 512]));
+    hosts[0].io.turn(&mut world);
+    let preempt = command(io::RESERVATION_ACQUIRE, 2 | 3 << 8);
+    let preempt = hosts[1].io.submit(preempt, keys(&[0x22, 0x11]));
+    hosts[1].io.turn(&mut world);
+    assert_eq!(hosts[1].io.take_answer(preempt), None, "it has begun");
+    volume.release_all();
+    hosts[0].io.turn(&mut world);
+    hosts[1].io.turn(&mut world);
+    assert_eq!(hosts[1].io.take_answer(preempt).unwrap().status, Status::SUCCESS);
+    assert_eq!(volume.content(0, 1), vec![9]);
 }
 
 #[test]

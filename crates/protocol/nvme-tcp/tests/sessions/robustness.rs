@@ -53,6 +53,25 @@ fn malformed_pdus_are_answered_by_a_termination() {
 }
 
 #[test]
+fn nothing_follows_a_termination() {
+    let mut world = World::new(1 << 30);
+    let volume = world.volume(1, 8 << 20);
+    let mut host = Host::new(&mut world);
+    volume.held.set(true);
+    let read = host.io.submit(ranged(io::READ, 1, 0, 8), Data::In(4096));
+    let write = host.io.submit(ranged(io::WRITE, 1, 0, 1), Data::Capsule(vec![1; 512]));
+    host.io.turn(&mut world);
+    host.io.wire.write(&[0xAA; 8]);
+    host.io.turn(&mut world);
+    assert!(host.io.termination.is_some() && !host.io.wire.is_closed(), "commands are under way");
+    volume.release_all();
+    host.io.turn(&mut world);
+    assert_eq!((host.io.take_answer(read), host.io.take_answer(write)), (None, None));
+    assert!(host.io.wire.is_closed());
+    assert_eq!(volume.content(0, 1), vec![1], "what was begun is finished");
+}
+
+#[test]
 fn data_that_was_not_asked_for_ends_the_connection() {
     let header = |tag, offset, length| DataHeader { command: 0, tag, offset, length };
     let table = [

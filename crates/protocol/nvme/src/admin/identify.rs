@@ -27,10 +27,18 @@ impl AdminQueue {
             (Kind::Discovery, _) => return Err(Status::INVALID_FIELD),
             (Kind::Io, identify::ACTIVE_NAMESPACES) if id <= LIST_ABOVE_MAX => self.list_page(id),
             (Kind::Io, identify::ACTIVE_NAMESPACES) => return Err(Status::INVALID_NAMESPACE),
-            (Kind::Io, identify::NAMESPACE) => self.namespace_page(id, page::namespace).await?,
+            (Kind::Io, identify::NAMESPACE) => {
+                let told = |facts: &NamespaceFacts| {
+                    self.controller().tell_meaning(id, facts.volume);
+                    page::namespace(facts)
+                };
+                self.namespace_page(id, told).await?
+            }
             (Kind::Io, identify::NAMESPACE_INDEPENDENT) => self.namespace_page(id, page::independent).await?,
             (Kind::Io, identify::NAMESPACE_DESCRIPTORS) => {
-                page::descriptors(self.state.borrow().namespaces.find(id)?.info().id)
+                let volume = self.state.borrow().namespaces.find(id)?.info().id;
+                self.controller().tell_meaning(id, volume);
+                page::descriptors(volume)
             }
             // A namespace has no end-to-end protection, so there is nothing to add.
             (Kind::Io, identify::NAMESPACE_OF_SET) if of_nvm => {
@@ -77,7 +85,8 @@ impl AdminQueue {
         let (mut facts, volume) = {
             let mut state = self.state.borrow_mut();
             let Ok(namespace) = state.namespaces.find(id) else { return Ok(nothing()) };
-            let facts = facts(namespace);
+            let keeps = self.member.subsystem().reservations().are_kept();
+            let facts = facts(namespace, keeps);
             (facts, state.namespaces.reread(id).ok().cloned())
         };
         if let Some(OpenVolume { volume, blocks, .. }) = volume {
@@ -96,7 +105,7 @@ fn compare_blocks(info: &VolumeInfo) -> u32 {
     info.compare_bytes_max / LBA_BYTES as u32
 }
 
-fn facts(namespace: &Namespace) -> NamespaceFacts {
+fn facts(namespace: &Namespace, keeps_reservations: bool) -> NamespaceFacts {
     let info = namespace.info();
     let blocks = info.size_bytes / LBA_BYTES;
     NamespaceFacts {
@@ -106,6 +115,7 @@ fn facts(namespace: &Namespace) -> NamespaceFacts {
         compare_blocks_max: compare_blocks(info),
         ana_group: namespace.ana_group(),
         read_only: namespace.is_read_only(),
+        keeps_reservations,
         ready: false,
     }
 }

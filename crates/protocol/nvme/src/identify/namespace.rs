@@ -15,6 +15,8 @@ pub(crate) struct NamespaceFacts {
     pub(crate) compare_blocks_max: u32,
     pub(crate) ana_group: u32,
     pub(crate) read_only: bool,
+    /// Whether reservations can survive power loss.
+    pub(crate) keeps_reservations: bool,
     /// Whether commands find its volume.
     pub(crate) ready: bool,
 }
@@ -23,10 +25,16 @@ pub(crate) struct NamespaceFacts {
 const FEATURES: u8 = 1 | 1 << 1 | 1 << 3 | 1 << 4;
 /// More than one controller may have it (NMIC).
 const SHARED: u8 = 1;
-/// Every type of reservation, and keys that must match (RESCAP); none of them survives power loss unless asked to.
-const RESERVATIONS: u8 = 0xFF;
+/// Every type of reservation, and keys that must match (RESCAP).
+const RESERVATIONS: u8 = 0xFE;
+/// Reservations survive power loss where they are asked to (RESCAP, PTPL).
+const RESERVATIONS_KEPT: u8 = 1;
 /// Deallocated blocks read as zeroes, and Write Zeroes can deallocate (DLFEAT).
 const DEALLOCATED: u8 = 1 | 1 << 3;
+
+fn reservations(facts: &NamespaceFacts) -> u8 {
+    RESERVATIONS | if facts.keeps_reservations { RESERVATIONS_KEPT } else { 0 }
+}
 
 /// Identify Namespace.
 pub(crate) fn namespace(facts: &NamespaceFacts) -> Vec<u8> {
@@ -37,7 +45,7 @@ pub(crate) fn namespace(facts: &NamespaceFacts) -> Vec<u8> {
         .u64(16, facts.blocks_used)
         .u8(24, FEATURES)
         .u8(30, SHARED)
-        .u8(31, RESERVATIONS)
+        .u8(31, reservations(facts))
         .u8(33, DEALLOCATED)
         // Blocks of 4 KiB are written whole or not at all, also when power fails; across their bounds nothing is promised.
         .u16(34, preferred)
@@ -66,7 +74,7 @@ pub(crate) fn independent(facts: &NamespaceFacts) -> Vec<u8> {
     let mut page = Page::new(IDENTIFY_BYTES);
     page.u8(0, FEATURES & !(1 << 1))
         .u8(1, SHARED)
-        .u8(2, RESERVATIONS)
+        .u8(2, reservations(facts))
         .u32(4, facts.ana_group)
         .u8(8, facts.read_only.into())
         .u8(14, facts.ready.into());

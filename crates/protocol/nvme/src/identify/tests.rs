@@ -38,6 +38,7 @@ fn a_namespace_says_what_its_volume_can() {
         compare_blocks_max: 128,
         ana_group: 3,
         read_only: true,
+        keeps_reservations: true,
         ready: true,
     };
     let page = namespace(&facts);
@@ -45,6 +46,8 @@ fn a_namespace_says_what_its_volume_can() {
     assert_eq!((page[99], u32_at(&page, 92)), (1, 3));
     assert_eq!((page[25], page[26], page[130]), (0, 0, 9), "one format, of 512 bytes");
     assert_eq!((u16_at(&page, 64), u16_at(&page, 66), u16_at(&page, 68)), (7, 7, 7));
+    let forgetful = NamespaceFacts { keeps_reservations: false, ..facts };
+    assert_eq!((page[31], namespace(&forgetful)[31], independent(&forgetful)[2]), (0xFF, 0xFE, 0xFE));
     let independent = independent(&facts);
     assert_eq!((independent[8], independent[14], u32_at(&independent, 4)), (1, 1, 3));
     let identity = descriptors(volume);

@@ -7,8 +7,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use quarry_env::{Signal, View};
-use quarry_volume::{Comparison, Volume, WriteFlags};
+use quarry_volume::{Comparison, WriteFlags};
 
+use crate::namespaces::OpenVolume;
 use crate::outcome::Outcome;
 use crate::status::Status;
 
@@ -85,7 +86,7 @@ impl Part {
     /// Carries the half out, with its data.
     pub(super) async fn perform(
         self,
-        volume: &dyn Volume,
+        open: &OpenVolume,
         offset: u64,
         data: View,
         flags: WriteFlags,
@@ -97,11 +98,11 @@ impl Part {
                 fused.changed.raise();
                 fused.end_of(Half::First).await.into()
             }
-            Half::Second => self.exchange(volume, offset, data, flags).await,
+            Half::Second => self.exchange(open, offset, data, flags).await,
         }
     }
 
-    async fn exchange(&self, volume: &dyn Volume, offset: u64, data: View, flags: WriteFlags) -> Outcome {
+    async fn exchange(&self, open: &OpenVolume, offset: u64, data: View, flags: WriteFlags) -> Outcome {
         let fused = &self.0.fused;
         let expected = loop {
             let version = fused.changed.version();
@@ -113,18 +114,31 @@ impl Part {
             }
             fused.changed.after(version).await;
         };
-        let (first, second) = match volume.compare_and_write(offset, expected, data, flags).await {
-            Ok(Comparison::Written) => (Status::SUCCESS, Outcome::done()),
-            Ok(Comparison::Differs { .. }) => {
-                (Status::COMPARE_FAILURE, Outcome::from(Status::ABORTED_FAILED_FUSED))
-            }
-            Err(error) => (Status::ABORTED_FAILED_FUSED, error.into()),
-        };
+        let (first, second) = compare_and_write(open, offset, (expected, data), flags).await;
         fused.fail(Half::First, first);
         while !fused.first_told.get() {
             let version = fused.changed.version();
             fused.changed.after(version).await;
         }
         second
+    }
+}
+
+/// Asks the volume; how the two halves end.
+async fn compare_and_write(
+    open: &OpenVolume,
+    offset: u64,
+    (expected, data): (View, View),
+    flags: WriteFlags,
+) -> (Status, Outcome) {
+    // The right may have been taken away while one half waited for the other. From here on whoever takes it away waits.
+    if !open.member.may_write() {
+        return (Status::ABORTED_FAILED_FUSED, Status::RESERVATION_CONFLICT.into());
+    }
+    let _under_way = open.activity.begin();
+    match open.volume.compare_and_write(offset, expected, data, flags).await {
+        Ok(Comparison::Written) => (Status::SUCCESS, Outcome::done()),
+        Ok(Comparison::Differs { .. }) => (Status::COMPARE_FAILURE, Status::ABORTED_FAILED_FUSED.into()),
+        Err(error) => (Status::ABORTED_FAILED_FUSED, error.into()),
     }
 }

@@ -17,7 +17,9 @@ pub(crate) async fn perform(request: Request, data: Option<View>) -> Outcome {
     if !verb.is_allowed(&open.member) {
         return Status::RESERVATION_CONFLICT.into();
     }
-    let _under_way = (!matches!(verb, Verb::Reserve(_))).then(|| open.activity.begin());
+    // A reservation command waits for others, and a fused half for its neighbour: neither is under way meanwhile.
+    let waits = matches!(verb, Verb::Reserve(_) | Verb::Fused(_));
+    let _under_way = (!waits).then(|| open.activity.begin());
     let volume = open.volume.as_ref();
     // A command that brings data was admitted with data.
     let payload = || data.clone().ok_or(Status::INTERNAL_ERROR);
@@ -59,7 +61,7 @@ pub(crate) async fn perform(request: Request, data: Option<View>) -> Outcome {
             return Box::pin(reserve.perform(open.member.clone(), keys, &means)).await;
         }
         Verb::Fused(part) => match payload() {
-            Ok(data) => return Box::pin(part.perform(volume, offset, data, flags)).await,
+            Ok(data) => return Box::pin(part.perform(&open, offset, data, flags)).await,
             Err(status) => return status.into(),
         },
     };

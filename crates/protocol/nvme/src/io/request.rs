@@ -10,7 +10,7 @@ use super::fused::{Fused, Half, Part};
 use super::reservation::Reserve;
 use crate::command::Command;
 use crate::constants::io;
-use crate::limits::{COPY_RANGES_MAX, DATASET_RANGES_MAX, LBA_BYTES, TRANSFER_BYTES_MAX};
+use crate::limits::{COPY_RANGES_MAX, DATASET_RANGES_MAX, LBA_BYTES, STEP_BYTES, TRANSFER_BYTES_MAX};
 use crate::namespaces::{Namespaces, OpenVolume, is_every};
 use crate::status::Status;
 use crate::subsystem::Subsystem;
@@ -135,6 +135,9 @@ impl Request {
             return Err(Status::INVALID_NAMESPACE);
         }
         if is_reservation(opcode) {
+            if !namespaces.host_has_id() {
+                return Err(Status::HOST_ID_NOT_INITIALIZED);
+            }
             let (verb, transfer) = Reserve::decode(command)?;
             let volume = Some(namespaces.volume(id)?.clone());
             let request = Request { verb: Verb::Reserve(verb), volume, ..Request::nothing() };
@@ -202,6 +205,18 @@ impl Request {
     /// The same as one half of a fused operation.
     pub(super) fn clone_as_half(&self, fused: &Rc<Fused>, half: Half) -> Self {
         Self { verb: Verb::Fused(Part::new(fused, half)), ..self.clone() }
+    }
+
+    /// Bytes that it reads on its own behalf while it is carried out, beside the data that it moves; at most
+    /// [`WORKING_BYTES_MAX`](crate::limits::WORKING_BYTES_MAX).
+    pub fn working_bytes(&self) -> u64 {
+        let step = u64::from(STEP_BYTES);
+        match self.verb {
+            Verb::Verify | Verb::Compare => self.length.min(step),
+            // What was read is put into one piece before it is written.
+            Verb::Copy => 2 * step,
+            _ => 0,
+        }
     }
 
     /// Counts it, before it is carried out.

@@ -78,7 +78,11 @@ impl Reserve {
                     1 => Self::Clear,
                     _ => return Err(Status::INVALID_FIELD),
                 };
-                Ok((release, Transfer::FromHost(8)))
+                // Its key is all that counts; Linux sends as much as for the others.
+                match command.data_pointer()?.length() {
+                    length @ 8..=16 => Ok((release, Transfer::FromHost(length))),
+                    _ => Err(Status::SGL_LENGTH),
+                }
             }
         }
     }

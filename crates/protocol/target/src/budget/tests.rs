@@ -112,6 +112,9 @@ fn clients_that_do_not_send_what_they_were_asked_for_are_cut_off() {
     }
     dead_share.cut_off_stalled(Duration::ZERO);
     slow_share.arrived();
+    // Whoever takes the answers to other commands does nothing for what it was asked for.
+    dead_share.send_began();
+    dead_share.send_ended();
     dead_share.cut_off_stalled(STALL_TIME_MAX);
     assert_eq!([dead.0.get(), slow.0.get()], [true, false]);
     slow_share.set_awaits(false);

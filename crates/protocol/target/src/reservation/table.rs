@@ -31,6 +31,7 @@ impl ReservationStore for NoStore {
 
 struct Inner {
     store: Arc<dyn ReservationStore>,
+    are_kept: bool,
     volumes: Mutex<BTreeMap<VolumeId, Arc<VolumeReservations>>>,
 }
 
@@ -40,14 +41,23 @@ pub struct Reservations(Arc<Inner>);
 
 impl Default for Reservations {
     fn default() -> Self {
-        Self::new(Arc::new(NoStore))
+        Self::with(Arc::new(NoStore), false)
     }
 }
 
 impl Reservations {
     /// An empty table, whose states are kept in `store` where they are to survive power loss.
     pub fn new(store: Arc<dyn ReservationStore>) -> Self {
-        Self(Arc::new(Inner { store, volumes: Mutex::default() }))
+        Self::with(store, true)
+    }
+
+    fn with(store: Arc<dyn ReservationStore>, are_kept: bool) -> Self {
+        Self(Arc::new(Inner { store, are_kept, volumes: Mutex::default() }))
+    }
+
+    /// Whether states can survive power loss at all.
+    pub fn are_kept(&self) -> bool {
+        self.0.are_kept
     }
 
     fn volumes(&self) -> MutexGuard<'_, BTreeMap<VolumeId, Arc<VolumeReservations>>> {
