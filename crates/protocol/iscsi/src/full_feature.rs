@@ -113,6 +113,7 @@ pub(crate) struct FullFeature<'s> {
     /// Bytes of data that nobody wants and that are still to come, padding and digest among them.
     skip: usize,
     collecting: Vec<Collecting>,
+    next_serial: u64,
     next_transfer_tag: u32,
     in_flight: InFlight<Request, Work>,
     outbox: Outbox,
@@ -165,6 +166,7 @@ impl<'s> FullFeature<'s> {
             trailer: None,
             skip: 0,
             collecting: Vec::new(),
+            next_serial: 0,
             next_transfer_tag: 0,
             in_flight: InFlight::new(REQUESTS_MAX),
             sending: None,

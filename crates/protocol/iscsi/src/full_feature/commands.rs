@@ -46,6 +46,10 @@ impl FullFeature<'_> {
                 }
             }
         }
+        let is_task = matches!(header.opcode(), opcode::SCSI_COMMAND | opcode::TASK_MANAGEMENT);
+        if is_task && self.is_in_use(header.task_tag()) {
+            return Err(Ended::Protocol("a task tag that another task still has"));
+        }
         if header.opcode() == opcode::SCSI_COMMAND {
             return self.scsi_command(header, shape);
         }
@@ -66,6 +70,13 @@ impl FullFeature<'_> {
             _ => self.reject(header, reject::NOT_SUPPORTED),
         }
         Ok(None)
+    }
+
+    /// Whether a task that is still to be answered has this tag: data and answers of the two could not be told apart (RFC 7143
+    /// section 11.2.1.8).
+    fn is_in_use(&mut self, tag: u32) -> bool {
+        self.collecting.iter().any(|one| one.request().task_tag == tag)
+            || self.in_flight.requests_mut().any(|request| request.task_tag == tag && !request.aborted)
     }
 
     /// Passes over a unit with its data, which may not all be there.
@@ -189,8 +200,11 @@ impl FullFeature<'_> {
     ) -> Result<Option<Halt>, Ended> {
         let is_final = header.has(flags::FINAL);
         let buffer = self.env.buffers.allocate(wanted);
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let wanted = wanted as u32;
         let mut collecting =
-            Collecting::new(request, task, buffer, wanted as u32, !is_final, &self.parameters);
+            Collecting::new(serial, request, task, buffer, wanted, !is_final, &self.parameters);
         let place = self.collecting.len();
         if is_here {
             let data = &self.receiver.bytes()[shape.data_at..shape.data_at + shape.data];
@@ -200,7 +214,7 @@ impl FullFeature<'_> {
             self.segment_ended(place, is_final);
             return Ok(None);
         }
-        let segment = Segment { task_tag: header.task_tag(), bytes: shape.data, is_final };
+        let segment = Segment { serial, bytes: shape.data, is_final };
         let (buffer, filled) = collecting.lend(shape.data);
         self.collecting.push(collecting);
         self.receive_segment(&shape, segment, buffer, filled);

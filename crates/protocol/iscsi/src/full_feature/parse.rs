@@ -134,7 +134,7 @@ impl FullFeature<'_> {
     fn payload_arrived(&mut self, segment: Segment, buffer: quarry_env::Buffer) {
         let trailer = Trailer { padding: padding(segment.bytes), segment };
         // A task that was aborted meanwhile has no use for it.
-        let found = self.collecting.iter_mut().find(|one| one.request().task_tag == segment.task_tag);
+        let found = self.collecting.iter_mut().find(|one| one.serial() == segment.serial);
         if let Some(collecting) = found {
             collecting.take_back(buffer);
         }
@@ -145,7 +145,7 @@ impl FullFeature<'_> {
     fn end_segment(&mut self, bytes: usize) -> Result<(), Ended> {
         let Trailer { padding, segment } = self.trailer.take().expect("it was just looked at");
         let tail = &self.receiver.bytes()[..bytes];
-        let place = self.collecting.iter().position(|one| one.request().task_tag == segment.task_tag);
+        let place = self.collecting.iter().position(|one| one.serial() == segment.serial);
         if self.data_digest_bytes(segment.bytes) > 0
             && let Some(place) = place
         {

@@ -53,6 +53,59 @@ fn units_that_make_no_sense_end_their_session() {
 }
 
 #[test]
+fn a_task_tag_that_is_in_use_ends_the_session() {
+    let node = node();
+    let read = block_command(0x28, 0, 1);
+    for again in [block_command(0x2A, 8, 128), read] {
+        let mut client = Client::logged_in(node.portals[0], &[]);
+        let mut first = client.command_header(block_command(0x2A, 0, 128), flags::WRITE, 65_536);
+        first.set_data_bytes(40_000);
+        let mut second = client.command_header(again, flags::WRITE, 65_536);
+        second.set_u32(16, first.task_tag());
+        // The first command waits for data that it asks for when the second one comes.
+        client.raw(&first.0);
+        client.raw(&vec![1; 40_000]);
+        assert_eq!(client.receive().header.opcode(), opcode::R2T);
+        second.set_data_bytes(0);
+        client.raw(&second.0);
+        assert!(client.is_closed());
+    }
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    client.command(read, flags::READ, 512);
+    assert_eq!(client.receive().data, [0; 512], "nothing was written");
+}
+
+#[test]
+fn a_segment_of_an_aborted_command_is_nobody_elses() {
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    let mut other = Client::connect(node.portals[1]);
+    other.isid = [0x80, 7, 7, 7, 7, 7];
+    other.log_in(&[]);
+    let mut first = client.command_header(block_command(0x2A, 0, 128), flags::WRITE, 65_536);
+    first.set_data_bytes(65_536);
+    client.raw(&first.0);
+    client.raw(&[1; 1000]);
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    // A reset ends it in the middle of its segment; its tag is free for the next.
+    let reset = |header: &mut Header| {
+        header.0[1] = flags::FINAL | 5;
+        header.set_u32(20, quarry_iscsi::pdu::NO_TAG);
+    };
+    other.immediate(opcode::TASK_MANAGEMENT, reset, &[]);
+    assert_eq!(other.receive().header.opcode(), opcode::TASK_MANAGEMENT_RESPONSE);
+    client.raw(&vec![1; 64_536]);
+    client.command([0; 16], 0, 0);
+    assert_eq!(client.status(), (2, Some((0x29, 3))));
+    let mut second = client.command_header(block_command(0x2A, 0, 128), flags::WRITE, 65_536);
+    second.set_u32(16, first.task_tag());
+    client.send(&second, &vec![2; 65_536]);
+    assert_eq!(client.status(), (0, None));
+    client.command(block_command(0x28, 0, 1), flags::READ, 512);
+    assert_eq!(client.receive().data, [2; 512]);
+}
+
+#[test]
 fn wrong_digests_end_their_session() {
     let node = node();
     for spoil in [HEADER_BYTES, HEADER_BYTES + 4 + 100] {
