@@ -204,6 +204,14 @@ impl Task {
         }
     }
 
+    /// What has come in its way since it was accepted, for a task that had to wait before it could begin. `cdb` is its own.
+    pub fn hindrance(&self, cdb: &Cdb) -> Option<Reply> {
+        if !self.nexus.has(&self.unit) {
+            return Some(Reply::check(Sense::illegal(Code::UNIT_NOT_SUPPORTED)));
+        }
+        hinder(&self.unit, cdb).unwrap_or_else(|sense| Some(Reply::check(sense)))
+    }
+
     /// Carries it out, with the data that came: as much as it wants, or less where the initiator has sent less.
     pub fn perform(self, data: Option<View>) -> LocalBoxFuture<'static, Reply> {
         let Self { nexus, unit, work, .. } = self;

@@ -161,6 +161,12 @@ impl Nexus {
         self.units.borrow().values().cloned().collect()
     }
 
+    /// Whether the initiator still sees this very unit.
+    pub(crate) fn has(&self, unit: &Rc<Unit>) -> bool {
+        self.refresh();
+        self.units.borrow().get(&unit.number()).is_some_and(|one| Rc::ptr_eq(one, unit))
+    }
+
     /// The unit with this number, connected to its volume if this core can reach it.
     pub fn unit(&self, lun: Lun) -> Option<Rc<Unit>> {
         let unit = self.units.borrow().get(&lun.number()?).cloned()?;

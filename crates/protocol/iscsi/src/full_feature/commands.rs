@@ -135,11 +135,24 @@ impl FullFeature<'_> {
         self.outbox.reply(&mut self.numbers, &request, reply);
     }
 
-    /// Goes on with a command that was held.
-    pub(super) fn resume(&mut self) -> Result<Option<Halt>, Ended> {
-        match self.held.take() {
-            Some(held) => self.admit(held),
-            None => Ok(None),
+    /// Goes on with a command that was held, unless something has come in its way meanwhile.
+    pub(super) fn resume(&mut self, held: Held) -> Result<Option<Halt>, Ended> {
+        match held.task.hindrance(&held.header.cdb()) {
+            None => self.admit(held),
+            Some(reply) => {
+                self.drop_unit(&held.shape);
+                self.reply(held.request, reply);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Gives up the command that is held, if it is meant: its data is passed over.
+    pub(super) fn drop_held(&mut self, which: impl Fn(&Request) -> bool) {
+        let Some(held) = self.held.take_if(|held| which(&held.request)) else { return };
+        self.drop_unit(&held.shape);
+        if !held.request.immediate {
+            self.numbers.close();
         }
     }
 

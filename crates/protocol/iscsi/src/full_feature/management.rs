@@ -105,6 +105,7 @@ impl FullFeature<'_> {
     fn abort_on(&mut self, unit: &Rc<Unit>, drain: &Drain) {
         let meant = |request: &Request| request.unit.as_ref().is_some_and(|one| Rc::ptr_eq(one, unit));
         self.drop_collecting(meant);
+        self.drop_held(meant);
         self.in_flight
             .requests_mut()
             .filter(|request| meant(request))

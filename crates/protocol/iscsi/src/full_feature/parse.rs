@@ -57,8 +57,8 @@ impl FullFeature<'_> {
             }
             return self.end_segment(bytes).map(|()| None);
         }
-        if self.held.is_some() {
-            return self.resume();
+        if let Some(held) = self.held.take() {
+            return self.resume(held);
         }
         if self.is_full() {
             return Ok(Some(Halt::Full));

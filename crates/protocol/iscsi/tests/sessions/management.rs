@@ -73,6 +73,27 @@ fn a_reset_ends_what_others_have_begun_and_tells_them() {
 }
 
 #[test]
+fn a_reset_ends_a_command_that_was_accepted_and_waits() {
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    let mut other = Client::connect(node.portals[1]);
+    other.isid = [0x80, 7, 7, 7, 7, 7];
+    other.log_in(&[]);
+    // More data than the command wants, of which most is still to come.
+    let mut header = client.command_header(block_command(WRITE, 0, 1), flags::WRITE, 65_536);
+    header.set_data_bytes(65_536);
+    client.raw(&header.0);
+    client.raw(&[1; 1000]);
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(manage(&mut other, 5, 0, NO_TAG), 0);
+    client.raw(&vec![1; 64_536]);
+    client.command([0; 16], 0, 0);
+    assert_eq!(client.status(), (2, Some((0x29, 3))), "the write is gone without a word");
+    client.command(block_command(0x28, 0, 1), flags::READ, 512);
+    assert_eq!(client.receive().data, [0; 512], "what was reset is not written afterwards");
+}
+
+#[test]
 fn pings_come_back_with_their_data() {
     let node = node();
     let mut client = Client::logged_in(node.portals[0], &[]);
