@@ -85,7 +85,8 @@ impl FullFeature<'_> {
     fn abort_where(&mut self, which: impl Fn(&Request) -> bool) -> (usize, Drained) {
         let (drain, drained) = Drain::new();
         let mut count = self.drop_collecting(&which);
-        let is_command = |request: &&mut Request| request.unit.is_some() && !request.aborted;
+        // Those among them that were given up before and still run: who asks again waits for their end as well.
+        let is_command = |request: &&mut Request| request.unit.is_some();
         for request in self.in_flight.requests_mut().filter(is_command).filter(|request| which(request)) {
             request.abort(&drain);
             count += 1;

@@ -171,3 +171,32 @@ fn a_stop_waits_for_commands_but_not_for_ever() {
         assert!(world.script.closed.get() && world.exports.sessions().is_empty());
     }
 }
+
+/// Task management for unit 0.
+fn manage(function: u8, referenced: u32, tag: u32, number: u32) -> Vec<u8> {
+    let mut header = Header::new(opcode::TASK_MANAGEMENT);
+    (header.0[0], header.0[1]) = (header.0[0] | 0x40, flags::FINAL | function);
+    header.set_u32(16, tag);
+    header.set_u32(20, referenced);
+    header.set_u32(24, number);
+    header.0.to_vec()
+}
+
+#[test]
+fn whoever_asks_again_for_an_abort_waits_for_the_end_as_well() {
+    let mut write = Header::decode(&command(1, block_command(0x2A, 0, 8), flags::WRITE, 4096));
+    write.set_data_bytes(4096);
+    let write = [&write.0[..], &[1; 4096]].concat();
+    let aborts = [manage(1, 1, 100, 2), manage(2, NO_TAG, 101, 2), manage(1, 1, 102, 2)].concat();
+    let mut world = World::holding([login(), command(0, [0; 16], 0, 0), write, aborts].concat());
+    let ended = |answers: &[Header]| -> Vec<(u32, u8)> {
+        let functions = answers.iter().filter(|header| header.opcode() == opcode::TASK_MANAGEMENT_RESPONSE);
+        functions.map(|header| (header.task_tag(), header.0[2])).collect()
+    };
+    assert_eq!((world.volume.waiting(), ended(&world.answers())), (1, vec![]), "the write still runs");
+    world.volume.release_all();
+    world.pass(0);
+    let mut answers = ended(&world.answers());
+    answers.sort_unstable();
+    assert_eq!(answers, [(100, 0), (101, 0), (102, 0)]);
+}
