@@ -7,6 +7,7 @@ use quarry_volume::{Volume, WriteFlags};
 
 use crate::cdb::Cdb;
 use crate::command::{ByteCheck, Step, Work};
+use crate::course::Course;
 use crate::limits::{BLOCK_BYTES, STEP_BYTES};
 use crate::read_write::{blocks, check_protection, failed, transfer, whole_blocks};
 use crate::reply::Reply;
@@ -67,9 +68,11 @@ async fn look(
     offset: u64,
     bytes: u64,
     expected: Option<&[u8]>,
+    course: &Course,
 ) -> Result<(), Sense> {
     let mut done = 0;
     while done < bytes {
+        course.go_on()?;
         let now = (bytes - done).min(u64::from(STEP_BYTES));
         let at = offset + done;
         let read = volume.read(at, now as u32).await;
@@ -107,6 +110,7 @@ pub(crate) async fn perform_verify(
     range: Range,
     check: ByteCheck,
     data: Option<View>,
+    course: &Course,
 ) -> Result<Reply, Sense> {
     let volume = unit.volume()?;
     let (bytes, expected) = match (check, &data) {
@@ -118,7 +122,7 @@ pub(crate) async fn perform_verify(
         _ => return Err(Sense::illegal(Code::INVALID_FIELD_IN_COMMAND_UNIT)),
     };
     let bytes = if check == ByteCheck::Each { bytes * u64::from(BLOCK_BYTES) } else { bytes };
-    look(unit, volume.as_ref(), range.offset(), bytes, expected).await?;
+    look(unit, volume.as_ref(), range.offset(), bytes, expected, course).await?;
     Ok(Reply::good())
 }
 
@@ -127,6 +131,7 @@ pub(crate) async fn perform_write_and_verify(
     range: Range,
     check: ByteCheck,
     data: Option<View>,
+    course: &Course,
 ) -> Result<Reply, Sense> {
     let Some(data) = whole_blocks(data) else { return Ok(Reply::good()) };
     let volume = unit.volume()?;
@@ -134,7 +139,7 @@ pub(crate) async fn perform_write_and_verify(
     let written = volume.write(range.offset(), data.clone(), fua).await;
     written.map_err(|error| failed(unit, &error, range.lba))?;
     let expected = (check == ByteCheck::Each).then_some(&data[..]);
-    look(unit, volume.as_ref(), range.offset(), data.len() as u64, expected).await?;
+    look(unit, volume.as_ref(), range.offset(), data.len() as u64, expected, course).await?;
     Ok(Reply::good())
 }
 

@@ -98,6 +98,7 @@ impl FullFeature<'_> {
             }
             Accepted::Task(task) => {
                 request.unit = Some(task.unit().clone());
+                request.course = task.course();
                 request.wanted_bytes = task.out_bytes();
                 match task.kind() {
                     Kind::Read(bytes) => self.session.counters().read(bytes),

@@ -104,12 +104,16 @@ impl FullFeature<'_> {
     }
 
     fn abort_on(&mut self, unit: &Rc<Unit>, drain: &Drain) {
-        let meant = |request: &Request| request.unit.as_ref().is_some_and(|one| Rc::ptr_eq(one, unit));
+        let meant = |request: &Request| request.is_for(unit);
         self.drop_collecting(meant);
         self.drop_held(meant);
-        self.in_flight
-            .requests_mut()
-            .filter(|request| meant(request))
-            .for_each(|request| request.abort(drain));
+        for request in self.in_flight.requests_mut() {
+            if request.is_for(unit) {
+                request.abort(drain);
+            } else if request.concerns(unit) {
+                // A copy: its initiator hears how far it came.
+                request.interrupt(drain);
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use quarry_iscsi::pdu::{HEADER_BYTES, Header, NO_TAG, flags, opcode, padding};
 use quarry_iscsi::{Connection, Server, Target};
 use quarry_target::{Access, Audience, Exports, Fabric, HandOver, Mapping, Reservations, Volumes};
 use quarry_types::VolumeId;
-use quarry_volume::Volume;
+use quarry_volume::{Volume, VolumeInfo};
 
 use crate::support::client::{INITIATOR, TARGET, block_command};
 use crate::support::volume::MemoryVolume;
@@ -58,16 +58,19 @@ impl World {
         let env = env(&executor, time.clone());
         let volume = MemoryVolume::new(env.buffers.clone(), "disk", 7, 1 << 20);
         volume.held.set(holds);
-        let mapping = Mapping {
-            export: "disk".to_owned(),
-            fabric: Fabric::Iscsi,
-            audience: Audience::Everyone,
-            number: 0,
-            volume: volume.info(),
-            core: 0,
-            read_only: false,
-        };
-        access.map(mapping).expect("a free number");
+        // Two units with one volume behind them.
+        for number in 0..2 {
+            let mapping = Mapping {
+                export: format!("disk{number}"),
+                fabric: Fabric::Iscsi,
+                audience: Audience::Everyone,
+                number,
+                volume: VolumeInfo { id: VolumeId::from_random(u128::from(number)), ..volume.info() },
+                core: 0,
+                read_only: false,
+            };
+            access.map(mapping).expect("a free number");
+        }
         let target = Target::new("test", vec![], exports.clone(), access, Reservations::default());
         let volumes = Rc::new(One(volume.clone()));
         let server = Server::new(env.clone(), target, volumes, Rc::new(Alone), 64 << 20);
@@ -172,31 +175,67 @@ fn a_stop_waits_for_commands_but_not_for_ever() {
     }
 }
 
-/// Task management for unit 0.
-fn manage(function: u8, referenced: u32, tag: u32, number: u32) -> Vec<u8> {
+/// Task management.
+fn manage(function: u8, lun: u8, referenced: u32, tag: u32, number: u32) -> Vec<u8> {
     let mut header = Header::new(opcode::TASK_MANAGEMENT);
     (header.0[0], header.0[1]) = (header.0[0] | 0x40, flags::FINAL | function);
+    header.0[9] = lun;
     header.set_u32(16, tag);
     header.set_u32(20, referenced);
     header.set_u32(24, number);
     header.0.to_vec()
 }
 
+/// A command with all of its data behind it.
+fn with_data(command: Vec<u8>, data: &[u8]) -> Vec<u8> {
+    let mut header = Header::decode(&command);
+    header.set_data_bytes(data.len());
+    let mut bytes = [&header.0[..], data].concat();
+    bytes.resize(bytes.len() + padding(data.len()), 0);
+    bytes
+}
+
+/// The answers to task management among `answers`: task tags and responses.
+fn managed(answers: &[Header]) -> Vec<(u32, u8)> {
+    let functions = answers.iter().filter(|header| header.opcode() == opcode::TASK_MANAGEMENT_RESPONSE);
+    functions.map(|header| (header.task_tag(), header.0[2])).collect()
+}
+
 #[test]
 fn whoever_asks_again_for_an_abort_waits_for_the_end_as_well() {
-    let mut write = Header::decode(&command(1, block_command(0x2A, 0, 8), flags::WRITE, 4096));
-    write.set_data_bytes(4096);
-    let write = [&write.0[..], &[1; 4096]].concat();
-    let aborts = [manage(1, 1, 100, 2), manage(2, NO_TAG, 101, 2), manage(1, 1, 102, 2)].concat();
+    let write = with_data(command(1, block_command(0x2A, 0, 8), flags::WRITE, 4096), &[1; 4096]);
+    let aborts = [manage(1, 0, 1, 100, 2), manage(2, 0, NO_TAG, 101, 2), manage(1, 0, 1, 102, 2)].concat();
     let mut world = World::holding([login(), command(0, [0; 16], 0, 0), write, aborts].concat());
-    let ended = |answers: &[Header]| -> Vec<(u32, u8)> {
-        let functions = answers.iter().filter(|header| header.opcode() == opcode::TASK_MANAGEMENT_RESPONSE);
-        functions.map(|header| (header.task_tag(), header.0[2])).collect()
-    };
-    assert_eq!((world.volume.waiting(), ended(&world.answers())), (1, vec![]), "the write still runs");
+    assert_eq!((world.volume.waiting(), managed(&world.answers())), (1, vec![]), "the write still runs");
     world.volume.release_all();
     world.pass(0);
-    let mut answers = ended(&world.answers());
+    let mut answers = managed(&world.answers());
     answers.sort_unstable();
     assert_eq!(answers, [(100, 0), (101, 0), (102, 0)]);
+}
+
+#[test]
+fn a_reset_of_what_a_copy_writes_to_waits_for_the_end_of_the_copy() {
+    let mut list = vec![5, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 28, 0, 0, 0, 0];
+    for id in [0, 1] {
+        list.extend_from_slice(&[0xE4, 0, 0, 0, 1, 3, 0, 16]);
+        list.extend_from_slice(&quarry_scsi::naa(VolumeId::from_random(id)));
+        list.extend_from_slice(&[0, 0, 0, 0, 0, 0, 2, 0]);
+    }
+    // 16 blocks from block 0 of unit 0 to block 64 of unit 1.
+    list.extend_from_slice(&[2, 0, 0, 24, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64]);
+    let mut cdb = [0; 16];
+    (cdb[0], cdb[13]) = (0x83, list.len() as u8);
+    let copy = with_data(command(1, cdb, flags::WRITE, list.len() as u32), &list);
+    let reset = manage(5, 1, NO_TAG, 100, 2);
+    let mut world = World::holding([login(), command(0, [0; 16], 0, 0), copy, reset].concat());
+    world.volume.records.set(true);
+    assert_eq!((world.volume.waiting(), managed(&world.answers())), (1, vec![]), "the copy still reads");
+    world.volume.release_all();
+    world.pass(0);
+    let answers = world.answers();
+    assert_eq!(managed(&answers), [(100, 0)]);
+    let response = answers.iter().find(|header| header.task_tag() == 1).expect("the copy is answered");
+    assert_eq!((response.opcode(), response.0[3]), (opcode::SCSI_RESPONSE, 2));
+    assert!(world.volume.calls.borrow().is_empty(), "nothing is written after the reset");
 }
