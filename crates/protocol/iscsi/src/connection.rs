@@ -206,6 +206,7 @@ fn nexus(server: &Server, begun: &Begun) -> Rc<Nexus> {
         name: agreed.initiator.clone(),
         address: begun.address,
         registrant: Initiator(registrant.into()),
+        host: agreed.host.clone(),
     };
     let port = Port {
         device_name: target.name.clone(),

@@ -69,6 +69,8 @@ pub struct Agreed {
     pub initiator: String,
     /// The initiator's part of the session identifier.
     pub isid: [u8; 6],
+    /// The host that it is, whose secret it has proven to know where there is one.
+    pub host: Option<Arc<Host>>,
     /// Whether it only asks for targets.
     pub discovery: bool,
     /// The terms.
@@ -98,6 +100,7 @@ pub struct Login {
     connection: u16,
     status_number: u32,
     initiator: Option<String>,
+    host: Option<Arc<Host>>,
     discovery: bool,
     exchange: Option<Exchange>,
     authenticated: bool,
@@ -116,6 +119,7 @@ impl Default for Login {
             connection: 0,
             status_number: 0,
             initiator: None,
+            host: None,
             discovery: false,
             exchange: None,
             authenticated: false,
@@ -260,7 +264,8 @@ impl Login {
             }
             put(answer, "TargetPortalGroupTag", &PORTAL_GROUP.to_string());
         }
-        let chap = host.and_then(|host| host.chap.clone());
+        let chap = host.as_ref().and_then(|host| host.chap.clone());
+        self.host = host;
         self.authenticated = chap.is_none();
         self.exchange = chap.map(|chap| {
             let (identifier, challenge) = directory.challenge();
@@ -332,6 +337,7 @@ impl Login {
         Progress::Done(Agreed {
             initiator: self.initiator.clone().expect("it was introduced"),
             isid: self.isid,
+            host: self.host.clone(),
             discovery: self.discovery,
             parameters: self.parameters,
             command_number: request.command_number(),

@@ -1,9 +1,10 @@
 //! Commands on blocks.
 
+use futures::FutureExt;
 use quarry_scsi::{Code, Key, Status};
 use quarry_volume::ErrorKind;
 
-use crate::support::{BLOCKS, World, long};
+use crate::support::{BLOCKS, World, copy_command, long};
 
 const READ: u8 = 0x88;
 const WRITE: u8 = 0x8A;
@@ -178,6 +179,10 @@ fn unmap_and_write_same_leave_zeroes_or_the_pattern() {
     assert_eq!(world.volume.content(1024, 1536), bytes(3, 6));
     assert_eq!(client.status(&long(0x93, 0x09, 0, 64), &[]), Status::Good, "unmap, without a buffer");
     assert_eq!(world.volume.content(0, 64 * 512), bytes(64, 0));
+    assert_eq!(client.status(&long(0x93, 0x08, 0, 3), &[6; 512]), Status::Good, "unmapped blocks would read as zeroes");
+    assert_eq!(world.volume.content(0, 4 * 512), [bytes(3, 6), bytes(1, 0)].concat());
+    assert_eq!(client.status(&long(0x93, 0x08, 0, 3), &[0; 512]), Status::Good);
+    assert_eq!(world.volume.content(0, 4 * 512), bytes(4, 0));
     assert_eq!(client.code(&long(0x93, 0, 0, 1), &[6; 256]), Some(Code::INVALID_FIELD_IN_COMMAND_UNIT));
 }
 

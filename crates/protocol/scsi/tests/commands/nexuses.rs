@@ -2,6 +2,7 @@
 
 use futures::FutureExt;
 use quarry_scsi::{Code, Key, Status};
+use quarry_target::{Chap, Host};
 
 use crate::support::{Client, World, copy_command};
 
@@ -135,4 +136,26 @@ fn a_copy_stops_where_its_initiator_is_kept_out() {
     assert_eq!(reply.sense.map(|sense| sense.key), Some(Key::CopyAborted));
     let calls = world.volume.calls.borrow();
     assert_eq!(calls.iter().filter(|(verb, ..)| *verb == "write").count(), 1, "none after the reservation");
+}
+
+#[test]
+fn whoever_becomes_a_host_with_a_secret_sees_nothing_before_it_logs_in_again() {
+    let world = World::new();
+    let a = world.initiator("iqn.a");
+    let host = |secret: Option<&str>| {
+        let chap = |secret: &str| Chap { user: "a".to_owned(), secret: secret.to_owned(), mutual: None };
+        let initiators = vec!["iqn.a".to_owned()];
+        Host { name: "host".to_owned(), initiators, networks: vec![], chap: secret.map(chap) }
+    };
+    world.access.set_host(host(None)).expect("room");
+    a.nexus.refresh();
+    assert_eq!(a.nexus.numbers(), [0], "there is nothing to prove");
+    world.access.set_host(host(Some("a long enough secret"))).expect("room");
+    assert_eq!(a.status(&WRITE, &[1; 512]), Status::CheckCondition);
+    assert_eq!((a.nexus.numbers(), a.nexus.take_changed()), (vec![], true));
+    let again = world.proven("iqn.a", host(Some("a long enough secret")));
+    assert_eq!(again.nexus.numbers(), [0]);
+    world.access.set_host(host(Some("another long secret"))).expect("room");
+    again.nexus.refresh();
+    assert_eq!(again.nexus.numbers(), [], "it has another secret by now");
 }

@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, LocalBoxFuture};
 use quarry_env::BufferPool;
 use quarry_scsi::{Accepted, Cdb, Code, Course, Identity, Lun, Nexus, Node, Port, Reply, Status, Units};
 use quarry_target::{
-    Access, Audience, Fabric, Initiator, Mapping, ReservationState, ReservationStore, Reservations,
+    Access, Audience, Fabric, Host, Initiator, Mapping, ReservationState, ReservationStore, Reservations,
     StoreError, Volumes,
 };
 use quarry_types::VolumeId;
@@ -71,8 +71,17 @@ impl World {
 
     /// A new nexus.
     pub fn newcomer(&self, name: &str) -> Client {
+        self.nexus(name, None)
+    }
+
+    /// A new nexus that has proven to be `host`.
+    pub fn proven(&self, name: &str, host: Host) -> Client {
+        self.nexus(name, Some(Arc::new(host)))
+    }
+
+    fn nexus(&self, name: &str, host: Option<Arc<Host>>) -> Client {
         let registrant = Initiator(format!("{name},i,0x000000000001").into());
-        let identity = Identity { name: name.to_owned(), address: None, registrant };
+        let identity = Identity { name: name.to_owned(), address: None, registrant, host };
         let port = Port {
             device_name: "iqn.t".to_owned(),
             name: "iqn.t,t,0x0001".to_owned(),
