@@ -28,6 +28,7 @@ use crate::numbers::Numbers;
 use crate::outbox::{Batch, Outbox};
 use crate::parameters::Parameters;
 use crate::request::{Done, Request, Work};
+use crate::sessions::Place;
 
 use timers::Timers;
 
@@ -74,6 +75,29 @@ pub(crate) enum Halt {
     Full,
     /// The budget of the core is used up.
     NoMemory,
+}
+
+/// What is left of a session that has ended: requests which did not finish in the time that it had, and the memory that they hold.
+pub(crate) struct Remains {
+    in_flight: InFlight<Request, Work>,
+    share: Share,
+}
+
+impl Remains {
+    /// Whether nothing is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Waits for the end of the requests; `place` is given up then.
+    pub(crate) async fn end(mut self, place: Option<Place>) {
+        poll_fn(|context| {
+            self.in_flight.poll(context, |_, _| ());
+            if self.in_flight.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop((self.share, place));
+    }
 }
 
 /// A batch on its way.
@@ -182,8 +206,9 @@ impl<'s> FullFeature<'s> {
     }
 
     /// Serves until the initiator goes, the server stops or the connection breaks.
-    pub(crate) async fn run(mut self) -> Ended {
-        poll_fn(|context| self.poll(context)).await
+    pub(crate) async fn run(mut self) -> (Ended, Remains) {
+        let ended = poll_fn(|context| self.poll(context)).await;
+        (ended, Remains { in_flight: self.in_flight, share: self.share })
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ended> {

@@ -30,6 +30,7 @@ impl LoginStatus {
     pub const SESSION_TYPE_NOT_SUPPORTED: Self = Self(2, 9);
     pub const NO_SESSION: Self = Self(2, 0x0A);
     pub const INVALID_REQUEST: Self = Self(2, 0x0B);
+    pub const SERVICE_UNAVAILABLE: Self = Self(3, 1);
     pub const OUT_OF_RESOURCES: Self = Self(3, 2);
 }
 
@@ -130,6 +131,14 @@ impl Default for Login {
     }
 }
 
+/// Makes an answer the end of its login.
+pub(crate) fn refuse(response: &mut Header, text: &mut Vec<u8>, status: LoginStatus) {
+    text.clear();
+    response.0[1] = 0;
+    (response.0[36], response.0[37]) = (status.0, status.1);
+    response.set_data_bytes(0);
+}
+
 /// Appends nothing, or ends the login.
 type Step = Result<(), LoginStatus>;
 
@@ -147,9 +156,7 @@ impl Login {
         let progress = match transit {
             Ok(next) => self.transit(header, next, &mut response),
             Err(status) => {
-                answer.clear();
-                response.0[1] = 0;
-                (response.0[36], response.0[37]) = (status.0, status.1);
+                refuse(&mut response, &mut answer, status);
                 Progress::Failed(status)
             }
         };

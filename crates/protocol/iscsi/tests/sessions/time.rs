@@ -37,7 +37,9 @@ struct World {
     executor: Executor,
     time: Rc<Time>,
     exports: Exports,
+    target: Target,
     volume: Rc<MemoryVolume>,
+    listener: Rc<Once>,
     script: Rc<Script>,
 }
 
@@ -73,10 +75,11 @@ impl World {
         }
         let target = Target::new("test", vec![], exports.clone(), access, Reservations::default());
         let volumes = Rc::new(One(volume.clone()));
-        let server = Server::new(env.clone(), target, volumes, Rc::new(Alone), 64 << 20);
+        let server = Server::new(env.clone(), target.clone(), volumes, Rc::new(Alone), 64 << 20);
         let script = Script::new(bytes, usize::MAX, true);
-        env.spawner.spawn(server.serve(Once::new(script.clone()))).detach();
-        let mut world = Self { executor, time, exports, volume, script };
+        let listener = Once::new(script.clone());
+        env.spawner.spawn(server.serve(listener.clone())).detach();
+        let mut world = Self { executor, time, exports, target, volume, listener, script };
         world.pass(0);
         world
     }
@@ -238,4 +241,26 @@ fn a_reset_of_what_a_copy_writes_to_waits_for_the_end_of_the_copy() {
     let response = answers.iter().find(|header| header.task_tag() == 1).expect("the copy is answered");
     assert_eq!((response.opcode(), response.0[3]), (opcode::SCSI_RESPONSE, 2));
     assert!(world.volume.calls.borrow().is_empty(), "nothing is written after the reset");
+}
+
+#[test]
+fn a_login_waits_for_what_the_session_before_has_under_way_and_is_refused_if_that_does_not_end() {
+    let write = with_data(command(1, block_command(0x2A, 0, 8), flags::WRITE, 4096), &[1; 4096]);
+    let mut world = World::holding([login(), command(0, [0; 16], 0, 0), write].concat());
+    assert_eq!((world.volume.waiting(), world.target.sessions()), (1, 1));
+    for ends in [false, false, true] {
+        // In place of the first one.
+        world.script = Script::new(login(), usize::MAX, true);
+        world.listener.accept_another(world.script.clone());
+        world.pass(9);
+        assert!(world.answers().is_empty() && !world.script.closed.get(), "the write is under way");
+        if ends {
+            world.volume.release_all();
+        }
+        world.pass(2);
+        let status: Vec<[u8; 2]> = world.answers().iter().map(|header| [header.0[36], header.0[37]]).collect();
+        assert_eq!(status, [if ends { [0, 0] } else { [3, 1] }]);
+        assert_eq!(world.script.closed.get(), !ends);
+    }
+    assert_eq!(world.target.sessions(), 1);
 }
