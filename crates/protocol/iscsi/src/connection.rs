@@ -196,6 +196,9 @@ async fn enter(server: &Server, session: &Session, agreed: &Agreed) -> Result<Op
     }
     let name = SessionName { initiator: agreed.initiator.clone(), isid: agreed.isid };
     let (place, former) = server.target.sessions.enter(name, session.stop().clone());
+    if former.has_ended() {
+        return Ok(Some(place));
+    }
     let limit = server.env.clock.sleep(REINSTATEMENT_TIME_MAX);
     match select(pin!(former.ended()), limit).await {
         Either::Left(_) => Ok(Some(place)),
