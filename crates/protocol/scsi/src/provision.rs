@@ -115,8 +115,9 @@ pub(crate) async fn perform_write_same(
     let volume = unit.volume()?;
     let pattern = data.filter(|data| data.iter().any(|&byte| byte != 0));
     match pattern {
-        Some(pattern) if !unmap => fill(unit, volume.as_ref(), range, &pattern, course).await?,
-        _ => {
+        // Unmapped blocks read as zeroes (LBPRZ): only where that is the pattern may they be unmapped (SBC-4 5.52).
+        Some(pattern) => fill(unit, volume.as_ref(), range, &pattern, course).await?,
+        None => {
             let mode = if unmap { ZeroMode::MayUnmap } else { ZeroMode::KeepAllocated };
             let done = volume.write_zeroes(range.offset(), range.bytes(), mode, WriteFlags::default()).await;
             done.map_err(|error| failed(unit, &error, range.lba))?;
