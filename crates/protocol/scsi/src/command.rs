@@ -7,6 +7,7 @@ use quarry_env::View;
 
 use crate::cdb::Cdb;
 use crate::course::Course;
+use crate::limits::STEP_BYTES;
 use crate::nexus::Nexus;
 use crate::reply::Reply;
 use crate::sense::{Code, Sense};
@@ -90,7 +91,7 @@ impl Work {
 /// What the families of commands make of a descriptor block.
 pub(crate) enum Step {
     Reply(Reply),
-    /// Work that wants `out_bytes` of data first, and brings at most `in_bytes`.
+    /// Work that wants `out_bytes` of data first, and takes at most `in_bytes` of memory beside them, for what it brings among others.
     Work {
         work: Work,
         out_bytes: u32,
@@ -101,6 +102,11 @@ pub(crate) enum Step {
 impl Step {
     pub(crate) fn work(work: Work) -> Self {
         Self::Work { work, out_bytes: 0, in_bytes: 0 }
+    }
+
+    /// Work on blocks that are read or written a part at a time.
+    pub(crate) fn in_steps(work: Work, range: Range, out_bytes: u32) -> Self {
+        Self::Work { work, out_bytes, in_bytes: range.bytes().min(u64::from(STEP_BYTES)) as u32 }
     }
 
     pub(crate) fn with_data(work: Work, out_bytes: u32) -> Self {
@@ -206,7 +212,8 @@ impl Task {
         self.out_bytes
     }
 
-    /// Most bytes of data that it brings.
+    /// Most bytes of memory that it takes beside that: what it brings, whether the initiator wants all of it or not, and what it
+    /// works with.
     pub fn in_bytes(&self) -> u32 {
         self.in_bytes
     }

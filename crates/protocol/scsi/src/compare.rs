@@ -59,7 +59,7 @@ pub(crate) fn or_write(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
     if range.blocks == 0 {
         return unit.volume().map(|_| Reply::good().into());
     }
-    Ok(Step::with_data(Work::OrWrite { range, fua: is_forced(cdb) }, range.bytes() as u32))
+    Ok(Step::in_steps(Work::OrWrite { range, fua: is_forced(cdb) }, range, range.bytes() as u32))
 }
 
 pub(crate) async fn perform_or(

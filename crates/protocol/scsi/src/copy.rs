@@ -37,7 +37,7 @@ pub(crate) fn extended_copy(cdb: &Cdb) -> Result<Step, Sense> {
         length if length > HEADER_BYTES + 2 * DESCRIPTOR_BYTES_MAX => {
             Err(Sense::illegal(Code::PARAMETER_LIST_LENGTH))
         }
-        length => Ok(Step::with_data(Work::Copy, length)),
+        length => Ok(Step::Work { work: Work::Copy, out_bytes: length, in_bytes: STEP_BYTES }),
     }
 }
 

@@ -102,7 +102,7 @@ pub(crate) fn write_same(unit: &Unit, cdb: &Cdb, out_bytes: u32) -> Result<Step,
     if range.blocks == 0 {
         return unit.volume().map(|_| Reply::good().into());
     }
-    Ok(Step::with_data(Work::WriteSame { range, unmap: cdb.has(1, UNMAP), zeroes }, wanted))
+    Ok(Step::in_steps(Work::WriteSame { range, unmap: cdb.has(1, UNMAP), zeroes }, range, wanted))
 }
 
 pub(crate) async fn perform_write_same(

@@ -9,7 +9,7 @@ use crate::cdb::Cdb;
 use crate::command::{ByteCheck, Step, Work};
 use crate::course::Course;
 use crate::limits::{BLOCK_BYTES, STEP_BYTES};
-use crate::read_write::{blocks, check_protection, failed, transfer, whole_blocks};
+use crate::read_write::{check_protection, failed, transfer, whole_blocks};
 use crate::reply::Reply;
 use crate::sense::{Code, Key, Sense};
 use crate::unit::{Range, Unit};
@@ -26,13 +26,8 @@ fn byte_check(cdb: &Cdb) -> Result<ByteCheck, Sense> {
 pub(crate) fn verify(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
     check_protection(cdb)?;
     let check = byte_check(cdb)?;
-    let range = match check {
-        ByteCheck::Each => transfer(unit, cdb)?,
-        ByteCheck::None | ByteCheck::One => {
-            let (lba, count, _) = blocks(cdb);
-            unit.range(lba, count)?
-        }
-    };
+    // MAXIMUM TRANSFER LENGTH bounds it also where no data is sent (SBC-4 6.6.4).
+    let range = transfer(unit, cdb)?;
     if range.blocks == 0 {
         return unit.volume().map(|_| Reply::good().into());
     }
@@ -41,7 +36,7 @@ pub(crate) fn verify(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
         ByteCheck::Each => range.bytes() as u32,
         ByteCheck::One => BLOCK_BYTES,
     };
-    Ok(Step::with_data(Work::Verify { range, check }, out_bytes))
+    Ok(Step::in_steps(Work::Verify { range, check }, range, out_bytes))
 }
 
 pub(crate) fn write_and_verify(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
@@ -54,7 +49,7 @@ pub(crate) fn write_and_verify(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
     if range.blocks == 0 {
         return unit.volume().map(|_| Reply::good().into());
     }
-    Ok(Step::with_data(Work::WriteAndVerify { range, check }, range.bytes() as u32))
+    Ok(Step::in_steps(Work::WriteAndVerify { range, check }, range, range.bytes() as u32))
 }
 
 fn miscompare(at: u64) -> Sense {

@@ -172,7 +172,7 @@ impl FullFeature<'_> {
             return Ok(Some(Halt::Needs(shape.total())));
         }
         let is_whole = is_here && shape.data >= wanted;
-        let mut held_bytes = u64::from(held.task.in_bytes().min(held.request.expected_bytes));
+        let mut held_bytes = u64::from(held.task.in_bytes());
         if wanted > 0 {
             // A small payload keeps the whole receive from being used again; charge for a part of that.
             let pinned = if is_whole { self.receiver.pinned_bytes() / 8 } else { 0 };

@@ -58,7 +58,7 @@ impl World {
         let executor = Executor::new(|| {}).with_live_tasks();
         let (time, exports, access) = (Rc::<Time>::default(), Exports::default(), Access::default());
         let env = env(&executor, time.clone());
-        let volume = MemoryVolume::new(env.buffers.clone(), "disk", 7, 1 << 20);
+        let volume = MemoryVolume::new(env.buffers.clone(), "disk", 7, 16 << 20);
         volume.held.set(holds);
         // Two units with one volume behind them.
         for number in 0..2 {
@@ -263,4 +263,18 @@ fn a_login_waits_for_what_the_session_before_has_under_way_and_is_refused_if_tha
         assert_eq!(world.script.closed.get(), !ends);
     }
     assert_eq!(world.target.sessions(), 1);
+}
+
+#[test]
+fn what_commands_take_is_held_against_them_whatever_the_initiator_expects() {
+    // Of 64 MiB, a session takes 8 MiB as long as as much as it then has is free, and 1 MiB likewise.
+    for (cdb, most) in [(block_command(0x28, 0, 16_384), 4), (block_command(0x2F, 0, 16_384), 32)] {
+        let commands: Vec<u8> = (1..=60).flat_map(|number| command(number, cdb, flags::READ, 0)).collect();
+        let mut world = World::holding([login(), command(0, [0; 16], 0, 0), commands].concat());
+        assert_eq!(world.volume.waiting(), most, "{cdb:x?}");
+        world.volume.release_all();
+        world.pass(1);
+        let good = |header: &&Header| header.opcode() == opcode::SCSI_RESPONSE && header.0[3] == 0;
+        assert_eq!(world.answers().iter().filter(good).count(), 60, "the others wait for their turn");
+    }
 }

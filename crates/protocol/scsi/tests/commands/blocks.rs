@@ -150,6 +150,9 @@ fn verify_reads_or_compares() {
     let sense = client.send(&long(0x8F, 2, 0, 8), &other).sense.expect("it differs");
     assert_eq!((sense.key, sense.information), (Key::Miscompare, Some(1000)));
     assert_eq!(client.code(&long(0x8F, 4, 0, 8), &[]), Some(Code::INVALID_FIELD_IN_CDB), "reserved");
+    world.volume.set_info(|info| info.size_bytes = 16 << 20);
+    assert_eq!(client.status(&long(0x8F, 0, 0, 16_384), &[]), Status::Good);
+    assert_eq!(client.code(&long(0x8F, 0, 0, 16_385), &[]), Some(Code::INVALID_FIELD_IN_CDB), "more than is told");
     assert_eq!(client.status(&long(0x8E, 2, 0, 8), &other), Status::Good, "write and verify");
     assert_eq!(world.volume.content(0, 4096), other);
 }
