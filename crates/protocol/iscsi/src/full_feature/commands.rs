@@ -19,6 +19,14 @@ pub(super) struct Held {
     shape: Shape,
     request: Request,
     task: Task,
+    /// Whether the digest of its data has been looked at, which it can be when all of the unit is there.
+    is_checked: bool,
+}
+
+impl Held {
+    pub(super) fn request(&self) -> &Request {
+        &self.request
+    }
 }
 
 impl FullFeature<'_> {
@@ -51,7 +59,7 @@ impl FullFeature<'_> {
             return Err(Ended::Protocol("a task tag that another task still has"));
         }
         if header.opcode() == opcode::SCSI_COMMAND {
-            return self.scsi_command(header, shape);
+            return self.scsi_command(header, shape, is_here);
         }
         if is_numbered {
             // Answered below, at once or, of task management, in its own time.
@@ -85,7 +93,12 @@ impl FullFeature<'_> {
         self.skip = shape.data + shape.tail;
     }
 
-    fn scsi_command(&mut self, header: &Header, shape: Shape) -> Result<Option<Halt>, Ended> {
+    fn scsi_command(
+        &mut self,
+        header: &Header,
+        shape: Shape,
+        is_here: bool,
+    ) -> Result<Option<Halt>, Ended> {
         let mut request = Request::new(header);
         self.check_unasked(header, &request, &shape)?;
         let out_bytes = if request.writes { request.expected_bytes } else { 0 };
@@ -105,7 +118,7 @@ impl FullFeature<'_> {
                     Kind::Write(bytes) => self.session.counters().write(bytes),
                     Kind::Other => self.session.counters().other(),
                 }
-                self.admit(Held { header: *header, shape, request, task })
+                self.admit(Held { header: *header, shape, request, task, is_checked: is_here })
             }
         }
     }
@@ -137,7 +150,11 @@ impl FullFeature<'_> {
     }
 
     /// Goes on with a command that was held, unless something has come in its way meanwhile.
-    pub(super) fn resume(&mut self, held: Held) -> Result<Option<Halt>, Ended> {
+    pub(super) fn resume(&mut self, mut held: Held) -> Result<Option<Halt>, Ended> {
+        if !held.is_checked && self.receiver.bytes().len() >= held.shape.total() {
+            self.check_data(&held.shape)?;
+            held.is_checked = true;
+        }
         match held.task.hindrance(&held.header.cdb()) {
             None => self.admit(held),
             Some(reply) => {

@@ -96,11 +96,28 @@ impl FullFeature<'_> {
 
     /// Gives up what other sessions, or a reset, want ended.
     pub(super) fn abort_for_others(&mut self) {
-        for unit in self.nexus.units() {
+        for unit in self.concerned() {
             for drain in unit.take_aborts() {
                 self.abort_on(&unit, &drain);
             }
         }
+    }
+
+    /// The units that the initiator sees, and those which it sees no more and for which commands are still under way.
+    fn concerned(&mut self) -> Vec<Rc<Unit>> {
+        let mut units = self.nexus.units();
+        let mut add = |request: &Request| {
+            let others = request.course.iter().flat_map(|course| course.units());
+            for unit in request.unit.iter().cloned().chain(others) {
+                if !units.iter().any(|one| Rc::ptr_eq(one, &unit)) {
+                    units.push(unit);
+                }
+            }
+        };
+        self.collecting.iter().for_each(|one| add(one.request()));
+        self.held.iter().for_each(|held| add(held.request()));
+        self.in_flight.requests_mut().for_each(|request| add(request));
+        units
     }
 
     fn abort_on(&mut self, unit: &Rc<Unit>, drain: &Drain) {

@@ -107,7 +107,7 @@ impl FullFeature<'_> {
         if digest(header) == *sum { Ok(()) } else { Err(Ended::Protocol("the digest of a header is wrong")) }
     }
 
-    fn check_data(&self, shape: &Shape) -> Result<(), Ended> {
+    pub(super) fn check_data(&self, shape: &Shape) -> Result<(), Ended> {
         if self.data_digest_bytes(shape.data) == 0 {
             return Ok(());
         }

@@ -127,6 +127,26 @@ fn wrong_digests_end_their_session() {
 }
 
 #[test]
+fn the_digest_of_data_that_came_late_counts() {
+    let node = node();
+    let digests = [("HeaderDigest", "CRC32C"), ("DataDigest", "CRC32C")];
+    let mut client = Client::logged_in(node.portals[0], &digests);
+    // More than the command wants, which is taken once all of it is here.
+    let mut header = client.command_header(block_command(0x2A, 0, 1), flags::WRITE, 65_536);
+    header.set_data_bytes(65_536);
+    client.raw(&header.0);
+    client.raw(&quarry_iscsi::digest::digest(&header.0));
+    client.raw(&[5; 1000]);
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    client.raw(&vec![5; 64_536]);
+    client.raw(&[1, 2, 3, 4]);
+    assert!(client.is_closed());
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    client.command(block_command(0x28, 0, 1), flags::READ, 512);
+    assert_eq!(client.receive().data, [0; 512], "nothing was written");
+}
+
+#[test]
 fn commands_outside_the_window_do_nothing() {
     let node = node();
     let mut client = Client::logged_in(node.portals[0], &[]);
