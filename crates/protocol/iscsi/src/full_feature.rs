@@ -233,7 +233,7 @@ impl<'s> FullFeature<'s> {
                 continue;
             }
             match self.poll_input(halt, context) {
-                Poll::Ready(Ok(())) => self.timers.heard(),
+                Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(ended)) => self.ended = Some(ended),
                 Poll::Pending => return Poll::Pending,
             }
@@ -260,12 +260,22 @@ impl<'s> FullFeature<'s> {
 
     /// Receives more, if that is what parsing waits for.
     fn poll_input(&mut self, halt: Halt, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        let receives = matches!(halt, Halt::Needs(_));
+        self.timers.set_receives(receives);
+        // What it was asked for cannot come while nothing is received.
+        self.share.set_awaits(receives && !self.collecting.is_empty());
         match halt {
             Halt::Full => Poll::Pending,
             Halt::NoMemory => self.poll_memory(context).map(Ok),
             Halt::Needs(wanted) => match self.receiver.poll_more(wanted, context) {
                 Poll::Ready(Ok(0)) => Poll::Ready(Err(Ended::Closed)),
-                Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+                Poll::Ready(Ok(_)) => {
+                    self.timers.heard();
+                    if self.receiver.awaits_payload() {
+                        self.share.arrived();
+                    }
+                    Poll::Ready(Ok(()))
+                }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(Ended::Io(error))),
                 Poll::Pending => Poll::Pending,
             },

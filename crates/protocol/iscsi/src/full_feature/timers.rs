@@ -20,6 +20,8 @@ const PING_TAG: u32 = 0;
 pub(super) struct Timers {
     silence: Completion<()>,
     heard: bool,
+    /// Whether anything that the initiator says would be heard.
+    receives: bool,
     silences: u32,
     stop_limit: Option<Completion<()>>,
     logout_limit: Option<Completion<()>>,
@@ -31,6 +33,7 @@ impl Timers {
         Self {
             silence: env.clock.sleep(SILENCE_TIME),
             heard: true,
+            receives: true,
             silences: 0,
             stop_limit: None,
             logout_limit: None,
@@ -41,6 +44,11 @@ impl Timers {
     /// Something has come from the initiator.
     pub(super) fn heard(&mut self) {
         self.heard = true;
+    }
+
+    /// The session takes in what comes, or it does not for now.
+    pub(super) fn set_receives(&mut self, receives: bool) {
+        self.receives = receives;
     }
 }
 
@@ -72,7 +80,9 @@ impl FullFeature<'_> {
         }
         while Pin::new(&mut self.timers.silence).poll(context).is_ready() {
             self.timers.silence = self.env.clock.sleep(SILENCE_TIME);
-            if std::mem::take(&mut self.timers.heard) {
+            // An initiator that nobody listens to is not silent, unless nobody listens because it does not take its answers.
+            let is_up_to_us = !self.timers.receives && self.sending.is_none();
+            if std::mem::take(&mut self.timers.heard) || is_up_to_us {
                 self.timers.silences = 0;
                 continue;
             }

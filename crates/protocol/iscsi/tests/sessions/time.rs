@@ -84,6 +84,14 @@ impl World {
         world
     }
 
+    /// Another initiator, which says `bytes` and is silent from then on; the one before.
+    fn connect(&mut self, bytes: Vec<u8>) -> Rc<Script> {
+        let script = Script::new(bytes, usize::MAX, true);
+        self.listener.accept_another(script.clone());
+        self.pass(0);
+        std::mem::replace(&mut self.script, script)
+    }
+
     fn pass(&mut self, seconds: u64) {
         for _ in 0..seconds {
             self.time.pass(Duration::from_secs(1));
@@ -250,8 +258,7 @@ fn a_login_waits_for_what_the_session_before_has_under_way_and_is_refused_if_tha
     assert_eq!((world.volume.waiting(), world.target.sessions()), (1, 1));
     for ends in [false, false, true] {
         // In place of the first one.
-        world.script = Script::new(login(), usize::MAX, true);
-        world.listener.accept_another(world.script.clone());
+        world.connect(login());
         world.pass(9);
         assert!(world.answers().is_empty() && !world.script.closed.get(), "the write is under way");
         if ends {
@@ -277,4 +284,43 @@ fn what_commands_take_is_held_against_them_whatever_the_initiator_expects() {
         let good = |header: &&Header| header.opcode() == opcode::SCSI_RESPONSE && header.0[3] == 0;
         assert_eq!(world.answers().iter().filter(good).count(), 60, "the others wait for their turn");
     }
+}
+
+#[test]
+fn an_initiator_that_nobody_listens_to_is_not_silent() {
+    let read = block_command(0x28, 0, 16_384);
+    let too_much: Vec<u8> = (1..=8).flat_map(|number| command(number, read, flags::READ, 8 << 20)).collect();
+    let mut at_once = command(1, block_command(0x28, 0, 1), flags::READ, 512);
+    at_once[0] |= 0x40;
+    let too_many: Vec<u8> = (1..=170).flat_map(|tag: u32| [&at_once[..16], &tag.to_be_bytes(), &at_once[20..]].concat()).collect();
+    for (commands, count) in [(too_much, 8), (too_many, 170)] {
+        let mut world = World::holding([login(), command(0, [0; 16], 0, 0), commands].concat());
+        world.pass(200);
+        assert!(!world.script.closed.get() && world.volume.waiting() < count);
+        world.answers();
+        world.volume.release_all();
+        world.pass(1);
+        let ended = world.answers().iter().filter(|header| header.has(flags::STATUS) && header.opcode() == opcode::DATA_IN).count();
+        assert_eq!(ended, count);
+    }
+}
+
+#[test]
+fn memory_for_data_that_does_not_come_is_taken_back_when_others_need_it() {
+    let write = block_command(0x2A, 0, 16_384);
+    let writes: Vec<u8> = (1..=4).flat_map(|number| command(number, write, flags::WRITE, 8 << 20)).collect();
+    let mut world = World::holding([login(), command(0, [0; 16], 0, 0), writes].concat());
+    let r2ts = world.answers().iter().filter(|header| header.opcode() == opcode::R2T).count();
+    assert_eq!(r2ts, 4, "half of all memory is held for data to come");
+    let mut other = login();
+    other[13] = 1;
+    let read = block_command(0x28, 0, 16_384);
+    let reads: Vec<u8> = (1..=3).flat_map(|number| command(number, read, flags::READ, 8 << 20)).collect();
+    let first = world.connect([other, command(0, [0; 16], 0, 0), reads].concat());
+    assert_eq!(world.volume.waiting(), 2, "there is no memory for the third");
+    world.pass(34);
+    assert!(!first.closed.get());
+    world.pass(3);
+    assert!(first.closed.get() && !world.script.closed.get());
+    assert_eq!(world.volume.waiting(), 3);
 }
