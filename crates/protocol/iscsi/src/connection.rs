@@ -84,6 +84,7 @@ pub(crate) async fn serve(
     address: Option<IpAddr>,
 ) {
     let id = session.id();
+    let stranger = server.target.strangers.enter(session.stop().clone());
     let login = login(&server, &stream, &session, address);
     let end = pin!(select(session.stop().stopped(), server.env.clock.sleep(LOGIN_TIME_MAX)));
     let (agreed, place, rest) = match select(pin!(login), end).await {
@@ -100,6 +101,8 @@ pub(crate) async fn serve(
         }
     };
     tracing::debug!(session = %id, ?agreed, "logged in");
+    // Discovery is for everybody, and stays one of many.
+    let _stranger = agreed.discovery.then_some(stranger);
     let portals = match &server.target.advertise[..] {
         [] => stream.local_address().into_iter().collect(),
         advertise => advertise.to_vec(),

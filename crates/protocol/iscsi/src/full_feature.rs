@@ -179,7 +179,7 @@ impl<'s> FullFeature<'s> {
             ),
             awaited: None,
             outbox: Outbox::new(env.buffers.clone(), &agreed.parameters),
-            timers: Timers::new(&env),
+            timers: Timers::new(&env, agreed.discovery),
             nexus,
             stopped: session.stop().stopped(),
             changed,

@@ -50,6 +50,7 @@ pub mod pdu;
 mod request;
 mod server;
 mod sessions;
+mod strangers;
 mod targets;
 pub mod text;
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use quarry_env::{Completion, Env};
 use quarry_scsi::{Code, FIXED_BYTES, Sense};
 
-use crate::limits::{LOGOUT_TIME, SILENCE_TIME, SILENCES_MAX, STOP_TIME_MAX};
+use crate::limits::{DISCOVERY_TIME_MAX, LOGOUT_TIME, SILENCE_TIME, SILENCES_MAX, STOP_TIME_MAX};
 use crate::pdu::{Header, NO_TAG, event, opcode};
 use quarry_target::limits::STALL_CHECK_TIME;
 
@@ -23,18 +23,20 @@ pub(super) struct Timers {
     /// Whether anything that the initiator says would be heard.
     receives: bool,
     silences: u32,
+    discovery_limit: Option<Completion<()>>,
     stop_limit: Option<Completion<()>>,
     logout_limit: Option<Completion<()>>,
     stall_check: Option<Completion<()>>,
 }
 
 impl Timers {
-    pub(super) fn new(env: &Env) -> Self {
+    pub(super) fn new(env: &Env, discovery: bool) -> Self {
         Self {
             silence: env.clock.sleep(SILENCE_TIME),
             heard: true,
             receives: true,
             silences: 0,
+            discovery_limit: discovery.then(|| env.clock.sleep(DISCOVERY_TIME_MAX)),
             stop_limit: None,
             logout_limit: None,
             stall_check: None,
@@ -74,6 +76,10 @@ impl FullFeature<'_> {
 
     /// Looks whether the initiator is still there, and whether it has gone as it was asked to.
     pub(super) fn poll_timers(&mut self, context: &mut Context<'_>) {
+        if is_over(&mut self.timers.discovery_limit, context) {
+            self.timers.discovery_limit = None;
+            self.session.stop().stop();
+        }
         if is_over(&mut self.timers.logout_limit, context) {
             self.timers.logout_limit = None;
             self.ended.get_or_insert(Ended::Barred);

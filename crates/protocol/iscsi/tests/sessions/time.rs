@@ -119,11 +119,14 @@ impl Drop for World {
 }
 
 fn login() -> Vec<u8> {
-    let text = format!("InitiatorName={INITIATOR}\0TargetName={TARGET}\0").into_bytes();
+    login_with(&format!("InitiatorName={INITIATOR}\0TargetName={TARGET}\0"))
+}
+
+fn login_with(text: &str) -> Vec<u8> {
     let mut header = Header::new(opcode::LOGIN);
     header.0[1] = 0x87;
     header.set_data_bytes(text.len());
-    let mut bytes = [&header.0[..], &text].concat();
+    let mut bytes = [&header.0[..], text.as_bytes()].concat();
     bytes.resize(bytes.len() + padding(text.len()), 0);
     bytes
 }
@@ -323,4 +326,32 @@ fn memory_for_data_that_does_not_come_is_taken_back_when_others_need_it() {
     world.pass(3);
     assert!(first.closed.get() && !world.script.closed.get());
     assert_eq!(world.volume.waiting(), 3);
+}
+
+#[test]
+fn discovery_is_soon_over() {
+    let mut world = World::new(login_with(&format!("InitiatorName={INITIATOR}\0SessionType=Discovery\0")));
+    world.pass(59);
+    assert!(!world.script.closed.get());
+    world.pass(2);
+    assert!(world.script.closed.get() && world.exports.sessions().is_empty());
+}
+
+#[test]
+fn many_who_prove_nothing_do_not_keep_others_out() {
+    let mut world = World::new(login());
+    let session = world.script.clone();
+    let (half, discovery) = (login()[..60].to_vec(), format!("InitiatorName={INITIATOR}\0SessionType=Discovery\0"));
+    for oldest in [half.clone(), login_with(&discovery)] {
+        world.connect(oldest);
+        let oldest = world.script.clone();
+        for _ in 0..255 {
+            world.connect(half.clone());
+        }
+        assert!(!oldest.closed.get());
+        world.connect(half.clone());
+        assert!(oldest.closed.get() && !world.script.closed.get());
+        world.pass(20);
+        assert!(world.script.closed.get() && !session.closed.get());
+    }
 }
