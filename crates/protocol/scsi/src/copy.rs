@@ -44,11 +44,7 @@ pub(crate) fn extended_copy(cdb: &Cdb) -> Result<Step, Sense> {
 /// A copy could not go on at one of its segments.
 const ABORTED: Sense = Sense::new(Key::CopyAborted, Code::COPY_TARGET_NOT_REACHABLE);
 
-pub(crate) async fn perform(
-    nexus: &Rc<Nexus>,
-    data: Option<View>,
-    course: &Course,
-) -> Result<Reply, Sense> {
+pub(crate) async fn perform(nexus: &Rc<Nexus>, data: Option<View>, course: &Course) -> Result<Reply, Sense> {
     let list = CopyList::parse(data.as_deref().unwrap_or_default())?;
     // Whoever ends what is under way on one of them ends the copy with it.
     for target in &list.targets {

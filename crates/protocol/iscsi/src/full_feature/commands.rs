@@ -93,12 +93,7 @@ impl FullFeature<'_> {
         self.skip = shape.data + shape.tail;
     }
 
-    fn scsi_command(
-        &mut self,
-        header: &Header,
-        shape: Shape,
-        is_here: bool,
-    ) -> Result<Option<Halt>, Ended> {
+    fn scsi_command(&mut self, header: &Header, shape: Shape, is_here: bool) -> Result<Option<Halt>, Ended> {
         let mut request = Request::new(header);
         self.check_unasked(header, &request, &shape)?;
         let out_bytes = if request.writes { request.expected_bytes } else { 0 };

@@ -237,7 +237,9 @@ fn a_reset_of_what_a_copy_writes_to_waits_for_the_end_of_the_copy() {
         list.extend_from_slice(&[0, 0, 0, 0, 0, 0, 2, 0]);
     }
     // 16 blocks from block 0 of unit 0 to block 64 of unit 1.
-    list.extend_from_slice(&[2, 0, 0, 24, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64]);
+    list.extend_from_slice(&[
+        2, 0, 0, 24, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64,
+    ]);
     let mut cdb = [0; 16];
     (cdb[0], cdb[13]) = (0x83, list.len() as u8);
     let copy = with_data(command(1, cdb, flags::WRITE, list.len() as u32), &list);
@@ -268,7 +270,8 @@ fn a_login_waits_for_what_the_session_before_has_under_way_and_is_refused_if_tha
             world.volume.release_all();
         }
         world.pass(2);
-        let status: Vec<[u8; 2]> = world.answers().iter().map(|header| [header.0[36], header.0[37]]).collect();
+        let status: Vec<[u8; 2]> =
+            world.answers().iter().map(|header| [header.0[36], header.0[37]]).collect();
         assert_eq!(status, [if ends { [0, 0] } else { [3, 1] }]);
         assert_eq!(world.script.closed.get(), !ends);
     }
@@ -295,7 +298,9 @@ fn an_initiator_that_nobody_listens_to_is_not_silent() {
     let too_much: Vec<u8> = (1..=8).flat_map(|number| command(number, read, flags::READ, 8 << 20)).collect();
     let mut at_once = command(1, block_command(0x28, 0, 1), flags::READ, 512);
     at_once[0] |= 0x40;
-    let too_many: Vec<u8> = (1..=170).flat_map(|tag: u32| [&at_once[..16], &tag.to_be_bytes(), &at_once[20..]].concat()).collect();
+    let too_many: Vec<u8> = (1..=170)
+        .flat_map(|tag: u32| [&at_once[..16], &tag.to_be_bytes(), &at_once[20..]].concat())
+        .collect();
     for (commands, count) in [(too_much, 8), (too_many, 170)] {
         let mut world = World::holding([login(), command(0, [0; 16], 0, 0), commands].concat());
         world.pass(200);
@@ -303,7 +308,11 @@ fn an_initiator_that_nobody_listens_to_is_not_silent() {
         world.answers();
         world.volume.release_all();
         world.pass(1);
-        let ended = world.answers().iter().filter(|header| header.has(flags::STATUS) && header.opcode() == opcode::DATA_IN).count();
+        let ended = world
+            .answers()
+            .iter()
+            .filter(|header| header.has(flags::STATUS) && header.opcode() == opcode::DATA_IN)
+            .count();
         assert_eq!(ended, count);
     }
 }
@@ -341,7 +350,8 @@ fn discovery_is_soon_over() {
 fn many_who_prove_nothing_do_not_keep_others_out() {
     let mut world = World::new(login());
     let session = world.script.clone();
-    let (half, discovery) = (login()[..60].to_vec(), format!("InitiatorName={INITIATOR}\0SessionType=Discovery\0"));
+    let (half, discovery) =
+        (login()[..60].to_vec(), format!("InitiatorName={INITIATOR}\0SessionType=Discovery\0"));
     for oldest in [half.clone(), login_with(&discovery)] {
         world.connect(oldest);
         let oldest = world.script.clone();

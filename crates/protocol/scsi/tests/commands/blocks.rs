@@ -152,7 +152,11 @@ fn verify_reads_or_compares() {
     assert_eq!(client.code(&long(0x8F, 4, 0, 8), &[]), Some(Code::INVALID_FIELD_IN_CDB), "reserved");
     world.volume.set_info(|info| info.size_bytes = 16 << 20);
     assert_eq!(client.status(&long(0x8F, 0, 0, 16_384), &[]), Status::Good);
-    assert_eq!(client.code(&long(0x8F, 0, 0, 16_385), &[]), Some(Code::INVALID_FIELD_IN_CDB), "more than is told");
+    assert_eq!(
+        client.code(&long(0x8F, 0, 0, 16_385), &[]),
+        Some(Code::INVALID_FIELD_IN_CDB),
+        "more than is told"
+    );
     assert_eq!(client.status(&long(0x8E, 2, 0, 8), &other), Status::Good, "write and verify");
     assert_eq!(world.volume.content(0, 4096), other);
 }
@@ -182,7 +186,11 @@ fn unmap_and_write_same_leave_zeroes_or_the_pattern() {
     assert_eq!(world.volume.content(1024, 1536), bytes(3, 6));
     assert_eq!(client.status(&long(0x93, 0x09, 0, 64), &[]), Status::Good, "unmap, without a buffer");
     assert_eq!(world.volume.content(0, 64 * 512), bytes(64, 0));
-    assert_eq!(client.status(&long(0x93, 0x08, 0, 3), &[6; 512]), Status::Good, "unmapped blocks would read as zeroes");
+    assert_eq!(
+        client.status(&long(0x93, 0x08, 0, 3), &[6; 512]),
+        Status::Good,
+        "unmapped blocks would read as zeroes"
+    );
     assert_eq!(world.volume.content(0, 4 * 512), [bytes(3, 6), bytes(1, 0)].concat());
     assert_eq!(client.status(&long(0x93, 0x08, 0, 3), &[0; 512]), Status::Good);
     assert_eq!(world.volume.content(0, 4 * 512), bytes(4, 0));

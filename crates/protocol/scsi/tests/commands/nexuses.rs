@@ -125,7 +125,8 @@ fn a_copy_stops_where_its_initiator_is_kept_out() {
     let (a, b) = (world.initiator("iqn.a"), world.initiator("iqn.b"));
     assert_eq!(out(&b, 0, 0, 0, 0xB), Status::Good);
     let (command, list) = copy_command(quarry_volume::Volume::info(&*world.volume).id, 0, 4096);
-    (world.volume.held.set(true), world.volume.records.set(true));
+    world.volume.held.set(true);
+    world.volume.records.set(true);
     let (_, mut copy) = a.begin(&command, &list);
     assert!((&mut copy).now_or_never().is_none());
     world.volume.release(0);
