@@ -169,11 +169,11 @@ impl Stream for Script {
     }
 }
 
-/// Accepts one connection.
-pub struct Once(
-    RefCell<Option<Rc<Script>>>,
-    RefCell<Option<Completer<io::Result<(Rc<dyn Stream>, String)>>>>,
-);
+/// What an accept waits for.
+type Accepting = Completer<io::Result<(Rc<dyn Stream>, String)>>;
+
+/// Accepts one connection, and others when it is told to.
+pub struct Once(RefCell<Option<Rc<Script>>>, RefCell<Option<Accepting>>);
 
 impl Once {
     /// Accepts `script`.
