@@ -94,6 +94,35 @@ fn a_reset_ends_a_command_that_was_accepted_and_waits() {
 }
 
 #[test]
+fn a_command_that_waited_is_looked_at_again() {
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    let mut other = Client::connect(node.portals[1]);
+    other.isid = [0x80, 7, 7, 7, 7, 7];
+    other.log_in(&[]);
+    other.command([0; 16], 0, 0);
+    assert_eq!(other.status(), (2, Some((0x29, 0))));
+    let mut header = client.command_header(block_command(WRITE, 0, 1), flags::WRITE, 65_536);
+    header.set_data_bytes(65_536);
+    client.raw(&header.0);
+    client.raw(&[1; 1000]);
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    // REGISTER with a key, then RESERVE for all that writes: nothing is aborted.
+    for (action, kind, key_at) in [(0, 0, 8), (1, 1, 0)] {
+        let (mut cdb, mut list) = ([0; 16], [0; 24]);
+        (cdb[0], cdb[1], cdb[2], cdb[8]) = (0x5F, action, kind, 24);
+        list[key_at + 7] = 0xB;
+        let header = other.command_header(cdb, flags::WRITE, 24);
+        other.send(&header, &list);
+        assert_eq!(other.status(), (0, None));
+    }
+    client.raw(&vec![1; 64_536]);
+    assert_eq!(client.status(), (0x18, None), "the other has reserved the unit meanwhile");
+    other.command(block_command(0x28, 0, 1), flags::READ, 512);
+    assert_eq!(other.receive().data, [0; 512]);
+}
+
+#[test]
 fn a_reset_reaches_what_is_under_way_on_a_unit_that_is_not_seen_any_more() {
     let node = node();
     let mut client = Client::logged_in(node.portals[0], &[]);
