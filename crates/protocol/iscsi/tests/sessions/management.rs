@@ -80,11 +80,8 @@ fn a_reset_ends_a_command_that_was_accepted_and_waits() {
     other.isid = [0x80, 7, 7, 7, 7, 7];
     other.log_in(&[]);
     // More data than the command wants, of which most is still to come.
-    let mut header = client.command_header(block_command(WRITE, 0, 1), flags::WRITE, 65_536);
-    header.set_data_bytes(65_536);
-    client.raw(&header.0);
-    client.raw(&[1; 1000]);
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    let header = client.command_header(block_command(WRITE, 0, 1), flags::WRITE, 65_536);
+    client.begin(&header, 65_536, &[1; 1000]);
     assert_eq!(manage(&mut other, 5, 0, NO_TAG), 0);
     client.raw(&vec![1; 64_536]);
     client.command([0; 16], 0, 0);
@@ -102,11 +99,8 @@ fn a_command_that_waited_is_looked_at_again() {
     other.log_in(&[]);
     other.command([0; 16], 0, 0);
     assert_eq!(other.status(), (2, Some((0x29, 0))));
-    let mut header = client.command_header(block_command(WRITE, 0, 1), flags::WRITE, 65_536);
-    header.set_data_bytes(65_536);
-    client.raw(&header.0);
-    client.raw(&[1; 1000]);
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    let header = client.command_header(block_command(WRITE, 0, 1), flags::WRITE, 65_536);
+    client.begin(&header, 65_536, &[1; 1000]);
     // REGISTER with a key, then RESERVE for all that writes: nothing is aborted.
     for (action, kind, key_at) in [(0, 0, 8), (1, 1, 0)] {
         let (mut cdb, mut list) = ([0; 16], [0; 24]);

@@ -82,11 +82,8 @@ fn a_segment_of_an_aborted_command_is_nobody_elses() {
     let mut other = Client::connect(node.portals[1]);
     other.isid = [0x80, 7, 7, 7, 7, 7];
     other.log_in(&[]);
-    let mut first = client.command_header(block_command(0x2A, 0, 128), flags::WRITE, 65_536);
-    first.set_data_bytes(65_536);
-    client.raw(&first.0);
-    client.raw(&[1; 1000]);
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    let first = client.command_header(block_command(0x2A, 0, 128), flags::WRITE, 65_536);
+    client.begin(&first, 65_536, &[1; 1000]);
     // A reset ends it in the middle of its segment; its tag is free for the next.
     let reset = |header: &mut Header| {
         header.0[1] = flags::FINAL | 5;
@@ -132,12 +129,8 @@ fn the_digest_of_data_that_came_late_counts() {
     let digests = [("HeaderDigest", "CRC32C"), ("DataDigest", "CRC32C")];
     let mut client = Client::logged_in(node.portals[0], &digests);
     // More than the command wants, which is taken once all of it is here.
-    let mut header = client.command_header(block_command(0x2A, 0, 1), flags::WRITE, 65_536);
-    header.set_data_bytes(65_536);
-    client.raw(&header.0);
-    client.raw(&quarry_iscsi::digest::digest(&header.0));
-    client.raw(&[5; 1000]);
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    let header = client.command_header(block_command(0x2A, 0, 1), flags::WRITE, 65_536);
+    client.begin(&header, 65_536, &[5; 1000]);
     client.raw(&vec![5; 64_536]);
     client.raw(&[1, 2, 3, 4]);
     assert!(client.is_closed());
