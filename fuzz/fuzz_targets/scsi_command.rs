@@ -16,7 +16,7 @@ fn nexus() -> (Rc<Nexus>, BufferPool) {
     let units = Units::new(Reservations::default());
     let node = Node { access, fabric: Fabric::Iscsi, volumes, units, buffers: buffers.clone() };
     let registrant = Initiator("iqn.i,i,0x000000000001".into());
-    let identity = Identity { name: "iqn.i".to_owned(), address: None, registrant };
+    let identity = Identity { name: "iqn.i".to_owned(), address: None, registrant, host: None };
     let port =
         Port { device_name: "iqn.t".to_owned(), name: "iqn.t,t,0x0001".to_owned(), relative_id: 1, group: 1 };
     (Nexus::new(node, identity, port), buffers)

@@ -46,6 +46,8 @@ pub enum DataError {
 
 /// A command that waits for data.
 pub(crate) struct Collecting {
+    /// Its number in the session, which no other command has.
+    serial: u64,
     request: Request,
     task: Task,
     /// Where the data is gathered. Away while data is received into it.
@@ -65,8 +67,8 @@ pub(crate) struct Collecting {
 /// Where a data segment belongs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Segment {
-    /// The command.
-    pub(crate) task_tag: u32,
+    /// The command, by its serial: its task tag may name another command by the time that all of the segment is here.
+    pub(crate) serial: u64,
     /// Bytes of data.
     pub(crate) bytes: usize,
     /// Whether the burst ends with it.
@@ -76,6 +78,7 @@ pub(crate) struct Segment {
 impl Collecting {
     /// Begins with what came with the command. `goes_on` says that more comes without being asked for.
     pub(crate) fn new(
+        serial: u64,
         request: Request,
         task: Task,
         buffer: Buffer,
@@ -86,6 +89,7 @@ impl Collecting {
         let unasked = parameters.first_burst_bytes.min(request.expected_bytes);
         let burst_end = if goes_on { unasked } else { 0 };
         Self {
+            serial,
             request,
             task,
             buffer: Some(buffer),
@@ -101,6 +105,11 @@ impl Collecting {
     /// What is known of it.
     pub(crate) fn request(&self) -> &Request {
         &self.request
+    }
+
+    /// Its number in the session.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
     }
 
     /// Whether a burst is under way.
@@ -130,7 +139,7 @@ impl Collecting {
         }
         self.next_number += 1;
         let is_final = header.has(flags::FINAL);
-        Ok(Segment { task_tag: self.request.task_tag, bytes, is_final })
+        Ok(Segment { serial: self.serial, bytes, is_final })
     }
 
     /// Whether the next `bytes` are all wanted, so that they can be received to where they stay.

@@ -15,7 +15,7 @@ use quarry_target::{Access, Fabric, Host, Inbox, Initiator, Session};
 use crate::chap::CHALLENGE_BYTES;
 use crate::full_feature::{Ended, FullFeature, Surroundings};
 use crate::limits::{LOGIN_SEGMENT_BYTES_MAX, LOGIN_TIME_MAX, REINSTATEMENT_TIME_MAX};
-use crate::login::{Agreed, Directory, Login, LoginStatus, PORTAL_GROUP, Progress};
+use crate::login::{Agreed, Directory, Login, LoginStatus, PORTAL_GROUP, Progress, refuse};
 use crate::pdu::{HEADER_BYTES, Header, flags, opcode, padding};
 use crate::server::Server;
 use crate::sessions::{Place, SessionName};
@@ -84,6 +84,7 @@ pub(crate) async fn serve(
     address: Option<IpAddr>,
 ) {
     let id = session.id();
+    let stranger = server.target.strangers.enter(session.stop().clone());
     let login = login(&server, &stream, &session, address);
     let end = pin!(select(session.stop().stopped(), server.env.clock.sleep(LOGIN_TIME_MAX)));
     let (agreed, place, rest) = match select(pin!(login), end).await {
@@ -100,6 +101,8 @@ pub(crate) async fn serve(
         }
     };
     tracing::debug!(session = %id, ?agreed, "logged in");
+    // Discovery is for everybody, and stays one of many.
+    let _stranger = agreed.discovery.then_some(stranger);
     let portals = match &server.target.advertise[..] {
         [] => stream.local_address().into_iter().collect(),
         advertise => advertise.to_vec(),
@@ -155,7 +158,7 @@ async fn login(
         let behind = header.additional_bytes() + data + padding(data);
         let body = inbox.take(behind).await?;
         let text = body[header.additional_bytes()..][..data].to_vec();
-        let (mut response, text, progress) = login.request(&registry, &header, &text);
+        let (mut response, mut text, progress) = login.request(&registry, &header, &text);
         match progress {
             Progress::Next => send(&inbox, &response, &text).await?,
             Progress::Failed(status) => {
@@ -163,7 +166,14 @@ async fn login(
                 return Err(LoginError::Refused(status));
             }
             Progress::Done(agreed) => {
-                let place = enter(server, session, &agreed).await;
+                let place = match enter(server, session, &agreed).await {
+                    Ok(place) => place,
+                    Err(status) => {
+                        refuse(&mut response, &mut text, status);
+                        send(&inbox, &response, &text).await?;
+                        return Err(LoginError::Refused(status));
+                    }
+                };
                 let handle = place.as_ref().map_or(1, Place::handle);
                 response.set_u16(14, handle);
                 debug_assert!(response.has(flags::FINAL));
@@ -181,21 +191,25 @@ async fn send(inbox: &Inbox, header: &Header, text: &[u8]) -> io::Result<()> {
     inbox.send(&bytes).await
 }
 
-/// Takes a place among the sessions, once the one that had it before has ended. Discovery has none.
-async fn enter(server: &Server, session: &Session, agreed: &Agreed) -> Option<Place> {
+/// Takes a place among the sessions, once those that had it before have ended: what they have under way must not land after what
+/// the initiator sends again. Discovery has no place.
+async fn enter(server: &Server, session: &Session, agreed: &Agreed) -> Result<Option<Place>, LoginStatus> {
     if agreed.discovery {
-        return None;
+        return Ok(None);
     }
     let name = SessionName { initiator: agreed.initiator.clone(), isid: agreed.isid };
     let (place, former) = server.target.sessions.enter(name, session.stop().clone());
-    if let Some(former) = former {
-        let ended = pin!(former.ended().stopped());
-        let limit = server.env.clock.sleep(REINSTATEMENT_TIME_MAX);
-        if let Either::Right(_) = select(ended, limit).await {
-            tracing::warn!(session = %session.id(), "the session before this one does not end");
+    if former.has_ended() {
+        return Ok(Some(place));
+    }
+    let limit = server.env.clock.sleep(REINSTATEMENT_TIME_MAX);
+    match select(pin!(former.ended()), limit).await {
+        Either::Left(_) => Ok(Some(place)),
+        Either::Right(_) => {
+            tracing::warn!(session = %session.id(), "the session before this one does not end: login refused");
+            Err(LoginStatus::SERVICE_UNAVAILABLE)
         }
     }
-    Some(place)
 }
 
 fn nexus(server: &Server, begun: &Begun) -> Rc<Nexus> {
@@ -206,6 +220,7 @@ fn nexus(server: &Server, begun: &Begun) -> Rc<Nexus> {
         name: agreed.initiator.clone(),
         address: begun.address,
         registrant: Initiator(registrant.into()),
+        host: agreed.host.clone(),
     };
     let port = Port {
         device_name: target.name.clone(),
@@ -247,12 +262,18 @@ async fn run(server: Rc<Server>, stream: Rc<dyn Stream>, begun: Begun) {
         share,
     );
     let initiator = &begun.agreed.initiator;
-    match session.run().await {
+    let (ended, remains) = session.run().await;
+    match ended {
         ended @ (Ended::LoggedOut | Ended::Closed | Ended::Stopped) => {
             tracing::debug!(session = %id, initiator, %ended, "session ended");
         }
         ended => tracing::warn!(session = %id, initiator, %ended, "session ended"),
     }
     stream.shutdown();
-    drop(begun.place);
+    // Nobody takes the place of a session while something that it was asked for may still be done.
+    if remains.is_empty() {
+        drop(begun.place);
+    } else {
+        server.env.spawner.spawn(remains.end(begun.place)).detach();
+    }
 }

@@ -28,6 +28,7 @@ use crate::numbers::Numbers;
 use crate::outbox::{Batch, Outbox};
 use crate::parameters::Parameters;
 use crate::request::{Done, Request, Work};
+use crate::sessions::Place;
 
 use timers::Timers;
 
@@ -76,6 +77,29 @@ pub(crate) enum Halt {
     NoMemory,
 }
 
+/// What is left of a session that has ended: requests which did not finish in the time that it had, and the memory that they hold.
+pub(crate) struct Remains {
+    in_flight: InFlight<Request, Work>,
+    share: Share,
+}
+
+impl Remains {
+    /// Whether nothing is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_flight.is_empty()
+    }
+
+    /// Waits for the end of the requests; `place` is given up then.
+    pub(crate) async fn end(mut self, place: Option<Place>) {
+        poll_fn(|context| {
+            self.in_flight.poll(context, |_, _| ());
+            if self.in_flight.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop((self.share, place));
+    }
+}
+
 /// A batch on its way.
 struct Sending {
     completion: Completion<io::Result<()>>,
@@ -113,6 +137,7 @@ pub(crate) struct FullFeature<'s> {
     /// Bytes of data that nobody wants and that are still to come, padding and digest among them.
     skip: usize,
     collecting: Vec<Collecting>,
+    next_serial: u64,
     next_transfer_tag: u32,
     in_flight: InFlight<Request, Work>,
     outbox: Outbox,
@@ -154,7 +179,7 @@ impl<'s> FullFeature<'s> {
             ),
             awaited: None,
             outbox: Outbox::new(env.buffers.clone(), &agreed.parameters),
-            timers: Timers::new(&env),
+            timers: Timers::new(&env, agreed.discovery),
             nexus,
             stopped: session.stop().stopped(),
             changed,
@@ -165,6 +190,7 @@ impl<'s> FullFeature<'s> {
             trailer: None,
             skip: 0,
             collecting: Vec::new(),
+            next_serial: 0,
             next_transfer_tag: 0,
             in_flight: InFlight::new(REQUESTS_MAX),
             sending: None,
@@ -180,8 +206,9 @@ impl<'s> FullFeature<'s> {
     }
 
     /// Serves until the initiator goes, the server stops or the connection breaks.
-    pub(crate) async fn run(mut self) -> Ended {
-        poll_fn(|context| self.poll(context)).await
+    pub(crate) async fn run(mut self) -> (Ended, Remains) {
+        let ended = poll_fn(|context| self.poll(context)).await;
+        (ended, Remains { in_flight: self.in_flight, share: self.share })
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
@@ -206,7 +233,7 @@ impl<'s> FullFeature<'s> {
                 continue;
             }
             match self.poll_input(halt, context) {
-                Poll::Ready(Ok(())) => self.timers.heard(),
+                Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(ended)) => self.ended = Some(ended),
                 Poll::Pending => return Poll::Pending,
             }
@@ -233,12 +260,22 @@ impl<'s> FullFeature<'s> {
 
     /// Receives more, if that is what parsing waits for.
     fn poll_input(&mut self, halt: Halt, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        let receives = matches!(halt, Halt::Needs(_));
+        self.timers.set_receives(receives);
+        // What it was asked for cannot come while nothing is received.
+        self.share.set_awaits(receives && !self.collecting.is_empty());
         match halt {
             Halt::Full => Poll::Pending,
             Halt::NoMemory => self.poll_memory(context).map(Ok),
             Halt::Needs(wanted) => match self.receiver.poll_more(wanted, context) {
                 Poll::Ready(Ok(0)) => Poll::Ready(Err(Ended::Closed)),
-                Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+                Poll::Ready(Ok(_)) => {
+                    self.timers.heard();
+                    if self.receiver.awaits_payload() {
+                        self.share.arrived();
+                    }
+                    Poll::Ready(Ok(()))
+                }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(Ended::Io(error))),
                 Poll::Pending => Poll::Pending,
             },

@@ -20,7 +20,7 @@
 //! # From a connection to an answer
 //!
 //! [`Server::serve`] accepts; `connection` sees a login through (`login`, `parameters`, `chap`, `text`), finds a place for the
-//! session (`sessions`) and brings it to the core that owns the first volume which the initiator sees. There `full_feature` is one
+//! session (`sessions`; until it has proven who it is, it is one of the `strangers`) and brings it to the core that owns the first volume which the initiator sees. There `full_feature` is one
 //! task per session: its `parse` takes units apart (`pdu`, `digest`), `commands` begins what they ask for, `data` and `collect`
 //! gather what belongs to a write, `management` ends commands early, `timers` asks silent initiators; `numbers` counts, `outbox`
 //! packs answers into few sends. `targets` names things.
@@ -32,8 +32,10 @@
 //! - Commands run concurrently and are answered in any order (SIMPLE tasks; ORDERED and HEAD OF QUEUE are taken for them).
 //! - What a session holds is bounded: [`limits::WINDOW`] commands, and memory by the budget of its core. It receives nothing
 //!   while it is at its bound, and turns commands away rather than wait for data that stands behind them.
-//! - A command that was begun is always finished, also when it was aborted or its initiator has died; only a stop that takes too
-//!   long drops it. An abort is answered when what it ends has ended.
+//! - A command that was begun is always finished, also when it was aborted, its initiator has died or its session was stopped; one
+//!   of many steps ends before its next one. An abort is answered when what it ends has ended, and nobody takes the place of a
+//!   session before that.
+//! - A session sees what its login has proven that it may see, also when hosts change.
 //! - What breaks the protocol ends that session and nothing else; no input makes the server panic.
 
 mod chap;
@@ -50,6 +52,7 @@ pub mod pdu;
 mod request;
 mod server;
 mod sessions;
+mod strangers;
 mod targets;
 pub mod text;
 

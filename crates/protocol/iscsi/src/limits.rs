@@ -42,6 +42,10 @@ pub const CHAP_BYTES_MAX: usize = 1024;
 /// Requests of one login.
 pub const LOGIN_REQUESTS_MAX: usize = 64;
 
+/// Logins under way and discovery sessions of a node; the oldest gives way.
+pub const STRANGERS_MAX: usize = 256;
+/// How long a discovery session lasts.
+pub const DISCOVERY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Time for a whole login.
 pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);
 /// How long a new session waits for the end of the one that it takes the place of.
@@ -62,4 +66,5 @@ pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Durat
 const _: () =
     assert!(SEGMENT_BYTES_DIRECT + 4096 <= RECEIVE.bytes_max, "an indirect segment fits into a receive");
 const _: () = assert!(quarry_scsi::limits::TRANSFER_BYTES_MAX as u64 <= SESSION_BYTES_MAX);
+const _: () = assert!(STRANGERS_MAX <= quarry_target::limits::SESSIONS_MAX / 2);
 const _: () = assert!(FIRST_BURST_BYTES <= BURST_BYTES && DATA_SEGMENT_BYTES_MAX < 1 << 24);

@@ -30,6 +30,7 @@ impl LoginStatus {
     pub const SESSION_TYPE_NOT_SUPPORTED: Self = Self(2, 9);
     pub const NO_SESSION: Self = Self(2, 0x0A);
     pub const INVALID_REQUEST: Self = Self(2, 0x0B);
+    pub const SERVICE_UNAVAILABLE: Self = Self(3, 1);
     pub const OUT_OF_RESOURCES: Self = Self(3, 2);
 }
 
@@ -69,6 +70,8 @@ pub struct Agreed {
     pub initiator: String,
     /// The initiator's part of the session identifier.
     pub isid: [u8; 6],
+    /// The host that it is, whose secret it has proven to know where there is one.
+    pub host: Option<Arc<Host>>,
     /// Whether it only asks for targets.
     pub discovery: bool,
     /// The terms.
@@ -98,6 +101,7 @@ pub struct Login {
     connection: u16,
     status_number: u32,
     initiator: Option<String>,
+    host: Option<Arc<Host>>,
     discovery: bool,
     exchange: Option<Exchange>,
     authenticated: bool,
@@ -116,6 +120,7 @@ impl Default for Login {
             connection: 0,
             status_number: 0,
             initiator: None,
+            host: None,
             discovery: false,
             exchange: None,
             authenticated: false,
@@ -124,6 +129,14 @@ impl Default for Login {
             text: Vec::new(),
         }
     }
+}
+
+/// Makes an answer the end of its login.
+pub(crate) fn refuse(response: &mut Header, text: &mut Vec<u8>, status: LoginStatus) {
+    text.clear();
+    response.0[1] = 0;
+    (response.0[36], response.0[37]) = (status.0, status.1);
+    response.set_data_bytes(0);
 }
 
 /// Appends nothing, or ends the login.
@@ -143,9 +156,7 @@ impl Login {
         let progress = match transit {
             Ok(next) => self.transit(header, next, &mut response),
             Err(status) => {
-                answer.clear();
-                response.0[1] = 0;
-                (response.0[36], response.0[37]) = (status.0, status.1);
+                refuse(&mut response, &mut answer, status);
                 Progress::Failed(status)
             }
         };
@@ -260,7 +271,8 @@ impl Login {
             }
             put(answer, "TargetPortalGroupTag", &PORTAL_GROUP.to_string());
         }
-        let chap = host.and_then(|host| host.chap.clone());
+        let chap = host.as_ref().and_then(|host| host.chap.clone());
+        self.host = host;
         self.authenticated = chap.is_none();
         self.exchange = chap.map(|chap| {
             let (identifier, challenge) = directory.challenge();
@@ -332,6 +344,7 @@ impl Login {
         Progress::Done(Agreed {
             initiator: self.initiator.clone().expect("it was introduced"),
             isid: self.isid,
+            host: self.host.clone(),
             discovery: self.discovery,
             parameters: self.parameters,
             command_number: request.command_number(),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use futures::future::LocalBoxFuture;
-use quarry_scsi::{Lun, Reply, Unit};
+use quarry_scsi::{Course, Lun, Reply, Unit};
 use quarry_target::Drain;
 
 use crate::pdu::{Header, flags};
@@ -19,6 +19,8 @@ pub(crate) struct Request {
     pub(crate) lun: Lun,
     /// The unit itself, if it reached one.
     pub(crate) unit: Option<Rc<Unit>>,
+    /// What stops it on its way, if it has one.
+    pub(crate) course: Option<Rc<Course>>,
     /// Whether it takes no place in the window.
     pub(crate) immediate: bool,
     /// The initiator expects data.
@@ -44,6 +46,7 @@ impl Request {
             task_tag: header.task_tag(),
             lun: header.lun(),
             unit: None,
+            course: None,
             immediate: header.is_immediate(),
             reads: header.has(flags::READ),
             writes: header.has(flags::WRITE),
@@ -58,7 +61,25 @@ impl Request {
     /// Gives it up: it ends without an answer, and `drain` with it.
     pub(crate) fn abort(&mut self, drain: &Drain) {
         self.aborted = true;
+        self.interrupt(drain);
+    }
+
+    /// Has it end before its next step, with an answer, and `drain` with it.
+    pub(crate) fn interrupt(&mut self, drain: &Drain) {
+        if let Some(course) = &self.course {
+            course.stop();
+        }
         self.drains.push(drain.clone());
+    }
+
+    /// Whether it was sent to `unit`.
+    pub(crate) fn is_for(&self, unit: &Rc<Unit>) -> bool {
+        self.unit.as_ref().is_some_and(|one| Rc::ptr_eq(one, unit))
+    }
+
+    /// Whether it works on `unit`, although it was sent to another.
+    pub(crate) fn concerns(&self, unit: &Rc<Unit>) -> bool {
+        self.course.as_ref().is_some_and(|course| course.concerns(unit))
     }
 }
 

@@ -13,6 +13,7 @@ use quarry_target::{Access, Budget, Exports, HandOver, Reservations, Volumes};
 use crate::connection::{self, Connection};
 use crate::limits::ACCEPT_PAUSE;
 use crate::sessions::Sessions;
+use crate::strangers::Strangers;
 use crate::targets::target_name;
 
 /// Least memory of a core for commands and their answers: what one command may need.
@@ -31,6 +32,7 @@ pub struct Target {
     pub access: Access,
     pub(crate) units: Units,
     pub(crate) sessions: Sessions,
+    pub(crate) strangers: Strangers,
 }
 
 impl Target {
@@ -42,8 +44,15 @@ impl Target {
         access: Access,
         reservations: Reservations,
     ) -> Self {
-        let (units, sessions) = (Units::new(reservations), Sessions::default());
-        Self { name: target_name(node), advertise, exports, access, units, sessions }
+        Self {
+            name: target_name(node),
+            advertise,
+            exports,
+            access,
+            units: Units::new(reservations),
+            sessions: Sessions::default(),
+            strangers: Strangers::default(),
+        }
     }
 
     /// How many initiators are logged in to it.

@@ -23,24 +23,39 @@ struct Present {
     ended: Stop,
 }
 
+/// What has one name: at most one session, and those that it takes the place of while they end.
+#[derive(Default)]
+struct Namesakes {
+    present: Option<Present>,
+    /// Given when they have ended.
+    leaving: Vec<Stop>,
+}
+
 #[derive(Default)]
 struct Table {
     next: u64,
     next_handle: u16,
-    sessions: BTreeMap<SessionName, Present>,
+    sessions: BTreeMap<SessionName, Namesakes>,
 }
 
 /// The table. Clones are the same one. Asked when a session begins and ends.
 #[derive(Clone, Default)]
 pub struct Sessions(Arc<Mutex<Table>>);
 
-/// What a new session takes the place of.
-pub struct Former(Stop);
+/// What a new session takes the place of: the last one of its name, and others before that one which have not ended either.
+pub struct Former(Vec<Stop>);
 
 impl Former {
-    /// The signal that it has ended.
-    pub fn ended(&self) -> &Stop {
-        &self.0
+    /// Whether all have ended.
+    pub fn has_ended(&self) -> bool {
+        self.0.iter().all(Stop::is_stopped)
+    }
+
+    /// Waits until all have ended.
+    pub async fn ended(&self) {
+        for one in &self.0 {
+            one.stopped().await;
+        }
     }
 }
 
@@ -59,24 +74,26 @@ impl Sessions {
     }
 
     /// Takes in a session that `stop` ends; the one that had its name is asked to end.
-    pub fn enter(&self, name: SessionName, stop: Stop) -> (Place, Option<Former>) {
+    pub fn enter(&self, name: SessionName, stop: Stop) -> (Place, Former) {
         let mut table = self.table();
         table.next += 1;
         table.next_handle = table.next_handle.checked_add(1).unwrap_or(1);
         let (number, handle, ended) = (table.next, table.next_handle, Stop::default());
-        let present = Present { number, stop, ended: ended.clone() };
-        let former = table.sessions.insert(name.clone(), present);
+        let namesakes = table.sessions.entry(name.clone()).or_default();
+        let former = namesakes.present.replace(Present { number, stop, ended: ended.clone() });
+        namesakes.leaving.retain(|one| !one.is_stopped());
+        namesakes.leaving.extend(former.as_ref().map(|former| former.ended.clone()));
+        let leaving = Former(namesakes.leaving.clone());
         drop(table);
-        let former = former.map(|former| {
+        if let Some(former) = former {
             former.stop.stop();
-            Former(former.ended)
-        });
-        (Place { sessions: self.clone(), name, number, handle, ended }, former)
+        }
+        (Place { sessions: self.clone(), name, number, handle, ended }, leaving)
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.table().sessions.len()
+        self.table().sessions.values().filter(|namesakes| namesakes.present.is_some()).count()
     }
 }
 
@@ -89,12 +106,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.ended.stop();
         let mut table = self.sessions.table();
-        if table.sessions.get(&self.name).is_some_and(|present| present.number == self.number) {
+        let Some(namesakes) = table.sessions.get_mut(&self.name) else { return };
+        namesakes.present.take_if(|present| present.number == self.number);
+        namesakes.leaving.retain(|one| !one.is_stopped());
+        if namesakes.present.is_none() && namesakes.leaving.is_empty() {
             table.sessions.remove(&self.name);
         }
-        drop(table);
-        self.ended.stop();
     }
 }
 
@@ -111,16 +130,33 @@ mod tests {
         let sessions = Sessions::default();
         let (stop, other_stop) = (Stop::default(), Stop::default());
         let (first, former) = sessions.enter(name(1), stop.clone());
-        assert!(former.is_none() && first.handle() != 0);
+        assert!(former.has_ended() && first.handle() != 0);
         let (other, former) = sessions.enter(name(2), other_stop.clone());
-        assert!(former.is_none() && other.handle() != first.handle());
+        assert!(former.has_ended() && other.handle() != first.handle());
         let (second, former) = sessions.enter(name(1), Stop::default());
-        let former = former.expect("the first one");
-        assert!(stop.is_stopped() && !other_stop.is_stopped() && !former.ended().is_stopped());
+        assert!(stop.is_stopped() && !other_stop.is_stopped() && !former.has_ended());
         drop(first);
-        assert!(former.ended().is_stopped());
+        assert!(former.has_ended());
         assert_eq!(sessions.count(), 2, "the end of the first one leaves the second one where it is");
         drop((second, other));
         assert_eq!(sessions.count(), 0);
+    }
+
+    #[test]
+    fn whoever_comes_waits_for_all_that_came_before() {
+        let sessions = Sessions::default();
+        let (first, _) = sessions.enter(name(1), Stop::default());
+        let (second, of_second) = sessions.enter(name(1), Stop::default());
+        let (third, of_third) = sessions.enter(name(1), Stop::default());
+        assert_eq!(sessions.count(), 1);
+        drop(second);
+        assert!(!of_third.has_ended(), "the one before gave up, but the first one still runs");
+        drop(third);
+        let (fourth, of_fourth) = sessions.enter(name(1), Stop::default());
+        assert!(!of_fourth.has_ended(), "also when nobody has the name any more");
+        drop(first);
+        assert!(of_second.has_ended() && of_third.has_ended() && of_fourth.has_ended());
+        drop(fourth);
+        assert!(sessions.table().sessions.is_empty());
     }
 }

@@ -6,6 +6,8 @@ use futures::future::LocalBoxFuture;
 use quarry_env::View;
 
 use crate::cdb::Cdb;
+use crate::course::Course;
+use crate::limits::STEP_BYTES;
 use crate::nexus::Nexus;
 use crate::reply::Reply;
 use crate::sense::{Code, Sense};
@@ -30,6 +32,8 @@ pub struct Task {
     pub(crate) work: Work,
     out_bytes: u32,
     in_bytes: u32,
+    /// None for what is done in one step.
+    course: Option<Rc<Course>>,
 }
 
 /// What a command does, for the books.
@@ -72,10 +76,22 @@ pub(crate) enum Work {
     Copy,
 }
 
+impl Work {
+    fn has_steps(self) -> bool {
+        match self {
+            Self::WriteAndVerify { .. } | Self::Verify { .. } | Self::WriteSame { .. } => true,
+            Self::Unmap | Self::OrWrite { .. } | Self::Copy => true,
+            Self::Read { .. } | Self::Write { .. } | Self::CompareAndWrite { .. } => false,
+            Self::Synchronize | Self::LbaStatus { .. } => false,
+            Self::ModeSelect { .. } | Self::Reserve { .. } => false,
+        }
+    }
+}
+
 /// What the families of commands make of a descriptor block.
 pub(crate) enum Step {
     Reply(Reply),
-    /// Work that wants `out_bytes` of data first, and brings at most `in_bytes`.
+    /// Work that wants `out_bytes` of data first, and takes at most `in_bytes` of memory beside them, for what it brings among others.
     Work {
         work: Work,
         out_bytes: u32,
@@ -86,6 +102,11 @@ pub(crate) enum Step {
 impl Step {
     pub(crate) fn work(work: Work) -> Self {
         Self::Work { work, out_bytes: 0, in_bytes: 0 }
+    }
+
+    /// Work on blocks that are read or written a part at a time.
+    pub(crate) fn in_steps(work: Work, range: Range, out_bytes: u32) -> Self {
+        Self::Work { work, out_bytes, in_bytes: range.bytes().min(u64::from(STEP_BYTES)) as u32 }
     }
 
     pub(crate) fn with_data(work: Work, out_bytes: u32) -> Self {
@@ -107,7 +128,8 @@ pub(crate) fn accept(nexus: &Rc<Nexus>, unit: Rc<Unit>, cdb: &Cdb, out_bytes: u3
     }) {
         Ok(Step::Reply(reply)) => Accepted::Answered(reply),
         Ok(Step::Work { work, out_bytes, in_bytes }) => {
-            Accepted::Task(Task { nexus: nexus.clone(), unit, work, out_bytes, in_bytes })
+            let course = work.has_steps().then(Rc::default);
+            Accepted::Task(Task { nexus: nexus.clone(), unit, work, out_bytes, in_bytes, course })
         }
         Err(sense) => Accepted::Answered(Reply::check(sense)),
     }
@@ -190,9 +212,15 @@ impl Task {
         self.out_bytes
     }
 
-    /// Most bytes of data that it brings.
+    /// Most bytes of memory that it takes beside that: what it brings, whether the initiator wants all of it or not, and what it
+    /// works with.
     pub fn in_bytes(&self) -> u32 {
         self.in_bytes
+    }
+
+    /// Its course, by which it is stopped on the way; none where there is no way, as with reads and writes.
+    pub fn course(&self) -> Option<Rc<Course>> {
+        self.course.clone()
     }
 
     /// What it does.
@@ -204,37 +232,53 @@ impl Task {
         }
     }
 
+    /// What has come in its way since it was accepted, for a task that had to wait before it could begin. `cdb` is its own.
+    pub fn hindrance(&self, cdb: &Cdb) -> Option<Reply> {
+        if !self.nexus.has(&self.unit) {
+            return Some(Reply::check(Sense::illegal(Code::UNIT_NOT_SUPPORTED)));
+        }
+        hinder(&self.unit, cdb).unwrap_or_else(|sense| Some(Reply::check(sense)))
+    }
+
     /// Carries it out, with the data that came: as much as it wants, or less where the initiator has sent less.
     pub fn perform(self, data: Option<View>) -> LocalBoxFuture<'static, Reply> {
-        let Self { nexus, unit, work, .. } = self;
+        let Self { nexus, unit, work, course, .. } = self;
         match work {
             Work::Read { range, fua } => Box::pin(read_write::perform_read(unit, range, fua)),
             Work::Write { range, fua } => Box::pin(read_write::perform_write(unit, range, fua, data)),
             work => Box::pin(async move {
-                let done = perform(&nexus, &unit, work, data).await;
+                let course = course.unwrap_or_default();
+                let done = perform(&nexus, &unit, work, data, &course).await;
                 done.unwrap_or_else(Reply::check)
             }),
         }
     }
 }
 
-async fn perform(nexus: &Rc<Nexus>, unit: &Rc<Unit>, work: Work, data: Option<View>) -> Result<Reply, Sense> {
+async fn perform(
+    nexus: &Rc<Nexus>,
+    unit: &Rc<Unit>,
+    work: Work,
+    data: Option<View>,
+    course: &Course,
+) -> Result<Reply, Sense> {
     match work {
         Work::Read { .. } | Work::Write { .. } => unreachable!("the data path does without this detour"),
         Work::WriteAndVerify { range, check } => {
-            verify::perform_write_and_verify(unit, range, check, data).await
+            verify::perform_write_and_verify(unit, range, check, data, course).await
         }
-        Work::Verify { range, check } => verify::perform_verify(unit, range, check, data).await,
+        Work::Verify { range, check } => verify::perform_verify(unit, range, check, data, course).await,
         Work::WriteSame { range, unmap, zeroes } => {
-            provision::perform_write_same(unit, range, unmap, zeroes, data).await
+            let data = data.filter(|_| !zeroes);
+            provision::perform_write_same(unit, range, unmap, data, course).await
         }
-        Work::Unmap => provision::perform_unmap(unit, data).await,
+        Work::Unmap => provision::perform_unmap(unit, data, course).await,
         Work::CompareAndWrite { range, fua } => compare::perform_compare(unit, range, fua, data).await,
-        Work::OrWrite { range, fua } => compare::perform_or(unit, range, fua, data).await,
+        Work::OrWrite { range, fua } => compare::perform_or(unit, range, fua, data, course).await,
         Work::Synchronize => medium::perform_synchronize(unit).await,
         Work::LbaStatus { range, allocation } => capacity::perform_lba_status(unit, range, allocation).await,
         Work::ModeSelect { long } => mode::perform_select(unit, long, data),
         Work::Reserve { action, kind } => reserve::perform(unit, action, kind, data).await,
-        Work::Copy => copy::perform(nexus, data).await,
+        Work::Copy => copy::perform(nexus, data, course).await,
     }
 }

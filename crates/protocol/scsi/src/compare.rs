@@ -7,6 +7,7 @@ use quarry_volume::{Comparison, Views, WriteFlags};
 
 use crate::cdb::Cdb;
 use crate::command::{Step, Work};
+use crate::course::Course;
 use crate::limits::{BLOCK_BYTES, ORWRITE_TRIES_MAX};
 use crate::read_write::{check_protection, failed, is_forced, transfer, whole_blocks};
 use crate::reply::Reply;
@@ -58,7 +59,7 @@ pub(crate) fn or_write(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
     if range.blocks == 0 {
         return unit.volume().map(|_| Reply::good().into());
     }
-    Ok(Step::with_data(Work::OrWrite { range, fua: is_forced(cdb) }, range.bytes() as u32))
+    Ok(Step::in_steps(Work::OrWrite { range, fua: is_forced(cdb) }, range, range.bytes() as u32))
 }
 
 pub(crate) async fn perform_or(
@@ -66,11 +67,13 @@ pub(crate) async fn perform_or(
     range: Range,
     fua: bool,
     data: Option<View>,
+    course: &Course,
 ) -> Result<Reply, Sense> {
     let Some(data) = whole_blocks(data) else { return Ok(Reply::good()) };
     let step = (unit.compare_bytes_max() / BLOCK_BYTES * BLOCK_BYTES).max(BLOCK_BYTES) as usize;
     let mut at = 0;
     while at < data.len() {
+        course.go_on()?;
         let now = step.min(data.len() - at);
         let lba = range.lba + (at / BLOCK_BYTES as usize) as u64;
         or_step(unit, lba, data.slice(at..at + now), fua).await?;

@@ -10,6 +10,7 @@ use quarry_volume::WriteFlags;
 
 use crate::cdb::Cdb;
 use crate::command::{Step, Work};
+use crate::course::Course;
 use crate::limits::{BLOCK_BYTES, COPY_SEGMENT_BYTES_MAX, COPY_SEGMENTS_MAX, COPY_TARGETS_MAX, STEP_BYTES};
 use crate::nexus::{CopyResult, Nexus};
 use crate::read_write::failed;
@@ -36,18 +37,24 @@ pub(crate) fn extended_copy(cdb: &Cdb) -> Result<Step, Sense> {
         length if length > HEADER_BYTES + 2 * DESCRIPTOR_BYTES_MAX => {
             Err(Sense::illegal(Code::PARAMETER_LIST_LENGTH))
         }
-        length => Ok(Step::with_data(Work::Copy, length)),
+        length => Ok(Step::Work { work: Work::Copy, out_bytes: length, in_bytes: STEP_BYTES }),
     }
 }
 
 /// A copy could not go on at one of its segments.
 const ABORTED: Sense = Sense::new(Key::CopyAborted, Code::COPY_TARGET_NOT_REACHABLE);
 
-pub(crate) async fn perform(nexus: &Rc<Nexus>, data: Option<View>) -> Result<Reply, Sense> {
+pub(crate) async fn perform(nexus: &Rc<Nexus>, data: Option<View>, course: &Course) -> Result<Reply, Sense> {
     let list = CopyList::parse(data.as_deref().unwrap_or_default())?;
+    // Whoever ends what is under way on one of them ends the copy with it.
+    for target in &list.targets {
+        if let Some((unit, _)) = nexus.volume_of(|unit| target.is(unit.id())) {
+            course.join(&unit);
+        }
+    }
     let mut result = CopyResult { list: list.identifier, segments: 0, bytes: 0, failed: false };
     for segment in &list.segments {
-        if let Err(sense) = copy_segment(nexus, &list, segment).await {
+        if let Err(sense) = copy_segment(nexus, &list, segment, course).await {
             result.failed = true;
             nexus.remember_copy(result);
             return Err(sense);
@@ -61,7 +68,12 @@ pub(crate) async fn perform(nexus: &Rc<Nexus>, data: Option<View>) -> Result<Rep
     Ok(Reply::good())
 }
 
-async fn copy_segment(nexus: &Rc<Nexus>, list: &CopyList, segment: &Segment) -> Result<(), Sense> {
+async fn copy_segment(
+    nexus: &Rc<Nexus>,
+    list: &CopyList,
+    segment: &Segment,
+    course: &Course,
+) -> Result<(), Sense> {
     let reach = |index: u16| {
         let target = list.targets.get(usize::from(index)).ok_or(ABORTED)?;
         nexus.volume_of(|unit| target.is(unit.id())).ok_or(ABORTED)
@@ -69,18 +81,18 @@ async fn copy_segment(nexus: &Rc<Nexus>, list: &CopyList, segment: &Segment) -> 
     let ((source, from), (destination, to)) = (reach(segment.source)?, reach(segment.destination)?);
     check_bounds(&source, segment.source_offset, segment.bytes)?;
     check_bounds(&destination, segment.destination_offset, segment.bytes)?;
-    if !source.member().may_read() || !destination.member().may_write() {
-        return Err(ABORTED);
-    }
-    destination.write_protection()?;
+    course.join(&source);
+    course.join(&destination);
     let mut done = 0;
     while done < segment.bytes {
         let now = (segment.bytes - done).min(u64::from(STEP_BYTES));
+        may_go_on(course, &source, &destination)?;
         let at = segment.source_offset + done;
         let read = from.read(at, now as u32).await;
         let views = read.map_err(|error| failed(&source, &error, at / u64::from(BLOCK_BYTES)))?;
         let mut at = segment.destination_offset + done;
         for view in views {
+            may_go_on(course, &source, &destination)?;
             let bytes = view.len() as u64;
             let written = to.write(at, view, WriteFlags::default()).await;
             written.map_err(|error| failed(&destination, &error, at / u64::from(BLOCK_BYTES)))?;
@@ -89,6 +101,16 @@ async fn copy_segment(nexus: &Rc<Nexus>, list: &CopyList, segment: &Segment) -> 
         done += now;
     }
     Ok(())
+}
+
+/// Whether the next step may be done: the copy is not to end, and nobody has reserved or protected what it reads and writes since
+/// the last step.
+fn may_go_on(course: &Course, source: &Unit, destination: &Unit) -> Result<(), Sense> {
+    course.go_on().map_err(|_| ABORTED)?;
+    if !source.member().may_read() || !destination.member().may_write() {
+        return Err(ABORTED);
+    }
+    destination.write_protection()
 }
 
 fn check_bounds(unit: &Unit, offset: u64, bytes: u64) -> Result<(), Sense> {

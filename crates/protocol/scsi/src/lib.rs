@@ -19,11 +19,12 @@
 //! `command` leads from a descriptor block to an answer; the families of commands each have a file: `read_write`, `verify`,
 //! `provision`, `compare`, `medium`, `capacity`, `identify` with `vpd`, `mode`, `reserve`, `report`, `copy`. `supported` is the table
 //! of all commands. `nexus` is what one initiator sees, `unit` a unit of it, `shared` what all nexuses share of a unit,
-//! `attention` what they are told.
+//! `attention` what they are told. `course` is how a command that works in steps is stopped.
 //!
 //! # Invariants
 //!
 //! - A command is checked completely before data is asked for: reservations, write protection, its range, its fields.
+//! - A command of many steps ends before its next one when its [`Course`] is stopped, and a copy when it may not write any more.
 //! - Of data that is shorter than a command says, whole blocks are written and nothing else; commands that need all of it fail.
 //! - What a command takes of memory is bounded by [`limits`]; no input makes the server panic.
 //! - What an initiator is told of the identity of a unit follows from the id of its volume, and never changes.
@@ -34,6 +35,7 @@ mod cdb;
 mod command;
 mod compare;
 mod copy;
+mod course;
 mod identify;
 pub mod limits;
 mod lun;
@@ -57,6 +59,7 @@ mod vpd;
 pub use attention::Signal;
 pub use cdb::{CDB_BYTES, Cdb};
 pub use command::{Accepted, Kind, Task};
+pub use course::Course;
 pub use lun::Lun;
 pub use nexus::{Identity, Nexus, Node, Port};
 pub use reply::Reply;

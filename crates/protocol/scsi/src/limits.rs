@@ -20,7 +20,7 @@ pub const PARAMETER_BYTES_MAX: u32 = 64 << 10;
 pub const LBA_STATUS_DESCRIPTORS_MAX: usize = 1024;
 /// How far one GET LBA STATUS looks.
 pub const LBA_STATUS_BYTES_MAX: u64 = 4 << 30;
-/// Bytes that are read or compared at once by commands that only look at data.
+/// Bytes that are read, compared or written at once by commands that do so in steps: the memory that each takes.
 pub const STEP_BYTES: u32 = 1 << 20;
 /// How often ORWRITE tries a range that others write to at the same time.
 pub const ORWRITE_TRIES_MAX: u32 = 64;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_env::BufferPool;
-use quarry_target::{Access, Drained, Fabric, Initiator, Volumes};
+use quarry_target::{Access, Drained, Fabric, Host, Initiator, Volumes};
 use quarry_volume::Volume;
 
 use crate::attention::{Attention, Signal};
@@ -41,6 +41,16 @@ pub struct Identity {
     pub address: Option<IpAddr>,
     /// By which it registers for reservations.
     pub registrant: Initiator,
+    /// The host that it was when it logged in, with what it has proven to know.
+    pub host: Option<Arc<Host>>,
+}
+
+impl Identity {
+    /// Whether what was proven at the login is what `host` asks for now.
+    fn may_be(&self, host: Option<&Host>) -> bool {
+        let Some(wanted) = host.and_then(|host| host.chap.as_ref()) else { return true };
+        self.host.as_ref().and_then(|host| host.chap.as_ref()) == Some(wanted)
+    }
 }
 
 /// What a node lends to a nexus.
@@ -124,7 +134,11 @@ impl Nexus {
         if self.node.access.generation() == self.generation.get() {
             return;
         }
-        let view = self.node.access.view(self.node.fabric, &self.identity.name, self.identity.address);
+        let mut view = self.node.access.view(self.node.fabric, &self.identity.name, self.identity.address);
+        // Whoever is another host by now, or one with another secret, must log in again to show that.
+        if !self.identity.may_be(view.host.as_deref()) {
+            view.units.clear();
+        }
         let first = self.generation.replace(view.generation) == u64::MAX;
         let mut units = self.units.borrow_mut();
         let before = units.len();
@@ -159,6 +173,12 @@ impl Nexus {
     /// All units.
     pub fn units(&self) -> Vec<Rc<Unit>> {
         self.units.borrow().values().cloned().collect()
+    }
+
+    /// Whether the initiator still sees this very unit.
+    pub(crate) fn has(&self, unit: &Rc<Unit>) -> bool {
+        self.refresh();
+        self.units.borrow().get(&unit.number()).is_some_and(|one| Rc::ptr_eq(one, unit))
     }
 
     /// The unit with this number, connected to its volume if this core can reach it.

@@ -7,6 +7,7 @@ use quarry_volume::{ErrorKind, Volume, WriteFlags, ZeroMode};
 
 use crate::cdb::{Cdb, u16_at, u32_at, u64_at};
 use crate::command::{Step, Work};
+use crate::course::Course;
 use crate::limits::{BLOCK_BYTES, STEP_BYTES, UNMAP_DESCRIPTORS_MAX, WRITE_SAME_BLOCKS_MAX};
 use crate::read_write::{blocks, check_protection, failed};
 use crate::reply::Reply;
@@ -52,10 +53,15 @@ fn unmap_ranges(unit: &Unit, list: &[u8]) -> Result<Vec<Range>, Sense> {
     descriptors.map(range).collect()
 }
 
-pub(crate) async fn perform_unmap(unit: &Rc<Unit>, data: Option<View>) -> Result<Reply, Sense> {
+pub(crate) async fn perform_unmap(
+    unit: &Rc<Unit>,
+    data: Option<View>,
+    course: &Course,
+) -> Result<Reply, Sense> {
     let ranges = unmap_ranges(unit, data.as_deref().unwrap_or_default())?;
     let volume = unit.volume()?;
     for range in ranges.into_iter().filter(|range| range.blocks > 0) {
+        course.go_on()?;
         let freed = free(volume.as_ref(), range).await;
         freed.map_err(|error| failed(unit, &error, range.lba))?;
     }
@@ -96,41 +102,49 @@ pub(crate) fn write_same(unit: &Unit, cdb: &Cdb, out_bytes: u32) -> Result<Step,
     if range.blocks == 0 {
         return unit.volume().map(|_| Reply::good().into());
     }
-    Ok(Step::with_data(Work::WriteSame { range, unmap: cdb.has(1, UNMAP), zeroes }, wanted))
+    Ok(Step::in_steps(Work::WriteSame { range, unmap: cdb.has(1, UNMAP), zeroes }, range, wanted))
 }
 
 pub(crate) async fn perform_write_same(
     unit: &Rc<Unit>,
     range: Range,
     unmap: bool,
-    zeroes: bool,
     data: Option<View>,
+    course: &Course,
 ) -> Result<Reply, Sense> {
     let volume = unit.volume()?;
-    let pattern = data.filter(|data| !zeroes && data.iter().any(|&byte| byte != 0));
-    let done = match pattern {
-        // Whoever lets blocks be unmapped knows what unmapped blocks read as (LBPRZ): the pattern does not matter. So does
-        // Linux's target.
-        Some(pattern) if !unmap => fill(unit, volume.as_ref(), range, &pattern).await,
-        _ => {
+    let pattern = data.filter(|data| data.iter().any(|&byte| byte != 0));
+    match pattern {
+        // Unmapped blocks read as zeroes (LBPRZ): only where that is the pattern may they be unmapped (SBC-4 5.52).
+        Some(pattern) => fill(unit, volume.as_ref(), range, &pattern, course).await?,
+        None => {
             let mode = if unmap { ZeroMode::MayUnmap } else { ZeroMode::KeepAllocated };
-            volume.write_zeroes(range.offset(), range.bytes(), mode, WriteFlags::default()).await
+            let done = volume.write_zeroes(range.offset(), range.bytes(), mode, WriteFlags::default()).await;
+            done.map_err(|error| failed(unit, &error, range.lba))?;
         }
-    };
-    done.map_err(|error| failed(unit, &error, range.lba))?;
+    }
     Ok(Reply::good())
 }
 
 /// Writes `pattern` to every block.
-async fn fill(unit: &Unit, volume: &dyn Volume, range: Range, pattern: &[u8]) -> quarry_volume::Result<()> {
+async fn fill(
+    unit: &Unit,
+    volume: &dyn Volume,
+    range: Range,
+    pattern: &[u8],
+    course: &Course,
+) -> Result<(), Sense> {
     let step = range.bytes().min(u64::from(STEP_BYTES));
     let mut buffer = unit.buffers.allocate(step as usize);
     buffer.chunks_exact_mut(pattern.len()).for_each(|block| block.copy_from_slice(pattern));
     let filled = buffer.freeze();
     let mut done = 0;
     while done < range.bytes() {
+        course.go_on()?;
         let now = (range.bytes() - done).min(step) as usize;
-        volume.write(range.offset() + done, filled.slice(0..now), WriteFlags::default()).await?;
+        let at = range.offset() + done;
+        let written = volume.write(at, filled.slice(0..now), WriteFlags::default()).await;
+        written.map_err(|error| failed(unit, &error, at / u64::from(BLOCK_BYTES)))?;
         done += now as u64;
     }
     Ok(())

@@ -7,8 +7,9 @@ use quarry_volume::{Volume, WriteFlags};
 
 use crate::cdb::Cdb;
 use crate::command::{ByteCheck, Step, Work};
+use crate::course::Course;
 use crate::limits::{BLOCK_BYTES, STEP_BYTES};
-use crate::read_write::{blocks, check_protection, failed, transfer, whole_blocks};
+use crate::read_write::{check_protection, failed, transfer, whole_blocks};
 use crate::reply::Reply;
 use crate::sense::{Code, Key, Sense};
 use crate::unit::{Range, Unit};
@@ -25,13 +26,8 @@ fn byte_check(cdb: &Cdb) -> Result<ByteCheck, Sense> {
 pub(crate) fn verify(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
     check_protection(cdb)?;
     let check = byte_check(cdb)?;
-    let range = match check {
-        ByteCheck::Each => transfer(unit, cdb)?,
-        ByteCheck::None | ByteCheck::One => {
-            let (lba, count, _) = blocks(cdb);
-            unit.range(lba, count)?
-        }
-    };
+    // MAXIMUM TRANSFER LENGTH bounds it also where no data is sent (SBC-4 6.6.4).
+    let range = transfer(unit, cdb)?;
     if range.blocks == 0 {
         return unit.volume().map(|_| Reply::good().into());
     }
@@ -40,7 +36,7 @@ pub(crate) fn verify(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
         ByteCheck::Each => range.bytes() as u32,
         ByteCheck::One => BLOCK_BYTES,
     };
-    Ok(Step::with_data(Work::Verify { range, check }, out_bytes))
+    Ok(Step::in_steps(Work::Verify { range, check }, range, out_bytes))
 }
 
 pub(crate) fn write_and_verify(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
@@ -53,7 +49,7 @@ pub(crate) fn write_and_verify(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
     if range.blocks == 0 {
         return unit.volume().map(|_| Reply::good().into());
     }
-    Ok(Step::with_data(Work::WriteAndVerify { range, check }, range.bytes() as u32))
+    Ok(Step::in_steps(Work::WriteAndVerify { range, check }, range, range.bytes() as u32))
 }
 
 fn miscompare(at: u64) -> Sense {
@@ -67,9 +63,11 @@ async fn look(
     offset: u64,
     bytes: u64,
     expected: Option<&[u8]>,
+    course: &Course,
 ) -> Result<(), Sense> {
     let mut done = 0;
     while done < bytes {
+        course.go_on()?;
         let now = (bytes - done).min(u64::from(STEP_BYTES));
         let at = offset + done;
         let read = volume.read(at, now as u32).await;
@@ -107,6 +105,7 @@ pub(crate) async fn perform_verify(
     range: Range,
     check: ByteCheck,
     data: Option<View>,
+    course: &Course,
 ) -> Result<Reply, Sense> {
     let volume = unit.volume()?;
     let (bytes, expected) = match (check, &data) {
@@ -118,7 +117,7 @@ pub(crate) async fn perform_verify(
         _ => return Err(Sense::illegal(Code::INVALID_FIELD_IN_COMMAND_UNIT)),
     };
     let bytes = if check == ByteCheck::Each { bytes * u64::from(BLOCK_BYTES) } else { bytes };
-    look(unit, volume.as_ref(), range.offset(), bytes, expected).await?;
+    look(unit, volume.as_ref(), range.offset(), bytes, expected, course).await?;
     Ok(Reply::good())
 }
 
@@ -127,6 +126,7 @@ pub(crate) async fn perform_write_and_verify(
     range: Range,
     check: ByteCheck,
     data: Option<View>,
+    course: &Course,
 ) -> Result<Reply, Sense> {
     let Some(data) = whole_blocks(data) else { return Ok(Reply::good()) };
     let volume = unit.volume()?;
@@ -134,7 +134,7 @@ pub(crate) async fn perform_write_and_verify(
     let written = volume.write(range.offset(), data.clone(), fua).await;
     written.map_err(|error| failed(unit, &error, range.lba))?;
     let expected = (check == ByteCheck::Each).then_some(&data[..]);
-    look(unit, volume.as_ref(), range.offset(), data.len() as u64, expected).await?;
+    look(unit, volume.as_ref(), range.offset(), data.len() as u64, expected, course).await?;
     Ok(Reply::good())
 }
 

@@ -19,6 +19,14 @@ pub(super) struct Held {
     shape: Shape,
     request: Request,
     task: Task,
+    /// Whether the digest of its data has been looked at, which it can be when all of the unit is there.
+    is_checked: bool,
+}
+
+impl Held {
+    pub(super) fn request(&self) -> &Request {
+        &self.request
+    }
 }
 
 impl FullFeature<'_> {
@@ -46,8 +54,12 @@ impl FullFeature<'_> {
                 }
             }
         }
+        let is_task = matches!(header.opcode(), opcode::SCSI_COMMAND | opcode::TASK_MANAGEMENT);
+        if is_task && self.is_in_use(header.task_tag()) {
+            return Err(Ended::Protocol("a task tag that another task still has"));
+        }
         if header.opcode() == opcode::SCSI_COMMAND {
-            return self.scsi_command(header, shape);
+            return self.scsi_command(header, shape, is_here);
         }
         if is_numbered {
             // Answered below, at once or, of task management, in its own time.
@@ -68,13 +80,20 @@ impl FullFeature<'_> {
         Ok(None)
     }
 
+    /// Whether a task that is still to be answered has this tag: data and answers of the two could not be told apart (RFC 7143
+    /// section 11.2.1.8).
+    fn is_in_use(&mut self, tag: u32) -> bool {
+        self.collecting.iter().any(|one| one.request().task_tag == tag)
+            || self.in_flight.requests_mut().any(|request| request.task_tag == tag && !request.aborted)
+    }
+
     /// Passes over a unit with its data, which may not all be there.
     pub(super) fn drop_unit(&mut self, shape: &Shape) {
         self.receiver.advance(shape.data_at);
         self.skip = shape.data + shape.tail;
     }
 
-    fn scsi_command(&mut self, header: &Header, shape: Shape) -> Result<Option<Halt>, Ended> {
+    fn scsi_command(&mut self, header: &Header, shape: Shape, is_here: bool) -> Result<Option<Halt>, Ended> {
         let mut request = Request::new(header);
         self.check_unasked(header, &request, &shape)?;
         let out_bytes = if request.writes { request.expected_bytes } else { 0 };
@@ -87,13 +106,14 @@ impl FullFeature<'_> {
             }
             Accepted::Task(task) => {
                 request.unit = Some(task.unit().clone());
+                request.course = task.course();
                 request.wanted_bytes = task.out_bytes();
                 match task.kind() {
                     Kind::Read(bytes) => self.session.counters().read(bytes),
                     Kind::Write(bytes) => self.session.counters().write(bytes),
                     Kind::Other => self.session.counters().other(),
                 }
-                self.admit(Held { header: *header, shape, request, task })
+                self.admit(Held { header: *header, shape, request, task, is_checked: is_here })
             }
         }
     }
@@ -124,11 +144,28 @@ impl FullFeature<'_> {
         self.outbox.reply(&mut self.numbers, &request, reply);
     }
 
-    /// Goes on with a command that was held.
-    pub(super) fn resume(&mut self) -> Result<Option<Halt>, Ended> {
-        match self.held.take() {
-            Some(held) => self.admit(held),
-            None => Ok(None),
+    /// Goes on with a command that was held, unless something has come in its way meanwhile.
+    pub(super) fn resume(&mut self, mut held: Held) -> Result<Option<Halt>, Ended> {
+        if !held.is_checked && self.receiver.bytes().len() >= held.shape.total() {
+            self.check_data(&held.shape)?;
+            held.is_checked = true;
+        }
+        match held.task.hindrance(&held.header.cdb()) {
+            None => self.admit(held),
+            Some(reply) => {
+                self.drop_unit(&held.shape);
+                self.reply(held.request, reply);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Gives up the command that is held, if it is meant: its data is passed over.
+    pub(super) fn drop_held(&mut self, which: impl Fn(&Request) -> bool) {
+        let Some(held) = self.held.take_if(|held| which(&held.request)) else { return };
+        self.drop_unit(&held.shape);
+        if !held.request.immediate {
+            self.numbers.close();
         }
     }
 
@@ -147,7 +184,7 @@ impl FullFeature<'_> {
             return Ok(Some(Halt::Needs(shape.total())));
         }
         let is_whole = is_here && shape.data >= wanted;
-        let mut held_bytes = u64::from(held.task.in_bytes().min(held.request.expected_bytes));
+        let mut held_bytes = u64::from(held.task.in_bytes());
         if wanted > 0 {
             // A small payload keeps the whole receive from being used again; charge for a part of that.
             let pinned = if is_whole { self.receiver.pinned_bytes() / 8 } else { 0 };
@@ -189,8 +226,11 @@ impl FullFeature<'_> {
     ) -> Result<Option<Halt>, Ended> {
         let is_final = header.has(flags::FINAL);
         let buffer = self.env.buffers.allocate(wanted);
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let wanted = wanted as u32;
         let mut collecting =
-            Collecting::new(request, task, buffer, wanted as u32, !is_final, &self.parameters);
+            Collecting::new(serial, request, task, buffer, wanted, !is_final, &self.parameters);
         let place = self.collecting.len();
         if is_here {
             let data = &self.receiver.bytes()[shape.data_at..shape.data_at + shape.data];
@@ -200,7 +240,7 @@ impl FullFeature<'_> {
             self.segment_ended(place, is_final);
             return Ok(None);
         }
-        let segment = Segment { task_tag: header.task_tag(), bytes: shape.data, is_final };
+        let segment = Segment { serial, bytes: shape.data, is_final };
         let (buffer, filled) = collecting.lend(shape.data);
         self.collecting.push(collecting);
         self.receive_segment(&shape, segment, buffer, filled);

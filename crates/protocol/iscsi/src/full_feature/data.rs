@@ -33,6 +33,9 @@ impl FullFeature<'_> {
                 return Ok(None);
             }
         };
+        if segment.bytes > 0 {
+            self.share.arrived();
+        }
         if is_here {
             collecting.take(&self.receiver.bytes()[shape.data_at..shape.data_at + shape.data]);
             self.receiver.advance(shape.total());

@@ -85,7 +85,8 @@ impl FullFeature<'_> {
     fn abort_where(&mut self, which: impl Fn(&Request) -> bool) -> (usize, Drained) {
         let (drain, drained) = Drain::new();
         let mut count = self.drop_collecting(&which);
-        let is_command = |request: &&mut Request| request.unit.is_some() && !request.aborted;
+        // Those among them that were given up before and still run: who asks again waits for their end as well.
+        let is_command = |request: &&mut Request| request.unit.is_some();
         for request in self.in_flight.requests_mut().filter(is_command).filter(|request| which(request)) {
             request.abort(&drain);
             count += 1;
@@ -95,19 +96,41 @@ impl FullFeature<'_> {
 
     /// Gives up what other sessions, or a reset, want ended.
     pub(super) fn abort_for_others(&mut self) {
-        for unit in self.nexus.units() {
+        for unit in self.concerned() {
             for drain in unit.take_aborts() {
                 self.abort_on(&unit, &drain);
             }
         }
     }
 
+    /// The units that the initiator sees, and those which it sees no more and for which commands are still under way.
+    fn concerned(&mut self) -> Vec<Rc<Unit>> {
+        let mut units = self.nexus.units();
+        let mut add = |request: &Request| {
+            let others = request.course.iter().flat_map(|course| course.units());
+            for unit in request.unit.iter().cloned().chain(others) {
+                if !units.iter().any(|one| Rc::ptr_eq(one, &unit)) {
+                    units.push(unit);
+                }
+            }
+        };
+        self.collecting.iter().for_each(|one| add(one.request()));
+        self.held.iter().for_each(|held| add(held.request()));
+        self.in_flight.requests_mut().for_each(|request| add(request));
+        units
+    }
+
     fn abort_on(&mut self, unit: &Rc<Unit>, drain: &Drain) {
-        let meant = |request: &Request| request.unit.as_ref().is_some_and(|one| Rc::ptr_eq(one, unit));
+        let meant = |request: &Request| request.is_for(unit);
         self.drop_collecting(meant);
-        self.in_flight
-            .requests_mut()
-            .filter(|request| meant(request))
-            .for_each(|request| request.abort(drain));
+        self.drop_held(meant);
+        for request in self.in_flight.requests_mut() {
+            if request.is_for(unit) {
+                request.abort(drain);
+            } else if request.concerns(unit) {
+                // A copy: its initiator hears how far it came.
+                request.interrupt(drain);
+            }
+        }
     }
 }

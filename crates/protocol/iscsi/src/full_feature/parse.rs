@@ -57,8 +57,8 @@ impl FullFeature<'_> {
             }
             return self.end_segment(bytes).map(|()| None);
         }
-        if self.held.is_some() {
-            return self.resume();
+        if let Some(held) = self.held.take() {
+            return self.resume(held);
         }
         if self.is_full() {
             return Ok(Some(Halt::Full));
@@ -107,7 +107,7 @@ impl FullFeature<'_> {
         if digest(header) == *sum { Ok(()) } else { Err(Ended::Protocol("the digest of a header is wrong")) }
     }
 
-    fn check_data(&self, shape: &Shape) -> Result<(), Ended> {
+    pub(super) fn check_data(&self, shape: &Shape) -> Result<(), Ended> {
         if self.data_digest_bytes(shape.data) == 0 {
             return Ok(());
         }
@@ -134,7 +134,7 @@ impl FullFeature<'_> {
     fn payload_arrived(&mut self, segment: Segment, buffer: quarry_env::Buffer) {
         let trailer = Trailer { padding: padding(segment.bytes), segment };
         // A task that was aborted meanwhile has no use for it.
-        let found = self.collecting.iter_mut().find(|one| one.request().task_tag == segment.task_tag);
+        let found = self.collecting.iter_mut().find(|one| one.serial() == segment.serial);
         if let Some(collecting) = found {
             collecting.take_back(buffer);
         }
@@ -145,7 +145,7 @@ impl FullFeature<'_> {
     fn end_segment(&mut self, bytes: usize) -> Result<(), Ended> {
         let Trailer { padding, segment } = self.trailer.take().expect("it was just looked at");
         let tail = &self.receiver.bytes()[..bytes];
-        let place = self.collecting.iter().position(|one| one.request().task_tag == segment.task_tag);
+        let place = self.collecting.iter().position(|one| one.serial() == segment.serial);
         if self.data_digest_bytes(segment.bytes) > 0
             && let Some(place) = place
         {

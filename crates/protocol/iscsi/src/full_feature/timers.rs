@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use quarry_env::{Completion, Env};
 use quarry_scsi::{Code, FIXED_BYTES, Sense};
 
-use crate::limits::{LOGOUT_TIME, SILENCE_TIME, SILENCES_MAX, STOP_TIME_MAX};
+use crate::limits::{DISCOVERY_TIME_MAX, LOGOUT_TIME, SILENCE_TIME, SILENCES_MAX, STOP_TIME_MAX};
 use crate::pdu::{Header, NO_TAG, event, opcode};
 use quarry_target::limits::STALL_CHECK_TIME;
 
@@ -20,18 +20,23 @@ const PING_TAG: u32 = 0;
 pub(super) struct Timers {
     silence: Completion<()>,
     heard: bool,
+    /// Whether anything that the initiator says would be heard.
+    receives: bool,
     silences: u32,
+    discovery_limit: Option<Completion<()>>,
     stop_limit: Option<Completion<()>>,
     logout_limit: Option<Completion<()>>,
     stall_check: Option<Completion<()>>,
 }
 
 impl Timers {
-    pub(super) fn new(env: &Env) -> Self {
+    pub(super) fn new(env: &Env, discovery: bool) -> Self {
         Self {
             silence: env.clock.sleep(SILENCE_TIME),
             heard: true,
+            receives: true,
             silences: 0,
+            discovery_limit: discovery.then(|| env.clock.sleep(DISCOVERY_TIME_MAX)),
             stop_limit: None,
             logout_limit: None,
             stall_check: None,
@@ -41,6 +46,11 @@ impl Timers {
     /// Something has come from the initiator.
     pub(super) fn heard(&mut self) {
         self.heard = true;
+    }
+
+    /// The session takes in what comes, or it does not for now.
+    pub(super) fn set_receives(&mut self, receives: bool) {
+        self.receives = receives;
     }
 }
 
@@ -66,13 +76,19 @@ impl FullFeature<'_> {
 
     /// Looks whether the initiator is still there, and whether it has gone as it was asked to.
     pub(super) fn poll_timers(&mut self, context: &mut Context<'_>) {
+        if is_over(&mut self.timers.discovery_limit, context) {
+            self.timers.discovery_limit = None;
+            self.session.stop().stop();
+        }
         if is_over(&mut self.timers.logout_limit, context) {
             self.timers.logout_limit = None;
             self.ended.get_or_insert(Ended::Barred);
         }
         while Pin::new(&mut self.timers.silence).poll(context).is_ready() {
             self.timers.silence = self.env.clock.sleep(SILENCE_TIME);
-            if std::mem::take(&mut self.timers.heard) {
+            // An initiator that nobody listens to is not silent, unless nobody listens because it does not take its answers.
+            let is_up_to_us = !self.timers.receives && self.sending.is_none();
+            if std::mem::take(&mut self.timers.heard) || is_up_to_us {
                 self.timers.silences = 0;
                 continue;
             }

@@ -114,6 +114,20 @@ fn a_second_login_takes_the_place_of_the_first() {
 }
 
 #[test]
+fn a_session_that_has_proven_too_little_by_now_is_asked_to_log_out() {
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    let chap = Chap { user: "user".to_owned(), secret: "a long enough secret".to_owned(), mutual: None };
+    let initiators = vec![INITIATOR.to_owned()];
+    let host = Host { name: "host".to_owned(), initiators, networks: vec![], chap: Some(chap) };
+    node.access.set_host(host).expect("room");
+    let news = client.receive();
+    assert_eq!((news.header.opcode(), news.header.0[36]), (opcode::ASYNC_MESSAGE, 1));
+    client.command(block_command(0x28, 0, 1), 0x40, 512);
+    assert_eq!(client.status(), (2, Some((0x25, 0))), "there is no unit");
+}
+
+#[test]
 fn a_session_moves_to_the_core_of_its_first_volume() {
     let node = Node::start(2, &[Served { core: 1, ..Served::new("far", 0, 1 << 20) }]);
     let mut client = Client::logged_in(node.portals[0], &[]);

@@ -1,7 +1,7 @@
 //! Task management, logouts, pings, and news for the initiator.
 
 use quarry_iscsi::pdu::{NO_TAG, flags, opcode};
-use quarry_target::{Audience, Fabric};
+use quarry_target::{Audience, Fabric, Mapping};
 
 use crate::support::client::{Client, block_command};
 use crate::support::node::{Node, Served};
@@ -70,6 +70,74 @@ fn a_reset_ends_what_others_have_begun_and_tells_them() {
     other.data_out(tag, 0, 0, &[1; 4096], true);
     other.command([0; 16], 0, 0);
     assert_eq!(other.status(), (2, Some((0x29, 3))), "the write is gone without a word");
+}
+
+#[test]
+fn a_reset_ends_a_command_that_was_accepted_and_waits() {
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    let mut other = Client::connect(node.portals[1]);
+    other.isid = [0x80, 7, 7, 7, 7, 7];
+    other.log_in(&[]);
+    // More data than the command wants, of which most is still to come.
+    let header = client.command_header(block_command(WRITE, 0, 1), flags::WRITE, 65_536);
+    client.begin(&header, 65_536, &[1; 1000]);
+    assert_eq!(manage(&mut other, 5, 0, NO_TAG), 0);
+    client.raw(&vec![1; 64_536]);
+    client.command([0; 16], 0, 0);
+    assert_eq!(client.status(), (2, Some((0x29, 3))), "the write is gone without a word");
+    client.command(block_command(0x28, 0, 1), flags::READ, 512);
+    assert_eq!(client.receive().data, [0; 512], "what was reset is not written afterwards");
+}
+
+#[test]
+fn a_command_that_waited_is_looked_at_again() {
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    let mut other = Client::connect(node.portals[1]);
+    other.isid = [0x80, 7, 7, 7, 7, 7];
+    other.log_in(&[]);
+    other.command([0; 16], 0, 0);
+    assert_eq!(other.status(), (2, Some((0x29, 0))));
+    let header = client.command_header(block_command(WRITE, 0, 1), flags::WRITE, 65_536);
+    client.begin(&header, 65_536, &[1; 1000]);
+    // REGISTER with a key, then RESERVE for all that writes: nothing is aborted.
+    for (action, kind, key_at) in [(0, 0, 8), (1, 1, 0)] {
+        let (mut cdb, mut list) = ([0; 16], [0; 24]);
+        (cdb[0], cdb[1], cdb[2], cdb[8]) = (0x5F, action, kind, 24);
+        list[key_at + 7] = 0xB;
+        let header = other.command_header(cdb, flags::WRITE, 24);
+        other.send(&header, &list);
+        assert_eq!(other.status(), (0, None));
+    }
+    client.raw(&vec![1; 64_536]);
+    assert_eq!(client.status(), (0x18, None), "the other has reserved the unit meanwhile");
+    other.command(block_command(0x28, 0, 1), flags::READ, 512);
+    assert_eq!(other.receive().data, [0; 512]);
+}
+
+#[test]
+fn a_reset_reaches_what_is_under_way_on_a_unit_that_is_not_seen_any_more() {
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    let mut header = client.command_header([0; 16], 0, 0);
+    header.0[9] = 5;
+    client.send(&header, &[]);
+    assert_eq!(client.status(), (2, Some((0x29, 0))));
+    let view = node.access.view(Fabric::Iscsi, "any", None);
+    let mapping = view.units.iter().find(|mapping| mapping.number == 5).expect("it is mapped");
+    let again = Mapping { export: "again".to_owned(), number: 7, ..Mapping::clone(mapping) };
+    let mut header = client.command_header(block_command(WRITE, 0, 8), flags::WRITE, 4096);
+    header.0[9] = 5;
+    client.send(&header, &[]);
+    assert_eq!(client.receive().header.opcode(), opcode::R2T);
+    node.access.unmap("more").expect("it is there");
+    assert_eq!(client.receive().header.opcode(), opcode::ASYNC_MESSAGE);
+    node.access.map(again).expect("a free number");
+    let mut other = Client::connect(node.portals[1]);
+    other.isid = [0x80, 7, 7, 7, 7, 7];
+    other.log_in(&[]);
+    assert_eq!(manage(&mut other, 5, 7, NO_TAG), 0);
 }
 
 #[test]

@@ -53,6 +53,56 @@ fn units_that_make_no_sense_end_their_session() {
 }
 
 #[test]
+fn a_task_tag_that_is_in_use_ends_the_session() {
+    let node = node();
+    let read = block_command(0x28, 0, 1);
+    for again in [block_command(0x2A, 8, 128), read] {
+        let mut client = Client::logged_in(node.portals[0], &[]);
+        let mut first = client.command_header(block_command(0x2A, 0, 128), flags::WRITE, 65_536);
+        first.set_data_bytes(40_000);
+        let mut second = client.command_header(again, flags::WRITE, 65_536);
+        second.set_u32(16, first.task_tag());
+        // The first command waits for data that it asks for when the second one comes.
+        client.raw(&first.0);
+        client.raw(&vec![1; 40_000]);
+        assert_eq!(client.receive().header.opcode(), opcode::R2T);
+        second.set_data_bytes(0);
+        client.raw(&second.0);
+        assert!(client.is_closed());
+    }
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    client.command(read, flags::READ, 512);
+    assert_eq!(client.receive().data, [0; 512], "nothing was written");
+}
+
+#[test]
+fn a_segment_of_an_aborted_command_is_nobody_elses() {
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    let mut other = Client::connect(node.portals[1]);
+    other.isid = [0x80, 7, 7, 7, 7, 7];
+    other.log_in(&[]);
+    let first = client.command_header(block_command(0x2A, 0, 128), flags::WRITE, 65_536);
+    client.begin(&first, 65_536, &[1; 1000]);
+    // A reset ends it in the middle of its segment; its tag is free for the next.
+    let reset = |header: &mut Header| {
+        header.0[1] = flags::FINAL | 5;
+        header.set_u32(20, quarry_iscsi::pdu::NO_TAG);
+    };
+    other.immediate(opcode::TASK_MANAGEMENT, reset, &[]);
+    assert_eq!(other.receive().header.opcode(), opcode::TASK_MANAGEMENT_RESPONSE);
+    client.raw(&vec![1; 64_536]);
+    client.command([0; 16], 0, 0);
+    assert_eq!(client.status(), (2, Some((0x29, 3))));
+    let mut second = client.command_header(block_command(0x2A, 0, 128), flags::WRITE, 65_536);
+    second.set_u32(16, first.task_tag());
+    client.send(&second, &vec![2; 65_536]);
+    assert_eq!(client.status(), (0, None));
+    client.command(block_command(0x28, 0, 1), flags::READ, 512);
+    assert_eq!(client.receive().data, [2; 512]);
+}
+
+#[test]
 fn wrong_digests_end_their_session() {
     let node = node();
     for spoil in [HEADER_BYTES, HEADER_BYTES + 4 + 100] {
@@ -68,6 +118,22 @@ fn wrong_digests_end_their_session() {
         client.raw(&bytes);
         assert!(client.is_closed());
     }
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    client.command(block_command(0x28, 0, 1), flags::READ, 512);
+    assert_eq!(client.receive().data, [0; 512], "nothing was written");
+}
+
+#[test]
+fn the_digest_of_data_that_came_late_counts() {
+    let node = node();
+    let digests = [("HeaderDigest", "CRC32C"), ("DataDigest", "CRC32C")];
+    let mut client = Client::logged_in(node.portals[0], &digests);
+    // More than the command wants, which is taken once all of it is here.
+    let header = client.command_header(block_command(0x2A, 0, 1), flags::WRITE, 65_536);
+    client.begin(&header, 65_536, &[5; 1000]);
+    client.raw(&vec![5; 64_536]);
+    client.raw(&[1, 2, 3, 4]);
+    assert!(client.is_closed());
     let mut client = Client::logged_in(node.portals[0], &[]);
     client.command(block_command(0x28, 0, 1), flags::READ, 512);
     assert_eq!(client.receive().data, [0; 512], "nothing was written");

@@ -97,6 +97,26 @@ impl Client {
         self.raw(&bytes);
     }
 
+    /// A unit of `length` bytes of data, of which only `data` comes for now; the target has it when this returns.
+    pub fn begin(&mut self, header: &Header, length: usize, data: &[u8]) {
+        let mut ping = Header::new(opcode::NOP_OUT);
+        ping.0[0] |= 0x40;
+        ping.set_u32(16, 0x7FFF_FFFF);
+        ping.set_u32(20, NO_TAG);
+        let mut header = *header;
+        header.set_data_bytes(length);
+        let mut bytes = Vec::new();
+        for header in [ping, header] {
+            bytes.extend_from_slice(&header.0);
+            if self.digests {
+                bytes.extend_from_slice(&digest(&header.0));
+            }
+        }
+        // In one piece: what answers the ping has the rest as well.
+        self.raw(&[&bytes, data].concat());
+        assert_eq!(self.receive().header.opcode(), opcode::NOP_IN);
+    }
+
     /// The header of a SCSI command.
     pub fn command_header(&mut self, cdb: [u8; 16], flag: u8, expected: u32) -> Header {
         let mut header = Header::new(opcode::SCSI_COMMAND);

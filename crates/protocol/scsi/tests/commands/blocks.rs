@@ -1,9 +1,10 @@
 //! Commands on blocks.
 
+use futures::FutureExt;
 use quarry_scsi::{Code, Key, Status};
 use quarry_volume::ErrorKind;
 
-use crate::support::{BLOCKS, World, long};
+use crate::support::{BLOCKS, World, copy_command, long};
 
 const READ: u8 = 0x88;
 const WRITE: u8 = 0x8A;
@@ -149,6 +150,13 @@ fn verify_reads_or_compares() {
     let sense = client.send(&long(0x8F, 2, 0, 8), &other).sense.expect("it differs");
     assert_eq!((sense.key, sense.information), (Key::Miscompare, Some(1000)));
     assert_eq!(client.code(&long(0x8F, 4, 0, 8), &[]), Some(Code::INVALID_FIELD_IN_CDB), "reserved");
+    world.volume.set_info(|info| info.size_bytes = 16 << 20);
+    assert_eq!(client.status(&long(0x8F, 0, 0, 16_384), &[]), Status::Good);
+    assert_eq!(
+        client.code(&long(0x8F, 0, 0, 16_385), &[]),
+        Some(Code::INVALID_FIELD_IN_CDB),
+        "more than is told"
+    );
     assert_eq!(client.status(&long(0x8E, 2, 0, 8), &other), Status::Good, "write and verify");
     assert_eq!(world.volume.content(0, 4096), other);
 }
@@ -178,6 +186,14 @@ fn unmap_and_write_same_leave_zeroes_or_the_pattern() {
     assert_eq!(world.volume.content(1024, 1536), bytes(3, 6));
     assert_eq!(client.status(&long(0x93, 0x09, 0, 64), &[]), Status::Good, "unmap, without a buffer");
     assert_eq!(world.volume.content(0, 64 * 512), bytes(64, 0));
+    assert_eq!(
+        client.status(&long(0x93, 0x08, 0, 3), &[6; 512]),
+        Status::Good,
+        "unmapped blocks would read as zeroes"
+    );
+    assert_eq!(world.volume.content(0, 4 * 512), [bytes(3, 6), bytes(1, 0)].concat());
+    assert_eq!(client.status(&long(0x93, 0x08, 0, 3), &[0; 512]), Status::Good);
+    assert_eq!(world.volume.content(0, 4 * 512), bytes(4, 0));
     assert_eq!(client.code(&long(0x93, 0, 0, 1), &[6; 256]), Some(Code::INVALID_FIELD_IN_COMMAND_UNIT));
 }
 
@@ -201,25 +217,43 @@ fn copies_stay_inside_the_target() {
     let world = World::new();
     let client = world.initiator("iqn.a");
     world.volume.fill(0, &[8; 4096]);
-    let list = |lba: u64| {
-        let mut list = vec![5, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0, 28, 0, 0, 0, 0];
-        list.extend_from_slice(&[0xE4, 0, 0, 0, 1, 3, 0, 16]);
-        list.extend_from_slice(&quarry_scsi::naa(quarry_volume::Volume::info(&*world.volume).id));
-        list.extend_from_slice(&[0, 0, 0, 0, 0, 0, 2, 0]);
-        list.extend_from_slice(&[2, 0, 0, 24, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
-        list.extend_from_slice(&lba.to_be_bytes());
-        list
-    };
-    let mut command = [0; 16];
-    (command[0], command[13]) = (0x83, list(0).len() as u8);
-    assert_eq!(client.status(&command, &list(100)), Status::Good);
+    let id = quarry_volume::Volume::info(&*world.volume).id;
+    let (command, list) = copy_command(id, 100, 8);
+    assert_eq!(client.status(&command, &list), Status::Good);
     assert_eq!(world.volume.content(100 * 512, 4096), [8; 4096]);
     let results = |command: &mut [u8; 16]| {
         (command[0], command[1], command[2], command[13]) = (0x84, 0, 5, 64);
         client.data(&command[..])
     };
     assert_eq!(results(&mut [0; 16])[4..8], [1, 0, 1, 1], "done, one segment, in KiB");
-    let sense = client.send(&command, &list(BLOCKS - 1)).sense.expect("behind the end");
+    let (command, list) = copy_command(id, BLOCKS - 1, 8);
+    let sense = client.send(&command, &list).sense.expect("behind the end");
     assert_eq!(sense.key, Key::CopyAborted);
     assert_eq!(results(&mut [0; 16])[4], 2, "failed");
+}
+
+#[test]
+fn commands_of_many_steps_are_stopped_between_two() {
+    let world = World::new();
+    let client = world.initiator("iqn.a");
+    let (copy, list) = copy_command(quarry_volume::Volume::info(&*world.volume).id, 0, 4096);
+    world.volume.records.set(true);
+    for (command, data, key) in [
+        (copy, &list[..], Key::CopyAborted),
+        (long(0x8F, 0, 0, 4096), &[], Key::AbortedCommand),
+        (long(0x93, 0, 0, 4096), &[6; 512], Key::AbortedCommand),
+        (long(0x8B, 0, 0, 4096), &[6; 4096 * 512], Key::AbortedCommand),
+    ] {
+        world.volume.held.set(true);
+        let (course, mut work) = client.begin(&command, data);
+        assert!((&mut work).now_or_never().is_none(), "the volume waits");
+        course.stop();
+        world.volume.calls.borrow_mut().clear();
+        world.volume.release_all();
+        let reply = work.now_or_never().expect("the volume does not wait any more");
+        assert_eq!(reply.sense.map(|sense| sense.key), Some(key), "{command:x?}");
+        // ORWRITE ends what it has begun: it writes what it has read.
+        let most = usize::from(command[0] == 0x8B);
+        assert!(world.volume.calls.borrow().len() <= most, "{command:x?}: {:?}", world.volume.calls.borrow());
+    }
 }

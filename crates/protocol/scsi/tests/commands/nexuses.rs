@@ -1,8 +1,10 @@
 //! Several initiators: reservations, resets, and what they tell each other.
 
-use quarry_scsi::{Code, Status};
+use futures::FutureExt;
+use quarry_scsi::{Code, Key, Status};
+use quarry_target::{Chap, Host};
 
-use crate::support::{Client, World};
+use crate::support::{Client, World, copy_command};
 
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 const WRITE: [u8; 10] = [0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0];
@@ -115,4 +117,46 @@ fn growth_is_told_once() {
     assert_eq!(a.code(&[0; 6], &[]), None);
     let sense = a.data(&[0x03, 0, 0, 0, 18, 0]);
     assert_eq!((sense[2], sense[12]), (0, 0), "nothing is left to tell");
+}
+
+#[test]
+fn a_copy_stops_where_its_initiator_is_kept_out() {
+    let world = World::new();
+    let (a, b) = (world.initiator("iqn.a"), world.initiator("iqn.b"));
+    assert_eq!(out(&b, 0, 0, 0, 0xB), Status::Good);
+    let (command, list) = copy_command(quarry_volume::Volume::info(&*world.volume).id, 0, 4096);
+    world.volume.held.set(true);
+    world.volume.records.set(true);
+    let (_, mut copy) = a.begin(&command, &list);
+    assert!((&mut copy).now_or_never().is_none());
+    world.volume.release(0);
+    assert!((&mut copy).now_or_never().is_none(), "it has read, and writes");
+    assert_eq!(out(&b, 1, 1, 0xB, 0), Status::Good);
+    world.volume.release_all();
+    let reply = copy.now_or_never().expect("it ends");
+    assert_eq!(reply.sense.map(|sense| sense.key), Some(Key::CopyAborted));
+    let calls = world.volume.calls.borrow();
+    assert_eq!(calls.iter().filter(|(verb, ..)| *verb == "write").count(), 1, "none after the reservation");
+}
+
+#[test]
+fn whoever_becomes_a_host_with_a_secret_sees_nothing_before_it_logs_in_again() {
+    let world = World::new();
+    let a = world.initiator("iqn.a");
+    let host = |secret: Option<&str>| {
+        let chap = |secret: &str| Chap { user: "a".to_owned(), secret: secret.to_owned(), mutual: None };
+        let initiators = vec!["iqn.a".to_owned()];
+        Host { name: "host".to_owned(), initiators, networks: vec![], chap: secret.map(chap) }
+    };
+    world.access.set_host(host(None)).expect("room");
+    a.nexus.refresh();
+    assert_eq!(a.nexus.numbers(), [0], "there is nothing to prove");
+    world.access.set_host(host(Some("a long enough secret"))).expect("room");
+    assert_eq!(a.status(&WRITE, &[1; 512]), Status::CheckCondition);
+    assert_eq!((a.nexus.numbers(), a.nexus.take_changed()), (vec![], true));
+    let again = world.proven("iqn.a", host(Some("a long enough secret")));
+    assert_eq!(again.nexus.numbers(), [0]);
+    world.access.set_host(host(Some("another long secret"))).expect("room");
+    again.nexus.refresh();
+    assert_eq!(again.nexus.numbers(), [], "it has another secret by now");
 }

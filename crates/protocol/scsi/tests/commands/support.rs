@@ -4,11 +4,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, LocalBoxFuture};
 use quarry_env::BufferPool;
-use quarry_scsi::{Accepted, Cdb, Code, Identity, Lun, Nexus, Node, Port, Reply, Status, Units};
+use quarry_scsi::{Accepted, Cdb, Code, Course, Identity, Lun, Nexus, Node, Port, Reply, Status, Units};
 use quarry_target::{
-    Access, Audience, Fabric, Initiator, Mapping, ReservationState, ReservationStore, Reservations,
+    Access, Audience, Fabric, Host, Initiator, Mapping, ReservationState, ReservationStore, Reservations,
     StoreError, Volumes,
 };
 use quarry_types::VolumeId;
@@ -71,8 +71,17 @@ impl World {
 
     /// A new nexus.
     pub fn newcomer(&self, name: &str) -> Client {
+        self.nexus(name, None)
+    }
+
+    /// A new nexus that has proven to be `host`.
+    pub fn proven(&self, name: &str, host: Host) -> Client {
+        self.nexus(name, Some(Arc::new(host)))
+    }
+
+    fn nexus(&self, name: &str, host: Option<Arc<Host>>) -> Client {
         let registrant = Initiator(format!("{name},i,0x000000000001").into());
-        let identity = Identity { name: name.to_owned(), address: None, registrant };
+        let identity = Identity { name: name.to_owned(), address: None, registrant, host };
         let port = Port {
             device_name: "iqn.t".to_owned(),
             name: "iqn.t,t,0x0001".to_owned(),
@@ -107,6 +116,18 @@ impl Client {
         }
     }
 
+    /// Begins a command of many steps, with data, for unit 0.
+    pub fn begin(&self, bytes: &[u8], data: &[u8]) -> (Rc<Course>, LocalBoxFuture<'static, Reply>) {
+        let mut cdb = Cdb::default();
+        cdb.0[..bytes.len()].copy_from_slice(bytes);
+        let Accepted::Task(task) = self.nexus.accept(Lun::of(0), &cdb, data.len() as u32) else {
+            panic!("{bytes:x?} has work to do");
+        };
+        let course = task.course().expect("it has steps");
+        let data = (!data.is_empty()).then(|| self.buffers.copy_of(data));
+        (course, task.perform(data))
+    }
+
     /// The data of a command that goes well.
     pub fn data(&self, bytes: &[u8]) -> Vec<u8> {
         let reply = self.send(bytes, &[]);
@@ -125,6 +146,21 @@ impl Client {
     pub fn status(&self, bytes: &[u8], data: &[u8]) -> Status {
         self.send(bytes, data).status
     }
+}
+
+/// EXTENDED COPY of `blocks` from block 0 to `lba` of the same volume, and its list, whose identifier is 5.
+pub fn copy_command(volume: VolumeId, lba: u64, blocks: u16) -> ([u8; 16], Vec<u8>) {
+    let mut list = vec![5, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0, 28, 0, 0, 0, 0];
+    list.extend_from_slice(&[0xE4, 0, 0, 0, 1, 3, 0, 16]);
+    list.extend_from_slice(&quarry_scsi::naa(volume));
+    list.extend_from_slice(&[0, 0, 0, 0, 0, 0, 2, 0]);
+    list.extend_from_slice(&[2, 0, 0, 24, 0, 0, 0, 0, 0, 0]);
+    list.extend_from_slice(&blocks.to_be_bytes());
+    list.extend_from_slice(&[0; 8]);
+    list.extend_from_slice(&lba.to_be_bytes());
+    let mut command = [0; 16];
+    (command[0], command[13]) = (0x83, list.len() as u8);
+    (command, list)
 }
 
 /// A command of 16 bytes with the usual places of address and length.
