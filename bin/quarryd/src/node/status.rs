@@ -96,12 +96,13 @@ impl DataNode {
         std::iter::once(api).chain(listeners).collect()
     }
 
-    /// How many sessions there are of each protocol. One that negotiates still counts for NBD.
+    /// How many sessions there are of each protocol. Those that negotiate still, discover, or are I/O queues of an association that counts
+    /// already do not.
     pub(super) fn session_counts(&self) -> SessionCounts {
         let mut counts = SessionCounts::default();
         for session in self.exports.sessions() {
             match session.login.map(|login| login.fabric) {
-                None => counts.nbd += 1,
+                None => counts.nbd += u64::from(session.export.is_some()),
                 Some(Fabric::Iscsi) => counts.iscsi += 1,
                 Some(Fabric::NvmeTcp) => counts.nvme_tcp += 1,
             }

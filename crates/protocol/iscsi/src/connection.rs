@@ -101,6 +101,10 @@ pub(crate) async fn serve(
         }
     };
     tracing::debug!(session = %id, ?agreed, "logged in");
+    if !agreed.discovery {
+        let initiator = agreed.initiator.clone();
+        session.log_in(quarry_target::Login { fabric: Fabric::Iscsi, initiator, address });
+    }
     // Discovery is for everybody, and stays one of many.
     let _stranger = agreed.discovery.then_some(stranger);
     let portals = match &server.target.advertise[..] {

@@ -6,8 +6,10 @@ use std::rc::Rc;
 
 use futures::future::{Either, select};
 use quarry_env::{DetachedStream, Stream};
-use quarry_nvme::{AdminMember, AdminQueue, Connect, IoMember, IoQueue, Opened, Subsystem, Surroundings};
-use quarry_target::Session;
+use quarry_nvme::{
+    AdminMember, AdminQueue, Connect, IoMember, IoQueue, Kind, Opened, Subsystem, Surroundings,
+};
+use quarry_target::{Fabric, Login, Session};
 
 use crate::limits::{CONNECT_TIME_MAX, IO_CAPSULE_BYTES_MAX};
 use crate::negotiation::{Inbox, Negotiated, NegotiationError, negotiate};
@@ -94,6 +96,12 @@ async fn begin_in_time(
     };
     match result {
         Ok((Negotiated { link, connect }, opened)) => {
+            if let Opened::Admin(member) = &opened
+                && member.controller().kind() == Kind::Io
+            {
+                let initiator = connect.host.clone();
+                session.log_in(Login { fabric: Fabric::NvmeTcp, initiator, address });
+            }
             Some((Begun { session, link, connect, rest: inbox.into_rest() }, opened))
         }
         Err(error) => {
