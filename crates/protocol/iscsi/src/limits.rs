@@ -60,8 +60,6 @@ pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 pub const LOGOUT_TIME: Duration = Duration::from_secs(10);
 /// Time that task management waits for the commands which it ends.
 pub const ABORT_TIME_MAX: Duration = Duration::from_secs(30);
-/// Pause after an error of accept, for example when file descriptors have run out; doubled up to the second figure.
-pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 const _: () =
     assert!(SEGMENT_BYTES_DIRECT + 4096 <= RECEIVE.bytes_max, "an indirect segment fits into a receive");

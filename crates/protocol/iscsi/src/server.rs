@@ -1,17 +1,13 @@
 //! The server of one core: accepts connections, and takes over those of other cores whose volumes are here.
 
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
-use futures::future::{Either, select};
-use quarry_env::{Env, Listener, Stream};
+use quarry_env::{Env, Listener};
 use quarry_scsi::Units;
-use quarry_target::{Access, Budget, Exports, HandOver, Reservations, Volumes};
+use quarry_target::{Access, Budget, Exports, HandOver, Reservations, Volumes, accept};
 
 use crate::connection::{self, Connection};
-use crate::limits::ACCEPT_PAUSE;
 use crate::sessions::Sessions;
 use crate::strangers::Strangers;
 use crate::targets::target_name;
@@ -86,49 +82,17 @@ impl Server {
 
     /// Accepts connections until [`Exports::stop`] is called. The sessions run on their own and end by themselves.
     pub async fn serve(self: Rc<Self>, listener: Rc<dyn Listener>) {
-        let mut pause = ACCEPT_PAUSE.0;
-        let mut stopped = self.target.exports.stop_signal().stopped();
-        loop {
-            let accepted = match select(listener.accept(), stopped).await {
-                Either::Left((accepted, still)) => {
-                    stopped = still;
-                    accepted
-                }
-                Either::Right(_) => return,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    pause = ACCEPT_PAUSE.0;
-                    self.begin(stream, peer);
-                }
-                Err(error) => self.rest(&error, &mut pause).await,
-            }
-        }
+        let exports = &self.target.exports;
+        accept(&self.env, exports, &*listener, |stream, session, peer| {
+            let address = peer.parse::<SocketAddr>().ok().map(|address| address.ip());
+            let served = connection::serve(self.clone(), stream, session, address);
+            self.env.spawner.spawn(served).detach();
+        })
+        .await;
     }
 
     /// Serves a connection that another core has handed over.
     pub fn take_over(self: &Rc<Self>, connection: Connection) {
         self.env.spawner.spawn(connection::take_over(self.clone(), connection)).detach();
-    }
-
-    fn begin(self: &Rc<Self>, stream: Rc<dyn Stream>, peer: String) {
-        let address = peer.parse::<SocketAddr>().ok().map(|address| address.ip());
-        match self.target.exports.admit(peer) {
-            Ok(session) => {
-                let served = connection::serve(self.clone(), stream, session, address);
-                self.env.spawner.spawn(served).detach();
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection was refused");
-                stream.shutdown();
-            }
-        }
-    }
-
-    /// Waits after a failed accept, longer each time: file descriptors may have run out, which others must free.
-    async fn rest(&self, error: &io::Error, pause: &mut Duration) {
-        tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "cannot accept connections");
-        self.env.clock.sleep(*pause).await;
-        *pause = (*pause * 2).min(ACCEPT_PAUSE.1);
     }
 }

@@ -40,8 +40,6 @@ pub const CACHE_BYTES_AT_ONCE: u32 = 1 << 20;
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(30);
 /// Time for what is in flight when a session is asked to stop.
 pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
-/// Pause after an error of accept, for example when file descriptors have run out; doubled up to the second figure.
-pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 const _: () = assert!(PAYLOAD_BYTES_MAX as usize <= REQUEST_BYTES_MAX);
 const _: () = assert!(SESSION_BYTES_MAX >= PAYLOAD_BYTES_MAX as u64);

@@ -1,15 +1,12 @@
 //! The server of one core: accepts connections, and takes over those of other cores whose volumes are here.
 
-use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
-use futures::future::{Either, select};
-use quarry_env::{Address, Env, Listener, Stream};
-use quarry_target::{Budget, Exports, HandOver, Volumes};
+use quarry_env::{Address, Env, Listener};
+use quarry_target::{Budget, Exports, HandOver, Volumes, accept};
 use quarry_tls::ServerTls;
 
-use crate::limits::{ACCEPT_PAUSE, PAYLOAD_BYTES_MAX, SHARE};
+use crate::limits::{PAYLOAD_BYTES_MAX, SHARE};
 use crate::session::{self, Connection};
 
 /// Least memory of a core for requests and replies: what one request may need.
@@ -45,47 +42,16 @@ impl Server {
     pub async fn serve(self: Rc<Self>, listener: Rc<dyn Listener>) {
         // Who may open a unix socket, its file says, and nobody else hears what passes.
         let tls = self.tls.clone().filter(|_| matches!(listener.local_address(), Address::Tcp(_)));
-        let mut pause = ACCEPT_PAUSE.0;
-        let mut stopped = self.exports.stop_signal().stopped();
-        loop {
-            let accepted = match select(listener.accept(), stopped).await {
-                Either::Left((accepted, still)) => {
-                    stopped = still;
-                    accepted
-                }
-                Either::Right(_) => return,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    pause = ACCEPT_PAUSE.0;
-                    self.begin(stream, peer, tls.clone());
-                }
-                Err(error) => self.rest(&error, &mut pause).await,
-            }
-        }
+        let exports = &self.exports;
+        accept(&self.env, exports, &*listener, |stream, session, _| {
+            let served = session::serve(self.clone(), stream, session, tls.clone());
+            self.env.spawner.spawn(served).detach();
+        })
+        .await;
     }
 
     /// Serves a connection that another core has handed over.
     pub fn take_over(self: &Rc<Self>, connection: Connection) {
         self.env.spawner.spawn(session::take_over(self.clone(), connection)).detach();
-    }
-
-    fn begin(self: &Rc<Self>, stream: Rc<dyn Stream>, peer: String, tls: Option<ServerTls>) {
-        match self.exports.admit(peer) {
-            Ok(session) => {
-                self.env.spawner.spawn(session::serve(self.clone(), stream, session, tls)).detach();
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection was refused");
-                stream.shutdown();
-            }
-        }
-    }
-
-    /// Waits after a failed accept, longer each time: file descriptors may have run out, which others must free.
-    async fn rest(&self, error: &io::Error, pause: &mut Duration) {
-        tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "cannot accept connections");
-        self.env.clock.sleep(*pause).await;
-        *pause = (*pause * 2).min(ACCEPT_PAUSE.1);
     }
 }

@@ -39,8 +39,6 @@ pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 pub const TRANSFER_TIME_MAX: Duration = Duration::from_secs(30);
 /// How often a session that waits for memory looks for clients that hold it for nothing.
 pub const STALL_CHECK_TIME: Duration = Duration::from_secs(5);
-/// Pause after an error of accept, for example when file descriptors have run out; doubled up to the second figure.
-pub const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// What a session may hold of its core's memory.
 pub const SHARE: ShareBounds = ShareBounds {

@@ -14,6 +14,7 @@
 //! - At most [`limits::SESSIONS_MAX`] sessions and [`limits::EXPORTS_MAX`] exports exist on a node.
 //! - The size in the table is a snapshot for negotiation; the volume itself is the authority while I/O runs.
 
+mod accept;
 mod access;
 mod budget;
 mod counters;
@@ -34,6 +35,7 @@ mod woken;
 #[cfg(test)]
 mod tests;
 
+pub use accept::accept;
 pub use access::{Access, Audience, Clients, Fabric, Mapping, View};
 pub use budget::{Budget, Share, ShareBounds, Shortage};
 pub use counters::{Counters, Traffic};
