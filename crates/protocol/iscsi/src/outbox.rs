@@ -1,10 +1,10 @@
 //! Answers on their way out: headers packed into shared memory, data as views of where it lies, many in one send.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
-use quarry_env::{Buffer, BufferPool, View};
+use quarry_env::{BufferPool, View};
 use quarry_scsi::{Reply, Status};
+use quarry_target::{Gather, HEAD_BYTES};
 use quarry_volume::Views;
 
 use crate::digest::{DIGEST_BYTES, digest, digest_of};
@@ -14,8 +14,6 @@ use crate::parameters::Parameters;
 use crate::pdu::{HEADER_BYTES, Header, NO_TAG, flags, opcode, padding};
 use crate::request::Request;
 
-/// Memory for the headers of one send.
-const HEAD_BYTES: usize = 4096;
 /// Sense data behind its length is put among the headers.
 const SENSE_BYTES_MAX: usize = 64;
 
@@ -30,12 +28,6 @@ pub(crate) struct Batch {
     pub(crate) bytes: usize,
 }
 
-enum Piece {
-    /// Bytes of the header memory, which is not frozen yet.
-    Head(Range<usize>),
-    Data(View),
-}
-
 /// Collects answers into batches.
 pub(crate) struct Outbox {
     buffers: BufferPool,
@@ -43,9 +35,7 @@ pub(crate) struct Outbox {
     data_digest: bool,
     segment_bytes: usize,
     burst_bytes: usize,
-    head: Option<Buffer>,
-    head_used: usize,
-    pieces: Vec<Piece>,
+    gather: Gather,
     batch: Batch,
     full: VecDeque<Batch>,
     waiting_bytes: usize,
@@ -54,14 +44,13 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn new(buffers: BufferPool, parameters: &Parameters) -> Self {
         Self {
+            gather: Gather::new(buffers.clone()),
             buffers,
             header_digest: parameters.header_digest,
             data_digest: parameters.data_digest,
             segment_bytes: parameters.initiator_segment_bytes as usize,
             burst_bytes: parameters.burst_bytes as usize,
-            head: None,
-            head_used: 0,
-            pieces: Vec::new(),
+
             batch: Batch::default(),
             full: VecDeque::new(),
             waiting_bytes: 0,
@@ -106,21 +95,20 @@ impl Outbox {
         }
         let padded = data.len() + padding(data.len());
         let total = HEADER_BYTES + digest_bytes + padded + self.data_digest_bytes(data.len());
-        let range = self.reserve(total);
         let (with_header, with_data) = (self.header_digest, self.data_digest && !data.is_empty());
-        let head = self.head.as_mut().expect("it was reserved");
-        let bytes = &mut head[range];
-        bytes[..HEADER_BYTES].copy_from_slice(&header.0);
-        if with_header {
-            bytes[HEADER_BYTES..HEADER_BYTES + DIGEST_BYTES].copy_from_slice(&digest(&header.0));
-        }
-        let at = HEADER_BYTES + digest_bytes;
-        bytes[at..at + data.len()].copy_from_slice(data);
-        bytes[at + data.len()..at + padded].fill(0);
-        if with_data {
-            let sum = digest(&bytes[at..at + padded]);
-            bytes[at + padded..].copy_from_slice(&sum);
-        }
+        self.head(total, |bytes| {
+            bytes[..HEADER_BYTES].copy_from_slice(&header.0);
+            if with_header {
+                bytes[HEADER_BYTES..HEADER_BYTES + DIGEST_BYTES].copy_from_slice(&digest(&header.0));
+            }
+            let at = HEADER_BYTES + digest_bytes;
+            bytes[at..at + data.len()].copy_from_slice(data);
+            bytes[at + data.len()..at + padded].fill(0);
+            if with_data {
+                let sum = digest(&bytes[at..at + padded]);
+                bytes[at + padded..].copy_from_slice(&sum);
+            }
+        });
     }
 
     fn data_digest_bytes(&self, data: usize) -> usize {
@@ -130,14 +118,14 @@ impl Outbox {
     /// Puts a header whose data follows.
     fn put(&mut self, header: &Header, behind: &[u8]) {
         let digest_bytes = usize::from(self.header_digest) * DIGEST_BYTES;
-        let range = self.reserve(HEADER_BYTES + digest_bytes + behind.len());
         let with_header = self.header_digest;
-        let bytes = &mut self.head.as_mut().expect("it was reserved")[range];
-        bytes[..HEADER_BYTES].copy_from_slice(&header.0);
-        if with_header {
-            bytes[HEADER_BYTES..HEADER_BYTES + DIGEST_BYTES].copy_from_slice(&digest(&header.0));
-        }
-        bytes[HEADER_BYTES + digest_bytes..].copy_from_slice(behind);
+        self.head(HEADER_BYTES + digest_bytes + behind.len(), |bytes| {
+            bytes[..HEADER_BYTES].copy_from_slice(&header.0);
+            if with_header {
+                bytes[HEADER_BYTES..HEADER_BYTES + DIGEST_BYTES].copy_from_slice(&digest(&header.0));
+            }
+            bytes[HEADER_BYTES + digest_bytes..].copy_from_slice(behind);
+        });
     }
 
     /// Puts data behind a header, with its padding and digest.
@@ -153,10 +141,9 @@ impl Outbox {
             tail_bytes += DIGEST_BYTES;
         }
         self.account(length);
-        self.pieces.extend(data.into_iter().map(Piece::Data));
+        self.gather.data(data);
         if tail_bytes > 0 {
-            let range = self.reserve(tail_bytes);
-            self.head.as_mut().expect("it was reserved")[range].copy_from_slice(&tail[..tail_bytes]);
+            self.head(tail_bytes, |bytes| bytes.copy_from_slice(&tail[..tail_bytes]));
         }
     }
 
@@ -232,22 +219,13 @@ impl Outbox {
         }
     }
 
-    /// Reserves `bytes` of header memory behind what is there.
-    fn reserve(&mut self, bytes: usize) -> Range<usize> {
-        if self.head.as_ref().is_some_and(|head| head.len() - self.head_used < bytes) {
-            self.close_head();
-        }
-        if self.head.is_none() {
-            self.head = Some(self.buffers.allocate(HEAD_BYTES));
-        }
-        let range = self.head_used..self.head_used + bytes;
-        self.head_used = range.end;
+    /// Has `write` fill `bytes` bytes behind what is there.
+    fn head(&mut self, bytes: usize, write: impl FnOnce(&mut [u8])) {
+        self.gather.head(bytes, |out| {
+            write(out);
+            bytes
+        });
         self.account(bytes);
-        match self.pieces.last_mut() {
-            Some(Piece::Head(last)) if last.end == range.start => last.end = range.end,
-            _ => self.pieces.push(Piece::Head(range.clone())),
-        }
-        range
     }
 
     fn account(&mut self, bytes: usize) {
@@ -263,23 +241,8 @@ impl Outbox {
         }
     }
 
-    /// Moves the pieces into the batch; the header memory can be shared from now on.
-    fn close_head(&mut self) {
-        let head = self.head.take().map(Buffer::freeze);
-        self.head_used = 0;
-        self.batch.views.reserve_exact(self.pieces.len());
-        for piece in self.pieces.drain(..) {
-            let view = match (piece, &head) {
-                (Piece::Data(view), _) => view,
-                (Piece::Head(range), Some(head)) => head.slice(range),
-                (Piece::Head(_), None) => unreachable!("a header was written into memory that was there"),
-            };
-            self.batch.views.push(view);
-        }
-    }
-
     fn close_batch(&mut self) {
-        self.close_head();
+        self.batch.views = self.gather.take();
         self.full.push_back(std::mem::take(&mut self.batch));
     }
 }

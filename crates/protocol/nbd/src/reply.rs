@@ -1,9 +1,9 @@
 //! Replies on their way out: headers packed into shared memory, data as views of where it lies, many in one send.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
-use quarry_env::{Buffer, BufferPool, View};
+use quarry_env::{BufferPool, View};
+use quarry_target::{Gather, HEAD_BYTES};
 use quarry_volume::{Extent, ExtentKind, Views};
 
 use crate::constants::{allocation, chunks};
@@ -13,8 +13,6 @@ use crate::status::Errno;
 use crate::wire::{Put, READ_HEADER_BYTES_MAX, RequestHeader, SIMPLE_REPLY_BYTES, Style, chunk_header_bytes};
 use crate::work::Admitted;
 
-/// Memory for the headers of one send.
-const HEAD_BYTES: usize = 4096;
 /// Bytes of an error chunk around its message: header, error, message length, offset.
 const ERROR_BYTES_MAX: usize = 32 + 4 + 2 + 8;
 
@@ -41,20 +39,11 @@ pub(crate) struct Batch {
     pub(crate) held_bytes: u64,
 }
 
-/// A part of the batch under construction.
-enum Piece {
-    /// Bytes of the header memory, which is not frozen yet.
-    Head(Range<usize>),
-    Data(View),
-}
-
 /// Collects replies into batches.
 pub(crate) struct Outbox {
     buffers: BufferPool,
     style: Style,
-    head: Option<Buffer>,
-    head_used: usize,
-    pieces: Vec<Piece>,
+    gather: Gather,
     bytes: usize,
     batch: Batch,
     full: VecDeque<Batch>,
@@ -63,11 +52,9 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn new(buffers: BufferPool, style: Style) -> Self {
         Self {
+            gather: Gather::new(buffers.clone()),
             buffers,
             style,
-            head: None,
-            head_used: 0,
-            pieces: Vec::new(),
             bytes: 0,
             batch: Batch::default(),
             full: VecDeque::new(),
@@ -99,7 +86,7 @@ impl Outbox {
                 put.last_chunk(style, chunks::OFFSET_DATA, &header, 8 + length).u64(header.offset);
             }
         });
-        self.pieces.extend(data.into_iter().map(Piece::Data));
+        self.gather.data(data);
         self.answered(request, length);
     }
 
@@ -164,25 +151,17 @@ impl Outbox {
                 Style::Simple | Style::Structured => put.u32(length as u32).u32(state),
             };
         }
-        self.pieces.push(Piece::Data(buffer.freeze()));
+        self.gather.data([buffer.freeze()]);
         self.answered(request, payload);
     }
 
     /// Has `write` put a header of at most `bytes_max` bytes behind what is there.
     fn head(&mut self, bytes_max: usize, write: impl FnOnce(&mut Put<'_>)) {
-        if self.head.as_ref().is_some_and(|head| head.len() - self.head_used < bytes_max) {
-            self.close_head();
-        }
-        let head = self.head.get_or_insert_with(|| self.buffers.allocate(HEAD_BYTES));
-        let start = self.head_used;
-        let mut put = Put::new(&mut head[start..]);
-        write(&mut put);
-        self.head_used += put.written();
-        self.bytes += put.written();
-        match self.pieces.last_mut() {
-            Some(Piece::Head(range)) if range.end == start => range.end = self.head_used,
-            _ => self.pieces.push(Piece::Head(start..self.head_used)),
-        }
+        self.bytes += self.gather.head(bytes_max, |bytes| {
+            let mut put = Put::new(bytes);
+            write(&mut put);
+            put.written()
+        });
     }
 
     /// Ends a reply with `length` bytes of data.
@@ -195,23 +174,8 @@ impl Outbox {
         }
     }
 
-    /// Moves the pieces into the batch; the header memory can be shared from now on.
-    fn close_head(&mut self) {
-        let head = self.head.take().map(Buffer::freeze);
-        self.head_used = 0;
-        self.batch.views.reserve_exact(self.pieces.len());
-        for piece in self.pieces.drain(..) {
-            let view = match (piece, &head) {
-                (Piece::Data(view), _) => view,
-                (Piece::Head(range), Some(head)) => head.slice(range),
-                (Piece::Head(_), None) => unreachable!("a header was written into memory that was there"),
-            };
-            self.batch.views.push(view);
-        }
-    }
-
     fn close_batch(&mut self) {
-        self.close_head();
+        self.batch.views = self.gather.take();
         self.bytes = 0;
         self.full.push_back(std::mem::take(&mut self.batch));
     }

@@ -1,10 +1,10 @@
 //! Answers on their way out: headers packed into shared memory, data as views of where it lies, many in one send.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
-use quarry_env::{Buffer, BufferPool, View};
+use quarry_env::{BufferPool, View};
 use quarry_nvme::CompletionEntry;
+use quarry_target::{Gather, HEAD_BYTES};
 use quarry_volume::Views;
 
 use crate::digest::{DIGEST_BYTES, digest_of_views};
@@ -14,8 +14,6 @@ use crate::pdu::{
     put_c2h_data, put_r2t, put_response, put_termination,
 };
 
-/// Memory for the headers of one send.
-const HEAD_BYTES: usize = 4096;
 const RESPONSE_BYTES_MAX: usize = HEADER_BYTES + DIGEST_BYTES;
 const TERMINATION_BYTES_MAX: usize = HEADER_BYTES + TERMINATION_DATA_BYTES_MAX;
 
@@ -32,20 +30,10 @@ pub(crate) struct Batch {
     pub(crate) held_bytes: u64,
 }
 
-/// A part of the batch under construction.
-enum Piece {
-    /// Bytes of the header memory, which is not frozen yet.
-    Head(Range<usize>),
-    Data(View),
-}
-
 /// Collects answers into batches.
 pub(crate) struct Outbox {
-    buffers: BufferPool,
     link: Link,
-    head: Option<Buffer>,
-    head_used: usize,
-    pieces: Vec<Piece>,
+    gather: Gather,
     bytes: usize,
     batch: Batch,
     full: VecDeque<Batch>,
@@ -56,11 +44,8 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn new(buffers: BufferPool, link: Link) -> Self {
         Self {
-            buffers,
             link,
-            head: None,
-            head_used: 0,
-            pieces: Vec::new(),
+            gather: Gather::new(buffers),
             bytes: 0,
             batch: Batch::default(),
             full: VecDeque::new(),
@@ -71,7 +56,7 @@ impl Outbox {
 
     /// Whether nothing waits to be sent.
     pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty() && self.full.is_empty() && self.batch.views.is_empty()
+        self.gather.is_empty() && self.full.is_empty()
     }
 
     /// Whether the last word has been said.
@@ -107,7 +92,7 @@ impl Outbox {
         let (link, digests) = (self.link, self.link.data_digest.then(|| digest_of_views(&data)));
         let header = DataHeader { command, tag: 0, offset: 0, length: length as u32 };
         self.head(C2H_HEADER_BYTES_MAX, |out| put_c2h_data(out, &header, entry.is_none(), &link));
-        self.pieces.extend(data.into_iter().map(Piece::Data));
+        self.gather.data(data);
         self.bytes += length;
         if let Some(digest) = digests {
             self.head(DIGEST_BYTES, |out| {
@@ -144,18 +129,7 @@ impl Outbox {
 
     /// Has `put` write at most `bytes_max` bytes behind what is there; it says how many.
     fn head(&mut self, bytes_max: usize, put: impl FnOnce(&mut [u8]) -> usize) {
-        if self.head.as_ref().is_some_and(|head| head.len() - self.head_used < bytes_max) {
-            self.close_head();
-        }
-        let head = self.head.get_or_insert_with(|| self.buffers.allocate(HEAD_BYTES));
-        let start = self.head_used;
-        let written = put(&mut head[start..start + bytes_max]);
-        self.head_used += written;
-        self.bytes += written;
-        match self.pieces.last_mut() {
-            Some(Piece::Head(range)) if range.end == start => range.end = self.head_used,
-            _ => self.pieces.push(Piece::Head(start..self.head_used)),
-        }
+        self.bytes += self.gather.head(bytes_max, put);
     }
 
     fn answered(&mut self, held_bytes: u64) {
@@ -167,23 +141,8 @@ impl Outbox {
         }
     }
 
-    /// Moves the pieces into the batch; the header memory can be shared from now on.
-    fn close_head(&mut self) {
-        let head = self.head.take().map(Buffer::freeze);
-        self.head_used = 0;
-        self.batch.views.reserve_exact(self.pieces.len());
-        for piece in self.pieces.drain(..) {
-            let view = match (piece, &head) {
-                (Piece::Data(view), _) => view,
-                (Piece::Head(range), Some(head)) => head.slice(range),
-                (Piece::Head(_), None) => unreachable!("a header was written into memory that was there"),
-            };
-            self.batch.views.push(view);
-        }
-    }
-
     fn close_batch(&mut self) {
-        self.close_head();
+        self.batch.views = self.gather.take();
         self.bytes = 0;
         self.full.push_back(std::mem::take(&mut self.batch));
     }

@@ -5,7 +5,7 @@
 //! volume under which number, for protocols that show a host many volumes; [`names`], what they call the node; [`Session`],
 //! the membership of one connection in it; [`Reservations`], who has reserved which volume against whom; [`Stop`]; and two
 //! traits, [`Volumes`] and [`HandOver`], by which the node lends a protocol its volumes and its cores. For the inside of a
-//! session: a [`Share`] of the [`Budget`] that is the memory of its core; [`Receiver`], bytes with few copies; [`InFlight`] and
+//! session: a [`Share`] of the [`Budget`] that is the memory of its core; [`Receiver`] and [`Gather`], bytes with few copies; [`InFlight`] and
 //! [`Woken`], many requests in one task. What it is not: no protocol, no storage.
 //!
 //! Invariants:
@@ -20,6 +20,7 @@ mod budget;
 mod counters;
 mod error;
 mod exports;
+mod gather;
 mod hand_over;
 mod host;
 mod in_flight;
@@ -41,6 +42,7 @@ pub use budget::{Budget, Share, ShareBounds, Shortage};
 pub use counters::{Counters, Traffic};
 pub use error::{AccessError, AdmitError, ExportError};
 pub use exports::{Export, Exports};
+pub use gather::{Gather, HEAD_BYTES};
 pub use hand_over::{HandOver, Volumes};
 pub use host::{Chap, Host, Network};
 pub use in_flight::InFlight;
