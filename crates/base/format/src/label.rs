@@ -9,7 +9,7 @@
 //! [`LabelState::Ended`] label, so that the survivors of an interrupted deletion are never taken for a degraded pool.
 //!
 //! Invariants of a label that decodes, checked by [`Label::check`]:
-//! - between 1 and [`DEVICES_MAX`] members, indexes rising strictly, no id twice, one of them this device;
+//! - between 1 and [`DEVICES_MAX`] members, indexes rising strictly and below it, no id twice, one of them this device;
 //! - as many members as copies, at least;
 //! - the slots of each member fit behind its header.
 
@@ -63,7 +63,7 @@ pub enum DeviceClass {
 pub struct Member {
     /// Its id.
     pub device: DeviceId,
-    /// The number by which chunks name it; never given to another device of the pool.
+    /// The number by which chunks name it. One that has been removed gives it free: by then no image names it.
     pub index: u16,
     /// Bytes that the pool uses, header included.
     pub size_bytes: u64,
@@ -75,6 +75,8 @@ pub struct Member {
     pub class: DeviceClass,
     /// Whether the file was made by Quarry inside a directory, and goes with its pool.
     pub created_file: bool,
+    /// Whether everything on it is to be moved elsewhere, so that it can be removed; nothing new is placed on it.
+    pub leaving: bool,
     /// Where it was seen last: a hint, of which [`path_hint`] is stored.
     pub path: String,
 }
@@ -123,7 +125,7 @@ pub enum LabelRule {
     /// There are 1 to [`DEVICES_MAX`] members.
     #[error("its number of members is out of range")]
     MemberCount,
-    /// Indexes rise and ids are distinct.
+    /// Indexes rise, up to [`DEVICES_MAX`] exclusively, and ids are distinct.
     #[error("its members are not distinct and in order")]
     MemberOrder,
     /// See [`Member::sector_bytes`].
@@ -201,6 +203,8 @@ impl Label {
         keep((1..=NAME_BYTES_MAX).contains(&self.pool_name.len()), LabelRule::PoolName)?;
         keep(is_segment_size(self.segment_bytes), LabelRule::SegmentBytes)?;
         keep(members.is_sorted_by(|a, b| a.index < b.index), LabelRule::MemberOrder)?;
+        let indexes = members.iter().map(|member| usize::from(member.index));
+        keep(indexes.max().is_some_and(|last| last < DEVICES_MAX), LabelRule::MemberOrder)?;
         keep(self.ids_are_distinct(), LabelRule::MemberOrder)?;
         keep(members.iter().all(|member| is_sector_size(member.sector_bytes)), LabelRule::SectorBytes)?;
         keep(members.iter().all(|member| self.slots_fit(member)), LabelRule::Slots)?;

@@ -104,6 +104,17 @@ impl World {
         }
     }
 
+    /// Makes a disk larger; who has it open sees that when it is opened again.
+    ///
+    /// # Panics
+    /// When it would become smaller, or its sectors do not fit.
+    pub fn grow_disk(&self, disk: DiskId, size_bytes: u64) {
+        let mut disks = self.shared.disks.borrow_mut();
+        let spec = &mut disks.get(disk).spec;
+        assert!(size_bytes >= spec.size_bytes && size_bytes.is_multiple_of(u64::from(spec.sector_bytes)));
+        spec.size_bytes = size_bytes;
+    }
+
     /// Whether the disk answers.
     pub fn disk_status(&self, disk: DiskId) -> DiskStatus {
         self.shared.disks.borrow_mut().get(disk).status

@@ -22,6 +22,7 @@ use crate::deduplicate::TABLE_PART;
 use crate::freeing::Freeing;
 use crate::history::History;
 use crate::node_store::EngineNodeStore;
+use crate::rehome::Rehomer;
 use crate::scrub::Scrub;
 use crate::space::Space;
 use crate::volume::VolumeState;
@@ -93,6 +94,7 @@ pub struct Engine {
     /// When a checkpoint was made for somebody who looks at snapshots.
     pub(crate) merged_for_counting: Cell<Option<Duration>>,
     pub(crate) scrub: Scrub,
+    pub(crate) rehomer: Rehomer,
     pub(crate) reducer: RefCell<Reducer>,
     pub(crate) damage: Damage,
     pub(crate) zeroes: View,
@@ -107,6 +109,7 @@ pub struct Engine {
 pub(crate) struct Tasks {
     pub(crate) maintain: JoinHandle<()>,
     pub(crate) keep_reserve: JoinHandle<()>,
+    pub(crate) keep_rehoming: JoinHandle<()>,
 }
 
 /// Counters since the engine was opened.
@@ -355,9 +358,12 @@ impl Engine {
         self.wake.raise();
         self.space.changed.raise();
         let tasks = self.tasks.take();
-        let (maintain, keep_reserve) = tasks.map(|tasks| (tasks.maintain, tasks.keep_reserve)).unzip();
-        if let Some(maintain) = maintain {
-            maintain.await;
+        self.rehomer.wake.raise();
+        let mut keep_reserve = None;
+        if let Some(tasks) = tasks {
+            keep_reserve = Some(tasks.keep_reserve);
+            tasks.maintain.await;
+            tasks.keep_rehoming.await;
         }
         self.log.quiesce().await;
         let result = if self.log.stopped().is_none() { self.checkpoint().await } else { Ok(()) };

@@ -9,6 +9,7 @@ use quarry_types::LogId;
 
 use crate::engine::Tasks;
 use crate::history::keep_history;
+use crate::rehome::keep_rehoming;
 use crate::{Engine, EngineError};
 
 /// Without a reason to look the tasks look this often.
@@ -36,6 +37,7 @@ impl Engine {
         let tasks = Tasks {
             maintain: spawner.spawn(maintain(Rc::downgrade(self))),
             keep_reserve: spawner.spawn(keep_reserve(Rc::downgrade(self))),
+            keep_rehoming: spawner.spawn(keep_rehoming(Rc::downgrade(self))),
         };
         *self.tasks.borrow_mut() = Some(tasks);
         spawner.spawn(keep_history(Rc::downgrade(self))).detach();

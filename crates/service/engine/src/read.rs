@@ -56,7 +56,9 @@ impl EngineVolume {
     fn pool_error(&self, error: PoolError) -> VolumeError {
         let kind = match &error {
             PoolError::Corrupt { .. } => ErrorKind::Corrupt,
-            PoolError::Unreadable { .. } | PoolError::NoDevice { .. } => ErrorKind::Unavailable,
+            PoolError::Unreadable { .. } | PoolError::NoDevice { .. } | PoolError::TargetFailed => {
+                ErrorKind::Unavailable
+            }
             PoolError::NoSpace => ErrorKind::NoSpace,
             PoolError::Dangling { .. } => ErrorKind::Internal,
         };

@@ -12,6 +12,7 @@ use quarry_types::SegmentId;
 
 use crate::engine::{Durable, Statistics, ZERO_BYTES};
 use crate::node_store::EngineNodeStore;
+use crate::rehome::Rehomer;
 use crate::scrub::Scrub;
 use crate::space::Space;
 use crate::volumes::Volumes;
@@ -119,6 +120,7 @@ impl Engine {
             layered: Cell::new(false),
             merged_for_counting: Cell::new(None),
             scrub: Scrub::default(),
+            rehomer: Rehomer::default(),
             reducer: RefCell::default(),
             damage: Default::default(),
             committing: futures::lock::Mutex::new(()),

@@ -131,17 +131,10 @@ impl Engine {
 
     /// The chunks of the segment table and the segments in each, without the one that is being filled.
     fn chunks(&self) -> BTreeMap<ChunkId, Vec<SegmentId>> {
-        let mut chunks: BTreeMap<ChunkId, Vec<SegmentId>> = BTreeMap::new();
         let table = self.store.table();
-        for (id, segment) in table.iter().filter(|(_, segment)| segment.end_sector > 0) {
-            for chunk in segment.chunks() {
-                let segments = chunks.entry(chunk.id()).or_default();
-                if segments.last() != Some(&id) {
-                    segments.push(id);
-                }
-            }
-        }
-        chunks
+        let is_sealed = |id: &SegmentId| table.get(*id).is_some_and(|segment| segment.end_sector > 0);
+        let chunks = table.by_chunk().into_iter().filter(|(_, (_, segments))| segments.iter().all(is_sealed));
+        chunks.map(|(id, (_, segments))| (id, segments)).collect()
     }
 
     /// The chunk, if some of these segments still lie in it, and which.

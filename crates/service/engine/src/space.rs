@@ -54,7 +54,8 @@ pub(crate) struct Space {
     pub(crate) merge_at_checkpoint: Cell<u64>,
     tail_bytes_max: u64,
     usable_bytes: u64,
-    total_chunks: u64,
+    /// Chunks that the pool holds; devices join and leave.
+    total_chunks: Cell<u64>,
     /// [`Need::working`] when somebody looked.
     working_chunks: Cell<u64>,
 }
@@ -118,7 +119,7 @@ impl Space {
             merge_at_checkpoint: Cell::new(0),
             tail_bytes_max: (share / 32).clamp(segment_bytes, TAIL_BYTES_MAX.max(segment_bytes)),
             usable_bytes: segment_bytes - SEGMENT_WASTE_BYTES,
-            total_chunks,
+            total_chunks: Cell::new(total_chunks),
             working_chunks: Cell::new(WORKING_CHUNKS_MIN),
         }
     }
@@ -135,7 +136,7 @@ impl Space {
 
     /// Chunks that the cleaner may write before it frees any.
     pub(crate) fn cleaner_chunks(&self, engine: &Engine) -> u64 {
-        engine.policy.get().chunks_wanted(self.total_chunks)
+        engine.policy.get().chunks_wanted(self.total_chunks.get())
     }
 
     /// What this log needs besides what hosts write.
@@ -161,7 +162,7 @@ impl Space {
     /// From so few free chunks on the cleaner works. What it keeps free beyond what is needed takes bursts of writes, and makes all
     /// other chunks fuller.
     pub(crate) fn low_chunks(&self, engine: &Engine) -> u64 {
-        engine.store.pool.shared.needed_chunks() + (self.total_chunks / 64).clamp(2, BURST_CHUNKS_MAX)
+        engine.store.pool.shared.needed_chunks() + (self.total_chunks.get() / 64).clamp(2, BURST_CHUNKS_MAX)
     }
 
     /// Whether the last attempt to gain space found nothing, and nothing has been freed since; for who may go below what
@@ -225,6 +226,7 @@ impl Space {
 
     /// Looks at the free space again.
     pub(crate) fn update(&self, engine: &Engine) {
+        self.total_chunks.set(engine.store.pool.shared.capacity().total_chunks);
         let (need, ready) = (self.need(engine), engine.log.reserve_chunks() as u64);
         let share_max = self.share_max(engine.limits.get().logs);
         let chunks = engine.store.pool.shared.renew_stake(engine.store.log, need, ready, share_max);

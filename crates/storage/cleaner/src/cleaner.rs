@@ -43,7 +43,17 @@ pub struct Cleaner {
 impl Cleaner {
     /// Whether a chunk may be cleaned: it is not being written to, and it could be read so far.
     pub fn may_clean(&self, chunk: ChunkId) -> bool {
-        !self.open.iter().flatten().any(|open| open.id() == chunk) && !self.unreadable.contains(&chunk)
+        !self.is_filling(chunk) && !self.unreadable.contains(&chunk)
+    }
+
+    /// Whether a chunk is being filled.
+    pub fn is_filling(&self, chunk: ChunkId) -> bool {
+        self.open.iter().flatten().any(|open| open.id() == chunk)
+    }
+
+    /// Writes no more to chunks that lie where new ones would not.
+    pub fn close_left(&mut self, store: &LogStore) {
+        self.open.iter_mut().for_each(|open| _ = open.take_if(|open| !open.is_usable(store)));
     }
 
     /// Takes another chunk for the next round where `is_gone` says so of the one that is not full.
@@ -63,8 +73,8 @@ impl Cleaner {
         if victims.is_empty() {
             return Ok(Relocated::default());
         }
-        let mut open = std::mem::take(&mut self.open);
-        open.iter_mut().for_each(|open| _ = open.take_if(|open| !open.is_usable(store)));
+        self.close_left(store);
+        let open = std::mem::take(&mut self.open);
         let classes = policy.classes(store.pool.shared.capacity().total_chunks);
         let mut round = Round::new(store, open, (chunks_max, now, classes));
         for victim in victims {

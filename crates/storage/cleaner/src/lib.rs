@@ -18,6 +18,7 @@
 
 mod class;
 mod cleaner;
+mod contents;
 mod copy;
 mod output;
 mod policy;
@@ -26,6 +27,7 @@ mod victim;
 mod window;
 
 pub use cleaner::{Cleaner, Relocated};
+pub use contents::contents;
 pub use policy::{Order, Policy};
 pub use survivors::live_pieces;
 pub use victim::{Victim, choose, live_bytes_max};

@@ -30,7 +30,7 @@ pub(crate) struct Output {
 
 impl Output {
     pub(crate) fn new(store: &LogStore) -> Result<Self, PoolError> {
-        let chunk = store.allocate_chunk(store.pool.shared.copies, Purpose::Packed)?;
+        let chunk = store.allocate_chunk(store.pool.shared.copies(), Purpose::Packed)?;
         let content = ChunkContent::Packed;
         let header =
             ChunkHeader { pool: store.pool.shared.id, log: store.log, chunk: chunk.id(), content }.encode();
@@ -69,7 +69,7 @@ impl Output {
     /// Whether the chunk is worth writing to once more: it has room, and all its copies are in use.
     pub(crate) fn is_usable(&self, store: &LogStore) -> bool {
         self.room_bytes(store) >= room_bytes_min(store)
-            && self.chunk.healthy_copies() >= store.pool.shared.copies_now()
+            && self.chunk.staying_copies() >= store.pool.shared.copies_now()
     }
 
     /// Appends a survivor.

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use quarry_format::batch::{self, Batch};
 use quarry_format::packed::{self, PackedItem};
-use quarry_pool::{Chunk, LogStore, PoolError};
+use quarry_format::crc32c;
+use quarry_pool::{Chunk, Expected, LogStore, PoolError};
 use quarry_types::limits::SECTOR_BYTES;
 use quarry_types::{LogAddress, SegmentId};
 
@@ -16,6 +17,11 @@ pub(crate) struct Survivor {
     pub(crate) item: PackedItem,
     pub(crate) sector: u32,
 }
+
+/// Something that tells what is in a chunk, by its first sector.
+pub(crate) type Teller = (u32, Expected);
+/// What is told, and what tells it.
+type Told = (Vec<Survivor>, Vec<Teller>);
 
 /// What lives of one run.
 pub(crate) struct LiveRun {
@@ -49,7 +55,16 @@ pub(crate) async fn survivors(
     chunk: &Rc<Chunk>,
     segments: &[SegmentId],
 ) -> Result<Vec<LiveRun>, PoolError> {
-    let pieces = match (chunk.packed_table.get(), segments) {
+    Ok(told(store, chunk, segments).await?.0)
+}
+
+/// The same, with what tells of it: batch headers, or the table of a packed chunk.
+pub(crate) async fn told(
+    store: &LogStore,
+    chunk: &Rc<Chunk>,
+    segments: &[SegmentId],
+) -> Result<(Vec<LiveRun>, Vec<Teller>), PoolError> {
+    let (pieces, tellers) = match (chunk.packed_table.get(), segments) {
         ((_, 0), [segment]) => written(store, chunk, *segment).await?,
         (table, _) => packed(store, chunk, table).await?,
     };
@@ -95,22 +110,23 @@ pub(crate) async fn survivors(
             });
         }
     }
-    Ok(runs)
+    Ok((runs, tellers))
 }
 
-/// Every piece of a segment as it was written, by its batch headers.
-async fn written(store: &LogStore, chunk: &Chunk, segment: SegmentId) -> Result<Vec<Survivor>, PoolError> {
+/// Every piece of a segment as it was written, by its batch headers, and these.
+async fn written(store: &LogStore, chunk: &Chunk, segment: SegmentId) -> Result<Told, PoolError> {
     let geometry = store.pool.geometry();
     let end = store.table().get(segment).map_or(0, |entry| entry.end_sector);
     let mut at = geometry.granule_sectors();
-    let mut all = Vec::new();
+    let (mut all, mut headers) = (Vec::new(), Vec::new());
     let mut window = Window::new(store, chunk);
     while at < end {
         let address = LogAddress::new(segment, at);
-        let batch = match header_in(&mut window, store, address).await {
-            Some(batch) => batch,
+        let (batch, header) = match header_in(&mut window, store, address).await {
+            Some(found) => found,
             None => read_header(store, chunk, address).await?,
         };
+        headers.push((at, header));
         for item in batch.items() {
             let inside = u64::from(at) + u64::from(item.sector) + u64::from(item.sectors) <= u64::from(end);
             if !inside || item.sectors == 0 {
@@ -125,18 +141,28 @@ async fn written(store: &LogStore, chunk: &Chunk, segment: SegmentId) -> Result<
         }
         at = at.saturating_add(batch.header.sectors);
     }
-    Ok(all)
+    Ok((all, headers))
 }
 
 /// The batch header at `address`, if the copy that is read in passing has it whole.
-async fn header_in(window: &mut Window<'_>, store: &LogStore, address: LogAddress) -> Option<Batch> {
+async fn header_in(
+    window: &mut Window<'_>,
+    store: &LogStore,
+    address: LogAddress,
+) -> Option<(Batch, Expected)> {
     let granule = store.pool.geometry().granule_bytes as usize;
     let offset = address.offset_bytes() as usize;
     let left = store.pool.geometry().segment_bytes as usize - offset;
     let first = window.bytes(offset, granule).await.ok()?;
     let length = batch::header_length(first)?.next_multiple_of(granule).min(left);
-    let decoded = batch::decode(window.bytes(offset, length).await.ok()?);
-    decoded.ok().filter(|batch| is_at(batch, address))
+    let bytes = window.bytes(offset, length).await.ok()?;
+    let batch = batch::decode(bytes).ok().filter(|batch| is_at(batch, address))?;
+    Some((batch, teller(bytes)))
+}
+
+/// Bytes that are as they should be.
+pub(crate) fn teller(bytes: &[u8]) -> Expected {
+    Expected { sectors: (bytes.len() / SECTOR_BYTES) as u32, checksum: crc32c(bytes) }
 }
 
 fn is_at(batch: &Batch, address: LogAddress) -> bool {
@@ -144,7 +170,11 @@ fn is_at(batch: &Batch, address: LogAddress) -> bool {
 }
 
 /// The batch header at `address`, from the first copy that has it whole.
-async fn read_header(store: &LogStore, chunk: &Chunk, address: LogAddress) -> Result<Batch, PoolError> {
+async fn read_header(
+    store: &LogStore,
+    chunk: &Chunk,
+    address: LogAddress,
+) -> Result<(Batch, Expected), PoolError> {
     let granule = store.pool.geometry().granule_bytes as usize;
     let offset = address.offset_bytes();
     let left = store.pool.geometry().segment_bytes as usize - offset as usize;
@@ -161,18 +191,18 @@ async fn read_header(store: &LogStore, chunk: &Chunk, address: LogAddress) -> Re
         if let Ok(batch) = batch::decode(&whole)
             && is_at(&batch, address)
         {
-            return Ok(batch);
+            return Ok((batch, teller(&whole)));
         }
     }
     Err(PoolError::Corrupt { chunk: chunk.id(), offset, bytes: granule, copies: slots.len() })
 }
 
-/// Every piece of a packed chunk, by the chunk's table.
+/// Every piece of a packed chunk, by the chunk's table, and this.
 async fn packed(
     store: &LogStore,
     chunk: &Chunk,
     (sector, bytes): (u32, u32),
-) -> Result<Vec<Survivor>, PoolError> {
+) -> Result<Told, PoolError> {
     let geometry = store.pool.geometry();
     let offset = u64::from(sector) * SECTOR_BYTES as u64;
     let padded = (bytes as usize).next_multiple_of(geometry.granule_bytes as usize);
@@ -188,7 +218,7 @@ async fn packed(
             }
             at += item.sectors;
         }
-        return Ok(all);
+        return Ok((all, vec![(sector, teller(&buffer))]));
     }
     Err(PoolError::Corrupt { chunk: chunk.id(), offset, bytes: padded, copies: slots.len() })
 }

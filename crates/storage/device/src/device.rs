@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -75,10 +76,10 @@ pub struct Device {
     path: PathBuf,
     disk: Rc<dyn Disk>,
     buffers: BufferPool,
-    /// What the I/O path needs of the label, which never changes while the device is open.
+    /// What the I/O path needs of the label. Only growing changes it while the device is open.
     index: u16,
-    size_bytes: u64,
-    slots: u32,
+    size_bytes: Cell<u64>,
+    slots: Cell<u32>,
     segment_bytes: u64,
     label: RefCell<Rc<Label>>,
     /// The latest label that was to be written, whether that succeeded or not.
@@ -105,8 +106,8 @@ impl Device {
             disk,
             buffers: env.buffers.clone(),
             index: label.device_index,
-            size_bytes: label.own().size_bytes,
-            slots: label.own().slots,
+            size_bytes: Cell::new(label.own().size_bytes),
+            slots: Cell::new(label.own().slots),
             segment_bytes: label.segment_bytes,
             attempt: RefCell::new(label.clone()),
             label: RefCell::new(label),
@@ -158,12 +159,12 @@ impl Device {
 
     /// Bytes that the pool uses, header included.
     pub fn size_bytes(&self) -> u64 {
-        self.size_bytes
+        self.size_bytes.get()
     }
 
     /// Slots behind the header.
     pub fn slots(&self) -> u32 {
-        self.slots
+        self.slots.get()
     }
 
     /// Size of a slot in bytes.
@@ -176,7 +177,7 @@ impl Device {
     /// # Panics
     /// When the device has no such slot.
     pub fn slot_offset(&self, slot: u32) -> u64 {
-        assert!(slot < self.slots, "device {} has no slot {slot}", self.id);
+        assert!(slot < self.slots.get(), "device {} has no slot {slot}", self.id);
         slot_offset(slot, self.segment_bytes)
     }
 
@@ -206,14 +207,16 @@ impl Device {
         offset: u64,
         buffer: Buffer,
     ) -> impl Future<Output = Result<Buffer, DeviceError>> + use<'_> {
-        let length = buffer.len() as u64;
-        match self.admit(Operation::Read, offset, length) {
-            Err(error) => Either::Left(ready(Err(error))),
-            Ok(()) => Either::Right(self.disk.read(offset, buffer).map(move |(buffer, result)| {
-                self.finish(Operation::Read, offset, length, result)?;
-                Ok(buffer)
-            })),
-        }
+        read(self, offset, buffer)
+    }
+
+    /// The same for who does not hold the device until it is done.
+    pub fn read_held(
+        self: Rc<Self>,
+        offset: u64,
+        buffer: Buffer,
+    ) -> impl Future<Output = Result<Buffer, DeviceError>> + use<> {
+        read(self, offset, buffer)
     }
 
     /// Reads `length` (> 0) bytes at `offset`, of any alignment.
@@ -266,12 +269,7 @@ impl Device {
     /// When the new label is not a later one of this device, breaks a rule, or moves slots.
     pub async fn write_label(&self, label: Label) -> Result<(), DeviceError> {
         let label = Rc::new(label);
-        assert!(label.own().device == self.id, "a device carries its own label");
-        let shape = (label.device_index, label.own().size_bytes, label.own().slots, label.segment_bytes);
-        assert!(
-            shape == (self.index, self.size_bytes, self.slots, self.segment_bytes),
-            "slots stay in place"
-        );
+        self.check_shape(&label);
         assert!(label.sequence > self.label.borrow().sequence, "labels only get newer");
         let attempt = self.attempt.replace(label.clone());
         assert!(label.sequence > attempt.sequence || label == attempt, "a sequence names one label");
@@ -280,8 +278,28 @@ impl Device {
             self.write_label_copy(&label, copy).await?;
             self.doubtful_copy.set(next);
         }
-        self.label.replace(label);
+        self.adopt_label(label);
         Ok(())
+    }
+
+    /// Takes note of a label that the device carries since somebody wrote it by another way.
+    ///
+    /// # Panics
+    /// When it is not one of this device, or moves slots.
+    pub fn adopt_label(&self, label: Rc<Label>) {
+        self.check_shape(&label);
+        self.size_bytes.set(label.own().size_bytes);
+        self.slots.set(label.own().slots);
+        self.attempt.replace(label.clone());
+        self.label.replace(label);
+    }
+
+    fn check_shape(&self, label: &Label) {
+        assert!(label.own().device == self.id, "a device carries its own label");
+        let (index, segment_bytes) = (label.device_index, label.segment_bytes);
+        assert!((index, segment_bytes) == (self.index, self.segment_bytes), "slots stay in place");
+        let Member { size_bytes, slots, .. } = label.own();
+        assert!(*size_bytes >= self.size_bytes() && *slots >= self.slots(), "a device only grows");
     }
 
     /// Rewrites the copy of the label that does not say what the newest says, if there is one.
@@ -312,8 +330,8 @@ impl Device {
             io::Error::other(format!("the device has failed ({fault})"))
         } else if !offset.is_multiple_of(sector_bytes) || !length.is_multiple_of(sector_bytes) {
             io::Error::new(io::ErrorKind::InvalidInput, format!("not in sectors of {sector_bytes} bytes"))
-        } else if end.is_none_or(|end| end > self.size_bytes) {
-            io::Error::new(io::ErrorKind::InvalidInput, format!("the device ends at {}", self.size_bytes))
+        } else if end.is_none_or(|end| end > self.size_bytes()) {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("the device ends at {}", self.size_bytes()))
         } else {
             return Ok(());
         };
@@ -354,6 +372,21 @@ impl Device {
 
     fn error(&self, operation: Operation, offset: u64, length: u64, source: io::Error) -> DeviceError {
         DeviceError { device: self.id, path: self.path.clone(), operation, offset, length, source }
+    }
+}
+
+fn read<D: Deref<Target = Device>>(
+    device: D,
+    offset: u64,
+    buffer: Buffer,
+) -> impl Future<Output = Result<Buffer, DeviceError>> + use<D> {
+    let length = buffer.len() as u64;
+    match device.admit(Operation::Read, offset, length) {
+        Err(error) => Either::Left(ready(Err(error))),
+        Ok(()) => Either::Right(device.disk.read(offset, buffer).map(move |(buffer, result)| {
+            device.finish(Operation::Read, offset, length, result)?;
+            Ok(buffer)
+        })),
     }
 }
 

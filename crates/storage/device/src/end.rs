@@ -1,12 +1,16 @@
 //! Ending a pool: its devices become blank, its own files go.
 
+use std::path::Path;
+
 use futures::future::join_all;
 use quarry_env::Env;
 use quarry_format::label::{Label, LabelState};
+use quarry_types::{DeviceId, PoolId};
 
 use crate::device::Device;
 use crate::error::{EndError, PathError};
 use crate::labels;
+use crate::open::{Expected, open_in_any_state};
 
 /// Ends a pool that nobody uses any more and gives back its devices, all that are open.
 ///
@@ -28,6 +32,14 @@ async fn mark_ended(device: &Device) -> Result<(), EndError> {
     let label = Label::clone(&device.label());
     let ended = Label { state: LabelState::Ended, sequence: label.sequence + 1, ..label };
     Ok(device.write_label(ended).await?)
+}
+
+/// Gives back a device that is no member of its pool any more: all members' labels say so already. A device that was taken for
+/// something else meanwhile is left alone.
+pub async fn release_device(env: &Env, path: &Path, pool: PoolId, device: DeviceId) -> Result<(), EndError> {
+    let expected = Expected { pool: Some(pool), device: Some(device) };
+    let opened = open_in_any_state(env, path, expected).await?;
+    release(env, opened).await
 }
 
 async fn release(env: &Env, device: Device) -> Result<(), EndError> {

@@ -311,4 +311,7 @@ pub enum EndError {
     /// Its file is still there.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// It cannot be opened, or is something else now.
+    #[error(transparent)]
+    Open(#[from] OpenError),
 }

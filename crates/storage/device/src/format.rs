@@ -5,6 +5,7 @@
 //! they become *ready*. See `docs/format/device.md` for what a power failure leaves behind at each point.
 
 mod check;
+mod join;
 mod take;
 mod write;
 
@@ -14,6 +15,8 @@ use std::path::PathBuf;
 use quarry_env::Env;
 use quarry_types::limits::{COPIES_MAX, DEVICES_MAX, NAME_BYTES_MAX};
 use quarry_types::{DeviceId, PoolId};
+
+pub use join::{JoinRequest, Joining, forget_joining, prepare_to_join};
 
 use crate::device::Device;
 use crate::error::FormatError;

@@ -144,6 +144,7 @@ mod tests {
             sector_bytes: 512,
             class: DeviceClass::Ssd,
             created_file: false,
+            leaving: false,
             path: String::new(),
         };
         Label {

@@ -1,7 +1,8 @@
 //! Devices: the files and block devices that hold a pool.
 //!
 //! What it is: looking at a path before touching it ([`probe`], [`scan`]), making devices into a pool
-//! ([`format_devices`]), opening them again ([`open_members`], [`open_device`]), giving them back ([`end_pool`]), and
+//! ([`format_devices`]), one more of them ([`prepare_to_join`]), opening them again ([`open_members`], [`open_device`]), giving
+//! them back ([`end_pool`], [`release_device`]), and
 //! [`Device`]: reads, writes and flushes that are counted, bounded and named in their errors. What it is not: it knows
 //! slots only by their number; what lies in them, which copy is on which device and what to do about a failure is
 //! `quarry-pool`'s.
@@ -30,12 +31,14 @@ mod signature;
 
 pub use class::{classify, measure_class};
 pub use device::{Device, DeviceState, DeviceStats, Fault};
-pub use end::end_pool;
+pub use end::{end_pool, release_device};
 pub use error::{DeviceError, EndError, FormatError, OpenError, Operation, PathError};
-pub use format::{DIRECTORY_PERCENT, FormatRequest, format_devices};
+pub use format::{
+    DIRECTORY_PERCENT, FormatRequest, JoinRequest, Joining, forget_joining, format_devices, prepare_to_join,
+};
 pub use labels::CopyError;
 pub use members::{OpenedMembers, open_members};
 pub use open::{Expected, open_device};
-pub use probe::{Content, Probe, ProbedDisk, probe};
-pub use quarry_format::label::{DeviceClass, Label, LabelState, Member};
+pub use probe::{Content, Probe, ProbedDisk, probe, usable_bytes_at};
+pub use quarry_format::label::{DeviceClass, Label, LabelState, Member, slots_for};
 pub use scan::{ScannedDevice, scan};

@@ -64,6 +64,13 @@ pub async fn probe(env: &Env, path: &Path) -> Result<Probe, PathError> {
     Ok(Probe::Disk(ProbedDisk { geometry: disk.geometry().clone(), content }))
 }
 
+/// What a pool can use of the file or block device at `path` now, in bytes.
+pub async fn usable_bytes_at(env: &Env, path: &Path) -> Result<u64, PathError> {
+    let failed = |source| PathError { path: path.to_owned(), operation: "open it", source };
+    let disk = env.disks.open(path, OpenMode::Probe).await.map_err(failed)?;
+    Ok(labels::usable_bytes(disk.geometry().size_bytes))
+}
+
 /// What is on an open disk.
 pub async fn examine(disk: &dyn Disk, buffers: &BufferPool) -> io::Result<Content> {
     let read = AreasRead::read(disk, buffers).await?;

@@ -58,7 +58,7 @@ impl Log {
 
     /// Ends all appending when no device is left that could take it: nobody should wait for what cannot come.
     pub fn check_devices(&self) {
-        if self.stopped().is_none() && self.store.pool.healthy_devices().next().is_none() {
+        if self.stopped().is_none() && self.store.pool.healthy_devices().is_empty() {
             self.halt("no device of the pool takes writes");
         }
     }

@@ -15,8 +15,8 @@ impl Pool {
     pub(crate) async fn newest_anchors(&self) -> BTreeMap<LogId, Anchor> {
         let start = anchor_offset(LogId(0), 0);
         let bytes = usize::from(LOGS_MAX) * ANCHORS_PER_LOG * ANCHOR_BYTES;
-        let reads =
-            self.healthy_devices().map(|(_, device)| device.read(start, self.env.buffers.allocate(bytes)));
+        let devices = self.healthy_devices();
+        let reads = devices.iter().map(|(_, device)| device.read(start, self.env.buffers.allocate(bytes)));
         let mut newest: BTreeMap<LogId, Anchor> = BTreeMap::new();
         for area in join_all(reads).await.into_iter().flatten() {
             let anchors = area.chunks(ANCHOR_BYTES).filter_map(|bytes| Anchor::decode(bytes).ok());
@@ -33,7 +33,7 @@ impl Pool {
     pub(crate) async fn write_anchor(&self, anchor: &Anchor) -> Result<(), PoolError> {
         let view = self.env.buffers.copy_of(&anchor.encode());
         let offset = anchor_offset(anchor.log, (anchor.sequence % 2) as usize);
-        let writes = self.healthy_devices().map(async |(index, device)| {
+        let writes = self.healthy_devices().into_iter().map(async |(index, device)| {
             let result = match device.write(offset, vec![view.clone()]).await {
                 Ok(()) => device.flush().await,
                 Err(error) => Err(error),

@@ -1,6 +1,10 @@
 //! A chunk: the same bytes in one slot on each of several devices.
+//!
+//! When a chunk is to lie on other devices, a successor with the same id takes its place in the tables. It owns the slots that both
+//! have; the old one keeps the others until its last reader is gone, and its successor alive as long.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_format::anchor::{Placement, Slot};
@@ -23,6 +27,8 @@ pub struct Chunk {
     pub packed_table: Cell<(u32, u32)>,
     /// The log's count of segments when it was filled; 0 before.
     pub sealed_at: Cell<u64>,
+    /// Who has taken its place, and the slots that it has left.
+    successor: OnceCell<(Rc<Chunk>, Slots)>,
     shared: Arc<PoolShared>,
 }
 
@@ -50,6 +56,7 @@ impl Chunk {
             slots: RefCell::new(Slots::from_slice(slots)),
             packed_table: Cell::default(),
             sealed_at: Cell::default(),
+            successor: OnceCell::new(),
             shared: shared.clone(),
         }
     }
@@ -69,13 +76,37 @@ impl Chunk {
         self.slots.borrow().iter().any(|slot| slot.device == device)
     }
 
+    /// The slots that are free when it is dropped.
+    pub(crate) fn owned_slots(&self) -> Slots {
+        self.successor.get().map_or_else(|| self.slots(), |(_, left)| left.clone())
+    }
+
     /// Copies on devices that are in use.
     pub fn healthy_copies(&self) -> usize {
         self.slots.borrow().iter().filter(|slot| !self.shared.is_failed(slot.device)).count()
     }
 
+    /// Copies on devices that new chunks are placed on, too.
+    pub fn staying_copies(&self) -> usize {
+        self.slots.borrow().iter().filter(|slot| self.shared.is_staying(slot.device)).count()
+    }
+
+    /// The same chunk on the devices of `slots`, some of which it has already, to take its place. What it has besides is free when it
+    /// is dropped.
+    pub(crate) fn succeed(self: &Rc<Self>, slots: &[Slot]) -> Rc<Self> {
+        let next = Rc::new(Self::with_slots(&self.shared, (self.log, self.id), slots));
+        next.packed_table.set(self.packed_table.get());
+        next.sealed_at.set(self.sealed_at.get());
+        let left = self.slots().into_iter().filter(|slot| !slots.contains(slot)).collect();
+        assert!(self.successor.set((next.clone(), left)).is_ok(), "a chunk is succeeded once");
+        next
+    }
+
     /// Gives up the copy on `device`, whose content cannot be relied on. The last copy is kept, such as it is.
     pub fn drop_copy(&self, device: u16) {
+        if let Some((next, _)) = self.successor.get() {
+            return next.drop_copy(device);
+        }
         let mut slots = self.slots.borrow_mut();
         if slots.len() > 1
             && let Some(index) = slots.iter().position(|slot| slot.device == device)
@@ -113,7 +144,10 @@ impl Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        let slots = std::mem::take(self.slots.get_mut());
+        let slots = match self.successor.take() {
+            Some((_, left)) => left,
+            None => std::mem::take(self.slots.get_mut()),
+        };
         self.shared.free(self.log, slots);
     }
 }

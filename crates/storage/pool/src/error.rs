@@ -52,6 +52,9 @@ pub enum PoolError {
         /// The address.
         address: LogAddress,
     },
+    /// The devices to which a chunk was being copied have failed; it is where it was.
+    #[error("the device to which data was being copied has failed; the data is where it was")]
+    TargetFailed,
     /// Too few devices took the bytes of an image or an anchor.
     #[error("log {log}: a checkpoint could not be written: no device took it")]
     NoDevice {

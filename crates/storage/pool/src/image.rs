@@ -71,9 +71,13 @@ impl LogStore {
     /// What the next image takes, in chunks of the pool, as far as the last one tells.
     pub fn image_need_chunks(&self) -> u64 {
         let shared = &self.pool.shared;
-        let (copies, image_copies) =
-            (shared.copies_now(), shared.placed_copies(IMAGE_COPIES.max(shared.copies)));
-        (self.image_chunks().max(1) * image_copies).div_ceil(copies.max(1)) as u64
+        (self.image_chunks().max(1) * self.image_copies()).div_ceil(shared.copies_now().max(1)) as u64
+    }
+
+    /// Copies that an image gets now.
+    pub(crate) fn image_copies(&self) -> usize {
+        let shared = &self.pool.shared;
+        shared.placed_copies(IMAGE_COPIES.max(shared.copies()))
     }
 
     fn image_of(&self, parts: ImageParts) -> Image {
@@ -114,7 +118,7 @@ impl LogStore {
         // The number of chunks allocated is part of the image: allocate first, for an image of about this size.
         let mut image = self.image_of(parts);
         let guess = image.encode().len();
-        let copies = IMAGE_COPIES.max(self.pool.shared.copies);
+        let copies = IMAGE_COPIES.max(self.pool.shared.copies());
         let chunks = (0..guess.div_ceil(payload_bytes))
             .map(|_| self.allocate_chunk(copies, Purpose::Image))
             .collect::<Result<Vec<_>, _>>()?;

@@ -10,7 +10,8 @@
 //!   A read holds a reference, so nothing is reused under it.
 //! - A chunk that the durable image names is retired only after a later image, which does not name it, is durable.
 //! - Copies of a chunk are on distinct devices.
-//! - A device that fails a write or a flush is out of use at once and until the pool is opened again.
+//! - A device that fails a write or a flush is out of use at once, until the pool is opened again or it is taken back.
+//! - A device is removed when no slot of it is taken; until then every label names it.
 
 mod allocator;
 mod anchor;
@@ -19,9 +20,13 @@ mod chunk;
 mod coalesce;
 mod error;
 mod image;
+mod member;
+mod membership;
 mod open;
+mod pool;
 mod read;
 mod records;
+mod rehome;
 mod scrub;
 mod shared;
 mod stakes;
@@ -34,11 +39,15 @@ pub use chunk::{Chunk, Slots};
 pub use coalesce::BRIDGED_FACTOR_MAX;
 pub use error::{CopyError, OpenError, PoolError};
 pub use image::ImageParts;
+pub use member::{DeviceStatus, MemberUse};
+pub use membership::MembershipError;
 pub use open::{LogState, OpenedLog, OpenedPool, attach, from_devices, open};
+pub use pool::Pool;
 pub use read::Expected;
 pub use records::Wanted;
+pub use rehome::{Contents, Duty, Moving, Rehomed};
 pub use scrub::Scrubbed;
-pub use shared::{Capacity, DeviceStatus, Geometry, Pool, PoolShared};
+pub use shared::{Capacity, Geometry, PoolShared};
 pub use stakes::{Need, Purpose};
 pub use store::LogStore;
 pub use table::{Relocation, Run, Segment, SegmentTable};

@@ -69,6 +69,7 @@ pub fn from_devices(env: &Env, devices: Vec<Device>) -> Rc<Pool> {
 pub async fn attach(env: &Env, shared: &Arc<PoolShared>) -> Result<Rc<Pool>, OpenError> {
     let (mut devices, mut failure) = (Vec::new(), None);
     for status in shared.devices() {
+        devices.resize(usize::from(status.index), None);
         let expected = ExpectedDevice { pool: Some(shared.id), device: Some(status.id) };
         let device = match shared.is_failed(status.index) {
             true => None,
@@ -100,30 +101,26 @@ fn assemble(env: &Env, members: OpenedMembers) -> Pool {
         let index = usize::from(device.index());
         devices[index] = Some(Rc::new(device));
     }
-    let statuses =
-        (0..=last).map(|index| status(index, label.member(index), devices[usize::from(index)].as_deref()));
+    let statuses = label.members.iter().map(|member| status(member, devices[usize::from(member.index)].as_deref()));
     let geometry = Geometry { granule_bytes: GRANULE_BYTES, segment_bytes: label.segment_bytes };
     let shared = PoolShared::new(
         label.pool,
         label.pool_name.clone(),
         usize::from(label.copies),
         geometry,
-        statuses.collect(),
+        statuses.collect::<Vec<_>>(),
     );
     Pool::new(env.clone(), Arc::new(shared), devices)
 }
 
-fn status(index: u16, member: Option<&Member>, device: Option<&Device>) -> DeviceStatus {
-    let path = match (device, member) {
-        (Some(device), _) => device.path().to_owned(),
-        (None, Some(member)) => PathBuf::from(&member.path),
-        (None, None) => PathBuf::new(),
-    };
+fn status(member: &Member, device: Option<&Device>) -> DeviceStatus {
+    let path = device.map_or_else(|| PathBuf::from(&member.path), |device| device.path().to_owned());
     DeviceStatus {
-        index,
-        id: member.map(|member| member.device).unwrap_or_else(|| quarry_types::DeviceId::from_bytes([0; 16])),
+        index: member.index,
+        id: member.device,
         path,
-        slots: member.map_or(0, |member| member.slots),
+        slots: member.slots,
+        leaving: member.leaving,
         failure: device.is_none().then(|| "it was not found when the pool was opened".to_owned()),
     }
 }

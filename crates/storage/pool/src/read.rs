@@ -178,7 +178,8 @@ impl Pool {
         let started = self.device(slot.device).map(|device| {
             let buffer = self.env.buffers.allocate(bytes);
             let under_way = UnderWay::begin(self, slot.device);
-            let reading = device.read(device.slot_offset(slot.index) + offset, buffer);
+            let offset = device.slot_offset(slot.index) + offset;
+            let reading = device.read_held(offset, buffer);
             reading.inspect(move |_| drop(under_way))
         });
         OptionFuture::from(started)
@@ -213,7 +214,7 @@ impl Pool {
         Ok(view)
     }
 
-    async fn find_good_copy(
+    pub(crate) async fn find_good_copy(
         &self,
         chunk: &Chunk,
         slots: &[Slot],

@@ -1,21 +1,15 @@
-//! What all cores know of a pool, and one core's way to its devices.
+//! What all cores know of a pool.
 
-use std::cell::Cell;
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
-use futures::future::join_all;
-use quarry_device::Device;
-use quarry_env::{Env, View};
 use quarry_format::anchor::Slot;
 use quarry_types::limits::SECTOR_BYTES;
-use quarry_types::{DeviceId, LogId, PoolId};
+use quarry_types::{LogId, PoolId};
 
+use crate::Allocator;
+use crate::member::{DeviceStatus, MemberUse, Members};
 use crate::stakes::{Need, Purpose, Stakes};
-use crate::{Allocator, Chunk};
 
 /// A device that fails this many reads in a row, without a good one between them, is taken out of use.
 const READ_ERRORS_MAX: u32 = 32;
@@ -41,39 +35,19 @@ impl Geometry {
     }
 }
 
-/// A device as the pool sees it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DeviceStatus {
-    /// Index in the pool.
-    pub index: u16,
-    /// Its id.
-    pub id: DeviceId,
-    /// Where it was opened, or was last seen.
-    pub path: PathBuf,
-    /// Slots that it has.
-    pub slots: u32,
-    /// Why it is out of use, if it is.
-    pub failure: Option<String>,
-}
-
-struct DeviceShared {
-    status: Mutex<DeviceStatus>,
-    failed: AtomicBool,
-    read_errors: AtomicU32,
-}
-
 /// What all cores know of a pool.
 pub struct PoolShared {
     /// Its id.
     pub id: PoolId,
     /// Its name.
     pub name: String,
-    /// Copies of each chunk.
-    pub copies: usize,
+    copies: AtomicUsize,
     /// Its sizes.
     pub geometry: Geometry,
     allocator: Mutex<Allocator>,
-    devices: Vec<DeviceShared>,
+    members: Members,
+    /// Counts changes of where chunks should lie: of members, of their use, of the number of copies.
+    layout: AtomicU64,
     stakes: Mutex<Stakes>,
     closing: AtomicBool,
 }
@@ -95,26 +69,41 @@ impl PoolShared {
         geometry: Geometry,
         devices: Vec<DeviceStatus>,
     ) -> Self {
-        let slots = devices.iter().map(|device| device.failure.is_none().then_some(device.slots));
-        let allocator = Mutex::new(Allocator::new(slots));
-        let devices = devices
-            .into_iter()
-            .map(|status| DeviceShared {
-                failed: AtomicBool::new(status.failure.is_some()),
-                status: Mutex::new(status),
-                read_errors: AtomicU32::new(0),
-            })
-            .collect();
+        let mut allocator = Allocator::default();
+        for device in &devices {
+            allocator.add_device(device.index, device.slots, device.failure.is_none() && !device.leaving);
+        }
         Self {
             id,
             name,
-            copies,
+            copies: AtomicUsize::new(copies),
             geometry,
-            allocator,
-            devices,
+            allocator: Mutex::new(allocator),
+            members: Members::new(devices),
+            layout: AtomicU64::new(1),
             stakes: Mutex::default(),
             closing: AtomicBool::new(false),
         }
+    }
+
+    /// Copies that each chunk should have.
+    pub fn copies(&self) -> usize {
+        self.copies.load(Ordering::Relaxed)
+    }
+
+    /// Changes how many copies each chunk should have.
+    pub(crate) fn set_copies(&self, copies: usize) {
+        self.copies.store(copies, Ordering::Relaxed);
+        self.note_layout();
+    }
+
+    /// Rises with every change of where chunks should lie.
+    pub fn layout(&self) -> u64 {
+        self.layout.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_layout(&self) {
+        self.layout.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(crate) fn allocator(&self) -> MutexGuard<'_, Allocator> {
@@ -125,8 +114,8 @@ impl PoolShared {
     pub fn capacity(&self) -> Capacity {
         let allocator = self.allocator();
         Capacity {
-            total_chunks: allocator.total_chunks(self.copies),
-            free_chunks: allocator.free_chunks(self.copies),
+            total_chunks: allocator.total_chunks(self.copies()),
+            free_chunks: allocator.free_chunks(self.copies()),
         }
     }
 
@@ -204,7 +193,7 @@ impl PoolShared {
 
     /// Copies that a new chunk gets: those asked for, or as many as there are usable devices.
     pub fn copies_now(&self) -> usize {
-        self.placed_copies(self.copies)
+        self.placed_copies(self.copies())
     }
 
     /// How many of so many copies a new chunk gets.
@@ -225,140 +214,116 @@ impl PoolShared {
         }
     }
 
-    /// Slots of a device that are taken.
+    /// Slots of a device that are taken, also of one that is out of use.
     pub fn used_slots(&self, device: u16) -> u64 {
-        self.allocator().used_slots(usize::from(device))
+        self.allocator().used_slots(device)
     }
 
     /// What it means for new data that devices are out of use; `None` when it means nothing.
     pub fn degraded_reason(&self) -> Option<String> {
         let copies = self.copies_now();
-        (copies < self.copies)
-            .then(|| format!("new data gets {copies} of {} copies, for want of devices in use", self.copies))
+        (copies < self.copies())
+            .then(|| format!("new data gets {copies} of {} copies, for want of devices in use", self.copies()))
     }
 
-    /// Its devices and what is wrong with them.
+    /// Its devices and what is wrong with them, by index.
     pub fn devices(&self) -> Vec<DeviceStatus> {
-        self.devices.iter().map(|device| device.status.lock().expect("no panic under it").clone()).collect()
+        self.members.all()
+    }
+
+    /// What is known of a device.
+    pub fn member(&self, index: u16) -> Option<DeviceStatus> {
+        self.members.get(index)
+    }
+
+    /// How far a device is used.
+    pub fn use_of(&self, device: u16) -> MemberUse {
+        self.members.use_of(device)
     }
 
     /// Whether a device is out of use.
     pub fn is_failed(&self, device: u16) -> bool {
-        self.devices[usize::from(device)].failed.load(Ordering::Relaxed)
+        self.use_of(device) >= MemberUse::Out
+    }
+
+    /// How often a device has been taken out of use since the pool was opened.
+    pub(crate) fn failures_of(&self, device: u16) -> u32 {
+        self.members.failures(device)
+    }
+
+    /// Whether everything on a device is to be moved elsewhere.
+    pub fn is_leaving(&self, device: u16) -> bool {
+        self.members.is_leaving(device)
+    }
+
+    /// Whether what lies on a device may stay there.
+    pub fn is_staying(&self, device: u16) -> bool {
+        self.use_of(device) == MemberUse::Full
     }
 
     /// Takes a device out of use; says it once.
     pub fn fail_device(&self, device: u16, reason: String) {
-        let shared = &self.devices[usize::from(device)];
-        if shared.failed.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        self.allocator().retire_device(usize::from(device));
-        let mut status = shared.status.lock().expect("no panic under it");
+        let Some(status) = self.members.fail(device, &reason) else { return };
+        self.allocator().set_usable(device, false);
+        self.note_layout();
         tracing::error!(
             pool = %self.name, device = %status.id, path = %status.path.display(), reason,
             "device taken out of use; the pool goes on without it"
         );
-        status.failure = Some(reason);
+    }
+
+    /// Takes note of what a label says of a device, and uses it so far: of a new one, of one that is back, has grown, or is to be
+    /// left or kept.
+    pub(crate) fn put_member(&self, status: DeviceStatus, use_: MemberUse) {
+        let (index, slots) = (status.index, status.slots);
+        self.members.put(status, use_);
+        self.allocator().add_device(index, slots, use_ == MemberUse::Full);
+        self.note_layout();
+    }
+
+    /// Takes away a device on which nothing lies.
+    pub(crate) fn remove_member(&self, index: u16) {
+        self.members.remove(index);
+        self.allocator().remove_device(index);
+        self.note_layout();
+    }
+
+    /// Slots for more copies of a chunk of `log` that lies on the devices `taken`: as many as can be had, up to `count`, without
+    /// taking what checkpoints need.
+    pub(crate) fn allocate_beside(&self, log: LogId, taken: &[u16], count: usize) -> Vec<Slot> {
+        let mut stakes = self.stakes();
+        let mut slots = Vec::new();
+        let mut taken = taken.to_vec();
+        while slots.len() < count {
+            let before = self.capacity().free_chunks;
+            if stakes.spare(log, Purpose::Packed, before) == 0 {
+                break;
+            }
+            let Some(slot) = self.allocator().allocate_beside(&taken) else { break };
+            stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
+            taken.push(slot.device);
+            slots.push(slot);
+        }
+        slots
+    }
+
+    /// Chunks of so many copies that hosts can fill, on the devices that take new ones, or on all but one of them.
+    pub(crate) fn room(&self, copies: usize, without: Option<u16>) -> u64 {
+        let chunks = self.allocator().total_chunks_without(copies, without);
+        chunks.saturating_sub(self.needed_chunks())
+    }
+
+    /// The device among those of `slots` that has so much less free space than one without such a copy that the copy should go there.
+    pub(crate) fn relieved_device(&self, slots: &[Slot]) -> Option<u16> {
+        let taken: Vec<u16> = slots.iter().map(|slot| slot.device).collect();
+        self.allocator().relieved_device(&taken)
     }
 
     /// Counts the outcome of a read; many failures in a row take the device out of use.
     pub(crate) fn note_read(&self, device: u16, error: Option<&dyn std::error::Error>) {
-        let errors = &self.devices[usize::from(device)].read_errors;
-        match error {
-            None => {
-                if errors.load(Ordering::Relaxed) != 0 {
-                    errors.store(0, Ordering::Relaxed);
-                }
-            }
-            Some(error) => {
-                if errors.fetch_add(1, Ordering::Relaxed) + 1 >= READ_ERRORS_MAX {
-                    self.fail_device(device, format!("{READ_ERRORS_MAX} reads in a row failed: {error}"));
-                }
-            }
+        let Some(error) = error else { return self.members.note_read(device) };
+        if self.members.note_read_error(device) >= READ_ERRORS_MAX {
+            self.fail_device(device, format!("{READ_ERRORS_MAX} reads in a row failed: {error}"));
         }
-    }
-}
-
-/// One core's way to the devices of a pool.
-pub struct Pool {
-    /// The core's world.
-    pub env: Env,
-    /// What all cores know.
-    pub shared: Arc<PoolShared>,
-    devices: Vec<Option<Rc<Device>>>,
-    reads_in_flight: Vec<Cell<u32>>,
-}
-
-impl Pool {
-    /// The pool on this core; `None` for a device that is not there.
-    pub fn new(env: Env, shared: Arc<PoolShared>, devices: Vec<Option<Rc<Device>>>) -> Self {
-        let reads_in_flight = devices.iter().map(|_| Cell::new(0)).collect();
-        Self { env, shared, devices, reads_in_flight }
-    }
-
-    /// Reads of this core that a device has not answered yet.
-    pub(crate) fn reads_in_flight(&self, device: u16) -> u32 {
-        self.reads_in_flight[usize::from(device)].get()
-    }
-
-    pub(crate) fn count_read(&self, device: u16, begun: bool) {
-        let count = &self.reads_in_flight[usize::from(device)];
-        count.set(if begun { count.get() + 1 } else { count.get() - 1 });
-    }
-
-    /// A device, if it is there; it may have failed.
-    pub fn device(&self, index: u16) -> Option<&Rc<Device>> {
-        self.devices.get(usize::from(index))?.as_ref()
-    }
-
-    /// The devices that are in use, with their indexes.
-    pub fn healthy_devices(&self) -> impl Iterator<Item = (u16, &Rc<Device>)> {
-        self.devices.iter().enumerate().filter_map(|(index, device)| {
-            let index = index as u16;
-            device.as_ref().filter(|_| !self.shared.is_failed(index)).map(|device| (index, device))
-        })
-    }
-
-    /// The sizes by which the pool is cut.
-    pub fn geometry(&self) -> Geometry {
-        self.shared.geometry
-    }
-
-    /// The device, unless it is out of use.
-    fn usable(&self, index: u16) -> Option<&Rc<Device>> {
-        self.device(index).filter(|_| !self.shared.is_failed(index))
-    }
-
-    /// Writes `data` at `offset` bytes of every copy. Devices that fail are out of use afterwards and are returned, as
-    /// are those that were out of use before; the write counts as done on the others.
-    pub async fn write_copies(&self, chunk: &Chunk, offset: u64, data: &[View]) -> Vec<u16> {
-        let writes = chunk.slots().into_iter().map(async |slot| {
-            let result = match self.usable(slot.device) {
-                Some(device) => device.write(device.slot_offset(slot.index) + offset, data.to_vec()).await,
-                None => return Some(slot.device),
-            };
-            let error = result.err()?;
-            self.shared.fail_device(slot.device, format!("write failed: {error}"));
-            Some(slot.device)
-        });
-        join_all(writes).await.into_iter().flatten().collect()
-    }
-
-    /// Flushes the devices in `devices`. Those that fail are out of use afterwards and are returned, as are those that
-    /// were out of use before or have become so meanwhile: an error that another log's flush was told of is not told
-    /// again, and a flush that succeeds after it covers nothing that was written before it.
-    pub async fn flush(&self, devices: &BTreeSet<u16>) -> Vec<u16> {
-        let flushes = devices.iter().map(async |&index| {
-            let result = match self.usable(index) {
-                Some(device) => device.flush().await,
-                None => return Some(index),
-            };
-            if let Err(error) = result {
-                self.shared.fail_device(index, format!("flush failed: {error}"));
-            }
-            self.shared.is_failed(index).then_some(index)
-        });
-        join_all(flushes).await.into_iter().flatten().collect()
     }
 }

@@ -116,9 +116,25 @@ impl LogStore {
         let segments = table.iter().flat_map(|(_, segment)| segment.chunks().cloned());
         let mut chunks: Vec<Rc<Chunk>> = segments.collect();
         chunks.extend(retired.iter().chain(&image.chunks).cloned());
-        chunks.sort_by_key(|chunk| chunk.id());
-        chunks.dedup_by_key(|chunk| chunk.id());
-        chunks.iter().flat_map(|chunk| chunk.slots()).collect()
+        // A chunk that has been succeeded has its successor's id.
+        chunks.sort_by_key(|chunk| Rc::as_ptr(chunk));
+        chunks.dedup_by(|one, other| Rc::ptr_eq(one, other));
+        chunks.iter().flat_map(|chunk| chunk.owned_slots()).collect()
+    }
+
+    /// Whether the newest image lies where a new one would not: on a device that is to be removed, or on fewer devices than could be
+    /// had.
+    pub fn is_image_elsewhere(&self) -> bool {
+        let wanted = self.image_copies();
+        self.image.borrow().chunks.iter().any(|chunk| {
+            let is_leaving = chunk.slots().iter().any(|slot| self.pool.shared.is_leaving(slot.device));
+            is_leaving || chunk.staying_copies() < wanted
+        })
+    }
+
+    /// Whether a chunk of the log has a slot on a device that is to be removed.
+    pub fn is_on_leaving_device(&self) -> bool {
+        self.slots().iter().any(|slot| self.pool.shared.is_leaving(slot.device))
     }
 
     /// Number of the newest image, and its length in bytes (0 if an earlier opening wrote it).

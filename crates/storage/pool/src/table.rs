@@ -3,12 +3,12 @@
 //! Liveness here is that of the last mutation of the log's durable state (see [`LogStore`](crate::LogStore)): a bit is set
 //! when a record is published or replayed, and cleared only together with the map roots that stop referring to it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
 use quarry_format::image::{ImageRun, ImageSegment};
-use quarry_types::{LogAddress, SegmentId};
+use quarry_types::{ChunkId, LogAddress, SegmentId};
 use rustc_hash::FxBuildHasher;
 use smallvec::SmallVec;
 
@@ -167,6 +167,29 @@ impl SegmentTable {
         segment.kept = Some(all);
         segment.runs.remove(index);
         segment.runs.insert_many(index, runs);
+    }
+
+    /// Puts `next` into the place of a chunk in which these segments lie.
+    pub fn replace_chunk(&mut self, segments: &[SegmentId], chunk: &Rc<Chunk>, next: &Rc<Chunk>) {
+        for id in segments {
+            let Some(segment) = self.segments.get_mut(id) else { continue };
+            let here = segment.runs.iter_mut().filter(|run| Rc::ptr_eq(&run.chunk, chunk));
+            here.for_each(|run| run.chunk = next.clone());
+        }
+    }
+
+    /// The chunks of all segments and which of these lie in each. An open segment, whose chunk is being written to, has no end yet.
+    pub fn by_chunk(&self) -> BTreeMap<ChunkId, (Rc<Chunk>, Vec<SegmentId>)> {
+        let mut chunks: BTreeMap<ChunkId, (Rc<Chunk>, Vec<SegmentId>)> = BTreeMap::new();
+        for (id, segment) in self.iter() {
+            for chunk in segment.chunks() {
+                let (_, segments) = chunks.entry(chunk.id()).or_insert_with(|| (chunk.clone(), Vec::new()));
+                if segments.last() != Some(&id) {
+                    segments.push(id);
+                }
+            }
+        }
+        chunks
     }
 
     /// Segments in order of their ids.

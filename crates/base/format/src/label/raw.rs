@@ -20,6 +20,7 @@ pub const PATH_BYTES_MAX: usize = 200;
 
 const ELLIPSIS: &str = "…";
 const FLAG_CREATED_FILE: u8 = 1;
+const FLAG_LEAVING: u8 = 2;
 const NAME_FIELD_BYTES: usize = 64;
 const CHECKSUM_OFFSET: usize = offset_of!(RawLabel, checksum);
 
@@ -160,7 +161,8 @@ fn encode_member(member: &Member) -> RawMember {
     raw.sector_bytes = member.sector_bytes.into();
     raw.index = member.index.into();
     raw.class = class_to_byte(member.class);
-    raw.flags = if member.created_file { FLAG_CREATED_FILE } else { 0 };
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    raw.flags = flag(member.created_file, FLAG_CREATED_FILE) | flag(member.leaving, FLAG_LEAVING);
     raw.path_length = (path.len() as u16).into();
     raw.path[..path.len()].copy_from_slice(path.as_bytes());
     raw
@@ -177,6 +179,7 @@ fn decode_member(raw: &RawMember) -> Member {
         sector_bytes: raw.sector_bytes.get(),
         class: class_from_byte(raw.class),
         created_file: raw.flags & FLAG_CREATED_FILE != 0,
+        leaving: raw.flags & FLAG_LEAVING != 0,
         path: String::from_utf8_lossy(path).into_owned(),
     }
 }

@@ -18,6 +18,7 @@ fn member(index: u16, path: &str) -> Member {
         sector_bytes: 512,
         class: DeviceClass::Ssd,
         created_file: false,
+        leaving: false,
         path: path.to_owned(),
     }
 }
@@ -34,7 +35,7 @@ fn label() -> Label {
         device_index: 3,
         members: vec![
             member(0, "/dev/sdb"),
-            Member { created_file: true, class: DeviceClass::Hdd, ..member(3, "/data") },
+            Member { created_file: true, leaving: true, class: DeviceClass::Hdd, ..member(3, "/data") },
         ],
     }
 }
@@ -64,7 +65,7 @@ fn the_stored_bytes_are_these() {
     put(528, "0000004000000000_1f000000_00020000_0000_03_00_0800".replace('_', "").as_str());
     put(552, &hex(b"/dev/sdb"));
     put(752, &"13".repeat(16));
-    put(768, "0000004000000000_1f000000_00020000_0300_04_01_0500".replace('_', "").as_str());
+    put(768, "0000004000000000_1f000000_00020000_0300_04_03_0500".replace('_', "").as_str());
     put(792, &hex(b"/data"));
     let differs = (0..LABEL_BYTES).find(|&at| bytes[at] != golden[at]);
     assert_eq!(differs, None, "stored {}", hex(&bytes[..128]));
@@ -252,15 +253,16 @@ fn any_member(index: u16) -> impl Strategy<Value = Member> {
         DeviceClass::Object,
         DeviceClass::Unknown,
     ]);
-    (any::<u128>(), 1u64 << 25..1 << 55, 9u32..=12, class, any::<bool>(), "[/a-zé]{0,100}").prop_map(
-        move |(id, size_bytes, sector_bits, class, created_file, path)| Member {
+    (any::<u128>(), 1u64 << 25..1 << 55, 9u32..=12, class, any::<[bool; 2]>(), "[/a-zé]{0,100}").prop_map(
+        move |(id, size_bytes, sector_bits, class, [created_file, leaving], path)| Member {
             device: DeviceId::from_random(id),
-            index: index * 3,
+            index,
             size_bytes,
             slots: slots_for(size_bytes, SEGMENT_BYTES_DEFAULT),
             sector_bytes: 1 << sector_bits,
             class,
             created_file,
+            leaving,
             path,
         },
     )

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod compare;
+mod devices;
 mod freeing;
 mod history;
 mod life;

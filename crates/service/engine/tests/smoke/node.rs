@@ -71,6 +71,11 @@ impl Node {
         node
     }
 
+    /// Puts one more disk there.
+    pub fn add_disk(&mut self, mib: u64) {
+        self.disks.push(self.world.add_disk(path(self.disks.len()), DiskSpec::of_size(mib << 20)));
+    }
+
     pub fn run<T: 'static, F: Future<Output = T> + 'static>(&self, main: impl FnOnce(Env) -> F) -> T {
         let future = main(self.process.env(0));
         self.world.block_on(&self.process, 0, future, LIMIT).unwrap_or_else(|stuck| {

@@ -59,6 +59,7 @@ fn forming_label(env: &Env, request: &FormatRequest, taken: &[Taken]) -> Label {
         sector_bytes: taken.disk.geometry().sector_bytes,
         class: taken.class,
         created_file: taken.created,
+        leaving: false,
         path: path_hint(&taken.path.to_string_lossy()),
     };
     Label {
@@ -103,7 +104,7 @@ async fn check_written(env: &Env, taken: &[Taken], label: &Label) -> Result<(), 
 }
 
 /// Takes the labels off again, as far as the disks still answer.
-async fn undo(env: &Env, taken: &[Taken]) {
+pub async fn undo(env: &Env, taken: &[Taken]) {
     for taken in taken {
         if let Err(error) = labels::erase(&*taken.disk, &env.buffers).await {
             let path = taken.path.display();

@@ -16,6 +16,7 @@ fn chunks(count: u64) -> Vec<Rc<Chunk>> {
         id: DeviceId::from_random(1),
         path: "/dev/0".into(),
         slots: 64,
+        leaving: false,
         failure: None,
     };
     let shared = Arc::new(PoolShared::new(PoolId::from_random(2), "tank".into(), 1, geometry, vec![device]));

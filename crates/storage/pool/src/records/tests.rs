@@ -102,7 +102,7 @@ impl Bench {
     }
 
     fn device_reads(&self) -> u64 {
-        self.store.pool.healthy_devices().map(|(_, device)| device.stats().reads).sum()
+        self.store.pool.healthy_devices().into_iter().map(|(_, device)| device.stats().reads).sum()
     }
 
     /// Where a block is on the disk of `slot`, in bytes.

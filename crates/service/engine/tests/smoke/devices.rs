@@ -1,0 +1,330 @@
+//! Devices that join, leave, fail, come back and grow, and copies that follow.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quarry_device::JoinRequest;
+use quarry_env::Env;
+use quarry_pool::MembershipError;
+use quarry_volume::Volume;
+
+use crate::node::{Chance, Node, content, path};
+
+const SIZE: usize = 24 << 20;
+/// Long enough for everything that goes on by itself.
+const SETTLE: Duration = Duration::from_secs(60);
+
+/// A node and what its volume must hold.
+struct Tested {
+    node: Node,
+    model: Vec<u8>,
+    version: u64,
+}
+
+impl Tested {
+    fn new(seed: u64, copies: u8, disks: &[u64]) -> Self {
+        Self { node: Node::new(seed, copies, disks, SIZE as u64), model: vec![0; SIZE], version: seed }
+    }
+
+    fn scribble(&mut self, writes: u64) {
+        let chance = Chance::new(self.version);
+        for _ in 0..writes {
+            self.version += 1;
+            let offset = chance.below(SIZE as u64 / 4096) as usize * 4096;
+            let length = ((1 + chance.below(64) as usize) * 4096).min(SIZE - offset);
+            let bytes = content(self.version, offset as u64, length);
+            self.model[offset..offset + length].copy_from_slice(&bytes);
+            self.node.write(offset as u64, bytes).expect("write");
+        }
+    }
+
+    fn check(&self) {
+        assert!(self.node.read(0, SIZE) == self.model);
+    }
+
+    fn settle(&self) {
+        self.node.run(|env: Env| async move { env.clock.sleep(SETTLE).await });
+    }
+
+    fn live_bytes(&self) -> u64 {
+        self.node.engine().status().live_bytes
+    }
+
+    fn used(&self, device: u16) -> u64 {
+        self.node.engine().pool().shared.used_slots(device)
+    }
+
+    fn add(&mut self, mib: u64) -> u16 {
+        self.node.add_disk(mib);
+        let request = JoinRequest {
+            path: path(self.node.disks.len() - 1),
+            directory_file_bytes: None,
+            force: false,
+            in_use: BTreeMap::new(),
+        };
+        let engine = self.node.engine();
+        self.node.run(|_| async move {
+            let status = engine.pool().add_member(&request).await.expect("it joins");
+            engine.pool().admit_member(status.index).expect("it is used");
+            status.index
+        })
+    }
+
+    fn leave(&self, device: u16) -> Result<(), MembershipError> {
+        let (engine, live) = (self.node.engine(), self.live_bytes());
+        self.node.run(|_| async move { engine.pool().set_leaving(device, true, live).await })
+    }
+
+    fn remove(&self, device: u16) -> Result<(), MembershipError> {
+        let engine = self.node.engine();
+        self.node.run(|_| async move {
+            engine.pool().remove_member(device).await?;
+            engine.pool().detach_member(device);
+            Ok(())
+        })
+    }
+
+    fn change_copies(&self, copies: usize) -> Result<(), MembershipError> {
+        let (engine, live) = (self.node.engine(), self.live_bytes());
+        self.node.run(|_| async move { engine.pool().change_copies(copies, live).await })
+    }
+
+    fn crash_and_check(&mut self) {
+        self.node.kill();
+        self.node.reopen();
+        self.check();
+    }
+}
+
+#[test]
+fn a_device_that_leaves_is_empty_afterwards_and_can_be_removed() {
+    let mut tested = Tested::new(1, 2, &[64, 64, 64]);
+    tested.scribble(200);
+    assert!(tested.used(0) > 0);
+    assert!(matches!(tested.remove(0), Err(MembershipError::NotEmpty { .. })));
+    tested.leave(0).expect("two others are left");
+    tested.scribble(20);
+    tested.settle();
+    assert_eq!(tested.used(0), 0, "{:?}", tested.node.engine().rehoming());
+    tested.check();
+    tested.scribble(200);
+    assert_eq!(tested.used(0), 0, "nothing new is placed on it");
+    tested.remove(0).expect("it is empty");
+    tested.node.verify();
+    // What it held is nowhere else: two copies of everything are on the others.
+    tested.node.world.pull_disk(tested.node.disks[0]);
+    tested.crash_and_check();
+    for lost in [1, 2] {
+        tested.node.kill();
+        tested.node.world.pull_disk(tested.node.disks[lost]);
+        tested.node.reopen();
+        tested.check();
+        tested.node.world.restore_disk(tested.node.disks[lost], false);
+    }
+    tested.node.kill();
+    tested.node.reopen();
+    tested.node.close();
+}
+
+#[test]
+fn leaving_goes_on_after_a_crash() {
+    for seed in 0..6 {
+        let mut tested = Tested::new(100 + seed, 2, &[64, 64, 64]);
+        tested.scribble(150);
+        tested.leave(1).expect("two others are left");
+        let pause = Duration::from_millis(20 * seed);
+        tested.node.run(|env: Env| async move { env.clock.sleep(pause).await });
+        tested.crash_and_check();
+        assert!(tested.node.engine().pool().shared.is_leaving(1), "the labels say so");
+        tested.scribble(20);
+        tested.settle();
+        assert_eq!(tested.used(1), 0, "seed {seed}");
+        tested.check();
+        tested.node.close();
+    }
+}
+
+#[test]
+fn what_a_failed_device_had_is_copied_elsewhere() {
+    let mut tested = Tested::new(2, 2, &[64, 64, 64]);
+    tested.scribble(200);
+    tested.node.flush().expect("flush");
+    tested.node.world.fail_disk(tested.node.disks[1]);
+    tested.scribble(50);
+    tested.settle();
+    let rehoming = tested.node.engine().rehoming();
+    assert_eq!((rehoming.chunks, rehoming.exposed_chunks, rehoming.lost_chunks), (0, 0, 0));
+    assert!(rehoming.copied_bytes > 0);
+    tested.check();
+    // Now either of the others can do without the other.
+    for lost in [0, 2] {
+        tested.node.kill();
+        tested.node.world.pull_disk(tested.node.disks[lost]);
+        tested.node.reopen();
+        tested.check();
+        tested.node.world.restore_disk(tested.node.disks[lost], false);
+    }
+}
+
+#[test]
+fn a_new_device_takes_over_from_a_failed_one() {
+    let mut tested = Tested::new(3, 2, &[64, 64]);
+    tested.scribble(100);
+    tested.node.flush().expect("flush");
+    tested.node.world.fail_disk(tested.node.disks[0]);
+    tested.scribble(50);
+    tested.settle();
+    assert!(tested.node.engine().rehoming().chunks == 0, "there is nowhere to copy to");
+    assert!(matches!(tested.leave(0), Err(MembershipError::TooFewDevices { copies: 2, left: 1, .. })));
+    let new = tested.add(64);
+    assert_eq!(new, 2);
+    tested.leave(0).expect("the new one takes over");
+    tested.settle();
+    assert_eq!((tested.used(0), tested.node.engine().rehoming().chunks), (0, 0));
+    tested.remove(0).expect("nothing is on it");
+    tested.check();
+    tested.node.world.pull_disk(tested.node.disks[0]);
+    tested.node.kill();
+    tested.node.world.pull_disk(tested.node.disks[1]);
+    tested.node.reopen();
+    tested.check();
+    tested.scribble(50);
+    tested.check();
+}
+
+#[test]
+fn a_device_that_joins_gets_its_share() {
+    let mut tested = Tested::new(4, 2, &[64, 64]);
+    tested.scribble(300);
+    let before = tested.node.engine().pool().shared.capacity().total_chunks;
+    let new = tested.add(64);
+    assert!(tested.node.engine().pool().shared.capacity().total_chunks > before);
+    tested.settle();
+    let used = [tested.used(0), tested.used(1), tested.used(new)];
+    assert!(used[2] > 0 && used[0].abs_diff(used[2]) <= 8, "{used:?}");
+    tested.check();
+    tested.crash_and_check();
+    // The number of one that has gone is free for another.
+    tested.leave(0).expect("two others are left");
+    tested.settle();
+    tested.remove(0).expect("it is empty");
+    let again = tested.add(64);
+    assert_eq!(again, 0);
+    tested.settle();
+    tested.check();
+    tested.crash_and_check();
+    tested.node.close();
+}
+
+#[test]
+fn copies_follow_their_number() {
+    let mut tested = Tested::new(5, 1, &[64, 64, 64]);
+    tested.scribble(200);
+    for copies in [3, 2, 1, 2] {
+        tested.change_copies(copies).expect("there are as many devices");
+        tested.scribble(20);
+        tested.settle();
+        assert_eq!(tested.node.engine().rehoming().chunks, 0, "{copies} copies");
+        tested.check();
+        tested.crash_and_check();
+        assert_eq!(tested.node.engine().pool().shared.copies(), copies);
+        tested.node.kill();
+        let can_be_lost = copies - 1;
+        for lost in 0..can_be_lost {
+            tested.node.world.pull_disk(tested.node.disks[lost]);
+        }
+        tested.node.reopen();
+        tested.check();
+        tested.node.kill();
+        for lost in 0..can_be_lost {
+            tested.node.world.restore_disk(tested.node.disks[lost], false);
+        }
+        tested.node.reopen();
+    }
+    assert!(matches!(tested.change_copies(4), Err(MembershipError::Copies { .. })));
+    tested.leave(0).expect("two are left");
+    assert!(matches!(tested.change_copies(3), Err(MembershipError::TooFewDevices { left: 2, .. })));
+}
+
+#[test]
+fn a_device_that_comes_back_gets_only_what_it_missed() {
+    let mut tested = Tested::new(6, 2, &[64, 64, 64]);
+    tested.scribble(150);
+    tested.node.flush().expect("flush");
+    let all = tested.used(0);
+    tested.node.world.pull_disk(tested.node.disks[0]);
+    tested.scribble(10);
+    tested.node.flush().expect("flush");
+    assert!(tested.node.engine().pool().shared.is_failed(0));
+    tested.node.world.restore_disk(tested.node.disks[0], false);
+    let engine = tested.node.engine();
+    tested.node.run(|_| async move {
+        engine.forget_device(0).await.expect("a commit");
+        engine.pool().take_back(0).await.expect("it is back");
+        engine.pool().admit_member(0).expect("it is used");
+    });
+    tested.settle();
+    let copied = tested.node.engine().rehoming().copied_bytes >> 20;
+    assert!(tested.used(0) + 8 >= all && copied < all / 2, "{copied} of {all} chunks");
+    tested.scribble(100);
+    tested.check();
+    tested.crash_and_check();
+    tested.node.kill();
+    tested.node.world.pull_disk(tested.node.disks[1]);
+    tested.node.reopen();
+    tested.check();
+}
+
+#[test]
+fn a_device_that_is_full_of_others_data_is_not_left() {
+    let mut tested = Tested::new(7, 2, &[64, 64, 34]);
+    for _ in 0..3 {
+        tested.scribble(200);
+    }
+    let room = tested.leave(0);
+    assert!(matches!(room, Err(MembershipError::NoRoom { .. })), "{room:?}");
+    tested.check();
+}
+
+#[test]
+fn a_device_grows() {
+    let mut tested = Tested::new(8, 1, &[40]);
+    tested.scribble(40);
+    let before = tested.node.engine().pool().shared.capacity().total_chunks;
+    tested.node.world.grow_disk(tested.node.disks[0], 80 << 20);
+    let engine = tested.node.engine();
+    let grown = tested.node.run(|_| async move {
+        let grown = engine.pool().grow_member(0).await.expect("a label");
+        engine.pool().attach_member(0).await.expect("it opens");
+        engine.pool().admit_member(0).expect("it is used");
+        grown
+    });
+    assert!(grown);
+    assert_eq!(tested.node.engine().pool().shared.capacity().total_chunks, before + 40);
+    tested.scribble(200);
+    tested.check();
+    tested.crash_and_check();
+    assert_eq!(tested.node.engine().pool().shared.capacity().total_chunks, before + 40);
+    assert!(tested.node.volume().info().size_bytes > 0);
+}
+
+#[test]
+fn rot_on_the_source_is_not_copied() {
+    let mut tested = Tested::new(9, 2, &[64, 64, 64]);
+    tested.scribble(200);
+    tested.node.flush().expect("flush");
+    let chance = Chance::new(77);
+    for _ in 0..400 {
+        let position = (1 << 20) + chance.below(50 << 20);
+        tested.node.world.rot(tested.node.disks[1], position, (chance.below(8)) as u32);
+    }
+    tested.leave(0).expect("two others are left");
+    tested.settle();
+    assert_eq!(tested.used(0), 0, "{:?}", tested.node.engine().rehoming());
+    tested.remove(0).expect("it is empty");
+    tested.node.world.pull_disk(tested.node.disks[0]);
+    tested.node.kill();
+    // What was rotten on one of them is good on the other one, and the copies made of it are good too.
+    tested.node.reopen();
+    tested.check();
+}

@@ -1,0 +1,366 @@
+//! Where a chunk should lie, and copying it there: after a device has failed, is to be removed, or has joined.
+//!
+//! Invariants:
+//! - Bytes that count are verified on their way; what fails on one copy comes from another. What is damaged on all of them stays
+//!   recognisably so.
+//! - A new copy counts when it has been flushed. An image that names it is committed by the caller; until then the old slots stay
+//!   taken, because the durable image names them.
+//! - The last good copy of a chunk is never given up.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures::future::OptionFuture;
+use quarry_env::{Buffer, View};
+use quarry_format::anchor::Slot;
+use quarry_types::limits::SECTOR_BYTES;
+use quarry_types::{LogId, SegmentId};
+
+use crate::chunk::Slots;
+use crate::read::Around;
+use crate::{Chunk, Expected, LogStore, Pool, PoolError, PoolShared};
+
+/// Bytes that are copied at once.
+const WINDOW_BYTES: usize = 1 << 20;
+/// What lies between two pieces and is not worth two reads.
+const BRIDGED_BYTES: usize = 128 << 10;
+
+/// Why a chunk should lie elsewhere. In order of urgency.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Duty {
+    /// So many good copies are left, fewer than there should be.
+    Missing {
+        /// Copies that can be read.
+        left: usize,
+    },
+    /// A copy is on a device that is to be removed.
+    Leaving,
+    /// There are more copies than there should be.
+    Surplus,
+    /// One of its devices has much less free space than another one.
+    Balance,
+}
+
+/// What is to be done about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Plan {
+    duty: Duty,
+    /// Copies that stay.
+    keep: Slots,
+    /// Copies to be made.
+    add: usize,
+    /// Copies that may stay until enough new ones are made: those that can be read first.
+    until_then: Slots,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rehomed {
+    /// Bytes that were written to new copies.
+    pub copied_bytes: u64,
+    /// Pieces of which no copy is good; they were copied as they are.
+    pub lost_pieces: u64,
+}
+
+/// A chunk on its way: copied, not flushed.
+pub struct Moving {
+    chunk: Rc<Chunk>,
+    segments: Vec<SegmentId>,
+    plan: Plan,
+    fresh: Fresh,
+    /// How often the devices of the new copies had failed before.
+    failures: Vec<(u16, u32)>,
+}
+
+/// What is in a chunk.
+pub struct Contents {
+    /// What must be copied, each piece by its first sector, in order: what lives, and what tells of it.
+    pub pieces: Vec<(u32, Expected)>,
+    /// Where a recovery may look at everything, so that all of it is to be copied: up to this sector.
+    pub whole_to_sector: Option<u32>,
+}
+
+/// Slots that nobody else knows of yet.
+struct Fresh {
+    shared: Arc<PoolShared>,
+    log: LogId,
+    slots: Vec<Slot>,
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        self.shared.free(self.log, std::mem::take(&mut self.slots));
+    }
+}
+
+impl Chunk {
+    /// Why it should lie elsewhere, if so.
+    pub fn duty(&self, shared: &PoolShared) -> Option<Duty> {
+        self.plan(shared).map(|plan| plan.duty)
+    }
+
+    /// Whether no copy of it can be read.
+    pub fn is_lost(&self, shared: &PoolShared) -> bool {
+        self.slots().iter().all(|slot| shared.is_failed(slot.device))
+    }
+
+    fn plan(&self, shared: &PoolShared) -> Option<Plan> {
+        let slots = self.slots();
+        let good: Slots = slots.iter().copied().filter(|slot| !shared.is_failed(slot.device)).collect();
+        if good.is_empty() {
+            return None;
+        }
+        let wanted = shared.copies_now();
+        let mut keep: Slots = good.iter().copied().filter(|slot| shared.is_staying(slot.device)).collect();
+        let is_surplus = keep.len() > shared.copies();
+        keep.truncate(shared.copies());
+        let gone = |slot: &Slot| shared.is_leaving(slot.device);
+        let duty = if keep.len() < wanted {
+            if good.len() < wanted { Duty::Missing { left: good.len() } } else { Duty::Leaving }
+        } else if slots.iter().any(gone) {
+            Duty::Leaving
+        } else if is_surplus {
+            Duty::Surplus
+        } else if keep.len() == shared.copies() && slots.len() > keep.len() {
+            // A copy on a device that has failed and has been replaced by another one.
+            Duty::Surplus
+        } else if let Some(fuller) = shared.relieved_device(&keep) {
+            keep.retain(|slot| slot.device != fuller);
+            Duty::Balance
+        } else {
+            return None;
+        };
+        let add = wanted.saturating_sub(keep.len());
+        let rest = |slot: &Slot| !keep.contains(slot);
+        let mut until_then: Slots = good.iter().copied().filter(rest).collect();
+        // A device that has failed may come back, unless it is to be removed.
+        let back = slots.iter().copied().filter(|slot| !good.contains(slot) && !gone(slot));
+        until_then.extend(back);
+        Some(Plan { duty, keep, add, until_then })
+    }
+}
+
+impl Plan {
+    /// Where the chunk lies when so many new copies have been made.
+    fn slots(&self, fresh: &[Slot], copies: usize) -> Slots {
+        let mut slots: Slots = self.keep.iter().chain(fresh).copied().collect();
+        let missing = copies.saturating_sub(slots.len());
+        let wanted = if fresh.len() < self.add { missing } else { 0 };
+        slots.extend(self.until_then.iter().copied().take(wanted));
+        slots
+    }
+}
+
+impl LogStore {
+    /// Copies a chunk in which these segments lie to where it should be. `None` when there is nothing to be done about it, or no
+    /// space for it.
+    pub async fn begin_rehoming(
+        &self,
+        (chunk, segments): (&Rc<Chunk>, &[SegmentId]),
+        contents: &Contents,
+    ) -> Result<Option<(Moving, Rehomed)>, PoolError> {
+        let shared = &self.pool.shared;
+        let Some(plan) = chunk.plan(shared) else { return Ok(None) };
+        let taken: Vec<u16> = chunk.slots().iter().map(|slot| slot.device).collect();
+        let slots = shared.allocate_beside(self.log, &taken, plan.add);
+        let fresh = Fresh { shared: shared.clone(), log: self.log, slots };
+        if is_same(&plan.slots(&fresh.slots, shared.copies()), &chunk.slots()) {
+            return Ok(None);
+        }
+        let failures = fresh.slots.iter().map(|slot| (slot.device, shared.failures_of(slot.device))).collect();
+        let mut rehomed = Rehomed::default();
+        if !fresh.slots.is_empty() {
+            rehomed = self.pool.copy_chunk(chunk, contents, &fresh.slots).await?;
+        }
+        let (chunk, segments) = (chunk.clone(), segments.to_vec());
+        Ok(Some((Moving { chunk, segments, plan, fresh, failures }, rehomed)))
+    }
+
+    /// Makes new copies count, once they have been flushed. What is given up waits for the next commit. Says how many chunks have
+    /// moved.
+    pub async fn finish_rehoming(&self, moving: Vec<Moving>) -> usize {
+        let fresh = moving.iter().flat_map(|moving| &moving.fresh.slots);
+        let devices: BTreeSet<u16> = fresh.map(|slot| slot.device).collect();
+        let failed = self.pool.flush(&devices).await;
+        let mut moved = 0;
+        for mut moving in moving {
+            // One that has failed and is back may have lost what was written before.
+            let is_safe = |slot: &Slot| {
+                let failures = (slot.device, self.pool.shared.failures_of(slot.device));
+                !failed.contains(&slot.device) && moving.failures.contains(&failures)
+            };
+            let (good, bad) = std::mem::take(&mut moving.fresh.slots).into_iter().partition(is_safe);
+            moving.fresh.slots = bad;
+            let good: Vec<Slot> = good;
+            let now = moving.chunk.slots();
+            let mut slots = moving.plan.slots(&good, self.pool.shared.copies());
+            slots.retain(|slot| good.contains(slot) || now.contains(slot));
+            let is_better = !is_same(&slots, &now);
+            let is_readable = slots.iter().any(|slot| !self.pool.shared.is_failed(slot.device));
+            if !is_better || !is_readable {
+                moving.fresh.slots.extend(good);
+                continue;
+            }
+            let next = moving.chunk.succeed(&slots);
+            self.table_mut().replace_chunk(&moving.segments, &moving.chunk, &next);
+            self.retire(moving.chunk);
+            moved += 1;
+        }
+        moved
+    }
+}
+
+fn is_same(some: &Slots, others: &Slots) -> bool {
+    some.len() == others.len() && some.iter().all(|slot| others.contains(slot))
+}
+
+/// A part of a chunk that is copied at once: whole granules, and the pieces that begin in it.
+struct Window {
+    bytes: Range<usize>,
+    pieces: Range<usize>,
+}
+
+/// The parts of a chunk to be copied, in order. Where a piece ends inside the granule in which the next one begins, both parts have
+/// that granule.
+fn windows(contents: &Contents, granule: usize) -> Vec<Window> {
+    let mut windows: Vec<Window> = Vec::new();
+    let whole_to = contents.whole_to_sector.map_or(0, |sector| offset_of(sector).next_multiple_of(granule));
+    for (index, (sector, piece)) in contents.pieces.iter().enumerate() {
+        let start = offset_of(*sector);
+        let (first, end) = (start - start % granule, (start + piece.bytes()).next_multiple_of(granule));
+        match windows.last_mut() {
+            Some(last) if first <= last.bytes.end + BRIDGED_BYTES && end <= last.bytes.start + WINDOW_BYTES => {
+                last.bytes.end = last.bytes.end.max(end);
+                last.pieces.end = index + 1;
+            }
+            _ => windows.push(Window { bytes: first..end, pieces: index..index + 1 }),
+        }
+    }
+    if whole_to > 0 {
+        fill_gaps(&mut windows, whole_to, contents.pieces.len());
+    }
+    windows
+}
+
+/// Adds what lies between windows, in front of them and behind them.
+fn fill_gaps(windows: &mut Vec<Window>, end: usize, pieces: usize) {
+    let (mut filled, mut at) = (Vec::with_capacity(windows.len()), 0);
+    let gap = |from: usize, to: usize, piece: usize, filled: &mut Vec<Window>| {
+        for start in (from..to).step_by(WINDOW_BYTES) {
+            filled.push(Window { bytes: start..to.min(start + WINDOW_BYTES), pieces: piece..piece });
+        }
+    };
+    for window in windows.drain(..) {
+        gap(at, window.bytes.start, window.pieces.start, &mut filled);
+        at = window.bytes.end;
+        filled.push(window);
+    }
+    gap(at, end, pieces, &mut filled);
+    *windows = filled;
+}
+
+fn offset_of(sector: u32) -> usize {
+    sector as usize * SECTOR_BYTES
+}
+
+impl Pool {
+    /// Copies what counts of a chunk to `slots`: reads one window while it writes the one before.
+    async fn copy_chunk(
+        &self,
+        chunk: &Chunk,
+        contents: &Contents,
+        slots: &[Slot],
+    ) -> Result<Rehomed, PoolError> {
+        let mut rehomed = Rehomed::default();
+        let windows = windows(contents, self.geometry().granule_bytes as usize);
+        let mut before: Option<(View, &Window)> = None;
+        for window in windows.iter().map(Some).chain([None]) {
+            let reading: OptionFuture<_> = window.map(|window| self.read_window(chunk, window)).into();
+            let writing: OptionFuture<_> =
+                before.as_ref().map(|(view, window)| self.write_window(slots, window, view)).into();
+            let (read, written) = futures::join!(reading, writing);
+            written.transpose()?;
+            let (Some(window), Some(read)) = (window, read) else { break };
+            let (slot, mut buffer) = read;
+            if let Some((view, last)) = &before
+                && last.bytes.end > window.bytes.start
+            {
+                let shared = last.bytes.end - window.bytes.start;
+                buffer[..shared].copy_from_slice(&view[view.len() - shared..]);
+            }
+            let pieces = &contents.pieces[window.pieces.clone()];
+            rehomed.lost_pieces += self.mend_window(chunk, slot, (window.bytes.start, &mut buffer), pieces).await;
+            rehomed.copied_bytes += (window.bytes.len() * slots.len()) as u64;
+            before = Some((buffer.freeze(), window));
+        }
+        Ok(rehomed)
+    }
+
+    /// A window as one copy has it, and which; zeroes where none can be read as a whole.
+    async fn read_window(&self, chunk: &Chunk, window: &Window) -> (Option<Slot>, Buffer) {
+        let length = window.bytes.len();
+        for slot in chunk.read_order(self) {
+            if self.shared.is_failed(slot.device) {
+                continue;
+            }
+            if let Ok(buffer) = self.read_copy_apart(slot, window.bytes.start as u64, length).await {
+                return (Some(slot), buffer);
+            }
+        }
+        (None, self.env.buffers.allocate_zeroed(length))
+    }
+
+    /// Replaces the pieces that are not good by those of other copies. Says of how many there is none.
+    async fn mend_window(
+        &self,
+        chunk: &Chunk,
+        slot: Option<Slot>,
+        (start, buffer): (usize, &mut Buffer),
+        pieces: &[(u32, Expected)],
+    ) -> u64 {
+        let mut lost = 0;
+        for (sector, piece) in pieces {
+            let offset = offset_of(*sector);
+            let range = offset - start..offset - start + piece.bytes();
+            if piece.holds(&buffer[range.clone()]) {
+                continue;
+            }
+            let others: Slots = chunk.slots().into_iter().filter(|other| Some(*other) != slot).collect();
+            match self.find_good_copy(chunk, &others, offset as u64, piece).await {
+                Ok(good) => {
+                    buffer[range].copy_from_slice(&good);
+                    if let Some(slot) = slot {
+                        self.repair(chunk, slot, (offset as u64, good), Around::Own).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(chunk = %chunk.id(), offset, %error, "a piece without a good copy was copied as it is");
+                    lost += 1;
+                }
+            }
+        }
+        lost
+    }
+
+    /// A device that fails is out of use, and whoever makes the copies count sees that.
+    async fn write_window(&self, slots: &[Slot], window: &Window, view: &View) -> Result<(), PoolError> {
+        for slot in slots {
+            let Some(device) = self.device(slot.device).filter(|_| !self.shared.is_failed(slot.device)) else {
+                continue;
+            };
+            let offset = device.slot_offset(slot.index) + window.bytes.start as u64;
+            if let Err(error) = device.write(offset, vec![view.clone()]).await {
+                self.shared.fail_device(slot.device, format!("write failed: {error}"));
+            }
+        }
+        match slots.iter().all(|slot| self.shared.is_failed(slot.device)) {
+            true => Err(PoolError::TargetFailed),
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
