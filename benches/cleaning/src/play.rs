@@ -74,7 +74,8 @@ struct Moment {
 
 impl Moment {
     fn of(engine: &Engine) -> Self {
-        let written = engine.pool().healthy_devices().into_iter().map(|(_, device)| device.stats().written_bytes);
+        let written =
+            engine.pool().healthy_devices().into_iter().map(|(_, device)| device.stats().written_bytes);
         Self { device_bytes: written.sum(), status: engine.status() }
     }
 }

@@ -134,7 +134,9 @@ impl Engine {
         }
         // Sealed chunks can be copied when a flush has covered them.
         let unflushed = self.store.table().iter().any(|(id, segment)| {
-            id >= self.log.first_unflushed() && segment.end_sector > 0 && self.duty_of(segment.chunks().next()).is_some()
+            id >= self.log.first_unflushed()
+                && segment.end_sector > 0
+                && self.duty_of(segment.chunks().next()).is_some()
         });
         if unflushed && self.log.stopped().is_none() {
             self.log.flush().await?;
@@ -155,7 +157,8 @@ impl Engine {
     /// The chunks that should lie elsewhere, the most urgent first. What devices had that are away is left out for a while.
     fn errands(&self, with_absent: bool) -> Vec<Errand> {
         let shared = &self.store.pool.shared;
-        let mut status = Rehoming { chunks: 0, exposed_chunks: 0, lost_chunks: 0, bytes: 0, ..self.rehomer.status.get() };
+        let mut status =
+            Rehoming { chunks: 0, exposed_chunks: 0, lost_chunks: 0, bytes: 0, ..self.rehomer.status.get() };
         let mut errands = Vec::new();
         for (id, (chunk, segments)) in self.store.table().by_chunk() {
             if chunk.is_lost(shared) {
@@ -186,9 +189,11 @@ impl Engine {
     fn bytes_of(&self, chunk: &Chunk, segments: &[SegmentId]) -> u64 {
         let sector_bytes = quarry_types::SECTOR_BYTES as u64;
         match (chunk.packed_table.get(), segments) {
-            ((_, 0), [segment]) => {
-                self.store.table().get(*segment).map_or(0, |segment| u64::from(segment.end_sector) * sector_bytes)
-            }
+            ((_, 0), [segment]) => self
+                .store
+                .table()
+                .get(*segment)
+                .map_or(0, |segment| u64::from(segment.end_sector) * sector_bytes),
             ((sector, bytes), _) => u64::from(sector) * sector_bytes + u64::from(bytes),
         }
     }
@@ -225,7 +230,8 @@ impl Engine {
         let Some((chunk, segments)) = found else { return Ok(None) };
         let first_open = self.log.first_unflushed();
         let is_open = segments.iter().any(|&segment| {
-            segment >= first_open || self.store.table().get(segment).is_none_or(|segment| segment.end_sector == 0)
+            segment >= first_open
+                || self.store.table().get(segment).is_none_or(|segment| segment.end_sector == 0)
         });
         if is_open || self.cleaner.borrow().is_filling(id) {
             return Ok(None);

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 
 use quarry_format::batch::{self, Batch};
-use quarry_format::packed::{self, PackedItem};
 use quarry_format::crc32c;
+use quarry_format::packed::{self, PackedItem};
 use quarry_pool::{Chunk, Expected, LogStore, PoolError};
 use quarry_types::limits::SECTOR_BYTES;
 use quarry_types::{LogAddress, SegmentId};
@@ -114,7 +114,7 @@ pub(crate) async fn told(
 }
 
 /// Every piece of a segment as it was written, by its batch headers, and these.
-async fn written(store: &LogStore, chunk: &Chunk, segment: SegmentId) -> Result<Told, PoolError> {
+pub(crate) async fn written(store: &LogStore, chunk: &Chunk, segment: SegmentId) -> Result<Told, PoolError> {
     let geometry = store.pool.geometry();
     let end = store.table().get(segment).map_or(0, |entry| entry.end_sector);
     let mut at = geometry.granule_sectors();
@@ -198,11 +198,7 @@ async fn read_header(
 }
 
 /// Every piece of a packed chunk, by the chunk's table, and this.
-async fn packed(
-    store: &LogStore,
-    chunk: &Chunk,
-    (sector, bytes): (u32, u32),
-) -> Result<Told, PoolError> {
+async fn packed(store: &LogStore, chunk: &Chunk, (sector, bytes): (u32, u32)) -> Result<Told, PoolError> {
     let geometry = store.pool.geometry();
     let offset = u64::from(sector) * SECTOR_BYTES as u64;
     let padded = (bytes as usize).next_multiple_of(geometry.granule_bytes as usize);

@@ -19,6 +19,7 @@ mod builder;
 mod error;
 mod failure;
 mod flush;
+mod leave;
 mod log;
 mod payload;
 mod publish;

@@ -1,13 +1,12 @@
 //! Group commit: when a batch is closed, where it goes, and handing it to the devices.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use quarry_env::{View, yield_now};
 use quarry_format::batch::{BatchHeader, RecordTable};
 use quarry_format::chunk::{CHUNK_HEADER_BYTES, ChunkContent, ChunkHeader, SegmentStart};
 use quarry_format::image::Position;
-use quarry_pool::{Chunk, Duty, Segment};
+use quarry_pool::{Chunk, Segment};
 use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BATCHES_IN_FLIGHT_MAX, SECTOR_BYTES};
 use quarry_types::{BatchNumber, LogAddress, SegmentId};
 
@@ -170,7 +169,7 @@ impl Log {
     }
 
     /// Appends nothing more to the open segment.
-    fn seal_open(&self, state: &mut State) {
+    pub(crate) fn seal_open(&self, state: &mut State) {
         if let Some((segment, _)) = state.tail.open.take() {
             // Nothing is in it before the first batch has its place.
             let end = state.tail.position.address;
@@ -178,51 +177,6 @@ impl Log {
                 self.store.table_mut().seal(segment, end.sector());
             }
         }
-    }
-
-    /// Begins another segment with the next batch, if the open one lies where new ones would not: on a device that is to be removed,
-    /// or on fewer or more devices than it should.
-    pub fn leave_devices(&self) {
-        let mut state = self.state.borrow_mut();
-        let is_idle = state.in_flight.is_empty() && state.waiting.is_empty() && state.building.is_none();
-        let is_elsewhere = |chunk: &Chunk| self.is_elsewhere(chunk);
-        if is_idle && state.failing.is_empty() && state.tail.open.as_ref().is_some_and(|(_, chunk)| is_elsewhere(chunk)) {
-            self.seal_open(&mut state);
-        }
-        let state = &mut *state;
-        let (kept, left) = std::mem::take(&mut state.reserve).into_iter().partition(|chunk| !is_elsewhere(chunk));
-        state.reserve = kept;
-        let left: VecDeque<Rc<Chunk>> = left;
-        left.into_iter().for_each(|chunk| self.store.retire(chunk));
-    }
-
-    /// Relies no more on what `device`, which has failed, was sent since its last flush. It may be used again afterwards.
-    pub fn forget_device(&self, device: u16) {
-        let mut state = self.state.borrow_mut();
-        state.unflushed.iter().for_each(|unflushed| unflushed.chunk.drop_copy(device));
-        state.reserve.iter().for_each(|chunk| chunk.drop_copy(device));
-        state.dirty.remove(&device);
-    }
-
-    /// The segments from here on are open, or no flush has covered all of them.
-    pub fn first_unflushed(&self) -> SegmentId {
-        let state = self.state.borrow();
-        let open = state.tail.open.iter().map(|(segment, _)| *segment);
-        let in_flight = state.in_flight.front().map(|batch| batch.start.segment());
-        let unflushed = state.unflushed.iter().filter(|unflushed| unflushed.last > state.flushed_through);
-        let unflushed = unflushed.map(|unflushed| unflushed.segment);
-        open.chain(in_flight).chain(unflushed).min().unwrap_or(state.tail.next_segment)
-    }
-
-    fn is_elsewhere(&self, chunk: &Chunk) -> bool {
-        chunk.duty(&self.store.pool.shared).is_some_and(|duty| duty != Duty::Balance)
-    }
-
-    /// Whether the open segment, or what is reserved, lies where new chunks would not.
-    pub fn is_on_left_devices(&self) -> bool {
-        let state = self.state.borrow();
-        let open = state.tail.open.iter().map(|(_, chunk)| chunk);
-        open.chain(&state.reserve).any(|chunk| self.is_elsewhere(chunk))
     }
 
     /// Gives a batch its number and place, encodes it, and puts it among those in flight.

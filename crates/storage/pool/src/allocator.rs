@@ -127,7 +127,9 @@ impl Allocator {
 
     /// Slots of a device that are taken.
     pub fn used_slots(&self, device: u16) -> u64 {
-        self.devices.get(usize::from(device)).map_or(0, |device| u64::from(device.total) - device.free.len() as u64)
+        self.devices
+            .get(usize::from(device))
+            .map_or(0, |device| u64::from(device.total) - device.free.len() as u64)
     }
 
     /// Devices that can take new chunks.
@@ -208,10 +210,15 @@ mod tests {
         let mut allocator = allocator(&[4, 4]);
         assert!(allocator.claim(Slot { device: 0, index: 3 }));
         assert!(!allocator.claim(Slot { device: 0, index: 3 }));
-        assert!(!allocator.claim(Slot { device: 0, index: 4 }) && !allocator.claim(Slot { device: 2, index: 0 }));
+        assert!(
+            !allocator.claim(Slot { device: 0, index: 4 }) && !allocator.claim(Slot { device: 2, index: 0 })
+        );
         allocator.set_usable(0, false);
         assert_eq!(allocator.allocate(2), [Slot { device: 1, index: 0 }]);
-        assert_eq!((allocator.usable_devices(), allocator.used_slots(0), allocator.total_chunks(1)), (1, 1, 4));
+        assert_eq!(
+            (allocator.usable_devices(), allocator.used_slots(0), allocator.total_chunks(1)),
+            (1, 1, 4)
+        );
         allocator.release(Slot { device: 0, index: 3 });
         assert_eq!((allocator.used_slots(0), allocator.used_slots(1)), (0, 1));
         allocator.remove_device(0);
@@ -228,13 +235,17 @@ mod tests {
         let mut moved = 0;
         while let Some(device) = allocator.relieved_device(&[0, 1]) {
             let slot = allocator.allocate_beside(&[0, 1]).unwrap();
-            let index = (0..64).find(|&index| allocator.claim(Slot { device, index }).then_some(()).is_none());
+            let index =
+                (0..64).find(|&index| allocator.claim(Slot { device, index }).then_some(()).is_none());
             allocator.release(Slot { device, index: index.unwrap() });
             assert_eq!(slot.device, 2);
             moved += 1;
         }
         let used = [0, 1, 2].map(|device| allocator.used_slots(device));
-        assert!(used[2] < used[0] && used[0] - used[2] <= 64 / u64::from(IMBALANCE_PART) + 1, "{used:?} {moved}");
+        assert!(
+            used[2] < used[0] && used[0] - used[2] <= 64 / u64::from(IMBALANCE_PART) + 1,
+            "{used:?} {moved}"
+        );
         assert_eq!(allocator.relieved_device(&[2]), None);
     }
 

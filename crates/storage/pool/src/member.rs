@@ -23,7 +23,10 @@ pub enum MemberUse {
 
 impl MemberUse {
     fn from_byte(byte: u8) -> Self {
-        [Self::Full, Self::NoNew, Self::Out].into_iter().find(|known| *known as u8 == byte).unwrap_or(Self::None)
+        [Self::Full, Self::NoNew, Self::Out]
+            .into_iter()
+            .find(|known| *known as u8 == byte)
+            .unwrap_or(Self::None)
     }
 }
 

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use futures::future::join_all;
 use quarry_device::{
-    Device, DeviceError, Expected, FormatError, JoinRequest, Label, OpenError as DeviceOpenError, forget_joining,
-    open_device, prepare_to_join,
+    Device, DeviceError, Expected, FormatError, JoinRequest, Label, OpenError as DeviceOpenError,
+    forget_joining, open_device, prepare_to_join,
 };
 use quarry_types::limits::COPIES_MAX;
 
@@ -184,7 +184,12 @@ impl Pool {
 
     /// Declares that everything on a device is to be moved elsewhere, or not any more. Durable on return.
     /// `live_bytes` is what lives in the pool, one copy.
-    pub async fn set_leaving(&self, index: u16, leaving: bool, live_bytes: u64) -> Result<(), MembershipError> {
+    pub async fn set_leaving(
+        &self,
+        index: u16,
+        leaving: bool,
+        live_bytes: u64,
+    ) -> Result<(), MembershipError> {
         let status = self.known_member(index)?;
         if status.leaving == leaving {
             return Ok(());
@@ -252,7 +257,8 @@ impl Pool {
     /// Takes note that a device has become larger, where it has. Says whether it has.
     pub async fn grow_member(&self, index: u16) -> Result<bool, MembershipError> {
         let status = self.known_member(index)?;
-        let size_bytes = quarry_device::usable_bytes_at(&self.env, &status.path).await.map_err(FormatError::from)?;
+        let size_bytes =
+            quarry_device::usable_bytes_at(&self.env, &status.path).await.map_err(FormatError::from)?;
         let slots = quarry_device::slots_for(size_bytes, self.geometry().segment_bytes);
         if slots <= status.slots {
             return Ok(false);

@@ -101,7 +101,8 @@ fn assemble(env: &Env, members: OpenedMembers) -> Pool {
         let index = usize::from(device.index());
         devices[index] = Some(Rc::new(device));
     }
-    let statuses = label.members.iter().map(|member| status(member, devices[usize::from(member.index)].as_deref()));
+    let statuses =
+        label.members.iter().map(|member| status(member, devices[usize::from(member.index)].as_deref()));
     let geometry = Geometry { granule_bytes: GRANULE_BYTES, segment_bytes: label.segment_bytes };
     let shared = PoolShared::new(
         label.pool,

@@ -169,7 +169,8 @@ impl LogStore {
         if is_same(&plan.slots(&fresh.slots, shared.copies()), &chunk.slots()) {
             return Ok(None);
         }
-        let failures = fresh.slots.iter().map(|slot| (slot.device, shared.failures_of(slot.device))).collect();
+        let failures =
+            fresh.slots.iter().map(|slot| (slot.device, shared.failures_of(slot.device))).collect();
         let mut rehomed = Rehomed::default();
         if !fresh.slots.is_empty() {
             rehomed = self.pool.copy_chunk(chunk, contents, &fresh.slots).await?;
@@ -231,7 +232,9 @@ fn windows(contents: &Contents, granule: usize) -> Vec<Window> {
         let start = offset_of(*sector);
         let (first, end) = (start - start % granule, (start + piece.bytes()).next_multiple_of(granule));
         match windows.last_mut() {
-            Some(last) if first <= last.bytes.end + BRIDGED_BYTES && end <= last.bytes.start + WINDOW_BYTES => {
+            Some(last)
+                if first <= last.bytes.end + BRIDGED_BYTES && end <= last.bytes.start + WINDOW_BYTES =>
+            {
                 last.bytes.end = last.bytes.end.max(end);
                 last.pieces.end = index + 1;
             }
@@ -291,7 +294,8 @@ impl Pool {
                 buffer[..shared].copy_from_slice(&view[view.len() - shared..]);
             }
             let pieces = &contents.pieces[window.pieces.clone()];
-            rehomed.lost_pieces += self.mend_window(chunk, slot, (window.bytes.start, &mut buffer), pieces).await;
+            rehomed.lost_pieces +=
+                self.mend_window(chunk, slot, (window.bytes.start, &mut buffer), pieces).await;
             rehomed.copied_bytes += (window.bytes.len() * slots.len()) as u64;
             before = Some((buffer.freeze(), window));
         }
@@ -347,7 +351,8 @@ impl Pool {
     /// A device that fails is out of use, and whoever makes the copies count sees that.
     async fn write_window(&self, slots: &[Slot], window: &Window, view: &View) -> Result<(), PoolError> {
         for slot in slots {
-            let Some(device) = self.device(slot.device).filter(|_| !self.shared.is_failed(slot.device)) else {
+            let Some(device) = self.device(slot.device).filter(|_| !self.shared.is_failed(slot.device))
+            else {
                 continue;
             };
             let offset = device.slot_offset(slot.index) + window.bytes.start as u64;

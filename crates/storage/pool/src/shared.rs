@@ -222,8 +222,9 @@ impl PoolShared {
     /// What it means for new data that devices are out of use; `None` when it means nothing.
     pub fn degraded_reason(&self) -> Option<String> {
         let copies = self.copies_now();
-        (copies < self.copies())
-            .then(|| format!("new data gets {copies} of {} copies, for want of devices in use", self.copies()))
+        (copies < self.copies()).then(|| {
+            format!("new data gets {copies} of {} copies, for want of devices in use", self.copies())
+        })
     }
 
     /// Its devices and what is wrong with them, by index.

@@ -320,6 +320,7 @@ fn rot_on_the_source_is_not_copied() {
     }
     tested.leave(0).expect("two others are left");
     tested.settle();
+
     assert_eq!(tested.used(0), 0, "{:?}", tested.node.engine().rehoming());
     tested.remove(0).expect("it is empty");
     tested.node.world.pull_disk(tested.node.disks[0]);

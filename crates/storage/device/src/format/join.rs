@@ -47,11 +47,7 @@ pub struct Joining {
 
 /// Checks and takes a device and prepares it to join the pool that `pool`, its newest label, describes. Nothing is written before
 /// every check has passed, and nothing to any member.
-pub async fn prepare_to_join(
-    env: &Env,
-    pool: &Label,
-    request: &JoinRequest,
-) -> Result<Joining, FormatError> {
+pub async fn prepare_to_join(env: &Env, pool: &Label, request: &JoinRequest) -> Result<Joining, FormatError> {
     let members = pool.members.len();
     let free = (0..DEVICES_MAX as u16).find(|&index| pool.member(index).is_none());
     let Some(index) = free.filter(|_| members < DEVICES_MAX) else {
@@ -99,8 +95,7 @@ async fn prepare(env: &Env, pool: &Label, index: u16, taken: &[Taken]) -> Result
     label.members.insert(place, member);
     // Older than those of the members: whoever finds it beside them does not believe it.
     let sequence = pool.sequence - 1;
-    let forming =
-        Label { state: LabelState::Forming, sequence, device_index: index, ..label.clone() };
+    let forming = Label { state: LabelState::Forming, sequence, device_index: index, ..label.clone() };
     write::erase_all(env, taken).await?;
     let written = labels::write(&*taken_disk.disk, &env.buffers, &forming).await;
     if let Err(source) = written {
