@@ -115,6 +115,82 @@ pub enum DeviceCommand {
     List,
     /// Look at the machine's devices anew; changes nothing on them
     Scan,
+    /// Make a device a member of a pool, while it is in use; what is on it is lost
+    #[command(after_help = "Example:\n  quarry device add fast /dev/sdd --wait")]
+    Add {
+        pool: Name,
+        /// A file, directory or block device of the node
+        path: PathBuf,
+        /// Take a device that has something on it, which is lost
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        wait: WaitForRebuild,
+    },
+    /// Move everything on a device to the others, and place nothing new on it
+    #[command(after_help = "Example:\n  quarry device drain fast /dev/sdb --wait")]
+    Drain {
+        #[command(flatten)]
+        of: DeviceOf,
+        /// Use it for everything again, also one that is to be removed
+        #[arg(long, conflicts_with = "wait")]
+        cancel: bool,
+        #[command(flatten)]
+        wait: WaitForRebuild,
+    },
+    /// Drain a device and end its membership; it is blank afterwards
+    #[command(after_help = "Example:\n  quarry device remove fast /dev/sdb --wait")]
+    Remove {
+        #[command(flatten)]
+        of: DeviceOf,
+        #[command(flatten)]
+        wait: WaitForRebuild,
+    },
+    /// Put another device into the place of one, whether that still works or not
+    #[command(after_help = "Example:\n  quarry device replace fast /dev/sdb /dev/sde --wait")]
+    Replace {
+        #[command(flatten)]
+        of: DeviceOf,
+        /// The new one: a file, directory or block device of the node
+        new: PathBuf,
+        /// Take a new device that has something on it, which is lost
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        wait: WaitForRebuild,
+    },
+    /// Use all of a device that has become larger
+    Grow {
+        #[command(flatten)]
+        of: DeviceOf,
+    },
+    /// Use a device again that was missing or has failed; it gets what it has missed
+    Return {
+        #[command(flatten)]
+        of: DeviceOf,
+        #[command(flatten)]
+        wait: WaitForRebuild,
+    },
+}
+
+/// A member of a pool.
+#[derive(Args, Debug)]
+pub struct DeviceOf {
+    /// Its pool
+    pub pool: Name,
+    /// Its path or its id
+    pub device: String,
+}
+
+/// Whether to wait until data lies where it should.
+#[derive(Args, Debug)]
+pub struct WaitForRebuild {
+    /// Wait until everything lies where it should
+    #[arg(long)]
+    pub wait: bool,
+    /// Do not show how far it is
+    #[arg(long, requires = "wait")]
+    pub no_progress: bool,
 }
 
 #[derive(Subcommand, Debug)]
@@ -130,8 +206,12 @@ pub enum PoolCommand {
     List,
     /// Show a pool with its devices
     Show { name: Name },
-    /// Change how full a pool may be before somebody is told, or how often it may be promised
-    #[command(after_help = "Example:\n  quarry pool set fast --warning 70% --critical 90% --overcommit 3.0")]
+    /// Change how many copies a pool keeps, how full it may be before somebody is told, how often it may be promised, or how fast
+    /// data is moved between its devices
+    #[command(
+        after_help = "Examples:\n  quarry pool set fast --warning 70% --critical 90% --overcommit 3.0\n  \
+        quarry pool set fast --copies 3"
+    )]
     Set(SetPool),
     /// End a pool that has no volumes and give its devices back
     Delete { name: Name },
@@ -178,7 +258,7 @@ pub struct CreatePool {
 pub struct SetPool {
     pub name: Name,
     /// Fill level from which on somebody should act
-    #[arg(long, value_name = "PERCENT", required_unless_present_any = ["critical", "overcommit"])]
+    #[arg(long, value_name = "PERCENT", required_unless_present_any = ["critical", "overcommit", "copies", "rebuild_rate"])]
     pub warning: Option<Percent>,
     /// Fill level from which on somebody must act now
     #[arg(long, value_name = "PERCENT")]
@@ -186,6 +266,12 @@ pub struct SetPool {
     /// How often the pool may be promised, for example 3.0, or none
     #[arg(long, value_name = "RATIO")]
     pub overcommit: Option<Ratio>,
+    /// On how many distinct devices everything is kept: 1 to 3; copies are made or given up in the background
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub copies: Option<u8>,
+    /// What is copied each second at most when devices fail, join or are drained, for example 200MiB, or none
+    #[arg(long, value_name = "SIZE")]
+    pub rebuild_rate: Option<Bound>,
 }
 
 #[derive(Subcommand, Debug)]

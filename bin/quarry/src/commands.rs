@@ -6,12 +6,11 @@ use quarry_api_types as api;
 use quarry_client::Client;
 
 use crate::arguments::{
-    Arguments, Command, CreatePool, DeviceCommand, NewVolumeSettings, PoolCommand, SnapshotCommand,
-    VolumeCommand,
+    Arguments, Command, CreatePool, NewVolumeSettings, PoolCommand, SnapshotCommand, VolumeCommand,
 };
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{exports, freeing, groups, hosts, images, keyring, tables};
+use crate::{exports, freeing, groups, hosts, images, keyring, members, tables};
 
 /// How often a command that waits for a scrub looks at it.
 const SCRUB_POLL: std::time::Duration = std::time::Duration::from_millis(500);
@@ -21,7 +20,7 @@ type Result = std::result::Result<(), Failure>;
 pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
     let client = Client::new(arguments.endpoint)?;
     match arguments.command {
-        Command::Device(command) => device(&client, command, output).await,
+        Command::Device(command) => members::run(&client, command, output).await,
         Command::Pool(command) => pool(&client, command, output).await,
         Command::Volume(command) => volume(&client, command, output).await,
         Command::Snapshot(command) => snapshot(&client, command, output).await,
@@ -32,14 +31,6 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
         Command::Event(command) => crate::events::run(&client, command, output).await,
         Command::Status => output.answer(&client.status().await?, tables::status),
     }
-}
-
-async fn device(client: &Client, command: DeviceCommand, output: &mut Output) -> Result {
-    let devices = match command {
-        DeviceCommand::List => client.list_devices().await?,
-        DeviceCommand::Scan => client.scan_devices().await?,
-    };
-    output.answer(&devices, |devices| tables::devices(devices))
 }
 
 async fn pool(client: &Client, command: PoolCommand, output: &mut Output) -> Result {
@@ -67,6 +58,8 @@ async fn pool(client: &Client, command: PoolCommand, output: &mut Output) -> Res
                 warning_percent: set.warning.map(|percent| percent.0),
                 critical_percent: set.critical.map(|percent| percent.0),
                 overcommit_limit_percent: set.overcommit.map(|ratio| ratio.0),
+                copies: set.copies,
+                rebuild_rate_bytes_per_s: set.rebuild_rate.map(|rate| rate.0),
             };
             output.answer(&client.change_pool(&set.name, &request).await?, tables::pool)
         }
@@ -225,7 +218,7 @@ fn pool_request(create: CreatePool) -> std::result::Result<api::CreatePool, Fail
 
 /// The path as the daemon must see it, whose working directory is another one. Links are kept: names such as
 /// `/dev/disk/by-id/...` are chosen because they last.
-fn absolute(path: &Path) -> std::result::Result<String, Failure> {
+pub fn absolute(path: &Path) -> std::result::Result<String, Failure> {
     let absolute: PathBuf = std::path::absolute(path).map_err(|error| {
         Failure::local(&format!("'{}' cannot be a device's path", path.display()), &error)
     })?;

@@ -18,6 +18,7 @@ mod groups;
 mod hosts;
 mod images;
 mod keyring;
+mod members;
 mod output;
 mod progress;
 mod secrets;

@@ -133,6 +133,7 @@ pub fn pool(pool: &Pool) -> String {
         ("Data", text(data_line(&pool.data))),
         ("Reduced", text(reduced_line(&pool.data))),
         ("Freeing", text(freeing_line(&pool.freeing))),
+        ("Rebuild", text(rebuild_line(pool))),
         ("Segments", text(format!("{} each", ByteSize(pool.segment_bytes)))),
         ("Logs", number(pool.logs)),
         ("Volumes", number(pool.volumes)),
@@ -143,9 +144,11 @@ pub fn pool(pool: &Pool) -> String {
         rows.extend(scrub.lost_blocks.iter().map(|lost| ("Lost", text(lost_line(lost)))));
     }
     let members = pool.devices.iter().map(|device| {
+        let state =
+            if device.removing { format!("{}, leaves", device.state) } else { device.state.to_string() };
         vec![
             text(&device.path),
-            text(device.state),
+            text(state),
             text(device.kind),
             text(device.class),
             size(device.size_bytes),
@@ -155,6 +158,34 @@ pub fn pool(pool: &Pool) -> String {
     });
     let headings = ["DEVICE", "STATE", "KIND", "CLASS", ">SIZE", ">USED", "ID"];
     format!("{}\n{}", properties(rows), table(&headings, members))
+}
+
+/// What does not lie on the devices on which it should.
+fn rebuild_line(pool: &Pool) -> String {
+    let rebuild = &pool.rebuild;
+    let bound =
+        pool.rebuild_rate_bytes_per_s.map_or(String::new(), |rate| format!("; at most {}/s", ByteSize(rate)));
+    let lost = match rebuild.lost_chunks {
+        0 => String::new(),
+        lost => format!("; {lost} segments have no copy that can be read"),
+    };
+    if rebuild.is_done() {
+        return format!("everything lies where it should{lost}{bound}");
+    }
+    let rate = match (rebuild.stuck, rebuild.left_s) {
+        (true, _) => "no space to move them to".to_owned(),
+        (false, Some(left_s)) => format!("{}/s, about {left_s} s left", ByteSize(rebuild.bytes_per_s)),
+        (false, None) => "waiting".to_owned(),
+    };
+    let exposed = match rebuild.exposed_chunks {
+        0 => String::new(),
+        exposed => format!(", {exposed} of them with too few copies"),
+    };
+    format!(
+        "{} segments to be moved{exposed}: {} to copy, {rate}{lost}{bound}",
+        rebuild.chunks,
+        ByteSize(rebuild.left_bytes)
+    )
 }
 
 fn fill_line(pool: &Pool) -> String {

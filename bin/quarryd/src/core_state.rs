@@ -188,6 +188,11 @@ impl CoreState {
         Ok(pool)
     }
 
+    /// A pool, if it is open on this core.
+    pub fn opened_pool(&self, id: PoolId) -> Option<Rc<Pool>> {
+        self.pools.borrow().get(&id).cloned()
+    }
+
     /// Keeps a pool that was opened on this core.
     pub fn add_pool(&self, pool: Rc<Pool>) {
         self.pools.borrow_mut().insert(pool.shared.id, pool);

@@ -17,6 +17,7 @@ mod host_table;
 mod hosts;
 mod keyring;
 mod keys;
+mod membership;
 mod metrics;
 mod offers;
 mod pools;
@@ -34,10 +35,10 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes,
+    AddDevice, ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes,
     ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup, CreatePool,
-    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, Device, Events, EventsQuery, Export,
-    ExportSelector, Group, GroupId, GroupSnapshot, Host, HostGroup, Keyring, Name, NodeId, Pool,
+    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, Device, DeviceId, Events, EventsQuery,
+    Export, ExportSelector, Group, GroupId, GroupSnapshot, Host, HostGroup, Keyring, Name, NodeId, Pool,
     RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status,
     Timestamp, UnlockKeyring, Volume,
 };
@@ -225,6 +226,41 @@ impl Node for DataNode {
     async fn delete_pool(&self, name: &Name) -> Result<()> {
         let _changing = self.changing.lock().await;
         self.end_pool(name).await
+    }
+
+    async fn add_device(&self, pool: &Name, request: AddDevice) -> Result<Pool> {
+        let _changing = self.changing.lock().await;
+        self.join_device(pool, request).await
+    }
+
+    async fn drain_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        let _changing = self.changing.lock().await;
+        self.begin_drain(pool, device).await
+    }
+
+    async fn keep_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        let _changing = self.changing.lock().await;
+        self.end_drain(pool, device).await
+    }
+
+    async fn remove_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        let _changing = self.changing.lock().await;
+        self.begin_removal(pool, device).await
+    }
+
+    async fn replace_device(&self, pool: &Name, device: DeviceId, request: AddDevice) -> Result<Pool> {
+        let _changing = self.changing.lock().await;
+        self.exchange_device(pool, device, request).await
+    }
+
+    async fn grow_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        let _changing = self.changing.lock().await;
+        self.grow_member(pool, device).await
+    }
+
+    async fn return_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        let _changing = self.changing.lock().await;
+        self.take_back(pool, device).await
     }
 
     async fn start_scrub(&self, name: &Name, request: StartScrub) -> Result<Pool> {

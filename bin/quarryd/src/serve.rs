@@ -80,7 +80,12 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let node = node.clone();
         async move { node.watch().await }
     });
+    let tending = tokio::spawn({
+        let node = node.clone();
+        async move { node.tend_devices().await }
+    });
     quarry_api::serve(listener, node.clone(), stop).await;
+    tending.abort();
     calendar.abort();
     watch.abort();
     erasing.abort();

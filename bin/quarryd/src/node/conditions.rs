@@ -191,7 +191,7 @@ fn state(pool: &Pool) -> Option<Condition> {
         PoolState::Degraded => (
             EventKind::PoolDegraded,
             EventSeverity::Warning,
-            "Bring the device back and restart quarryd, or move the data to a whole pool.",
+            "Bring the device back, or replace it: `quarry device replace POOL DEVICE NEW`.",
         ),
         PoolState::Offline => {
             (EventKind::PoolOffline, EventSeverity::Critical, "Bring its devices back and restart quarryd.")
@@ -252,7 +252,7 @@ fn full(seen: &Seen) -> Option<Condition> {
 
 fn device(pool: &Pool, member: &PoolDevice) -> Option<Condition> {
     let (kind, severity, what) = match member.state {
-        PoolDeviceState::Online => return None,
+        PoolDeviceState::Online | PoolDeviceState::Draining | PoolDeviceState::Drained => return None,
         PoolDeviceState::Suspect => {
             (EventKind::DeviceSuspect, EventSeverity::Warning, "has failed a request")
         }

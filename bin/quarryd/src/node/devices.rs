@@ -97,18 +97,28 @@ fn member(
     };
     let causes = match device.state {
         PoolDeviceState::Online => Vec::new(),
+        PoolDeviceState::Draining => cause(
+            HealthLevel::Warning,
+            "it is being drained",
+            "Wait until it is drained; nothing needs to be done.",
+        ),
+        PoolDeviceState::Drained => cause(
+            HealthLevel::Warning,
+            "it is drained: nothing is placed on it",
+            "Remove it (`quarry device remove`), or use it again (`quarry device drain --cancel`).",
+        ),
         PoolDeviceState::Suspect => {
             cause(HealthLevel::Warning, "it has failed an operation", "Check its cabling and its SMART log.")
         }
         PoolDeviceState::Missing => cause(
             HealthLevel::Critical,
             "it was not found when the pool was opened",
-            "Bring it back and restart quarryd.",
+            "Bring it back: it is used again by itself, or by `quarry device return`.",
         ),
         PoolDeviceState::Failed => cause(
             HealthLevel::Critical,
             "it failed and was taken out of use",
-            "Replace it; its data has its other copies where the pool keeps two or more.",
+            "Replace it (`quarry device replace`), or use it again if it is well (`quarry device return`).",
         ),
     };
     Device {

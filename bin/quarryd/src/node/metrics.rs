@@ -46,6 +46,25 @@ const POOL_SHARED_SNAPSHOTS: Family = (
     "gauge",
     "Deleted snapshots that stay because several things stand on them.",
 );
+const POOL_REBUILD_LEFT: Family = (
+    "quarry_pool_rebuild_left_bytes",
+    "gauge",
+    "What is left to be copied because it lies on the wrong devices, at most.",
+);
+const POOL_REBUILD_COPIED: Family = (
+    "quarry_pool_rebuild_copied_bytes_total",
+    "counter",
+    "Bytes that were copied because devices failed, joined or left.",
+);
+const POOL_REBUILD_EXPOSED: Family = (
+    "quarry_pool_rebuild_exposed_segments",
+    "gauge",
+    "Segments with fewer good copies than they should have.",
+);
+const POOL_REBUILD_LOST: Family =
+    ("quarry_pool_rebuild_lost_segments", "gauge", "Segments of which no copy can be read.");
+const POOL_REBUILD_STUCK: Family =
+    ("quarry_pool_rebuild_stuck", "gauge", "1 when there is something to copy and no space for it.");
 const LOG_REFUSED: Family =
     ("quarry_log_refused_writes_total", "counter", "Writes that were refused because the pool was full.");
 const EVENTS: Family = ("quarry_events_total", "counter", "Events that were recorded, by severity.");
@@ -115,6 +134,11 @@ impl DataNode {
         by_pool(POOL_FREEING, |pool| pool.freeing.left_bytes());
         by_pool(POOL_FREEING_SNAPSHOTS, |pool| pool.freeing.snapshots);
         by_pool(POOL_SHARED_SNAPSHOTS, |pool| pool.freeing.shared_snapshots);
+        by_pool(POOL_REBUILD_LEFT, |pool| pool.rebuild.left_bytes);
+        by_pool(POOL_REBUILD_COPIED, |pool| pool.rebuild.copied_bytes);
+        by_pool(POOL_REBUILD_EXPOSED, |pool| pool.rebuild.exposed_chunks);
+        by_pool(POOL_REBUILD_LOST, |pool| pool.rebuild.lost_chunks);
+        by_pool(POOL_REBUILD_STUCK, |pool| u64::from(pool.rebuild.stuck));
         let events = self.event_counts.all();
         put(&mut text, EVENTS, events.map(|(name, count)| (format!("{{severity=\"{name}\"}}"), count)));
         let mut engines = Vec::new();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use quarry_api_types::{
     Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Freeing, Name, Pool, PoolData,
-    PoolDevice, PoolDeviceState, PoolState,
+    PoolDevice, PoolDeviceState, PoolState, Rebuild,
 };
 use quarry_catalog::{Change, DeviceRecord, PoolRecord};
 use quarry_device::{FormatError, FormatRequest, format_devices};
@@ -42,12 +42,7 @@ impl DataNode {
         if self.pools().values().any(|entry| entry.record.name == request.name) {
             return Err(NodeError::name_taken("pool", &request.name));
         }
-        let in_use = self
-            .pools()
-            .values()
-            .flat_map(|entry| entry.record.devices.iter())
-            .map(|device| (device.id, PathBuf::from(&device.path)))
-            .collect();
+        let in_use = self.devices_in_use();
         let home = self.pools().len() % self.cores.count();
         let (name, copies, levels) = (request.name.clone(), request.copies, request.levels());
         let overcommit_limit_percent = Some(request.overcommit_limit_percent).filter(|&percent| percent > 0);
@@ -66,7 +61,11 @@ impl DataNode {
         let devices = shared
             .devices()
             .into_iter()
-            .map(|device| DeviceRecord { id: device.id, path: device.path.display().to_string() })
+            .map(|device| DeviceRecord {
+                id: device.id,
+                path: device.path.display().to_string(),
+                removing: false,
+            })
             .collect();
         let record = PoolRecord {
             id: shared.id,
@@ -77,11 +76,19 @@ impl DataNode {
             scrubbed: None,
             levels,
             overcommit_limit_percent,
+            rebuild_rate_bytes: None,
         };
         self.commit(vec![Change::PutPool(record.clone())]).await?;
         let entry = PoolEntry { record, opened: Ok(OpenPool { shared, logs: placed }) };
         self.pools_mut().insert(entry.record.id, entry.clone());
         self.describe_pool(&entry).await
+    }
+
+    /// Devices of all pools of this node.
+    pub(super) fn devices_in_use(&self) -> BTreeMap<DeviceId, PathBuf> {
+        let pools = self.pools();
+        let records = pools.values().flat_map(|entry| entry.record.devices.iter());
+        records.map(|device| (device.id, PathBuf::from(&device.path))).collect()
     }
 
     /// Opens every pool of the catalog. One that does not open is kept with the reason, and the node serves the others.
@@ -116,7 +123,11 @@ impl DataNode {
         }
         let opened = futures::future::join_all(opening).await.into_iter().collect::<Result<Vec<_>>>();
         match opened {
-            Ok(logs) => Ok(OpenPool { shared, logs }),
+            Ok(logs) => {
+                let open = OpenPool { shared, logs };
+                self.set_rebuild_rate(&open, record.rebuild_rate_bytes).await?;
+                Ok(open)
+            }
             Err(error) => {
                 self.close_on_all_cores(Some(id)).await?;
                 Err(error)
@@ -143,6 +154,15 @@ impl DataNode {
         let mut record = self.pool_entry(name)?.record;
         record.levels = request.levels(record.levels);
         record.levels.check()?;
+        if let Some(copies) = request.copies {
+            self.change_copies(name, copies).await?;
+            record.copies = copies;
+        }
+        if let Some(rate) = request.rebuild_rate_bytes_per_s {
+            let (_, open) = self.open_entry(name)?;
+            record.rebuild_rate_bytes = Some(rate).filter(|&rate| rate > 0);
+            self.set_rebuild_rate(&open, record.rebuild_rate_bytes).await?;
+        }
         if let Some(percent) = request.overcommit_limit_percent {
             record.overcommit_limit_percent = Some(percent).filter(|&percent| percent > 0);
         }
@@ -209,6 +229,8 @@ impl DataNode {
             commitment: Commitment::default(),
             data: PoolData::default(),
             freeing: Freeing::default(),
+            rebuild: Rebuild::default(),
+            rebuild_rate_bytes_per_s: record.rebuild_rate_bytes,
             segment_bytes: 0,
             logs: 0,
             volumes: 0,
@@ -220,7 +242,12 @@ impl DataNode {
                 pool.devices = record.devices.iter().map(unopened_member).collect();
             }
             Ok(open) => {
+                pool.copies = open.shared.copies() as u8;
                 self.describe_open_pool(open, record.overcommit_limit_percent, &mut pool).await?;
+                for device in &mut pool.devices {
+                    let known = record.devices.iter().find(|known| known.id == device.id);
+                    device.removing = known.is_some_and(|known| known.removing);
+                }
             }
         }
         Ok(pool)
@@ -263,8 +290,9 @@ impl DataNode {
             pool.devices.push(member(&device, facts.get(&device.index), used_bytes));
         }
         pool.reasons.extend(engines.iter().filter_map(|engine| engine.stopped.clone()));
-        let degraded = shared.degraded_reason();
-        pool.reasons.extend(degraded);
+        pool.rebuild = self.rebuild_of(open).await?;
+        pool.reasons.extend(shared.degraded_reason());
+        pool.reasons.extend(exposed_reason(&pool.rebuild));
         pool.state = if pool.reasons.is_empty() { PoolState::Online } else { PoolState::Degraded };
         pool.capacity = capacity(shared, &engines);
         pool.fill_percent = fill_percent(&pool.capacity);
@@ -280,6 +308,14 @@ impl DataNode {
         pool.scrub = self.scrub_of(open).await?;
         Ok(())
     }
+}
+
+/// What it means for data that is there that devices are out of use.
+fn exposed_reason(rebuild: &Rebuild) -> Option<String> {
+    let Rebuild { exposed_chunks, lost_chunks, .. } = *rebuild;
+    let lost = (lost_chunks > 0).then(|| format!("{lost_chunks} segments have no copy that can be read"));
+    let exposed = || (exposed_chunks > 0).then(|| format!("{exposed_chunks} segments have too few copies"));
+    lost.or_else(exposed)
 }
 
 fn data(engines: &[EngineStatus], mapped_bytes: u64) -> PoolData {
@@ -326,6 +362,7 @@ fn unopened_member(device: &DeviceRecord) -> PoolDevice {
         state: PoolDeviceState::Missing,
         size_bytes: 0,
         used_bytes: 0,
+        removing: device.removing,
     }
 }
 
@@ -333,6 +370,8 @@ fn member(device: &DeviceStatus, facts: Option<&MemberFacts>, used_bytes: u64) -
     let state = match (facts, &device.failure) {
         (None, _) => PoolDeviceState::Missing,
         (Some(_), Some(_)) => PoolDeviceState::Failed,
+        (Some(_), None) if device.leaving && used_bytes == 0 => PoolDeviceState::Drained,
+        (Some(_), None) if device.leaving => PoolDeviceState::Draining,
         (Some(facts), None) if facts.suspect => PoolDeviceState::Suspect,
         (Some(_), None) => PoolDeviceState::Online,
     };
@@ -344,6 +383,7 @@ fn member(device: &DeviceStatus, facts: Option<&MemberFacts>, used_bytes: u64) -
         state,
         size_bytes: facts.map_or(0, |facts| facts.size_bytes),
         used_bytes,
+        removing: false,
     }
 }
 
@@ -405,8 +445,8 @@ async fn format_pool(
     Ok(pool.shared.clone())
 }
 
-fn format_error(name: &Name, error: &FormatError) -> NodeError {
-    let kind = match error {
+pub(super) fn format_error_kind(error: &FormatError) -> ErrorKind {
+    match error {
         FormatError::DeviceCount { .. }
         | FormatError::Copies { .. }
         | FormatError::Name { .. }
@@ -420,8 +460,11 @@ fn format_error(name: &Name, error: &FormatError) -> NodeError {
         | FormatError::InOpenPool { .. }
         | FormatError::Changed { .. } => ErrorKind::Conflict,
         FormatError::Path(_) => ErrorKind::Internal,
-    };
-    NodeError::new(kind, format!("pool '{name}' was not created"))
+    }
+}
+
+fn format_error(name: &Name, error: &FormatError) -> NodeError {
+    NodeError::new(format_error_kind(error), format!("pool '{name}' was not created"))
         .caused_by(error)
         .with_next_step("No device was changed. Correct the list of devices and try again.")
 }

@@ -126,7 +126,7 @@ impl DataNode {
     }
 }
 
-fn offline(name: &Name, reason: &str) -> NodeError {
+pub(super) fn offline(name: &Name, reason: &str) -> NodeError {
     NodeError::new(ErrorKind::Unavailable, format!("pool '{name}' is offline")).with_cause(reason)
 }
 

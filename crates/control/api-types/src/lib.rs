@@ -26,6 +26,7 @@ mod host_group;
 mod ids;
 mod initiator;
 mod keyring;
+mod membership;
 mod name;
 mod network;
 mod path;
@@ -53,6 +54,7 @@ pub use host_group::{ChangeHostGroup, CreateHostGroup, HOST_GROUP_HOSTS_MAX, Hos
 pub use ids::{ExportId, ExportSelector, GroupId, HostGroupId, HostId, NodeId};
 pub use initiator::{INITIATOR_NAME_BYTES_MAX, InitiatorName, InitiatorNameProblem, InvalidInitiatorName};
 pub use keyring::{Keyring, KeyringState, UnlockKeyring};
+pub use membership::{AddDevice, Rebuild};
 pub use name::{InvalidName, Name};
 pub use network::{InvalidNetwork, Network};
 pub use path::{InvalidPath, SnapshotPath, VolumePath};

@@ -5,7 +5,7 @@ use quarry_types::{DeviceId, PoolId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DeviceClass, DeviceKind, Freeing, InvalidRequest, Name, Scrub, Timestamp};
+use crate::{DeviceClass, DeviceKind, Freeing, InvalidRequest, Name, Rebuild, Scrub, Timestamp};
 
 words! {
     /// Whether a pool serves, and how well protected it is.
@@ -26,6 +26,10 @@ words! {
         Online = "online",
         /// It answers, but it has failed a read, a write or a flush; nothing new is placed on it.
         Suspect = "suspect",
+        /// Everything on it is being moved to other devices; nothing new is placed on it.
+        Draining = "draining",
+        /// Nothing is on it any more, and nothing new is placed on it: it can be removed.
+        Drained = "drained",
         /// It was not found when the pool was opened.
         Missing = "missing",
         /// It no longer answers.
@@ -73,6 +77,12 @@ pub struct Pool {
     /// What deletions have left, which is given up in the background.
     #[serde(default)]
     pub freeing: Freeing,
+    /// What does not lie on the devices on which it should.
+    #[serde(default)]
+    pub rebuild: Rebuild,
+    /// What is copied for that in a second at most, in bytes; absent for no bound but what hosts leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuild_rate_bytes_per_s: Option<u64>,
     /// Size of a segment, the unit of allocation, in bytes.
     pub segment_bytes: u64,
     /// How many logs it has: its volumes are spread over them.
@@ -122,6 +132,9 @@ pub struct PoolDevice {
     pub size_bytes: u64,
     /// Bytes that hold segments now.
     pub used_bytes: u64,
+    /// It leaves the pool when nothing is on it any more.
+    #[serde(default)]
+    pub removing: bool,
 }
 
 /// How full a pool may be before somebody is told: by an event, in the node's health and in `pool show`.
@@ -238,6 +251,13 @@ pub struct ChangePool {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = 300)]
     pub overcommit_limit_percent: Option<u32>,
+    /// On how many distinct devices everything is kept. Copies are made or given up in the background; see `rebuild`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 3)]
+    pub copies: Option<u8>,
+    /// What is copied in a second at most when devices fail, join or are drained, in bytes; 0 for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuild_rate_bytes_per_s: Option<u64>,
 }
 
 impl ChangePool {
@@ -254,11 +274,18 @@ impl ChangePool {
         if *self == Self::default() {
             return Err(InvalidRequest::new("warning_percent", "nothing is to be changed"));
         }
-        Ok(())
+        self.copies.map_or(Ok(()), check_copies)
     }
 }
 
 const _: () = assert!(COPIES_MAX == 3 && DEVICES_MAX == 64, "the schema and the messages say 3 and 64");
+
+fn check_copies(copies: u8) -> Result<(), InvalidRequest> {
+    match (1..=COPIES_MAX).contains(&usize::from(copies)) {
+        true => Ok(()),
+        false => Err(InvalidRequest::new("copies", format!("{copies} is not between 1 and 3"))),
+    }
+}
 
 fn one_copy() -> u8 {
     1
@@ -280,9 +307,7 @@ impl CreatePool {
 
     /// Checks all that can be judged without looking at a device.
     pub fn check(&self) -> Result<(), InvalidRequest> {
-        if !(1..=COPIES_MAX).contains(&usize::from(self.copies)) {
-            return Err(InvalidRequest::new("copies", format!("{} is not between 1 and 3", self.copies)));
-        }
+        check_copies(self.copies)?;
         self.levels().check()?;
         if self.devices.is_empty() || self.devices.len() > DEVICES_MAX {
             let message = format!("a pool has 1 to 64 devices, not {}", self.devices.len());

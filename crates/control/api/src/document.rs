@@ -9,8 +9,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::routes::{
-    changes, clones, devices, events, exports, groups, host_groups, hosts, keyring, node, pools, snapshots,
-    volumes,
+    changes, clones, devices, events, exports, groups, host_groups, hosts, keyring, members, node, pools,
+    snapshots, volumes,
 };
 
 #[derive(OpenApi)]
@@ -35,6 +35,12 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(pools::list_pools, pools::create_pool))
         .routes(routes!(pools::show_pool, pools::change_pool, pools::delete_pool))
         .routes(routes!(pools::start_scrub, pools::stop_scrub))
+        .routes(routes!(members::add_device))
+        .routes(routes!(members::remove_device))
+        .routes(routes!(members::drain_device, members::keep_device))
+        .routes(routes!(members::replace_device))
+        .routes(routes!(members::grow_device))
+        .routes(routes!(members::return_device))
         .routes(routes!(volumes::list_volumes, volumes::create_volume))
         .routes(routes!(volumes::show_volume, volumes::change_volume, volumes::delete_volume))
         .routes(routes!(volumes::resize_volume))

@@ -9,6 +9,7 @@ pub(crate) mod groups;
 pub(crate) mod host_groups;
 pub(crate) mod hosts;
 pub(crate) mod keyring;
+pub(crate) mod members;
 pub(crate) mod node;
 pub(crate) mod pools;
 pub(crate) mod snapshots;

@@ -104,6 +104,7 @@ fn changes(round: u128) -> Vec<Change> {
         scrubbed: None,
         levels: SpaceLevels::default(),
         overcommit_limit_percent: Some(300),
+        rebuild_rate_bytes: None,
     };
     let export = ExportRecord {
         id: ExportId::from_random(round),

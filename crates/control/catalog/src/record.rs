@@ -39,6 +39,9 @@ pub struct PoolRecord {
     /// The most that the sizes of its volumes may be in percent of what it holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overcommit_limit_percent: Option<u32>,
+    /// What is copied in a second at most when devices fail, join or are drained, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuild_rate_bytes: Option<u64>,
 }
 
 /// A member of a pool.
@@ -48,6 +51,9 @@ pub struct DeviceRecord {
     pub id: DeviceId,
     /// The absolute path at which it was last seen.
     pub path: String,
+    /// It leaves the pool when nothing is on it any more.
+    #[serde(default)]
+    pub removing: bool,
 }
 
 /// An export that the node serves: a volume, or one of its snapshots.

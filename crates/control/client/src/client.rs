@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use quarry_api_types::{
-    ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes,
+    AddDevice, ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes,
     ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup, CreatePool,
-    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, DeleteVolume, Device, Events, EventsQuery,
-    Export, ExportSelector, Group, GroupSnapshot, Health, Host, HostGroup, Keyring, Name, Pool, Problem,
-    RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status,
-    UnlockKeyring, Volume,
+    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, DeleteVolume, Device, DeviceId, Events,
+    EventsQuery, Export, ExportSelector, Group, GroupSnapshot, Health, Host, HostGroup, Keyring, Name, Pool,
+    Problem, RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub,
+    Status, UnlockKeyring, Volume,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::Serialize;
@@ -80,6 +80,41 @@ impl Client {
     /// Ends a pool.
     pub async fn delete_pool(&self, name: &Name) -> Result<()> {
         self.delete(&format!("/v1/pools/{name}")).await
+    }
+
+    /// Makes a device a member of a pool.
+    pub async fn add_device(&self, pool: &Name, request: &AddDevice) -> Result<Pool> {
+        self.post(&format!("/v1/pools/{pool}/devices"), request).await
+    }
+
+    /// Drains a device and ends its membership.
+    pub async fn remove_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        self.json(self.request(Method::DELETE, &format!("/v1/pools/{pool}/devices/{device}"))).await
+    }
+
+    /// Moves everything on a device to others.
+    pub async fn drain_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        self.json(self.request(Method::POST, &format!("/v1/pools/{pool}/devices/{device}/drain"))).await
+    }
+
+    /// Uses a device for everything again that was to be drained or removed.
+    pub async fn keep_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        self.json(self.request(Method::DELETE, &format!("/v1/pools/{pool}/devices/{device}/drain"))).await
+    }
+
+    /// Puts another device into the place of one.
+    pub async fn replace_device(&self, pool: &Name, device: DeviceId, request: &AddDevice) -> Result<Pool> {
+        self.post(&format!("/v1/pools/{pool}/devices/{device}/replace"), request).await
+    }
+
+    /// Uses all of a device that has become larger.
+    pub async fn grow_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        self.json(self.request(Method::POST, &format!("/v1/pools/{pool}/devices/{device}/grow"))).await
+    }
+
+    /// Uses a device again that was missing or has failed.
+    pub async fn return_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        self.json(self.request(Method::POST, &format!("/v1/pools/{pool}/devices/{device}/return"))).await
     }
 
     /// Begins to read every copy of everything that a pool holds.

@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes,
+    AddDevice, ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes,
     ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup, CreatePool,
-    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, Device, Events, EventsQuery, Export,
-    ExportSelector, Group, GroupSnapshot, Host, HostGroup, Keyring, Name, Pool, RenameVolume, ResizeVolume,
-    RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, UnlockKeyring, Volume,
+    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, Device, DeviceId, Events, EventsQuery,
+    Export, ExportSelector, Group, GroupSnapshot, Host, HostGroup, Keyring, Name, Pool, RenameVolume,
+    ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, UnlockKeyring,
+    Volume,
 };
 
 use crate::Result;
@@ -42,13 +43,42 @@ pub trait Node: Send + Sync {
     /// One pool. `NotFound`.
     async fn show_pool(&self, name: &Name) -> Result<Pool>;
 
-    /// Changes the levels of a pool, or how far its volumes may over-commit it, which concerns what is promised from then on.
-    /// `NotFound`; `Invalid`: a warning level above the critical one.
+    /// Changes the levels of a pool; how far its volumes may over-commit it, which concerns what is promised from then on; its number
+    /// of copies, which are made or given up in the background; how fast that goes at most. `NotFound`; `Invalid`: a warning level
+    /// above the critical one. `Conflict`: too few devices for the copies. `NoSpace`: too little space for them. `Unavailable`: the
+    /// pool is offline.
     async fn change_pool(&self, name: &Name, request: ChangePool) -> Result<Pool>;
 
     /// Ends a pool and gives its devices back as free ones. `NotFound`; `InUse` while it has volumes;
     /// `Unavailable` when it is offline, since nobody can tell then whether it has volumes.
     async fn delete_pool(&self, name: &Name) -> Result<()>;
+
+    /// Makes a device a member of a pool, under I/O; it gets its share of what is there in the background. Fails as
+    /// [`Self::create_pool`] does about devices, and with `Unavailable` when the pool is offline.
+    async fn add_device(&self, pool: &Name, request: AddDevice) -> Result<Pool>;
+
+    /// Begins to move everything on a device to others, in the background; nothing new is placed on it. One that is drained already is
+    /// a success. `NotFound`: no such pool or member. `Conflict`: the others are too few for the pool's copies. `NoSpace`: they have
+    /// not the space. `Unavailable`: the pool is offline.
+    async fn drain_device(&self, pool: &Name, device: DeviceId) -> Result<Pool>;
+
+    /// Uses a device that is being drained, or removed, for everything again. `NotFound`. `Unavailable`: the pool is offline.
+    async fn keep_device(&self, pool: &Name, device: DeviceId) -> Result<Pool>;
+
+    /// Drains a device, and ends its membership when nothing is on it any more; then it is blank. Fails as [`Self::drain_device`] does,
+    /// and with `Conflict` when it holds the last good copy of something and cannot be read.
+    async fn remove_device(&self, pool: &Name, device: DeviceId) -> Result<Pool>;
+
+    /// Adds a device and removes another one. Fails as both do; the new device stays a member when the other one cannot leave.
+    async fn replace_device(&self, pool: &Name, device: DeviceId, request: AddDevice) -> Result<Pool>;
+
+    /// Uses all of a device that has become larger. One that has not is a success. `NotFound`. `Unavailable`: the pool is offline, or
+    /// the device cannot be looked at.
+    async fn grow_device(&self, pool: &Name, device: DeviceId) -> Result<Pool>;
+
+    /// Uses a device again that was missing or has failed; it gets what it has missed. One that is in use is a success. `NotFound`.
+    /// `Unavailable`: the pool is offline, or the device still does not answer. `Conflict`: another device is at its path.
+    async fn return_device(&self, pool: &Name, device: DeviceId) -> Result<Pool>;
 
     /// Begins to read every copy of everything that a pool holds, and to mend what is bad, in the background. `NotFound`;
     /// `Conflict` while a scrub of it runs; `Unavailable` when it is offline.

@@ -12,6 +12,7 @@ fn pool(fill_percent: u8) -> Seen {
         state: PoolDeviceState::Online,
         size_bytes: 1 << 30,
         used_bytes: 0,
+        removing: false,
     };
     let pool = Pool {
         id: PoolId::from_random(1),
@@ -28,6 +29,8 @@ fn pool(fill_percent: u8) -> Seen {
         commitment: quarry_api_types::Commitment::default(),
         data: PoolData::default(),
         freeing: quarry_api_types::Freeing::default(),
+        rebuild: quarry_api_types::Rebuild::default(),
+        rebuild_rate_bytes_per_s: None,
         segment_bytes: 32 << 20,
         logs: 1,
         volumes: 0,

@@ -71,6 +71,11 @@ impl State {
         self.pools.iter().find(|pool| pool.name == *name).ok_or_else(|| NodeError::not_found("pool", name))
     }
 
+    fn pool_mut(&mut self, name: &Name) -> Result<&mut Pool> {
+        let found = self.pools.iter_mut().find(|pool| pool.name == *name);
+        found.ok_or_else(|| NodeError::not_found("pool", name))
+    }
+
     fn keyring(&self) -> Keyring {
         let (state, reason) = match self.passphrase {
             Some(_) => (KeyringState::Locked, Some("no passphrase was given".to_owned())),
@@ -131,6 +136,19 @@ impl MemoryNode {
         let mut state = self.state.lock().unwrap();
         let export = state.exports.iter_mut().find(|export| export.path().to_string() == path);
         export.expect("it is exported").sessions += 1;
+    }
+
+    async fn change_member(
+        &self,
+        pool: &Name,
+        device: DeviceId,
+        change: impl FnOnce(&mut PoolDevice),
+    ) -> Result<Pool> {
+        let mut state = self.begin().await?;
+        let pool = state.pool_mut(pool)?;
+        let member = pool.devices.iter_mut().find(|member| member.id == device);
+        change(member.ok_or_else(|| NodeError::not_found("device", device))?);
+        Ok(pool.clone())
     }
 
     async fn begin(&self) -> Result<MutexGuard<'_, State>> {
@@ -203,7 +221,44 @@ impl Node for MemoryNode {
         if let Some(percent) = request.overcommit_limit_percent {
             pool.commitment.limit_percent = Some(percent).filter(|&percent| percent > 0);
         }
+        pool.copies = request.copies.unwrap_or(pool.copies);
+        if let Some(rate) = request.rebuild_rate_bytes_per_s {
+            pool.rebuild_rate_bytes_per_s = Some(rate).filter(|&rate| rate > 0);
+        }
         Ok(pool.clone())
+    }
+
+    async fn add_device(&self, pool: &Name, request: AddDevice) -> Result<Pool> {
+        let mut state = self.begin().await?;
+        let id = state.id();
+        let pool = state.pool_mut(pool)?;
+        pool.devices.push(things::member(id, &request.path));
+        Ok(pool.clone())
+    }
+
+    async fn drain_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        self.change_member(pool, device, |member| member.state = PoolDeviceState::Draining).await
+    }
+
+    async fn keep_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        self.change_member(pool, device, |member| member.state = PoolDeviceState::Online).await
+    }
+
+    async fn remove_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        self.change_member(pool, device, |member| member.removing = true).await
+    }
+
+    async fn replace_device(&self, pool: &Name, device: DeviceId, request: AddDevice) -> Result<Pool> {
+        self.add_device(pool, request).await?;
+        self.remove_device(pool, device).await
+    }
+
+    async fn grow_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        self.change_member(pool, device, |member| member.size_bytes *= 2).await
+    }
+
+    async fn return_device(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
+        self.change_member(pool, device, |member| member.state = PoolDeviceState::Online).await
     }
 
     async fn delete_pool(&self, name: &Name) -> Result<()> {

@@ -39,16 +39,21 @@ pub fn devices(pools: &[Pool]) -> Vec<Device> {
     devices
 }
 
-pub fn pool(id: u128, request: &CreatePool) -> Pool {
-    let member = |(index, path): (usize, &String)| PoolDevice {
-        id: DeviceId::from_random(id << 8 | index as u128),
-        path: path.clone(),
+pub fn member(id: u128, path: &str) -> PoolDevice {
+    PoolDevice {
+        id: DeviceId::from_random(id),
+        path: path.to_owned(),
         kind: DeviceKind::Block,
         class: DeviceClass::Nvme,
         state: PoolDeviceState::Online,
         size_bytes: DEVICE_BYTES,
         used_bytes: 0,
-    };
+        removing: false,
+    }
+}
+
+pub fn pool(id: u128, request: &CreatePool) -> Pool {
+    let member = |(index, path): (usize, &String)| member(id << 8 | index as u128, path);
     let total_bytes = DEVICE_BYTES * request.devices.len() as u64;
     let free_bytes = total_bytes - total_bytes / 100;
     Pool {
@@ -76,6 +81,8 @@ pub fn pool(id: u128, request: &CreatePool) -> Pool {
         },
         data: PoolData::default(),
         freeing: Freeing::default(),
+        rebuild: Rebuild::default(),
+        rebuild_rate_bytes_per_s: None,
         segment_bytes: 32 << 20,
         logs: 2,
         volumes: 0,

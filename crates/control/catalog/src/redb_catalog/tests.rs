@@ -21,13 +21,14 @@ fn pool(number: u128, name: &str) -> PoolRecord {
         name: name.parse().unwrap(),
         copies: 2,
         devices: vec![
-            DeviceRecord { id: DeviceId::from_random(1), path: "/dev/sdb".into() },
-            DeviceRecord { id: DeviceId::from_random(2), path: "/srv/disk".into() },
+            DeviceRecord { id: DeviceId::from_random(1), path: "/dev/sdb".into(), removing: false },
+            DeviceRecord { id: DeviceId::from_random(2), path: "/srv/disk".into(), removing: true },
         ],
         created: Timestamp::from_unix_ms(2),
         scrubbed: None,
         levels: SpaceLevels::default(),
         overcommit_limit_percent: Some(300),
+        rebuild_rate_bytes: Some(1 << 20),
     }
 }
 
