@@ -168,6 +168,11 @@ impl FaultyDevice {
         fs::write(&self.switch, b"").context("cannot turn the device's errors on")
     }
 
+    /// Takes it away, which nobody can as long as somebody has it open.
+    pub fn unmount(self) -> Result<()> {
+        self.file.unmount()
+    }
+
     /// The device works again.
     pub fn heal(&self) -> Result<()> {
         fs::remove_file(&self.switch).context("cannot turn the device's errors off")

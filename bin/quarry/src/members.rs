@@ -16,8 +16,6 @@ use crate::tables;
 
 /// How often it is looked at.
 const POLL: Duration = Duration::from_millis(300);
-/// What has just been asked for is noticed by every log within this time.
-const NOTICED_AFTER: Duration = Duration::from_secs(3);
 /// A rebuild that does not get on for so long will not without somebody's help.
 const STALLED_AFTER: Duration = Duration::from_secs(120);
 
@@ -91,7 +89,6 @@ async fn finish(client: &Client, pool: Pool, wait: &WaitForRebuild, output: &mut
 
 /// Waits until everything of a pool lies where it should and what is to leave has left.
 pub async fn wait_for(client: &Client, pool: &Name, is_shown: bool) -> std::result::Result<Pool, Failure> {
-    let began = Instant::now();
     let (mut last, mut changed, mut most) = (Rebuild::default(), Instant::now(), 0);
     let mut progress: Option<Progress> = None;
     let ended = loop {
@@ -99,8 +96,7 @@ pub async fn wait_for(client: &Client, pool: &Name, is_shown: bool) -> std::resu
             Ok(shown) => shown,
             Err(error) => break Err(error.into()),
         };
-        let is_done = shown.rebuild.is_done() && !shown.devices.iter().any(is_leaving);
-        if is_done && began.elapsed() >= NOTICED_AFTER {
+        if shown.rebuild.is_done() && !shown.devices.iter().any(is_leaving) {
             break Ok(shown);
         }
         if shown.rebuild != last {

@@ -5,6 +5,7 @@ pub mod clients;
 pub mod conformance;
 pub mod crash;
 pub mod demo;
+pub mod devices;
 pub mod encryption;
 pub mod extract;
 pub mod filesystems;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use quarry_env::Signal;
-use quarry_pool::{Chunk, Duty};
+use quarry_pool::{Chunk, Duty, Moving};
 use quarry_types::{ChunkId, SegmentId};
 
 use crate::{Engine, EngineError};
@@ -21,8 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AGAIN_WHEN_STUCK: Duration = Duration::from_secs(5);
 /// A device that is away is waited for so long before its copies are made elsewhere.
 const ABSENCE_TOLERATED: Duration = Duration::from_secs(10);
-/// Bytes that are copied between two commits, at least one chunk.
-const STEP_BYTES: u64 = 128 << 20;
+/// How long chunks are copied between two commits, at least one chunk: checkpoints and cleaning wait meanwhile, and hosts for them.
+const STEP_TIME: Duration = Duration::from_millis(200);
 /// While hosts read and write, so many times as long as copying has taken is left to them.
 const PAUSE_FACTOR: u32 = 2;
 
@@ -55,6 +55,8 @@ struct Errand {
 #[derive(Default)]
 pub(crate) struct Rehomer {
     status: Cell<Rehoming>,
+    /// The layout of the pool at the last look.
+    looked: Cell<u64>,
     /// Most bytes to be copied in a second, if there is a bound.
     rate_bytes: Cell<Option<u64>>,
     /// Raised when the engine is being closed.
@@ -64,6 +66,9 @@ pub(crate) struct Rehomer {
 impl Engine {
     /// What is still to be moved.
     pub fn rehoming(&self) -> Rehoming {
+        if self.rehomer.looked.get() != self.store.pool.shared.layout() {
+            self.errands(true);
+        }
         self.rehomer.status.get()
     }
 
@@ -157,6 +162,7 @@ impl Engine {
     /// The chunks that should lie elsewhere, the most urgent first. What devices had that are away is left out for a while.
     fn errands(&self, with_absent: bool) -> Vec<Errand> {
         let shared = &self.store.pool.shared;
+        self.rehomer.looked.set(shared.layout());
         let mut status =
             Rehoming { chunks: 0, exposed_chunks: 0, lost_chunks: 0, bytes: 0, ..self.rehomer.status.get() };
         let mut errands = Vec::new();
@@ -202,11 +208,15 @@ impl Engine {
     async fn move_some(&self, errands: &[Errand]) -> Result<(usize, u64), EngineError> {
         let _maintaining = self.maintaining.lock().await;
         let (mut moving, mut copied_bytes) = (Vec::new(), 0);
+        let (began, chunks) = (self.env.clock.now(), self.store.table().by_chunk());
         for errand in errands {
-            if copied_bytes >= STEP_BYTES || self.closing.get() {
+            let is_time_up = self.env.clock.now() - began >= STEP_TIME && !moving.is_empty();
+            if is_time_up || self.closing.get() {
                 break;
             }
-            match self.copy_one(errand.id).await {
+            // It may have been cleaned since somebody looked.
+            let Some((chunk, segments)) = chunks.get(&errand.id) else { continue };
+            match self.copy_one(chunk, segments).await {
                 Ok(Some((one, bytes))) => {
                     moving.push(one);
                     copied_bytes += bytes;
@@ -224,22 +234,28 @@ impl Engine {
         Ok((moved, copied_bytes))
     }
 
-    /// Copies a chunk, if it is still there, nobody writes to it, and there is space.
-    async fn copy_one(&self, id: ChunkId) -> Result<Option<(quarry_pool::Moving, u64)>, EngineError> {
-        let found = self.store.table().by_chunk().remove(&id);
-        let Some((chunk, segments)) = found else { return Ok(None) };
+    /// Copies a chunk, if nobody writes to it and there is space.
+    async fn copy_one(
+        &self,
+        chunk: &Rc<Chunk>,
+        segments: &[SegmentId],
+    ) -> Result<Option<(Moving, u64)>, EngineError> {
         let first_open = self.log.first_unflushed();
         let is_open = segments.iter().any(|&segment| {
             segment >= first_open
                 || self.store.table().get(segment).is_none_or(|segment| segment.end_sector == 0)
         });
-        if is_open || self.cleaner.borrow().is_filling(id) {
+        if is_open || self.cleaner.borrow().is_filling(chunk.id()) {
             return Ok(None);
         }
+        let Some(begun) = self.store.plan_rehoming(chunk, segments) else { return Ok(None) };
+        if !begun.copies() {
+            return Ok(Some((begun, 0)));
+        }
         let first_kept = self.durable.borrow().replay_from.address.segment();
-        let contents = quarry_cleaner::contents(&self.store, &chunk, &segments, first_kept).await?;
-        let begun = self.store.begin_rehoming((&chunk, &segments), &contents).await?;
-        Ok(begun.map(|(moving, rehomed)| (moving, rehomed.copied_bytes)))
+        let contents = quarry_cleaner::contents(&self.store, chunk, segments, first_kept).await?;
+        let copied = self.store.copy_rehomed(&begun, &contents).await?;
+        Ok(Some((begun, copied.copied_bytes)))
     }
 }
 

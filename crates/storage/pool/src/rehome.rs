@@ -142,6 +142,13 @@ impl Chunk {
     }
 }
 
+impl Moving {
+    /// Whether something is to be copied, and not only to be given up.
+    pub fn copies(&self) -> bool {
+        !self.fresh.slots.is_empty()
+    }
+}
+
 impl Plan {
     /// Where the chunk lies when so many new copies have been made.
     fn slots(&self, fresh: &[Slot], copies: usize) -> Slots {
@@ -154,29 +161,25 @@ impl Plan {
 }
 
 impl LogStore {
-    /// Copies a chunk in which these segments lie to where it should be. `None` when there is nothing to be done about it, or no
-    /// space for it.
-    pub async fn begin_rehoming(
-        &self,
-        (chunk, segments): (&Rc<Chunk>, &[SegmentId]),
-        contents: &Contents,
-    ) -> Result<Option<(Moving, Rehomed)>, PoolError> {
+    /// Takes slots for a chunk in which these segments lie, where it should be. `None` when there is nothing to be done about it, or
+    /// no space for it.
+    pub fn plan_rehoming(&self, chunk: &Rc<Chunk>, segments: &[SegmentId]) -> Option<Moving> {
         let shared = &self.pool.shared;
-        let Some(plan) = chunk.plan(shared) else { return Ok(None) };
+        let plan = chunk.plan(shared)?;
         let taken: Vec<u16> = chunk.slots().iter().map(|slot| slot.device).collect();
         let slots = shared.allocate_beside(self.log, &taken, plan.add);
         let fresh = Fresh { shared: shared.clone(), log: self.log, slots };
         if is_same(&plan.slots(&fresh.slots, shared.copies()), &chunk.slots()) {
-            return Ok(None);
+            return None;
         }
         let failures =
             fresh.slots.iter().map(|slot| (slot.device, shared.failures_of(slot.device))).collect();
-        let mut rehomed = Rehomed::default();
-        if !fresh.slots.is_empty() {
-            rehomed = self.pool.copy_chunk(chunk, contents, &fresh.slots).await?;
-        }
-        let (chunk, segments) = (chunk.clone(), segments.to_vec());
-        Ok(Some((Moving { chunk, segments, plan, fresh, failures }, rehomed)))
+        Some(Moving { chunk: chunk.clone(), segments: segments.to_vec(), plan, fresh, failures })
+    }
+
+    /// Copies what counts of a chunk to its new slots.
+    pub async fn copy_rehomed(&self, moving: &Moving, contents: &Contents) -> Result<Rehomed, PoolError> {
+        self.pool.copy_chunk(&moving.chunk, contents, &moving.fresh.slots).await
     }
 
     /// Makes new copies count, once they have been flushed. What is given up waits for the next commit. Says how many chunks have
