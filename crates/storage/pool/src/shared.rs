@@ -273,13 +273,34 @@ impl PoolShared {
         );
     }
 
-    /// Takes note of what a label says of a device, and uses it so far: of a new one, of one that is back, has grown, or is to be
-    /// left or kept.
+    /// Takes note of a device that is new, or is back, and uses it so far.
     pub(crate) fn put_member(&self, status: DeviceStatus, use_: MemberUse) {
         let (index, slots) = (status.index, status.slots);
         self.members.put(status, use_);
         self.allocator().add_device(index, slots, use_ == MemberUse::Full);
         self.note_layout();
+    }
+
+    /// Takes note of what is new of a device that is there, and uses it so far. What has happened to it meanwhile stays known.
+    pub(crate) fn change_member(
+        &self,
+        index: u16,
+        change: impl FnOnce(&mut DeviceStatus, MemberUse) -> MemberUse,
+    ) {
+        let mut allocator = self.allocator();
+        if let Some((slots, use_)) = self.members.change(index, change) {
+            allocator.add_device(index, slots, use_ == MemberUse::Full);
+        }
+        drop(allocator);
+        self.note_layout();
+    }
+
+    /// Takes note that a device has grown. It is used as before; nothing is placed on what is new of it before every core has it.
+    pub(crate) fn note_grown(&self, index: u16, slots: u32) {
+        self.members.change(index, |status, use_| {
+            status.slots = slots;
+            use_
+        });
     }
 
     /// Takes away a device on which nothing lies.
