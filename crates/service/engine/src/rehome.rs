@@ -129,7 +129,7 @@ impl Engine {
         let _maintaining = self.maintaining.lock().await;
         self.log.leave_devices();
         self.cleaner.borrow_mut().close_left(&self.store);
-        if self.store.is_image_elsewhere() || self.store.retired_chunks() > 0 {
+        if self.store.is_image_elsewhere() || self.store.has_retired() {
             self.commit().await?;
         }
         // Sealed chunks can be copied when a flush has covered them.
