@@ -348,3 +348,28 @@ fn a_device_that_fails_while_its_label_changes_stays_out_of_use() {
     tested.scribble(20);
     tested.crash_and_check();
 }
+
+#[test]
+fn what_a_device_alone_has_seen_of_the_last_commit_is_not_believed_later() {
+    let mut tested = Tested::new(11, 2, &[64, 64]);
+    tested.scribble(40);
+    tested.node.flush().expect("flush");
+    let [first, second] = [tested.node.disks[0], tested.node.disks[1]];
+    let before = tested.node.world.image(second);
+    let engine = tested.node.engine();
+    tested.node.run(|_| async move { engine.checkpoint().await.expect("checkpoint") });
+    let after = tested.node.world.image(first);
+    // The power failed when the first of two had got the anchor, and the first one went missing.
+    tested.node.power_fail();
+    tested.node.world.set_image(second, &before);
+    tested.node.world.pull_disk(first);
+    tested.node.reopen();
+    tested.check();
+    tested.scribble(5);
+    tested.node.flush().expect("flush");
+    tested.node.power_fail();
+    tested.node.world.set_image(first, &after);
+    tested.node.world.restore_disk(first, false);
+    tested.node.reopen();
+    tested.check();
+}
