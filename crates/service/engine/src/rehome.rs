@@ -85,6 +85,7 @@ impl Engine {
         self.leave_devices().await?;
         let errands = self.errands(with_absent);
         if errands.is_empty() {
+            self.rehomer.status.set(Rehoming { stuck: false, ..self.rehomer.status.get() });
             return Ok(false);
         }
         let began = self.env.clock.now();
@@ -165,6 +166,10 @@ impl Engine {
                 status.lost_chunks += 1;
             }
             let Some(duty) = chunk.duty(shared) else { continue };
+            // What is being written stays where it is until it is complete: it is in nobody's way.
+            if duty == Duty::Balance && self.is_being_written(id, &segments) {
+                continue;
+            }
             status.chunks += 1;
             status.exposed_chunks += u64::from(matches!(duty, Duty::Missing { .. }));
             status.bytes += self.bytes_of(&chunk, &segments);
@@ -224,16 +229,21 @@ impl Engine {
         Ok((moved, copied_bytes))
     }
 
+    /// Whether the log or the cleaner writes to a chunk, or no flush has covered all of it.
+    fn is_being_written(&self, id: ChunkId, segments: &[SegmentId]) -> bool {
+        let first_open = self.log.first_unflushed();
+        let is_open = |&segment: &SegmentId| {
+            segment >= first_open
+                || self.store.table().get(segment).is_none_or(|segment| segment.end_sector == 0)
+        };
+        segments.iter().any(is_open) || self.cleaner.borrow().is_filling(id)
+    }
+
     /// Copies a chunk, if it is still there, nobody writes to it, and there is space.
     async fn copy_one(&self, id: ChunkId) -> Result<Option<(quarry_pool::Moving, u64)>, EngineError> {
         let found = self.store.table().by_chunk().remove(&id);
         let Some((chunk, segments)) = found else { return Ok(None) };
-        let first_open = self.log.first_unflushed();
-        let is_open = segments.iter().any(|&segment| {
-            segment >= first_open
-                || self.store.table().get(segment).is_none_or(|segment| segment.end_sector == 0)
-        });
-        if is_open || self.cleaner.borrow().is_filling(id) {
+        if self.is_being_written(id, &segments) {
             return Ok(None);
         }
         let first_kept = self.durable.borrow().replay_from.address.segment();

@@ -373,3 +373,16 @@ fn what_a_device_alone_has_seen_of_the_last_commit_is_not_believed_later() {
     tested.node.reopen();
     tested.check();
 }
+
+#[test]
+fn nothing_is_to_be_moved_when_everything_is_where_it_should_be() {
+    let mut tested = Tested::new(12, 2, &[64, 64]);
+    tested.scribble(300);
+    tested.add(64);
+    for _ in 0..3 {
+        tested.scribble(10);
+        tested.settle();
+        let rehoming = tested.node.engine().rehoming();
+        assert!(rehoming.chunks == 0 && !rehoming.stuck, "{rehoming:?}");
+    }
+}
