@@ -7,7 +7,7 @@
 //!
 //! Invariants of the judgement:
 //! - Faults stay within what the copies allow: as many disks as copies less one may break at a time, always the same
-//!   ones. Then no error is allowed at all. In the scenarios *beyond* that, errors are allowed, wrong data never is.
+//!   ones, or others once everything has its copies again. Then no error is allowed at all. In the scenarios *beyond* that, errors are allowed, wrong data never is.
 //! - A read returns what some order of the operations allows; after the death of the process everything acknowledged is
 //!   there; after power loss everything that a flush covered, and of each log a prefix of its history.
 //! - A snapshot, once taken, is there after every crash and always holds the same; one that was deleted never comes back.
@@ -18,8 +18,10 @@ mod chance;
 mod client;
 mod content;
 mod enumerate;
+mod fleet;
 mod keys;
 mod life;
+mod membership;
 mod model;
 mod node;
 mod run;

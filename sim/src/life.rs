@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use quarry_engine::{Verified, verify_slots};
 use quarry_env::Env;
-use quarry_env_sim::{DiskId, DiskStatus, FaultPlan, Process, Stuck, World};
+use quarry_env_sim::{Process, Stuck, World};
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_volume::Volume;
 
+use crate::fleet::Fleet;
+use crate::membership::Devices;
 use crate::model::{Crash, Finding, Model, Observed};
 use crate::node::{self, Engines, text};
 use crate::scenario::Access;
@@ -66,11 +68,11 @@ pub struct Counts {
 
 /// A world with the disks of a pool.
 pub struct Machine {
-    pub world: World,
+    pub world: Rc<World>,
     pub scenario: Rc<Scenario>,
     pub chance: Chance,
     pub counts: Counts,
-    disks: Vec<DiskId>,
+    pub fleet: Rc<Fleet>,
     model: Rc<RefCell<Model>>,
     /// The worst crash since the volumes were last looked at.
     crash: Crash,
@@ -78,16 +80,9 @@ pub struct Machine {
 
 impl Machine {
     /// The machine with its pool made, and closed by a kill at rest.
-    pub fn new(scenario: Scenario, trace_lines_max: usize) -> Result<Self, (World, Finding)> {
-        let world = World::new(scenario.seed, scenario.config(trace_lines_max));
-        let add = |(index, spec): (usize, &_)| world.add_disk(Scenario::path(index), Clone::clone(spec));
-        let disks: Vec<DiskId> = scenario.disks.iter().enumerate().map(add).collect();
-        let bad: Vec<DiskId> = scenario.bad.iter().map(|&index| disks[index]).collect();
-        world.set_fault_plan(FaultPlan {
-            corruptible: bad.iter().copied().collect(),
-            failing: bad.into_iter().collect(),
-            faults_max: 200,
-        });
+    pub fn new(scenario: Scenario, trace_lines_max: usize) -> Result<Self, (Rc<World>, Finding)> {
+        let world = Rc::new(World::new(scenario.seed, scenario.config(trace_lines_max)));
+        let fleet = Rc::new(Fleet::new(world.clone(), &scenario));
         let mut model = Model::new(scenario.seed);
         for plan in &scenario.volumes {
             model.add_volume(plan.core, plan.size_bytes, &plan.zones);
@@ -95,7 +90,7 @@ impl Machine {
         let chance = Chance::new(scenario.seed ^ 0xc0de);
         let (scenario, model) = (Rc::new(scenario), Rc::new(RefCell::new(model)));
         let counts = Counts::default();
-        let machine = Self { world, scenario, chance, counts, disks, model, crash: Crash::Death };
+        let machine = Self { world, scenario, chance, counts, fleet, model, crash: Crash::Death };
         match machine.make_pool() {
             Ok(()) => Ok(machine),
             Err(finding) => Err((machine.world, finding)),
@@ -150,7 +145,7 @@ impl Machine {
                 return Err(Stop::Crashed);
             }
             plan.failures.pop();
-            self.world.fail_disk(self.disks[*self.chance.pick(&self.scenario.bad)]);
+            self.fleet.fail_one(&self.chance);
         }
     }
 
@@ -223,10 +218,12 @@ impl Machine {
     fn open(&self, plan: &mut Plan, process: &Process, envs: &Rc<Vec<Env>>) -> Result<Engines, Stop> {
         let (envs, scenario) = (envs.clone(), self.scenario.clone());
         let opened = self.drive(plan, process, async move { node::open(&envs, &scenario).await })?;
-        opened.map_err(|error| match self.scenario.beyond {
+        let engines = opened.map_err(|error| match self.scenario.beyond {
             true => Stop::GaveUp,
             false => Finding(format!("the pool does not open: {error}")).into(),
-        })
+        })?;
+        self.fleet.opened(&engines[0].pool().shared)?;
+        Ok(engines)
     }
 
     /// Reads everything there is and has the model judge it.
@@ -313,6 +310,7 @@ impl Machine {
             scenario: scenario.clone(),
             chance: self.chance.clone(),
             model: self.model.clone(),
+            fleet: self.fleet.clone(),
             finding: RefCell::default(),
             running: hosts.into(),
             acknowledged: 0.into(),
@@ -422,17 +420,8 @@ impl Machine {
 
     /// Lets bad disks vanish and come back between two lives.
     pub fn shuffle_disks(&self) {
-        if !self.scenario.pulls {
-            return;
-        }
-        for &index in &self.scenario.bad {
-            let disk = self.disks[index];
-            match self.world.disk_status(disk) {
-                DiskStatus::Online if self.chance.percent(30) => self.world.pull_disk(disk),
-                DiskStatus::Online => {}
-                _ if self.chance.percent(60) => self.world.restore_disk(disk, self.chance.percent(50)),
-                _ => {}
-            }
+        if self.scenario.pulls || self.scenario.membership {
+            self.fleet.shuffle(&self.chance);
         }
     }
 
@@ -443,8 +432,43 @@ impl Machine {
         let (process, envs) = self.start();
         let engines = Rc::new(self.open(&mut plan, &process, &envs)?);
         self.look(&mut plan, &process, &engines)?;
+        if self.scenario.membership {
+            self.finish_moving(&mut plan, &process, (&envs, &engines))?;
+        }
         self.verify(&mut plan, &process, &engines)?;
-        self.close(&mut plan, &process, &engines)
+        self.close(&mut plan, &process, &engines)?;
+        drop(engines);
+        self.world.kill(&process);
+        if self.scenario.membership { self.lose_disks(plan) } else { Ok(()) }
+    }
+
+    /// In peace everything comes to where it should be.
+    fn finish_moving(
+        &self,
+        plan: &mut Plan,
+        process: &Process,
+        (envs, engines): (&Rc<Vec<Env>>, &Rc<Engines>),
+    ) -> Result<(), Stop> {
+        let (envs, engines) = (envs.clone(), engines.clone());
+        let (fleet, chance, may_be_full) = (self.fleet.clone(), self.chance.clone(), self.scenario.tight);
+        let finished = self.drive(plan, process, async move {
+            let devices =
+                Devices { fleet: &fleet, chance: &chance, envs: &envs, engines: &engines, may_be_full };
+            devices.finish().await
+        })?;
+        Ok(finished?)
+    }
+
+    /// Whatever may be lost now can be done without.
+    fn lose_disks(&mut self, mut plan: Plan) -> Result<(), Stop> {
+        self.fleet.choose_lost(&self.chance).into_iter().for_each(|disk| self.fleet.pull(disk));
+        let (process, envs) = self.start();
+        let engines = Rc::new(self.open(&mut plan, &process, &envs)?);
+        self.look(&mut plan, &process, &engines)?;
+        self.look_at_snapshots(&mut plan, &process, &engines)?;
+        drop(engines);
+        self.world.kill(&process);
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use quarry_sim::{Crash, Failure, Outcome, enumerate, run};
+use quarry_sim::{Crash, Failure, Outcome, Scenario, enumerate, run};
 
 /// Seeds that once found something, run first every time.
 const REGRESSIONS: &str = include_str!("../regressions.txt");
@@ -32,6 +32,9 @@ struct Arguments {
     /// Seeds that run at once.
     #[arg(long, default_value_t = 2)]
     jobs: u32,
+    /// Only those in which devices join, leave and come back.
+    #[arg(long)]
+    devices: bool,
     /// Replays this seed alone.
     #[arg(long)]
     seed: Option<u64>,
@@ -83,6 +86,7 @@ struct Tally {
     errors: AtomicU64,
     lives: AtomicU64,
     cleaned: AtomicU64,
+    changes: AtomicU64,
     failures: Mutex<Vec<Failure>>,
     running: Mutex<Vec<u64>>,
 }
@@ -97,6 +101,7 @@ impl Tally {
                 self.errors.fetch_add(outcome.errors, Ordering::Relaxed);
                 self.lives.fetch_add(outcome.lives, Ordering::Relaxed);
                 self.cleaned.fetch_add(outcome.cleaned_chunks, Ordering::Relaxed);
+                self.changes.fetch_add(outcome.changes, Ordering::Relaxed);
             }
             Err(failure) => {
                 eprintln!("seed {} FAILED: {}", failure.seed, failure.finding);
@@ -112,13 +117,14 @@ impl Tally {
     fn line(&self) -> String {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         format!(
-            "{} seeds, {} lives, {} acknowledged operations, {} allowed errors, {} chunks cleaned, {} million events, \
+            "{} seeds, {} lives, {} acknowledged operations, {} allowed errors, {} chunks cleaned, {} changes of devices, {} million events, \
              {} failures",
             of(&self.done),
             of(&self.lives),
             of(&self.acknowledged),
             of(&self.errors),
             of(&self.cleaned),
+            of(&self.changes),
             of(&self.events) / 1_000_000,
             self.failed()
         )
@@ -138,6 +144,7 @@ fn regressions() -> Vec<u64> {
 fn run_all(arguments: &Arguments) -> ExitCode {
     let mut seeds = regressions();
     seeds.extend(arguments.start..arguments.start + arguments.seeds);
+    seeds.retain(|&seed| !arguments.devices || Scenario::draw(seed).membership);
     let (next, tally) = (AtomicU64::new(0), Tally::default());
     let begun = std::time::Instant::now();
     std::thread::scope(|scope| {

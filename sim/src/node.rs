@@ -16,7 +16,8 @@ use quarry_volume::Volume;
 
 use crate::{Scenario, keys};
 
-const POOL: PoolId = PoolId(uuid::Uuid::from_u128(0x5155_4152_5259));
+/// The pool.
+pub const POOL: PoolId = PoolId(uuid::Uuid::from_u128(0x5155_4152_5259));
 
 /// The engines, by core.
 pub type Engines = Vec<Rc<Engine>>;
@@ -64,7 +65,7 @@ pub async fn create(envs: &[Env], scenario: &Scenario) -> Result<Engines, String
 
 /// Opens the pool again.
 pub async fn open(envs: &[Env], scenario: &Scenario) -> Result<Engines, String> {
-    let opened = quarry_pool::open(&envs[0], POOL, &scenario.paths()).await.map_err(text)?;
+    let opened = quarry_pool::open(&envs[0], POOL, &scenario.all_paths()).await.map_err(text)?;
     let mut engines = Engines::new();
     for (core, env) in envs.iter().enumerate() {
         let pool = match core {

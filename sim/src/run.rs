@@ -26,6 +26,8 @@ pub struct Outcome {
     pub lives: u64,
     /// Chunks that were cleaned.
     pub cleaned_chunks: u64,
+    /// Changes of devices and of the number of copies that were acknowledged.
+    pub changes: u64,
 }
 
 /// What a seed has found.
@@ -60,7 +62,8 @@ pub fn run(seed: u64, trace_lines_max: usize) -> Result<Outcome, Failure> {
 fn outcome(machine: &Machine) -> Outcome {
     let Counts { acknowledged, errors, lives, cleaned_chunks, .. } = machine.counts;
     let (trace_hash, events) = (machine.world.trace_hash(), machine.world.trace_events());
-    Outcome { trace_hash, events, acknowledged, errors, lives, cleaned_chunks }
+    let changes = machine.fleet.changes.get();
+    Outcome { trace_hash, events, acknowledged, errors, lives, cleaned_chunks, changes }
 }
 
 pub(crate) fn failure(seed: u64, world: &World, Finding(finding): &Finding) -> Failure {
@@ -96,7 +99,7 @@ fn draw_plan(machine: &Machine, events_max: u64) -> Plan {
     let now = machine.world.trace_events();
     let crash = if chance.percent(50) { Crash::PowerLoss } else { Crash::Death };
     let crash_at = if chance.percent(85) { now + chance.spread(events_max) } else { u64::MAX };
-    let failures = match machine.scenario.bad.is_empty() {
+    let failures = match machine.fleet.bad().is_empty() {
         false if chance.percent(15) => vec![now + chance.spread(events_max)],
         _ => Vec::new(),
     };

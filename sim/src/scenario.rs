@@ -50,6 +50,10 @@ pub struct Scenario {
     pub copies: u8,
     /// Its disks.
     pub disks: Vec<DiskSpec>,
+    /// The administrator changes which devices the pool has, and its number of copies.
+    pub membership: bool,
+    /// Disks that may join it.
+    pub spares: Vec<DiskSpec>,
     /// Disks that may break: fewer than copies, unless `beyond`.
     pub bad: Vec<usize>,
     /// Faults may exceed the copies: errors are allowed, wrong data is not.
@@ -116,11 +120,18 @@ impl Scenario {
         // Drawn apart, so that what else a seed means stays as it was.
         let stored = Chance::new(seed ^ 0x5354_4f52);
         let volumes = volumes.into_iter().map(|plan| stored_somehow(plan, &stored)).collect();
+        let change = Chance::new(seed ^ 0x4d45_4d42);
+        let membership = !beyond && change.percent(25);
+        let spares = (0..if membership { 1 + change.below(3) } else { 0 })
+            .map(|_| disk(&change, least_mib.max(48), heavy, false, false))
+            .collect();
         let access = if chance.percent(35) { Access::Nbd } else { Access::Direct };
         Self {
             seed,
             copies: copies as u8,
             disks,
+            membership,
+            spares,
             pulls: !bad.is_empty() && chance.percent(50),
             bad,
             beyond,
@@ -154,6 +165,7 @@ impl Scenario {
         scenario.access = Access::Direct;
         (scenario.cuts, scenario.pulls, scenario.beyond) = (false, false, false);
         scenario.bad.clear();
+        (scenario.membership, scenario.spares) = (false, Vec::new());
         scenario.disks.iter_mut().for_each(|disk| disk.faults = FaultRates::none());
         scenario
     }
@@ -163,9 +175,14 @@ impl Scenario {
         PathBuf::from(format!("/dev/{index}"))
     }
 
-    /// The paths of all disks.
+    /// The paths of the disks of which the pool is made.
     pub fn paths(&self) -> Vec<PathBuf> {
         (0..self.disks.len()).map(Self::path).collect()
+    }
+
+    /// The paths of all disks.
+    pub fn all_paths(&self) -> Vec<PathBuf> {
+        (0..self.disks.len() + self.spares.len()).map(Self::path).collect()
     }
 
     /// The id of a volume.
@@ -175,7 +192,7 @@ impl Scenario {
 
     /// Whether hosts may be told that the pool is full: they write much, or a device may be out of use.
     pub fn may_be_full(&self) -> bool {
-        self.tight || !self.bad.is_empty()
+        self.tight || self.membership || !self.bad.is_empty()
     }
 
     /// The world.
@@ -220,7 +237,8 @@ fn disk(chance: &Chance, least_mib: u64, heavy: bool, bad: bool, beyond: bool) -
     }
 }
 
-fn break_it(chance: &Chance, mut faults: FaultRates, beyond: bool) -> FaultRates {
+/// Draws what befalls a disk that may break.
+pub fn break_it(chance: &Chance, mut faults: FaultRates, beyond: bool) -> FaultRates {
     let silent = !beyond && chance.percent(60);
     let reported = !silent || chance.percent(50);
     let kinds: &[FaultKind] = &[

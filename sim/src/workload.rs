@@ -10,15 +10,18 @@ use quarry_types::{Compression, Deduplication, Durability, VolumeId, VolumeSetti
 
 use crate::client::{Client, Style};
 use crate::content::{self, COMMON};
+use crate::fleet::Fleet;
 use crate::model::{Finding, Model};
 use crate::node::{Engines, text, volume_name};
 use crate::scenario::{Access, DEDUPLICATIONS};
 use crate::target::{Failed, Target};
-use crate::{Chance, Scenario, keys, snapshots};
+use crate::{Chance, Scenario, keys, membership, snapshots};
 
 const SECTOR: u64 = SECTOR_BYTES as u64;
 /// How often a host tries to connect before it gives up for this life.
 const CONNECTS_MAX: usize = 20;
+/// The longest that a host waits between two operations while devices come and go.
+const HOST_PAUSE_US_MAX: u64 = 2_000_000;
 /// Versions that all volumes write.
 const COMMON_VERSIONS: u64 = 3;
 
@@ -27,6 +30,7 @@ pub struct Shared {
     pub scenario: Rc<Scenario>,
     pub chance: Chance,
     pub model: Rc<RefCell<Model>>,
+    pub fleet: Rc<Fleet>,
     /// The first thing that must not be.
     pub finding: RefCell<Option<Finding>>,
     /// Hosts that have not ended.
@@ -110,6 +114,12 @@ pub async fn host(shared: Rc<Shared>, door: Door, volume: usize) {
             break;
         }
         step(&shared, target, volume).await;
+        if shared.scenario.membership {
+            // What happens to devices takes its time.
+            let env = door.client.as_ref().unwrap_or(&door.envs[shared.scenario.volumes[volume].core]);
+            let pause = std::time::Duration::from_micros(shared.chance.spread(HOST_PAUSE_US_MAX));
+            env.clock.sleep(pause).await;
+        }
     }
     if let Some(Target::Nbd(client)) = target {
         client.close();
@@ -281,6 +291,10 @@ pub async fn administrator(shared: Rc<Shared>, door: Door) {
     while shared.running.get() > 0 && shared.finding.borrow().is_none() {
         let pause = std::time::Duration::from_micros(shared.chance.spread(200_000));
         door.envs[0].clock.sleep(pause).await;
+        if shared.scenario.membership && shared.chance.percent(40) {
+            membership::step(&shared, &door).await;
+            continue;
+        }
         match shared.chance.below(10) {
             0..3 => {
                 let engine = shared.chance.pick(&door.engines).clone();

@@ -85,11 +85,12 @@ impl Engine {
         self.commit().await
     }
 
-    /// Looks at what is to be done, and does a step of it. Says whether there is more.
+    /// Looks at what is to be done, and does a step of it. Says whether it got on.
     async fn rehome_step(&self, with_absent: bool) -> Result<bool, EngineError> {
         self.leave_devices().await?;
         let errands = self.errands(with_absent);
         if errands.is_empty() {
+            self.rehomer.status.set(Rehoming { stuck: false, ..self.rehomer.status.get() });
             return Ok(false);
         }
         let began = self.env.clock.now();
@@ -105,7 +106,6 @@ impl Engine {
         }
         status.stuck = moved == 0;
         self.rehomer.status.set(status);
-        self.errands(with_absent);
         Ok(moved > 0)
     }
 
@@ -134,7 +134,7 @@ impl Engine {
         let _maintaining = self.maintaining.lock().await;
         self.log.leave_devices();
         self.cleaner.borrow_mut().close_left(&self.store);
-        if self.store.is_image_elsewhere() || self.store.retired_chunks() > 0 {
+        if self.store.is_image_elsewhere() || self.store.has_retired() {
             self.commit().await?;
         }
         // Sealed chunks can be copied when a flush has covered them.
@@ -171,6 +171,10 @@ impl Engine {
                 status.lost_chunks += 1;
             }
             let Some(duty) = chunk.duty(shared) else { continue };
+            // What is being written stays where it is until it is complete: it is in nobody's way.
+            if duty == Duty::Balance && self.is_being_written(id, &segments) {
+                continue;
+            }
             status.chunks += 1;
             status.exposed_chunks += u64::from(matches!(duty, Duty::Missing { .. }));
             status.bytes += self.bytes_of(&chunk, &segments);
@@ -227,11 +231,22 @@ impl Engine {
                 }
             }
         }
+        drop(chunks);
         let moved = self.store.finish_rehoming(moving).await;
         if moved > 0 {
             self.commit().await?;
         }
         Ok((moved, copied_bytes))
+    }
+
+    /// Whether the log or the cleaner writes to a chunk, or no flush has covered all of it.
+    fn is_being_written(&self, id: ChunkId, segments: &[SegmentId]) -> bool {
+        let first_open = self.log.first_unflushed();
+        let is_open = |&segment: &SegmentId| {
+            segment >= first_open
+                || self.store.table().get(segment).is_none_or(|segment| segment.end_sector == 0)
+        };
+        segments.iter().any(is_open) || self.cleaner.borrow().is_filling(id)
     }
 
     /// Copies a chunk, if nobody writes to it and there is space.
@@ -240,12 +255,7 @@ impl Engine {
         chunk: &Rc<Chunk>,
         segments: &[SegmentId],
     ) -> Result<Option<(Moving, u64)>, EngineError> {
-        let first_open = self.log.first_unflushed();
-        let is_open = segments.iter().any(|&segment| {
-            segment >= first_open
-                || self.store.table().get(segment).is_none_or(|segment| segment.end_sector == 0)
-        });
-        if is_open || self.cleaner.borrow().is_filling(chunk.id()) {
+        if self.is_being_written(chunk.id(), segments) {
             return Ok(None);
         }
         let Some(begun) = self.store.plan_rehoming(chunk, segments) else { return Ok(None) };

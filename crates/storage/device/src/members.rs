@@ -2,7 +2,7 @@
 //!
 //! The label with the highest sequence among them names the members and decides whether the pool exists. Devices with
 //! an older one (power failed between two devices, or the device was away) get the newest label; so does everybody
-//! when a device has moved to another path.
+//! when a device has moved to another path or is missing.
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,10 @@ use quarry_types::PoolId;
 use crate::device::Device;
 use crate::error::OpenError;
 use crate::open::{Expected, open_in_any_state};
+
+/// A device that is missing may carry the next label, which no other one has got before the power failed. What is decided without
+/// it counts: the others get a label that is later than that.
+const PASSED_BY_MISSING: u64 = 2;
 
 /// What was found of a pool's devices.
 #[derive(Debug)]
@@ -147,7 +151,11 @@ impl Gathering<'_> {
                 changed = true;
             }
         }
-        target.sequence += u64::from(changed);
+        let is_missing = |member: &Member| !self.opened.iter().any(|opened| opened.id() == member.device);
+        target.sequence += match newest.members.iter().any(is_missing) {
+            true => PASSED_BY_MISSING,
+            false => u64::from(changed),
+        };
         target
     }
 }

@@ -11,7 +11,8 @@ use quarry_types::limits::LOGS_MAX;
 use crate::{Pool, PoolError};
 
 impl Pool {
-    /// For each log, its valid anchor with the highest sequence over all devices.
+    /// For each log, its valid anchor with the highest sequence over all devices. Two have the same when a device that had got one as
+    /// the only one was missing at the next opening: then what has been opened later counts.
     pub(crate) async fn newest_anchors(&self) -> BTreeMap<LogId, Anchor> {
         let start = anchor_offset(LogId(0), 0);
         let bytes = usize::from(LOGS_MAX) * ANCHORS_PER_LOG * ANCHOR_BYTES;
@@ -21,7 +22,8 @@ impl Pool {
         for area in join_all(reads).await.into_iter().flatten() {
             let anchors = area.chunks(ANCHOR_BYTES).filter_map(|bytes| Anchor::decode(bytes).ok());
             for anchor in anchors.filter(|anchor| anchor.pool == self.shared.id) {
-                if newest.get(&anchor.log).is_none_or(|known| known.sequence < anchor.sequence) {
+                let age = |anchor: &Anchor| (anchor.sequence, anchor.incarnation);
+                if newest.get(&anchor.log).is_none_or(|known| age(known) < age(&anchor)) {
                     newest.insert(anchor.log, anchor);
                 }
             }

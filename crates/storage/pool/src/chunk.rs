@@ -102,7 +102,8 @@ impl Chunk {
         next
     }
 
-    /// Gives up the copy on `device`, whose content cannot be relied on. The last copy is kept, such as it is.
+    /// Gives up the copy on `device`, whose content cannot be relied on. The last copy is kept, such as it is. The slot is free when
+    /// the log has committed next.
     pub fn drop_copy(&self, device: u16) {
         if let Some((next, _)) = self.successor.get() {
             return next.drop_copy(device);
@@ -112,7 +113,7 @@ impl Chunk {
             && let Some(index) = slots.iter().position(|slot| slot.device == device)
         {
             let slot = slots.remove(index);
-            self.shared.release(slot);
+            self.shared.give_up(self.log, slot);
         }
     }
 
@@ -149,5 +150,42 @@ impl Drop for Chunk {
             None => std::mem::take(self.slots.get_mut()),
         };
         self.shared.free(self.log, slots);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use quarry_types::{DeviceId, Incarnation, PoolId};
+
+    use super::*;
+    use crate::{DeviceStatus, Geometry};
+
+    #[test]
+    fn the_slot_of_a_copy_that_was_given_up_is_taken_until_the_next_commit() {
+        let device = |index: u16| {
+            let (id, path) = (DeviceId::from_random(u128::from(index)), PathBuf::from("/dev/x"));
+            DeviceStatus { index, id, path, slots: 4, leaving: false, failure: None }
+        };
+        let geometry = Geometry { granule_bytes: 4096, segment_bytes: 1 << 20 };
+        let devices = vec![device(0), device(1)];
+        let shared =
+            Arc::new(PoolShared::new(PoolId::from_random(1), "tank".to_owned(), 2, geometry, devices));
+        let (log, other) = (LogId(1), LogId(2));
+        let chunk = |slots: &[Slot]| {
+            let id = ChunkId::new(log, Incarnation(1), 0);
+            Chunk::with_slots(&shared, (log, id), slots)
+        };
+        let slots = [0, 1].map(|device| Slot { device, index: 2 });
+        assert!(slots.iter().all(|&slot| shared.allocator().claim(slot)));
+        let chunk = chunk(&slots);
+        chunk.drop_copy(0);
+        assert_eq!((chunk.slots().len(), shared.used_slots(0)), (1, 1), "an image may name it");
+        assert_eq!((shared.given_up_by(log), shared.given_up_by(other)), (vec![slots[0]], vec![]));
+        chunk.drop_copy(1);
+        assert_eq!(chunk.slots().len(), 1, "the last copy is kept");
+        shared.free(log, shared.take_given_up(log));
+        assert_eq!((shared.used_slots(0), shared.used_slots(1)), (0, 1));
     }
 }

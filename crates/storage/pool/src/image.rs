@@ -59,11 +59,15 @@ impl LogStore {
     /// Makes the present state of the tables and `parts` durable. Everything that the log has appended must be flushed.
     /// Not to be called twice at the same time.
     pub async fn commit(&self, parts: ImageParts) -> Result<(), PoolError> {
-        let retired = self.take_retired();
+        let shared = &self.pool.shared;
+        let (retired, given_up) = (self.take_retired(), shared.take_given_up(self.log));
         let result = self.write_image(parts).await;
         if result.is_err() {
             // The old image still counts and may name them.
             retired.into_iter().for_each(|chunk| self.retire(chunk));
+            given_up.into_iter().for_each(|slot| shared.give_up(self.log, slot));
+        } else {
+            shared.free(self.log, given_up);
         }
         result
     }

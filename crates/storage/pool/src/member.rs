@@ -93,6 +93,20 @@ impl Members {
         self.set_use(index, use_);
     }
 
+    /// Changes what is known of a device that is there and how far it is used, at once: it may fail at any moment. Says both.
+    pub(crate) fn change(
+        &self,
+        index: u16,
+        change: impl FnOnce(&mut DeviceStatus, MemberUse) -> MemberUse,
+    ) -> Option<(u32, MemberUse)> {
+        let mut status = self.status(index);
+        let status = status.as_mut()?;
+        let use_ = change(status, self.use_of(index));
+        self.0[usize::from(index)].leaving.store(status.leaving, Ordering::Release);
+        self.set_use(index, use_);
+        Some((status.slots, use_))
+    }
+
     /// Takes a device away.
     pub(crate) fn remove(&self, index: u16) {
         self.set_use(index, MemberUse::None);

@@ -175,10 +175,11 @@ impl Pool {
 
     /// Uses a member for everything, now that every core has it.
     pub fn admit_member(&self, index: u16) -> Result<(), MembershipError> {
-        let status = self.known_member(index)?;
-        if status.failure.is_none() && !status.leaving {
-            self.shared.put_member(status, MemberUse::Full);
-        }
+        self.known_member(index)?;
+        self.shared.change_member(index, |status, use_| match (&status.failure, status.leaving) {
+            (None, false) => MemberUse::Full,
+            _ => use_,
+        });
         Ok(())
     }
 
@@ -202,12 +203,15 @@ impl Pool {
             member.expect("labels name every member").leaving = leaving;
         })
         .await?;
-        let use_ = match (&status.failure, leaving) {
-            (Some(_), _) => MemberUse::Out,
-            (None, true) => MemberUse::NoNew,
-            (None, false) => MemberUse::Full,
-        };
-        self.shared.put_member(DeviceStatus { leaving, ..status }, use_);
+        // It may have failed meanwhile, perhaps when its label was written.
+        self.shared.change_member(index, |status, _| {
+            status.leaving = leaving;
+            match (&status.failure, leaving) {
+                (Some(_), _) => MemberUse::Out,
+                (None, true) => MemberUse::NoNew,
+                (None, false) => MemberUse::Full,
+            }
+        });
         Ok(())
     }
 
@@ -254,7 +258,8 @@ impl Pool {
         Ok(status)
     }
 
-    /// Takes note that a device has become larger, where it has. Says whether it has.
+    /// Takes note that a device has become larger, where it has. Says whether it has. It is used as before; what is new of it takes
+    /// nothing before [`Self::admit_member`], by when every core has attached it again.
     pub async fn grow_member(&self, index: u16) -> Result<bool, MembershipError> {
         let status = self.known_member(index)?;
         let size_bytes =
@@ -269,8 +274,7 @@ impl Pool {
             (member.size_bytes, member.slots) = (size_bytes, slots);
         })
         .await?;
-        let use_ = self.shared.use_of(index).max(MemberUse::NoNew);
-        self.shared.put_member(DeviceStatus { slots, ..status }, use_);
+        self.shared.note_grown(index, slots);
         Ok(true)
     }
 

@@ -1,5 +1,6 @@
 //! What all cores know of a pool.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
@@ -49,6 +50,8 @@ pub struct PoolShared {
     /// Counts changes of where chunks should lie: of members, of their use, of the number of copies.
     layout: AtomicU64,
     stakes: Mutex<Stakes>,
+    /// Slots of copies that were given up, by log: a durable image of it may name them still.
+    given_up: Mutex<BTreeMap<LogId, Vec<Slot>>>,
     closing: AtomicBool,
 }
 
@@ -82,6 +85,7 @@ impl PoolShared {
             members: Members::new(devices),
             layout: AtomicU64::new(1),
             stakes: Mutex::default(),
+            given_up: Mutex::default(),
             closing: AtomicBool::new(false),
         }
     }
@@ -154,6 +158,25 @@ impl PoolShared {
         let before = self.capacity().free_chunks;
         slots.into_iter().for_each(|slot| self.release(slot));
         stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
+    }
+
+    /// Keeps the slot of a copy of `log` that cannot be relied on until an image that does not name it is durable.
+    pub(crate) fn give_up(&self, log: LogId, slot: Slot) {
+        self.given_up().entry(log).or_default().push(slot);
+    }
+
+    fn given_up(&self) -> MutexGuard<'_, BTreeMap<LogId, Vec<Slot>>> {
+        self.given_up.lock().expect("no panic under it")
+    }
+
+    /// The slots of copies that `log` has given up since its last commit.
+    pub(crate) fn given_up_by(&self, log: LogId) -> Vec<Slot> {
+        self.given_up().get(&log).cloned().unwrap_or_default()
+    }
+
+    /// The same, which are the caller's from then on.
+    pub(crate) fn take_given_up(&self, log: LogId) -> Vec<Slot> {
+        self.given_up().remove(&log).unwrap_or_default()
     }
 
     /// Free chunks that no log counts on.
@@ -273,13 +296,34 @@ impl PoolShared {
         );
     }
 
-    /// Takes note of what a label says of a device, and uses it so far: of a new one, of one that is back, has grown, or is to be
-    /// left or kept.
+    /// Takes note of a device that is new, or is back, and uses it so far.
     pub(crate) fn put_member(&self, status: DeviceStatus, use_: MemberUse) {
         let (index, slots) = (status.index, status.slots);
         self.members.put(status, use_);
         self.allocator().add_device(index, slots, use_ == MemberUse::Full);
         self.note_layout();
+    }
+
+    /// Takes note of what is new of a device that is there, and uses it so far. What has happened to it meanwhile stays known.
+    pub(crate) fn change_member(
+        &self,
+        index: u16,
+        change: impl FnOnce(&mut DeviceStatus, MemberUse) -> MemberUse,
+    ) {
+        let mut allocator = self.allocator();
+        if let Some((slots, use_)) = self.members.change(index, change) {
+            allocator.add_device(index, slots, use_ == MemberUse::Full);
+        }
+        drop(allocator);
+        self.note_layout();
+    }
+
+    /// Takes note that a device has grown. It is used as before; nothing is placed on what is new of it before every core has it.
+    pub(crate) fn note_grown(&self, index: u16, slots: u32) {
+        self.members.change(index, |status, use_| {
+            status.slots = slots;
+            use_
+        });
     }
 
     /// Takes away a device on which nothing lies.

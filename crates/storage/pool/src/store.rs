@@ -96,6 +96,11 @@ impl LogStore {
         self.retired.borrow().len()
     }
 
+    /// Whether chunks or copies of some wait for the next commit to be free.
+    pub fn has_retired(&self) -> bool {
+        !self.retired.borrow().is_empty() || !self.pool.shared.given_up_by(self.log).is_empty()
+    }
+
     pub(crate) fn take_retired(&self) -> Vec<Rc<Chunk>> {
         std::mem::take(&mut self.retired.borrow_mut())
     }
@@ -119,7 +124,8 @@ impl LogStore {
         // A chunk that has been succeeded has its successor's id.
         chunks.sort_by_key(|chunk| Rc::as_ptr(chunk));
         chunks.dedup_by(|one, other| Rc::ptr_eq(one, other));
-        chunks.iter().flat_map(|chunk| chunk.owned_slots()).collect()
+        let given_up = self.pool.shared.given_up_by(self.log);
+        chunks.iter().flat_map(|chunk| chunk.owned_slots()).chain(given_up).collect()
     }
 
     /// Whether the newest image lies where a new one would not: on a device that is to be removed, or on fewer devices than could be

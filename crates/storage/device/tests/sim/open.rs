@@ -155,6 +155,24 @@ fn a_device_that_the_others_have_removed_stays_out() {
 }
 
 #[test]
+fn a_change_that_only_a_missing_device_has_seen_is_undone() {
+    let (world, disks) = pool(8, 3);
+    let label = label(&world, disks[0], 0);
+    let members = label.members[..2].to_vec();
+    // The power failed when the first of them had got it.
+    write_label(&world, disks[0], &Label { sequence: label.sequence + 1, members, ..label });
+    world.pull_disk(disks[0]);
+    let members = async |env: Env| {
+        let opened = open_members(&env, POOL, &paths(3)).await.expect("a pool");
+        (opened.devices.len(), opened.devices[0].label().members.len())
+    };
+    assert_eq!(run(&world, members), (2, 3));
+    // What was decided without it counts, whatever it says.
+    world.restore_disk(disks[0], false);
+    assert_eq!(run(&world, members), (3, 3));
+}
+
+#[test]
 fn a_device_whose_label_cannot_be_written_is_left_out() {
     let (world, disks) = pool(7, 2);
     world.rot(disks[1], 0, 0);
