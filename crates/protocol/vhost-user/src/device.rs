@@ -21,6 +21,8 @@ pub(crate) struct Device {
     pub(crate) read_only: bool,
     pub(crate) serial: [u8; SERIAL_BYTES],
     pub(crate) memory: RefCell<MemoryTable>,
+    /// The size of the volume when it was last looked at; it only grows.
+    pub(crate) size_bytes: Cell<u64>,
     /// What the driver has acknowledged.
     pub(crate) features: Cell<u64>,
     /// Whether the driver lets writes be held back until a flush.
@@ -30,6 +32,14 @@ pub(crate) struct Device {
 impl Device {
     pub(crate) fn map(&self) -> Rc<GuestMap> {
         self.memory.borrow().map.clone()
+    }
+
+    /// Whether the volume reaches as far as `end`.
+    pub(crate) fn reaches(&self, end: u64) -> bool {
+        if end > self.size_bytes.get() {
+            self.size_bytes.set(self.volume.info().size_bytes);
+        }
+        end <= self.size_bytes.get()
     }
 
     /// How writes are to be done: a driver that does not flush, or does not want writes held back, finds each one safe.

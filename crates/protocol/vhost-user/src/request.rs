@@ -179,6 +179,16 @@ impl Verb {
         }
     }
 
+    /// Where the bytes end that it is about.
+    pub(crate) fn end(&self) -> u64 {
+        let of = |ranges: &[Range]| ranges.iter().map(|range| range.offset.saturating_add(range.bytes)).max();
+        match self {
+            Self::Read { offset, bytes } | Self::Write { offset, bytes } => offset.saturating_add((*bytes).into()),
+            Self::Discard(ranges) | Self::WriteZeroes(ranges) => of(ranges).unwrap_or_default(),
+            Self::Flush | Self::Identify => 0,
+        }
+    }
+
     pub(crate) fn count(&self, counters: &Counters) {
         match self {
             Self::Read { bytes, .. } => counters.read((*bytes).into()),

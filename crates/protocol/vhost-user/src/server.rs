@@ -120,6 +120,7 @@ impl Server {
         let device = Rc::new(Device {
             env: self.env.clone(),
             read_only: export.volume.read_only || volume.info().read_only,
+            size_bytes: std::cell::Cell::new(volume.info().size_bytes),
             volume,
             member: reservations.attach(initiator, std::sync::Arc::new(Bystander)),
             share: self.budget.join(stream.clone()),

@@ -86,14 +86,12 @@ impl Virtqueue {
         let head = match self.again.pop_front() {
             Some(head) => head,
             None => {
+                // Looked at first: behind it the driver may put more into the ring at any time.
+                if self.is_empty(memory)? {
+                    return Ok(None);
+                }
                 let mut available = self.queue.iter(memory.as_ref()).map_err(ring)?;
-                let Some(chain) = available.next() else {
-                    return match self.is_empty(memory)? {
-                        true => Ok(None),
-                        // The ring's entry could not be read.
-                        false => Err(QueueError::Ring),
-                    };
-                };
+                let chain = available.next().ok_or(QueueError::Ring)?;
                 let head = chain.head_index();
                 if head >= self.queue.size() {
                     return Err(QueueError::NoDescriptor);

@@ -190,7 +190,7 @@ impl<'v> Worker<'v> {
         let verb = request.verb.as_ref().map_err(|status| *status)?;
         let device = self.device;
         verb.count(device.session.counters());
-        if !verb.is_allowed(&device.member, device.read_only) {
+        if !device.reaches(verb.end()) || !verb.is_allowed(&device.member, device.read_only) {
             return Err(Status::Failed);
         }
         verb.work(&device.volume, &request.chain, &device.env.buffers, device.write_flags())
