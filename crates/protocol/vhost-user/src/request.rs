@@ -18,6 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::chain::Chain;
 use crate::error::QueueError;
 use crate::limits::{DATA_BYTES_MAX, RANGE_SECTORS_MAX, RANGES_MAX};
+use crate::memory::is_lost;
 use crate::work::Work;
 
 const HEADER_BYTES: u32 = size_of::<RequestHeader>() as u32;
@@ -183,7 +184,9 @@ impl Verb {
     pub(crate) fn end(&self) -> u64 {
         let of = |ranges: &[Range]| ranges.iter().map(|range| range.offset.saturating_add(range.bytes)).max();
         match self {
-            Self::Read { offset, bytes } | Self::Write { offset, bytes } => offset.saturating_add((*bytes).into()),
+            Self::Read { offset, bytes } | Self::Write { offset, bytes } => {
+                offset.saturating_add((*bytes).into())
+            }
             Self::Discard(ranges) | Self::WriteZeroes(ranges) => of(ranges).unwrap_or_default(),
             Self::Flush | Self::Identify => 0,
         }
@@ -212,6 +215,10 @@ impl Verb {
             Self::Write { offset, bytes } => {
                 let mut data = buffers.allocate(*bytes as usize);
                 chain.readable.copy_to(&chain.memory, &mut data).map_err(|_| Status::Failed)?;
+                // Zeroes may stand in place of what the driver has written: see `SharedMemory::is_lost`.
+                if is_lost(&chain.memory) {
+                    return Err(Status::Failed);
+                }
                 Work::Change(volume.write(*offset, data.freeze(), flags))
             }
             Self::Flush => Work::Change(volume.flush()),

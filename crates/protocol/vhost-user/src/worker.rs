@@ -173,9 +173,6 @@ impl Worker<'_> {
                 self.answer(&request, status, written)
             }
             Ok(Some(work)) => {
-                if is_lost(&request.chain.memory) {
-                    return Err(QueueError::Lost);
-                }
                 if let Some((request, result)) = self.in_flight.start(request, work) {
                     self.finish(&request, result);
                 }

@@ -1,7 +1,7 @@
 use tempfile::TempDir;
 use vhost::VhostBackend;
-use vhost::vhost_user::message::VhostUserConfigFlags;
 use vhost::vhost_user::VhostUserFrontend;
+use vhost::vhost_user::message::VhostUserConfigFlags;
 
 use super::support::driver::{ALL, FLUSH, Machine, Style, VERSION_1, kind};
 use super::support::node::{Node, id};

@@ -1,9 +1,7 @@
 use tempfile::TempDir;
 use virtio_queue::desc::split::Descriptor;
 
-use super::support::driver::{
-    ALL, Disk, Machine, NEXT, QUEUE_SIZE, Style, TABLE, WRITE, kind, slot_at,
-};
+use super::support::driver::{ALL, Disk, Machine, NEXT, QUEUE_SIZE, Style, TABLE, WRITE, kind, slot_at};
 use super::support::node::Node;
 
 const SIZE: u64 = 8 << 20;
@@ -103,7 +101,9 @@ fn data_outside_of_memory_fails_its_request() {
     let node = Node::start(directory.path(), SIZE, vec![], false);
     let mut disk = Machine::new().connect(&node.socket, ALL);
     // The second one begins in memory and ends outside of it; the third is longer than any request may be.
-    for (address, bytes) in [(1 << 50, 512), ((32 << 20) - 512, 1024), (at(0), 1 << 30), (u64::MAX - 100, 512)] {
+    for (address, bytes) in
+        [(1 << 50, 512), ((32 << 20) - 512, 1024), (at(0), 1 << 30), (u64::MAX - 100, 512)]
+    {
         for is_read in [false, true] {
             // As the driver lays out a request; then the data is put somewhere else.
             let (kind, flags) = if is_read { (kind::READ, WRITE | NEXT) } else { (kind::WRITE, NEXT) };

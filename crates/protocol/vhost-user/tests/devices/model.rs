@@ -37,9 +37,9 @@ fn run(seed: u64, wanted: u64) {
         let queue = chance.below(QUEUES as u64) as usize;
         let sector = chance.below(SECTORS - 64);
         let sectors = sector..sector + 1 + chance.below(63);
-        let is_free = under_way.values().all(|other| {
-            other.sectors.end <= sectors.start || sectors.end <= other.sectors.start
-        });
+        let is_free = under_way
+            .values()
+            .all(|other| other.sectors.end <= sectors.start || sectors.end <= other.sectors.start);
         let of_queue = under_way.values().filter(|other| other.queue == queue).count();
         if !is_free || of_queue >= usize::from(SLOTS) {
             let Some((&(queue, head), _)) = under_way.iter().next() else { continue };

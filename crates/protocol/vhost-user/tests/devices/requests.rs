@@ -106,7 +106,9 @@ fn a_failure_of_the_volume_is_an_error_for_the_driver() {
     let mut disk = Machine::new().connect(&node.socket, ALL);
     for error in ErrorKind::ALL {
         node.with(move |volume| volume.fail.set(Some(error)));
-        for (kind, data, room) in [(kind::READ, &[][..], 512), (kind::WRITE, &[1; 512], 0), (kind::FLUSH, &[], 0)] {
+        for (kind, data, room) in
+            [(kind::READ, &[][..], 512), (kind::WRITE, &[1; 512], 0), (kind::FLUSH, &[], 0)]
+        {
             assert_eq!(disk.ask(0, Style::Direct, kind, 0, data, room).0, FAILED, "{error:?}");
         }
     }

@@ -77,7 +77,7 @@ fn add_and_remove(disk: &mut Disk) {
     let mut more = disk.machine.regions()[0];
     (more.guest_phys_addr, more.userspace_addr) = (8 << 30, 1 << 40);
     disk.front.add_mem_region(&more).expect("memory is added");
-    disk.write(0, &[1; 512]);
+    disk.write(100, &[1; 512]);
     disk.front.remove_mem_region(&more).expect("memory is taken away");
 }
 

@@ -71,8 +71,8 @@ pub struct Queue {
     free: Vec<u16>,
     /// By first descriptor.
     under_way: BTreeMap<u16, UnderWay>,
-    /// Answers that nobody has asked for yet.
-    answered: BTreeMap<u16, (u8, Vec<u8>)>,
+    /// Answers that nobody has asked for yet, and the slots that they still have.
+    answered: BTreeMap<u16, (u8, Vec<u8>, u16)>,
 }
 
 /// What outlives a connection: the memory of the machine.
@@ -272,11 +272,18 @@ impl Disk {
     }
 
     /// Lays a request out in descriptors, and leaves it there.
-    pub fn prepare(&mut self, queue: usize, style: Style, header: (u32, u64), data: &[u8], room: usize) -> u16 {
+    pub fn prepare(
+        &mut self,
+        queue: usize,
+        style: Style,
+        header: (u32, u64),
+        data: &[u8],
+        room: usize,
+    ) -> u16 {
         let parts = self.lay_out(queue, style, header, data, room);
         let head = self.describe(queue, style, &parts);
         let &(last, bytes, _) = parts.ranges.last().expect("there is a status");
-        let data_at = slot_at(queue, parts.slot) + DATA_AT;
+        let data_at = slot_at(queue, parts.slot) + DATA_AT + data.len() as u64;
         let under_way = UnderWay { slot: parts.slot, data_at, room, status_at: last + bytes - 1 };
         self.machine.queues[queue].under_way.insert(head, under_way);
         head
@@ -304,7 +311,7 @@ impl Disk {
             Style::Direct | Style::Indirect => vec![
                 (at, 16, false),
                 (data_at, out, false),
-                (data_at, into, true),
+                (data_at + out, into, true),
                 (data_at + out + into, 1, true),
             ],
             // The header in three parts, data in two with the status behind it.
@@ -314,8 +321,8 @@ impl Disk {
                 (at + 8, 8, false),
                 (data_at, out / 3, false),
                 (data_at + out / 3, out - out / 3, false),
-                (data_at, into / 5, true),
-                (data_at + into / 5, into - into / 5 + 1, true),
+                (data_at + out, into / 5, true),
+                (data_at + out + into / 5, into - into / 5 + 1, true),
             ],
         };
         let ranges = ranges.into_iter().filter(|&(_, bytes, _)| bytes > 0).collect();
@@ -367,8 +374,7 @@ impl Disk {
             let mut data = vec![0; room];
             memory.read_slice(&mut data, GuestAddress(data_at)).expect("memory");
             let status = memory.read_obj::<u8>(GuestAddress(status_at)).expect("memory");
-            queue.free.push(slot);
-            queue.answered.insert(head, (status, data));
+            queue.answered.insert(head, (status, data, slot));
         }
     }
 
@@ -406,15 +412,24 @@ impl Disk {
         let end = Instant::now() + DEADLINE;
         loop {
             self.collect(queue);
-            if let Some(answer) = self.machine.queues[queue].answered.remove(&head) {
-                return answer;
+            if let Some((status, data, slot)) = self.machine.queues[queue].answered.remove(&head) {
+                self.machine.queues[queue].free.push(slot);
+                return (status, data);
             }
             assert!(Instant::now() < end, "request {head} of queue {queue} is not answered");
             wait_for("an answer", &self.machine.queues[queue].call);
         }
     }
 
-    pub fn ask(&mut self, queue: usize, style: Style, kind: u32, sector: u64, data: &[u8], room: usize) -> (u8, Vec<u8>) {
+    pub fn ask(
+        &mut self,
+        queue: usize,
+        style: Style,
+        kind: u32,
+        sector: u64,
+        data: &[u8],
+        room: usize,
+    ) -> (u8, Vec<u8>) {
         let head = self.submit(queue, style, kind, sector, data, room);
         self.wait(queue, head)
     }
