@@ -23,6 +23,7 @@ start() {
     "$work/quarryd" --data-dir "$work/data" --api 127.0.0.1:17481 --nbd-unix "$work/nbd.sock" --vhost-user "$work/sockets" \
         --cores 2 --memory 256MiB >>"$work/log" 2>&1 &
     daemon=$!
+    disown
     echo "$daemon" >"$work/pid"
     for _ in $(seq 100); do
         "$work/quarry" status >/dev/null 2>&1 && return
@@ -30,11 +31,6 @@ start() {
     done
     echo "vhost-user: quarryd does not start"
     return 1
-}
-
-stop() {
-    kill "-$1" "$daemon"
-    wait "$daemon" 2>/dev/null || true
 }
 
 # What the guest asks for by a line in its folder.
@@ -45,7 +41,7 @@ obey() {
         read -r verb argument <"$work/share/order"
         case $verb in
             restart) kill "-$argument" "$daemon"; while kill -0 "$daemon" 2>/dev/null; do sleep 0.05; done; start ;;
-            resize) "$work/quarry" volume resize disk "$argument" >/dev/null ;;
+            resize) "$work/quarry" volume resize disk --size "$argument" >/dev/null ;;
         esac
         rm "$work/share/order"
     done
