@@ -30,6 +30,7 @@ test: setup
 test-guest: setup
 	@scripts/setup-guest.sh
 	@tests/guest/test.sh $(ARGS)
+	@tests/guest/vhost-user.sh
 
 bench: setup
 	@cargo xtask bench $(ARGS)

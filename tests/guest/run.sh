@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs a script in the guest and ends with its status:   run.sh FOLDER SCRIPT [SECONDS]
-# FOLDER is shared with the guest as /mnt/host; what listens on the host's 127.0.0.1 is 10.0.2.2 there.
+# QUARRY_GUEST_DEVICES are more arguments for QEMU. FOLDER is shared with the guest as /mnt/host; what listens on the host's 127.0.0.1 is 10.0.2.2 there.
 set -euo pipefail
 
 guest=${QUARRY_GUEST_DIR:-$HOME/.cache/quarry-guest}
@@ -24,7 +24,7 @@ timeout "$seconds" qemu-system-x86_64 -M q35 -m 1024 -smp 2 "${acceleration[@]}"
     -drive file="$guest/root.img",if=none,id=root,format=raw,snapshot=on -device virtio-blk-pci,drive=root \
     -netdev user,id=network -device virtio-net-pci,netdev=network,romfile= \
     -virtfs local,path="$folder",mount_tag=host,security_model=none \
-    -serial file:"$folder/console" -serial file:"$folder/output" </dev/null || true
+    ${QUARRY_GUEST_DEVICES:-} -serial file:"$folder/console" -serial file:"$folder/output" </dev/null || true
 sleep 0.2
 kill "$tail" 2>/dev/null || true
 wait "$tail" 2>/dev/null || true

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::workspace;
 
 /// Every target, one file each in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 15] = [
+const TARGETS: [&str; 16] = [
     "anchor",
     "batch",
     "chunk",
@@ -23,6 +23,7 @@ const TARGETS: [&str; 15] = [
     "nvme_session",
     "packed",
     "scsi_command",
+    "vhost_queue",
 ];
 
 /// What is fuzzed for how long.
