@@ -10,7 +10,7 @@ help:
 	@echo "make demo    the main job from end to end: pool, volume, export, copy, kill -9, proof"
 	@echo "make run     a node in the foreground"
 	@echo "make test    every test"
-	@echo "make test-guest  Linux's own initiators in a guest against our servers"
+	@echo "make test-guest  Linux's own initiators in a guest against quarryd"
 	@echo "make bench   quarryd beside other NBD servers"
 	@echo "make lint    format, clippy, dependency arrows, house rules"
 	@echo "make setup   the Debian packages that the others need"
@@ -29,7 +29,7 @@ test: setup
 
 test-guest: setup
 	@scripts/setup-guest.sh
-	@tests/guest/test.sh $(ARGS)
+	@cargo xtask guest $(ARGS)
 
 bench: setup
 	@cargo xtask bench $(ARGS)

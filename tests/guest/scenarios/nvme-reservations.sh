@@ -1,16 +1,18 @@
 # Two hosts on one namespace.
-. /mnt/host/common.sh
 # Each host with disks of its own.
-modprobe nvme_core multipath=N
-modprobe nvme-tcp
+native_multipath=N
+. /mnt/host/common.sh
+. /mnt/host/common-nvme.sh
 
+volume disk 96M nvme-tcp
 connect() {
-    check "connect $1" nvme connect -t tcp -a $address -s "$2" -n $nqn -q "nqn.$1" -I "11111111-2222-3333-4444-55555555555$3"
+    check "connect $1" nvme connect -t tcp -a $address -s $nvme_port -n "$target" -q "nqn.$1" \
+        -I "11111111-2222-3333-4444-55555555555$2"
 }
-connect one 4420 1
-connect two 4421 2
-sleep 1
-one=/dev/$(device 0 1) two=/dev/$(device 1 1)
+connect one 1
+connect two 2
+become "both have the disk" 10 is_device 1 1
+one=$(device 0 1) two=$(device 1 1)
 put() { dd if=/dev/zero of="$1" bs=4k count=1 oflag=direct; }
 get() { dd if="$1" of=/dev/null bs=4k count=1 iflag=direct; }
 
@@ -31,4 +33,4 @@ check "two releases" nvme resv-release "$two" --crkey=0x22 --rtype=2 --rrela=0
 check "one reads again" get "$one"
 check "two clears" nvme resv-release "$two" --crkey=0x22 --rrela=1
 same "nobody is registered" "$(nvme resv-report "$one" --eds | grep -c rkey)" 0
-check "disconnect" nvme disconnect -n $nqn
+check "disconnect" nvme disconnect -n "$target"

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::{fio, page};
-use crate::load::{self, Initiator, Loaded, Verb, iscsi, nvme_tcp};
+use crate::load::{self, Fabric, Initiator, Loaded, Unit, Verb};
 use crate::node::{self, Node, VOLUME};
 use crate::report::{Steps, table};
 use crate::scratch::{Scratch, require_space};
@@ -22,7 +22,7 @@ const VOLUME_BYTES: u64 = 2 << 30;
 const DEPTH: u16 = 32;
 const TGT_TARGET: &str = "iqn.2026-11.io.quarry:tgt";
 /// tgt keeps LUN 0 for its controller.
-const TGT_LUN: u16 = 1;
+const TGT_LUN: u32 = 1;
 /// Number of tgtd's control port, so that no other one on the machine is meant.
 const TGT_CONTROL: &str = "77";
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,21 +66,10 @@ impl Subject {
 
 struct Servers {
     node: Node,
-    iscsi_uri: String,
-    nvme_uri: String,
+    iscsi: Unit,
+    nvme_tcp: Unit,
     tgt: Server,
-    tgt_address: SocketAddr,
-}
-
-/// The parts of `SCHEME://ADDRESS/NAME/NUMBER`.
-fn parts(uri: &str) -> Result<(SocketAddr, String, u32)> {
-    let what = || format!("{uri} is no URI of an export");
-    let rest = uri.trim().split_once("://").with_context(what)?.1;
-    let mut parts = rest.splitn(3, '/');
-    let address = parts.next().with_context(what)?.parse().with_context(what)?;
-    let name = parts.next().with_context(what)?.to_owned();
-    let number = parts.next().with_context(what)?.parse().with_context(what)?;
-    Ok((address, name, number))
+    tgt_unit: Unit,
 }
 
 impl Servers {
@@ -91,25 +80,21 @@ impl Servers {
         let node = node::start_with_volume(node_options, &devices, 1, VOLUME_BYTES, &[])?;
         fio::precondition(&node.uri(VOLUME), VOLUME_BYTES)?;
         let quarry = node.quarry();
-        let export = |protocol| quarry.run(&["export", "create", VOLUME, "--protocol", protocol]);
-        let (iscsi_uri, nvme_uri) = (export("iscsi")?, export("nvme-tcp")?);
+        let (iscsi, nvme_tcp) =
+            (quarry.create_unit(VOLUME, Fabric::Iscsi)?, quarry.create_unit(VOLUME, Fabric::NvmeTcp)?);
         let image = scratch.device("tgt.img", VOLUME_BYTES)?;
-        let (tgt, tgt_address) = start_tgt(scratch, &image)?;
-        Ok(Self { node, iscsi_uri, nvme_uri, tgt, tgt_address })
+        let (tgt, address) = start_tgt(scratch, &image)?;
+        let tgt_unit = Unit { fabric: Fabric::Iscsi, address, name: TGT_TARGET.to_owned(), number: TGT_LUN };
+        Ok(Self { node, iscsi, nvme_tcp, tgt, tgt_unit })
     }
 
     fn connect(&self, subject: Subject) -> Result<Box<dyn Initiator>> {
-        Ok(match subject {
-            Subject::QuarrydIscsi => {
-                let (address, target, lun) = parts(&self.iscsi_uri)?;
-                Box::new(iscsi::Session::log_in(address, &target, lun as u16)?)
-            }
-            Subject::QuarrydNvmeTcp => {
-                let (address, subsystem, namespace) = parts(&self.nvme_uri)?;
-                Box::new(nvme_tcp::Controller::connect(address, &subsystem, namespace)?)
-            }
-            Subject::Tgt => Box::new(iscsi::Session::log_in(self.tgt_address, TGT_TARGET, TGT_LUN)?),
-        })
+        let unit = match subject {
+            Subject::QuarrydIscsi => &self.iscsi,
+            Subject::QuarrydNvmeTcp => &self.nvme_tcp,
+            Subject::Tgt => &self.tgt_unit,
+        };
+        unit.connect(0, false)
     }
 
     fn cpu_time(&self, subject: Subject) -> Result<Duration> {
@@ -171,7 +156,9 @@ pub fn run(options: &Options) -> Result<()> {
     let mut servers = steps.step("start quarryd and tgt", || Servers::start(options, &scratch, &bin_dir))?;
     let mut rows =
         vec![["case", "target", "IOPS", "p50 us", "p99 us", "CPU s per million"].map(str::to_owned).to_vec()];
-    for (verb, title) in [(Verb::Read, "4k random read, QD32"), (Verb::Write, "4k random write, QD32")] {
+    for (verb, title) in
+        [(Verb::Read, "4k random read, QD32"), (Verb::Write { force: false }, "4k random write, QD32")]
+    {
         let mut samples: Vec<(Subject, Sample)> = Vec::new();
         for repetition in 0..options.repetitions {
             for subject in Subject::ALL {
