@@ -2,16 +2,17 @@
 modprobe nvme_core multipath=${native_multipath:-Y}
 modprobe nvme-tcp
 
-# device CONTROLLER NAMESPACE: a namespace's disk.
+# device NAMESPACE [CONTROLLER]: a namespace's disk, of any controller or that with a number.
 device() {
     local disk
-    for disk in /sys/block/nvme"$1"n*; do
-        [ "$(cat "$disk/nsid" 2>/dev/null)" = "$2" ] && echo "/dev/$(basename "$disk")" && return
+    # Paths of a disk have no device file.
+    for disk in /sys/block/nvme${2:-*}n*; do
+        [ "$(cat "$disk/nsid" 2>/dev/null)" = "$1" ] && [ -b "/dev/${disk##*/}" ] && echo "/dev/${disk##*/}" && return
     done
 }
 
-is_device() { [ -b "$(device "$1" "$2")" ]; }
-is_no_device() { ! is_device "$1" "$2"; }
+is_device() { [ -n "$(device "$@")" ]; }
+is_no_device() { ! is_device "$@"; }
 is_size() { [ "$(size_mib "$1")" = "$2" ]; }
 # are_live COUNT: so many controllers are connected.
 are_live() { [ "$(cat /sys/class/nvme/nvme*/state | grep -c live)" = "$1" ]; }

@@ -34,7 +34,7 @@ for page in 0x00 0x80 0x83 0x86 0xb0 0xb1 0xb2; do
     check "VPD page $page" sg_vpd --page=$page "$disk"
 done
 check "sg_opcodes" sg_opcodes "$disk"
-same "the kernel unmaps" "$(cat "/sys/block/${disk#/dev/}/queue/discard_max_bytes" | tr -d 0 | wc -c)" 3
+same "the kernel unmaps" "$(cat "/sys/block/${disk#/dev/}/device/scsi_disk"/*/provisioning_mode)" unmap
 check "data is what was written" verified "$disk"
 check "discard" blkdiscard "$disk"
 same "discarded blocks are zero" "$(head -c 33554432 "$disk" | tr -d '\0' | wc -c)" 0

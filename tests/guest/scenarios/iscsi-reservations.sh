@@ -13,14 +13,16 @@ check "discovery" iscsiadm -m discovery -t sendtargets -p $portal -I one -I two
 for name in one two; do
     check "$name logs in" iscsiadm -m node -T "$target" -p $portal -I $name --login
 done
-become "both have the disk" 20 is_device "$number" 1
+become "one has the disk" 20 is_device "$number" 0
+become "two has the disk" 20 is_device "$number" 1
 one=$(device "$number" 0) two=$(device "$number" 1)
 put() { dd if=/dev/zero of="$1" bs=4k count=1 oflag=direct; }
 get() { dd if="$1" of=/dev/null bs=4k count=1 iflag=direct; }
 holder() { sg_persist --no-inquiry --in --read-reservation "$1" | grep -o 'Key=0x[0-9a-f]*' || echo none; }
 
+# The last registration says whether all of them outlive the loss of power.
 check "one registers" sg_persist --out --register --param-sark=0x11 --param-aptpl "$one"
-check "two registers" sg_persist --out --register --param-sark=0x22 "$two"
+check "two registers" sg_persist --out --register --param-sark=0x22 --param-aptpl "$two"
 check "one reserves" sg_persist --out --reserve --param-rk=0x11 --prout-type=1 "$one"
 refuse "two cannot reserve" sg_persist --out --reserve --param-rk=0x22 --prout-type=1 "$two"
 check "one writes" put "$one"
@@ -32,6 +34,7 @@ same "both are registered" "$(sg_persist --no-inquiry --in --read-keys "$two" | 
 check "the node goes" host kill
 check "it comes back" host start
 become "one writes after the restart" 30 put "$one"
+become "two reads after the restart" 30 get "$two"
 same "the reservation has outlived it" "$(holder "$two")" Key=0x11
 refuse "two still does not write" put "$two"
 

@@ -7,8 +7,8 @@ check "the second network" second_network
 for portal in $address $second_address; do
     check "connect to $portal" nvme connect -t tcp -a "$portal" -s $nvme_port -n "$target" --reconnect-delay=1 --keep-alive-tmo=3
 done
-become "the namespace is there" 10 is_device 0 1
-disk=$(device 0 1)
+become "the namespace is there" 10 is_device 1
+disk=$(device 1)
 same "all paths are optimized" "$(cat /sys/block/nvme0c*n*/ana_state | sort -u)" optimized
 begin_load "$disk"
 check "one path goes without a word" ip link set "$second_interface" down

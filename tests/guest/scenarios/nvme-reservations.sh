@@ -5,14 +5,17 @@ native_multipath=N
 . /mnt/host/common-nvme.sh
 
 volume disk 96M nvme-tcp
+check "the second network" second_network
+# connect NAME PORTAL NUMBER
 connect() {
-    check "connect $1" nvme connect -t tcp -a $address -s $nvme_port -n "$target" -q "nqn.$1" \
-        -I "11111111-2222-3333-4444-55555555555$2"
+    check "connect $1" nvme connect -t tcp -a "$2" -s $nvme_port -n "$target" -q "nqn.$1" \
+        -I "11111111-2222-3333-4444-55555555555$3"
 }
-connect one 1
-connect two 2
-become "both have the disk" 10 is_device 1 1
-one=$(device 0 1) two=$(device 1 1)
+connect one $address 1
+connect two $second_address 2
+become "one has the disk" 10 is_device 1 0
+become "two has the disk" 10 is_device 1 1
+one=$(device 1 0) two=$(device 1 1)
 put() { dd if=/dev/zero of="$1" bs=4k count=1 oflag=direct; }
 get() { dd if="$1" of=/dev/null bs=4k count=1 iflag=direct; }
 

@@ -4,6 +4,6 @@
 
 volume disk 128M nvme-tcp
 check "connect" nvme connect -t tcp -a $address -s $nvme_port -n "$target" --reconnect-delay=1
-become "the namespace is there" 10 is_device 0 1
-restarts "$(device 0 1)"
+become "the namespace is there" 10 is_device 1
+restarts "$(device 1)"
 check "disconnect" nvme disconnect -n "$target"
