@@ -11,7 +11,7 @@ help:
 	@echo "make run     a node in the foreground"
 	@echo "make test    every test"
 	@echo "make test-guest  Linux's own initiators in a guest against quarryd"
-	@echo "make bench   quarryd beside other NBD servers"
+	@echo "make bench   quarryd beside other servers: NBD, iSCSI, NVMe/TCP"
 	@echo "make lint    format, clippy, dependency arrows, house rules"
 	@echo "make setup   the Debian packages that the others need"
 
@@ -32,6 +32,7 @@ test-guest: setup
 	@cargo xtask guest $(ARGS)
 
 bench: setup
+	@scripts/setup-bench.sh
 	@cargo xtask bench $(ARGS)
 
 lint: setup

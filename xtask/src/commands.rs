@@ -59,7 +59,7 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Counts what snapshots cost reads and writes, in instructions; needs valgrind
     Instructions(instructions::Options),
-    /// Measures quarryd beside other NBD servers
+    /// Measures quarryd beside other NBD servers, and then what `bench-fabrics` does
     Bench(bench::Options),
     /// Measures quarryd's iSCSI and NVMe/TCP beside tgt
     BenchFabrics(bench::fabrics::Options),
