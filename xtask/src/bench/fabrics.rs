@@ -15,7 +15,7 @@ use crate::report::{Steps, table};
 use crate::scratch::{Scratch, require_space};
 use crate::server::Server;
 use crate::workspace::{self, Profile};
-use crate::{command, machine};
+use crate::{command, machine, sample};
 
 const VOLUME_BYTES: u64 = 2 << 30;
 const DEPTH: u16 = 32;
@@ -126,12 +126,18 @@ impl Tgt {
     fn start(scratch: &Scratch) -> Result<Self> {
         let image = scratch.device("tgt.img", VOLUME_BYTES)?.display().to_string();
         let address = node::free_address()?;
-        let mut command = Command::new("tgtd");
+        // They lie where only root looks.
+        let program = |name: &str| {
+            let mut command = Command::new(name);
+            command.env("PATH", sample::search_path());
+            command
+        };
+        let mut command = program("tgtd");
         command.args(["--foreground", "--control-port", TGT_CONTROL]);
         command.args(["--iscsi", &format!("portal={address}")]);
         let mut server = Server::start("tgtd", &command, &scratch.join("tgtd.log"))?;
         let admin = |args: &[&str]| {
-            command::run(Command::new("tgtadm").args(["-C", TGT_CONTROL, "--lld", "iscsi"]).args(args))
+            command::run(program("tgtadm").args(["-C", TGT_CONTROL, "--lld", "iscsi"]).args(args))
         };
         server.wait_until(START_TIMEOUT, || admin(&["--mode", "sys", "--op", "show"]).is_ok())?;
         admin(&["--mode", "target", "--op", "new", "--tid", "1", "--targetname", TGT_TARGET])?;
