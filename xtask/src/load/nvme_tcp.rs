@@ -264,7 +264,7 @@ impl Initiator for Controller {
         };
         let mut command = with_buffer(opcode, self.namespace, buffer_bytes);
         command[40..48].copy_from_slice(&first.to_le_bytes());
-        command[48..52].copy_from_slice(&(blocks as u32 - 1 | options).to_le_bytes());
+        command[48..52].copy_from_slice(&((blocks as u32 - 1) | options).to_le_bytes());
         self.io.send(tag, command, data);
     }
 

@@ -14,8 +14,9 @@ use crate::workspace::{self, Profile};
 
 const DEVICE_BYTES: u64 = 1 << 30;
 const VOLUME_BYTES: u64 = 256 << 20;
-/// More of a core must not go into hosts that do nothing.
+/// More of a core must not go into hosts that do nothing, half of them over each protocol. Of one protocol alone it is shown.
 const BUSY_PERCENT_MAX: f64 = 1.0;
+const MIXED: &str = "half of each";
 /// How often it is looked for who has to say something.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -43,7 +44,7 @@ pub fn run(options: &Options) -> Result<()> {
     let scratch = Scratch::new("sessions")?;
     require_space(scratch.path(), DEVICE_BYTES)?;
     let (all, half) = (options.count, options.count / 2);
-    let cases = [("iSCSI", all, 0), ("NVMe/TCP", 0, all), ("half of each", half, all - half)];
+    let cases = [("iSCSI", all, 0), ("NVMe/TCP", 0, all), (MIXED, half, all - half)];
     let head = ["sessions", "before MiB", "with them MiB", "KiB each", "CPU % of a core", "of nobody %"];
     let mut costs: Vec<(&str, Cost)> = Vec::new();
     let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -133,10 +134,10 @@ fn connect(unit: &Unit, count: u16) -> Result<Vec<Box<dyn Initiator>>> {
 fn keep_alive(sessions: &mut [Box<dyn Initiator>], stop: &AtomicBool) -> Result<()> {
     let start = Instant::now();
     let count = sessions.len().max(1) as u32;
-    let shares = (0u32..).map(|index| f64::from(index) / f64::from(count));
-    let first =
-        |(session, share): (&Box<dyn Initiator>, f64)| start + session.keep_alive_period().mul_f64(share);
-    let mut due: Vec<Instant> = sessions.iter().zip(shares).map(first).collect();
+    let mut due = Vec::new();
+    for (index, session) in (0u32..).zip(&*sessions) {
+        due.push(start + session.keep_alive_period() * index / count);
+    }
     while !stop.load(Ordering::Relaxed) {
         for (session, due) in sessions.iter_mut().zip(&mut due) {
             if *due > Instant::now() {
