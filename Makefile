@@ -10,8 +10,8 @@ help:
 	@echo "make demo    the main job from end to end: pool, volume, export, copy, kill -9, proof"
 	@echo "make run     a node in the foreground"
 	@echo "make test    every test"
-	@echo "make test-guest  Linux's own initiators in a guest against our servers"
-	@echo "make bench   quarryd beside other NBD servers"
+	@echo "make test-guest  Linux's own initiators in a guest against quarryd"
+	@echo "make bench   quarryd beside other servers: NBD, iSCSI, NVMe/TCP"
 	@echo "make lint    format, clippy, dependency arrows, house rules"
 	@echo "make setup   the Debian packages that the others need"
 
@@ -29,10 +29,11 @@ test: setup
 
 test-guest: setup
 	@scripts/setup-guest.sh
-	@tests/guest/test.sh $(ARGS)
+	@cargo xtask guest $(ARGS)
 	@tests/guest/vhost-user.sh
 
 bench: setup
+	@scripts/setup-bench.sh
 	@cargo xtask bench $(ARGS)
 
 lint: setup

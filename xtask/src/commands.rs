@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::scenario::conformance;
 use crate::scenario::{
-    clients, crash, demo, devices, encryption, extract, filesystems, fill, images, pull_device, restart, run,
-    sim, simulated, snapshots, volumes,
+    clients, crash, demo, devices, encryption, extract, filesystems, fill, guest, images, pull_device,
+    restart, run, sessions, sim, simulated, snapshots, volumes,
 };
 use crate::{arrows, bench, fuzz, instructions, tidy};
 
@@ -38,6 +38,8 @@ enum Task {
     Filesystems(filesystems::Options),
     /// Tries libnbd's and QEMU's tools
     Clients(clients::Options),
+    /// Runs Linux's own initiators in a guest against a node; `make test-guest` prepares what it needs
+    Guest(guest::Options),
     /// Runs other people's conformance suites
     #[command(subcommand)]
     Conformance(conformance::Protocol),
@@ -53,11 +55,13 @@ enum Task {
     Encryption(encryption::Options),
     /// Makes very many volumes and measures what they cost
     Volumes(volumes::Options),
+    /// Connects very many idle hosts and measures what they cost
+    Sessions(sessions::Options),
     /// Fuzzes what reads bytes from devices and networks; needs cargo-fuzz
     Fuzz(fuzz::Options),
     /// Counts what snapshots cost reads and writes, in instructions; needs valgrind
     Instructions(instructions::Options),
-    /// Measures quarryd beside other NBD servers
+    /// Measures quarryd beside other NBD servers, and then what `bench-fabrics` does
     Bench(bench::Options),
     /// Measures quarryd's iSCSI and NVMe/TCP beside tgt
     BenchFabrics(bench::fabrics::Options),
@@ -86,6 +90,7 @@ impl Xtask {
             Task::Fill(options) => fill::run(&options),
             Task::Filesystems(options) => filesystems::run(&options),
             Task::Clients(options) => clients::run(&options),
+            Task::Guest(options) => guest::run(&options),
             Task::Conformance(protocol) => conformance::run(&protocol),
             Task::Extract(options) => extract::run(&options),
             Task::Golden(options) => extract::golden::run(&options),
@@ -93,6 +98,7 @@ impl Xtask {
             Task::Snapshots(options) => snapshots::run(&options),
             Task::Encryption(options) => encryption::run(&options),
             Task::Volumes(options) => volumes::run(&options),
+            Task::Sessions(options) => sessions::run(&options),
             Task::Fuzz(options) => fuzz::run(&options),
             Task::Instructions(options) => instructions::run(&options),
             Task::Bench(options) => bench::run(&options),

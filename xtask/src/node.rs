@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::quarry::Quarry;
-use crate::server::Server;
+use crate::server::{Server, log_tail};
 
 /// Until a fresh or killed daemon serves, waiting for the old process's I/O included.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,6 +35,8 @@ pub struct NodeOptions {
     pub passphrase: Option<PathBuf>,
     /// Whether it serves iSCSI and NVMe/TCP, too.
     pub has_fabrics: bool,
+    /// `--advertise`, each of them.
+    pub advertise: Vec<String>,
 }
 
 /// A node on loopback and a unix socket of its own.
@@ -98,6 +100,9 @@ impl Node {
         }
         if options.has_fabrics {
             command.args(["--iscsi", &self.iscsi.to_string(), "--nvme-tcp", &self.nvme_tcp.to_string()]);
+        }
+        for address in &options.advertise {
+            command.args(["--advertise", address]);
         }
         self.server = Some(Server::start("quarryd", &command, &self.log_path())?);
         Ok(())
@@ -169,9 +174,29 @@ impl Node {
         format!("nbd://{}/{volume}", self.nbd)
     }
 
+    /// Where it listens for NBD over TCP.
+    pub fn nbd(&self) -> SocketAddr {
+        self.nbd
+    }
+
+    /// Where it listens for iSCSI, if it has fabrics.
+    pub fn iscsi(&self) -> SocketAddr {
+        self.iscsi
+    }
+
+    /// Where it listens for NVMe/TCP, if it has fabrics.
+    pub fn nvme_tcp(&self) -> SocketAddr {
+        self.nvme_tcp
+    }
+
     /// Path of the log, to which each start appends.
     pub fn log_path(&self) -> PathBuf {
         self.options.dir.join("quarryd.log")
+    }
+
+    /// The end of that log, for error messages.
+    pub fn log_tail(&self) -> String {
+        log_tail(&self.log_path())
     }
 }
 
@@ -234,6 +259,7 @@ pub fn options(bin_dir: &Path, dir: &Path) -> NodeOptions {
         iscsi: None,
         passphrase: None,
         has_fabrics: false,
+        advertise: Vec::new(),
     }
 }
 

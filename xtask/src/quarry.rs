@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::command;
+use crate::load::{Fabric, Unit};
 
 /// `quarry` with an endpoint.
 #[derive(Clone, Debug)]
@@ -66,6 +67,11 @@ impl Quarry {
             "`quarry export create` must print the URI and nothing else, but printed {printed:?}"
         );
         Ok(uri.to_owned())
+    }
+
+    /// `export create` over a fabric: where the volume then is.
+    pub fn create_unit(&self, volume: &str, fabric: Fabric) -> Result<Unit> {
+        Unit::parse(&self.run(&["export", "create", volume, "--protocol", fabric.name()])?)
     }
 
     /// `pool show`, as JSON.

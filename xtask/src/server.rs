@@ -129,11 +129,16 @@ impl Server {
 
     /// The end of the log, for error messages.
     pub fn log_tail(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<_> = text.lines().collect();
-        let first = lines.len().saturating_sub(LOG_LINES_QUOTED);
-        lines[first..].iter().map(|line| format!("    | {line}\n")).collect()
+        log_tail(&self.log)
     }
+}
+
+/// The end of a log, for error messages.
+pub fn log_tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    let first = lines.len().saturating_sub(LOG_LINES_QUOTED);
+    lines[first..].iter().map(|line| format!("    | {line}\n")).collect()
 }
 
 impl Drop for Server {

@@ -32,6 +32,7 @@ fn crash_options(copies: crash::Copies, durability: &str) -> crash::Options {
         volume_mib: 192,
         device_mib: 512,
         everything: false,
+        protocol: crash::Protocol::Nbd,
         victim: crash::Victim::Quarryd,
         profile: profile(),
         keep: false,
@@ -55,6 +56,15 @@ fn kill_nine_loses_no_acknowledged_write_of_a_durable_volume() {
     let _turn = turn();
     let options = crash::Options { rounds: 3, ..crash_options(crash::Copies::Two, "always") };
     crash::run(&options).expect("crash");
+}
+
+#[test]
+fn kill_nine_loses_no_write_that_was_acknowledged_over_iscsi_or_nvme_tcp() {
+    let _turn = turn();
+    for protocol in [crash::Protocol::Iscsi, crash::Protocol::NvmeTcp] {
+        let short = crash_options(crash::Copies::Two, "flush");
+        crash::run(&crash::Options { rounds: 3, volume_mib: 64, protocol, ..short }).expect("crash");
+    }
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -10,19 +9,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::{fio, page};
-use crate::load::{self, Initiator, Loaded, Verb, iscsi, nvme_tcp};
+use crate::load::{self, Fabric, Initiator, Loaded, Unit, Verb};
 use crate::node::{self, Node, VOLUME};
 use crate::report::{Steps, table};
 use crate::scratch::{Scratch, require_space};
 use crate::server::Server;
 use crate::workspace::{self, Profile};
-use crate::{command, machine};
+use crate::{command, machine, sample};
 
 const VOLUME_BYTES: u64 = 2 << 30;
 const DEPTH: u16 = 32;
 const TGT_TARGET: &str = "iqn.2026-11.io.quarry:tgt";
 /// tgt keeps LUN 0 for its controller.
-const TGT_LUN: u16 = 1;
+const TGT_LUN: u32 = 1;
 /// Number of tgtd's control port, so that no other one on the machine is meant.
 const TGT_CONTROL: &str = "77";
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,21 +65,16 @@ impl Subject {
 
 struct Servers {
     node: Node,
-    iscsi_uri: String,
-    nvme_uri: String,
-    tgt: Server,
-    tgt_address: SocketAddr,
+    iscsi: Unit,
+    nvme_tcp: Unit,
+    /// Where it is installed.
+    tgt: Option<Tgt>,
 }
 
-/// The parts of `SCHEME://ADDRESS/NAME/NUMBER`.
-fn parts(uri: &str) -> Result<(SocketAddr, String, u32)> {
-    let what = || format!("{uri} is no URI of an export");
-    let rest = uri.trim().split_once("://").with_context(what)?.1;
-    let mut parts = rest.splitn(3, '/');
-    let address = parts.next().with_context(what)?.parse().with_context(what)?;
-    let name = parts.next().with_context(what)?.to_owned();
-    let number = parts.next().with_context(what)?.parse().with_context(what)?;
-    Ok((address, name, number))
+/// The peer.
+struct Tgt {
+    server: Server,
+    unit: Unit,
 }
 
 impl Servers {
@@ -91,53 +85,69 @@ impl Servers {
         let node = node::start_with_volume(node_options, &devices, 1, VOLUME_BYTES, &[])?;
         fio::precondition(&node.uri(VOLUME), VOLUME_BYTES)?;
         let quarry = node.quarry();
-        let export = |protocol| quarry.run(&["export", "create", VOLUME, "--protocol", protocol]);
-        let (iscsi_uri, nvme_uri) = (export("iscsi")?, export("nvme-tcp")?);
-        let image = scratch.device("tgt.img", VOLUME_BYTES)?;
-        let (tgt, tgt_address) = start_tgt(scratch, &image)?;
-        Ok(Self { node, iscsi_uri, nvme_uri, tgt, tgt_address })
+        let (iscsi, nvme_tcp) =
+            (quarry.create_unit(VOLUME, Fabric::Iscsi)?, quarry.create_unit(VOLUME, Fabric::NvmeTcp)?);
+        let tgt = if Tgt::is_installed() { Some(Tgt::start(scratch)?) } else { None };
+        Ok(Self { node, iscsi, nvme_tcp, tgt })
+    }
+
+    fn subjects(&self) -> impl Iterator<Item = Subject> {
+        let has_tgt = self.tgt.is_some();
+        Subject::ALL.into_iter().filter(move |&subject| subject != Subject::Tgt || has_tgt)
+    }
+
+    fn tgt(&self) -> Result<&Tgt> {
+        self.tgt.as_ref().context("tgt is not installed")
     }
 
     fn connect(&self, subject: Subject) -> Result<Box<dyn Initiator>> {
-        Ok(match subject {
-            Subject::QuarrydIscsi => {
-                let (address, target, lun) = parts(&self.iscsi_uri)?;
-                Box::new(iscsi::Session::log_in(address, &target, lun as u16)?)
-            }
-            Subject::QuarrydNvmeTcp => {
-                let (address, subsystem, namespace) = parts(&self.nvme_uri)?;
-                Box::new(nvme_tcp::Controller::connect(address, &subsystem, namespace)?)
-            }
-            Subject::Tgt => Box::new(iscsi::Session::log_in(self.tgt_address, TGT_TARGET, TGT_LUN)?),
-        })
+        let unit = match subject {
+            Subject::QuarrydIscsi => &self.iscsi,
+            Subject::QuarrydNvmeTcp => &self.nvme_tcp,
+            Subject::Tgt => &self.tgt()?.unit,
+        };
+        unit.connect(0, false)
     }
 
     fn cpu_time(&self, subject: Subject) -> Result<Duration> {
         match subject {
-            Subject::Tgt => self.tgt.cpu_time(),
+            Subject::Tgt => self.tgt()?.server.cpu_time(),
             _ => self.node.server()?.cpu_time(),
         }
     }
 }
 
-/// tgtd past the page cache, which is what its aio does.
-fn start_tgt(scratch: &Scratch, image: &Path) -> Result<(Server, SocketAddr)> {
-    let address = node::free_address()?;
-    let mut command = Command::new("tgtd");
-    command.args(["--foreground", "--control-port", TGT_CONTROL]);
-    command.args(["--iscsi", &format!("portal={address}")]);
-    let mut server = Server::start("tgtd", &command, &scratch.join("tgtd.log"))?;
-    let admin = |args: &[&str]| {
-        command::run(Command::new("tgtadm").args(["-C", TGT_CONTROL, "--lld", "iscsi"]).args(args))
-    };
-    server.wait_until(START_TIMEOUT, || admin(&["--mode", "sys", "--op", "show"]).is_ok())?;
-    admin(&["--mode", "target", "--op", "new", "--tid", "1", "--targetname", TGT_TARGET])?;
-    let image = image.display().to_string();
-    let unit = ["--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1"];
-    let store = ["--bstype", "aio", "--backing-store", &image];
-    admin(&[&unit[..], &store].concat())?;
-    admin(&["--mode", "target", "--op", "bind", "--tid", "1", "--initiator-address", "ALL"])?;
-    Ok((server, address))
+impl Tgt {
+    fn is_installed() -> bool {
+        command::require(&["tgtd", "tgtadm"]).is_ok()
+    }
+
+    /// tgtd past the page cache, which is what its aio does.
+    fn start(scratch: &Scratch) -> Result<Self> {
+        let image = scratch.device("tgt.img", VOLUME_BYTES)?.display().to_string();
+        let address = node::free_address()?;
+        // They lie where only root looks.
+        let program = |name: &str| {
+            let mut command = Command::new(name);
+            command.env("PATH", sample::search_path());
+            command
+        };
+        let mut command = program("tgtd");
+        command.args(["--foreground", "--control-port", TGT_CONTROL]);
+        command.args(["--iscsi", &format!("portal={address}")]);
+        let mut server = Server::start("tgtd", &command, &scratch.join("tgtd.log"))?;
+        let admin = |args: &[&str]| {
+            command::run(program("tgtadm").args(["-C", TGT_CONTROL, "--lld", "iscsi"]).args(args))
+        };
+        server.wait_until(START_TIMEOUT, || admin(&["--mode", "sys", "--op", "show"]).is_ok())?;
+        admin(&["--mode", "target", "--op", "new", "--tid", "1", "--targetname", TGT_TARGET])?;
+        let unit = ["--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1"];
+        let store = ["--bstype", "aio", "--backing-store", &image];
+        admin(&[&unit[..], &store].concat())?;
+        admin(&["--mode", "target", "--op", "bind", "--tid", "1", "--initiator-address", "ALL"])?;
+        let unit = Unit { fabric: Fabric::Iscsi, address, name: TGT_TARGET.to_owned(), number: TGT_LUN };
+        Ok(Self { server, unit })
+    }
 }
 
 /// One measurement.
@@ -164,17 +174,24 @@ pub fn run(options: &Options) -> Result<()> {
     let mut steps =
         Steps::begin("bench-fabrics", "quarryd's iSCSI and NVMe/TCP beside tgt, over TCP on loopback");
     command::require(&["fio"])?;
-    command::require(&["tgtd", "tgtadm"]).context("`apt install tgt`, which starts a service of its own")?;
     let bin_dir = workspace::build(Profile::Release, &["quarryd", "quarry"])?;
     let scratch = Scratch::new("bench-fabrics")?;
     require_space(scratch.path(), 4 * VOLUME_BYTES)?;
-    let mut servers = steps.step("start quarryd and tgt", || Servers::start(options, &scratch, &bin_dir))?;
+    let mut servers = steps
+        .step("start quarryd and tgt, if it is there", || Servers::start(options, &scratch, &bin_dir))?;
+    if servers.tgt.is_none() {
+        steps.note(
+            "tgt is not installed, so quarryd has nobody beside it: `make bench` installs it on Debian",
+        );
+    }
     let mut rows =
         vec![["case", "target", "IOPS", "p50 us", "p99 us", "CPU s per million"].map(str::to_owned).to_vec()];
-    for (verb, title) in [(Verb::Read, "4k random read, QD32"), (Verb::Write, "4k random write, QD32")] {
+    for (verb, title) in
+        [(Verb::Read, "4k random read, QD32"), (Verb::Write { force: false }, "4k random write, QD32")]
+    {
         let mut samples: Vec<(Subject, Sample)> = Vec::new();
         for repetition in 0..options.repetitions {
-            for subject in Subject::ALL {
+            for subject in servers.subjects() {
                 let what =
                     format!("{title}, {}, {} of {}", subject.name(), repetition + 1, options.repetitions);
                 let sample = steps.step_with(
@@ -191,7 +208,7 @@ pub fn run(options: &Options) -> Result<()> {
                 samples.push((subject, sample));
             }
         }
-        for subject in Subject::ALL {
+        for subject in servers.subjects() {
             let of = |figure: fn(&Sample) -> f64| {
                 let his = samples.iter().filter(|(whose, _)| *whose == subject);
                 median(his.map(|(_, sample)| figure(sample)))
@@ -207,10 +224,13 @@ pub fn run(options: &Options) -> Result<()> {
         }
     }
     servers.node.stop()?;
-    // It takes SIGTERM for nothing while it has targets.
-    servers.tgt.kill()?;
+    if let Some(tgt) = &mut servers.tgt {
+        // It takes SIGTERM for nothing while it has targets.
+        tgt.server.kill()?;
+    }
     print!("{}", table(&rows));
-    if !options.no_page {
+    // A page with a gap where the peer was would be worse than the one that is there.
+    if !options.no_page && servers.tgt.is_some() {
         let path = workspace::root().join("docs/manual/performance.md");
         let text = fs::read_to_string(&path)?;
         fs::write(

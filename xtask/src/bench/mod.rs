@@ -1,4 +1,4 @@
-//! quarryd beside other NBD servers: same machine, same disk, same run.
+//! quarryd beside other servers, over NBD and then over iSCSI and NVMe/TCP ([`fabrics`]): same machine, same disk, same run.
 //!
 //! Each case runs against each target in turn and then again, so that whatever else happens on the machine hits all of
 //! them alike. Ratios are taken inside one repetition and their median is shown. The server's own CPU time decides:
@@ -72,6 +72,18 @@ impl Options {
         self.targets.is_empty() || self.targets.iter().any(|target| target == name)
     }
 
+    /// The same for iSCSI and NVMe/TCP.
+    fn of_fabrics(&self) -> fabrics::Options {
+        let (repetitions, seconds) = self.extent();
+        let no_page = self.no_page || !self.is_complete();
+        fabrics::Options { repetitions, seconds, cores: self.cores, no_page }
+    }
+
+    /// Repetitions, and the seconds of each measurement.
+    fn extent(&self) -> (u32, u64) {
+        if self.quick { (1, 2) } else { (self.repetitions, self.seconds) }
+    }
+
     /// Whether the run has everything that the manual shows.
     fn is_complete(&self) -> bool {
         !self.quick && !self.profile && self.only.is_empty() && self.targets.is_empty() && self.copies == 1
@@ -80,6 +92,14 @@ impl Options {
 
 /// Runs it.
 pub fn run(options: &Options) -> Result<()> {
+    over_nbd(options)?;
+    if options.only.is_empty() && options.targets.is_empty() && options.copies == 1 && !options.profile {
+        fabrics::run(&options.of_fabrics())?;
+    }
+    Ok(())
+}
+
+fn over_nbd(options: &Options) -> Result<()> {
     let mut steps = Steps::begin("bench", "quarryd beside other NBD servers, over unix sockets");
     command::require(&["fio", "qemu-nbd", "qemu-img", "nbdkit"])?;
     let bin_dir = if options.is_target(targets::QUARRYD) {
@@ -112,7 +132,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn measure(options: &Options, targets: &[Target], results: &mut Results, steps: &mut Steps) -> Result<()> {
-    let (repetitions, seconds) = if options.quick { (1, 2) } else { (options.repetitions, options.seconds) };
+    let (repetitions, seconds) = options.extent();
     for case in options.cases() {
         for repetition in 0..repetitions {
             for target in targets {

@@ -1,21 +1,22 @@
-//! A load generator for protocols that fio does not speak: one connection, so many requests of 4 KiB under way, one thread.
+//! Initiators of our own for protocols that fio does not speak, and a load generator over them: one connection, so many requests
+//! of 4 KiB under way, one thread.
 
 pub mod iscsi;
 pub mod nvme_tcp;
+mod unit;
+mod wire;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail};
 use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Bytes of each request.
+pub use unit::{Fabric, Unit};
+pub use wire::Wire;
+
+/// Bytes of each request of the load.
 pub const REQUEST_BYTES: usize = 4096;
-/// Nothing takes longer than this, or the load has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
-const RECEIVE_BYTES: usize = 512 << 10;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,80 +24,66 @@ pub enum Verb {
     /// Read what is there.
     Read,
     /// Overwrite it.
-    Write,
+    Write {
+        /// Force unit access.
+        force: bool,
+    },
+    /// Make it read as zeroes.
+    WriteZeroes {
+        /// Without making a hole.
+        keep: bool,
+    },
+    /// The content is not needed any more.
+    Trim,
+    /// Everything that was acknowledged is to survive power loss.
+    Flush,
+}
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// What.
+    pub verb: Verb,
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u32,
+    /// As many bytes for a write, none for all else.
+    pub data: &'a [u8],
+}
+
+/// What has come of a unit of the protocol that arrived.
+#[derive(Debug)]
+pub enum Arrival {
+    /// It ends no request.
+    Nothing,
+    /// A request has ended.
+    Ended {
+        /// Its tag.
+        tag: u16,
+        /// What the server has against it, in words.
+        failure: Option<String>,
+        /// What a read has read, for initiators that keep it.
+        data: Vec<u8>,
+    },
 }
 
 /// A connection that has logged in.
-pub trait Initiator {
+pub trait Initiator: Send {
     /// Bytes of the volume.
     fn volume_bytes(&self) -> u64;
     /// How it is connected.
     fn wire(&mut self) -> &mut Wire;
     /// Whether one more request may be sent now.
     fn may_send(&self) -> bool;
-    /// Appends the request `tag` to what will be sent.
-    fn request(&mut self, tag: u16, verb: Verb, offset: u64, data: &[u8]);
-    /// Takes one unit of the protocol off what has arrived; `Some` with the tags of requests that it ends. `None` when more bytes
-    /// are needed.
-    fn reply(&mut self) -> Result<Option<Option<u16>>>;
-}
-
-/// Bytes in both directions.
-pub struct Wire {
-    stream: TcpStream,
-    /// To be sent.
-    pub out: Vec<u8>,
-    arrived: Vec<u8>,
-    at: usize,
-}
-
-impl Wire {
-    /// Connects.
-    pub fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)
-            .with_context(|| format!("nobody listens on {address}"))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, out: Vec::new(), arrived: Vec::new(), at: 0 })
-    }
-
-    /// What has arrived and was not taken.
-    pub fn bytes(&self) -> &[u8] {
-        &self.arrived[self.at..]
-    }
-
-    /// Takes so many bytes off.
-    pub fn advance(&mut self, count: usize) {
-        self.at += count;
-    }
-
-    /// Sends what is to be sent.
-    pub fn flush(&mut self) -> Result<()> {
-        self.stream.write_all(&self.out).context("sending")?;
-        self.out.clear();
-        Ok(())
-    }
-
-    /// Waits for more bytes.
-    pub fn receive(&mut self) -> Result<()> {
-        self.arrived.drain(..self.at);
-        self.at = 0;
-        let filled = self.arrived.len();
-        self.arrived.resize(filled + RECEIVE_BYTES, 0);
-        let count = self.stream.read(&mut self.arrived[filled..]).context("receiving")?;
-        self.arrived.truncate(filled + count);
-        ensure!(count > 0, "the server has closed the connection");
-        Ok(())
-    }
-
-    /// Waits until so many bytes are there.
-    pub fn require(&mut self, count: usize) -> Result<&[u8]> {
-        while self.bytes().len() < count {
-            self.receive()?;
-        }
-        Ok(&self.bytes()[..count])
-    }
+    /// Appends a request to what will be sent.
+    fn request(&mut self, tag: u16, request: &Request<'_>);
+    /// Takes one unit of the protocol off what has arrived. `None` when more bytes are needed.
+    fn reply(&mut self) -> Result<Option<Arrival>>;
+    /// Tells the server that the host is there.
+    fn keep_alive(&mut self) -> Result<()>;
+    /// How often hosts do that.
+    fn keep_alive_period(&self) -> Duration;
 }
 
 /// What came of a load.
@@ -128,8 +115,13 @@ pub fn run(
     let mut idle: Vec<u16> = (0..depth).collect();
     let mut latencies_us: Vec<u32> = Vec::new();
     let start = Instant::now();
+    let mut kept_alive = start;
     let mut is_over = false;
     loop {
+        if kept_alive.elapsed() > initiator.keep_alive_period() {
+            kept_alive = Instant::now();
+            initiator.keep_alive()?;
+        }
         while !is_over
             && initiator.may_send()
             && let Some(tag) = idle.pop()
@@ -137,15 +129,19 @@ pub fn run(
             let offset = random.random_range(0..blocks) * REQUEST_BYTES as u64;
             data[..8].copy_from_slice(&random.random::<u64>().to_le_bytes());
             begun[usize::from(tag)] = Instant::now();
-            initiator.request(tag, verb, offset, &data);
+            let data = if verb == Verb::Read { &[] } else { &data[..] };
+            initiator.request(tag, &Request { verb, offset, length: REQUEST_BYTES as u32, data });
         }
         if idle.len() == usize::from(depth) {
             break;
         }
         initiator.wire().flush()?;
         initiator.wire().receive()?;
-        while let Some(ended) = initiator.reply()? {
-            let Some(tag) = ended else { continue };
+        while let Some(arrival) = initiator.reply()? {
+            let Arrival::Ended { tag, failure, .. } = arrival else { continue };
+            if let Some(failure) = failure {
+                bail!("a request of the load failed: {failure}");
+            }
             latencies_us.push(begun[usize::from(tag)].elapsed().as_micros() as u32);
             idle.push(tag);
         }

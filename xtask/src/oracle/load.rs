@@ -1,20 +1,21 @@
 //! Verified load: connections that keep many requests in flight and tell the model of each step.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::content::{SECTOR_BYTES, Version, fill};
-use super::model::{Effect, Oracle};
+use super::fabric;
+use super::model::Oracle;
+use super::pending::{Outcome, Pending};
 use super::plan::{Mix, Operation, Plan};
+use crate::load::Unit;
 use crate::nbd::{Client, Command, ENOSPC, FLAG_FUA, FLAG_NO_HOLE, Replies, Reply, Requests};
 
 /// Error messages that a report keeps.
@@ -22,13 +23,32 @@ const ERRORS_KEPT: usize = 10;
 /// A full window is looked at again after so long, in case the connection died meanwhile.
 const WINDOW_RECHECK: Duration = Duration::from_millis(50);
 
+/// How a volume is reached.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Over NBD.
+    Nbd {
+        /// The server's unix socket.
+        socket: PathBuf,
+        /// The export.
+        export: String,
+    },
+    /// Over iSCSI or NVMe/TCP.
+    Unit(Unit),
+}
+
+impl Access {
+    /// Over NBD, by the unix socket.
+    pub fn nbd(socket: PathBuf, export: &str) -> Self {
+        Self::Nbd { socket, export: export.to_owned() }
+    }
+}
+
 /// Where and how hard to press.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// The server's unix socket.
-    pub socket: PathBuf,
-    /// The export.
-    pub export: String,
+    /// Where.
+    pub access: Access,
     /// Connections, if the export allows several.
     pub connections: usize,
     /// Requests in flight on each connection.
@@ -37,6 +57,14 @@ pub struct LoadOptions {
     pub seed: u64,
     /// Commands.
     pub mix: Mix,
+}
+
+impl LoadOptions {
+    /// What connection `index` does.
+    fn plan(&self, oracle: &Oracle, index: usize) -> Plan {
+        let random = ChaCha8Rng::seed_from_u64(self.seed.wrapping_mul(31).wrapping_add(index as u64));
+        Plan { random, region: oracle.model().region(), mix: self.mix }
+    }
 }
 
 /// What happened.
@@ -80,7 +108,8 @@ impl LoadReport {
         self.errors.extend(other.errors.iter().take(room).cloned());
     }
 
-    fn error(&mut self, message: String) {
+    /// Notes an error, while there is room.
+    pub fn error(&mut self, message: String) {
         if self.errors.len() < ERRORS_KEPT {
             self.errors.push(message);
         }
@@ -96,12 +125,18 @@ pub struct Load {
 impl Load {
     /// Connects and starts.
     pub fn start(oracle: &Oracle, options: &LoadOptions) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
+        match &options.access {
+            Access::Nbd { socket, export } => Self::over_nbd(oracle, options, socket, export),
+            Access::Unit(unit) => Self::over_fabric(oracle, options, unit),
+        }
+    }
+
+    fn over_nbd(oracle: &Oracle, options: &LoadOptions, socket: &Path, export: &str) -> Result<Self> {
         let mut clients = Vec::new();
         for index in 0..options.connections.max(1) {
             // Both kinds of replies get their turn.
             let structured = (options.seed + index as u64).is_multiple_of(2);
-            let client = Client::connect(&options.socket, &options.export, structured)?;
+            let client = Client::connect(socket, export, structured)?;
             client.info.require_all_commands()?;
             let may_share = client.info.can_multi_conn();
             clients.push(client);
@@ -109,9 +144,9 @@ impl Load {
                 break;
             }
         }
+        let stop = Arc::new(AtomicBool::new(false));
         let start = |(index, client): (usize, Client)| {
-            let random = ChaCha8Rng::seed_from_u64(options.seed.wrapping_mul(31).wrapping_add(index as u64));
-            let plan = Plan { random, region: oracle.model().region(), mix: options.mix };
+            let plan = options.plan(oracle, index);
             let (requests, replies) = client.split();
             let flight = Flight {
                 oracle: oracle.clone(),
@@ -127,6 +162,19 @@ impl Load {
         Ok(Self { stop, connections })
     }
 
+    fn over_fabric(oracle: &Oracle, options: &LoadOptions, unit: &Unit) -> Result<Self> {
+        let connect = |index| unit.connect(index as u16, true);
+        let initiators: Vec<_> = (0..options.connections.max(1)).map(connect).collect::<Result<_>>()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let start = |(index, initiator)| {
+            let (plan, depth) = (options.plan(oracle, index), options.depth.max(1));
+            let (oracle, stop) = (oracle.clone(), stop.clone());
+            thread::spawn(move || fabric::run(initiator, &oracle, plan, depth, &stop))
+        };
+        let connections = initiators.into_iter().enumerate().map(start).collect();
+        Ok(Self { stop, connections })
+    }
+
     /// Lets requests in flight end, closes, and reports. After a kill it only reports.
     pub fn finish(self) -> Result<LoadReport> {
         self.stop.store(true, Ordering::Relaxed);
@@ -136,20 +184,6 @@ impl Load {
         }
         Ok(sum)
     }
-}
-
-struct Pending {
-    operation: Operation,
-    /// Version of a write, tick of a read.
-    mark: Mark,
-    started: Instant,
-}
-
-#[derive(Clone, Copy)]
-enum Mark {
-    Write(Version),
-    Read(u64),
-    None,
 }
 
 /// One connection, from both of its threads.
@@ -169,7 +203,7 @@ impl Flight {
             receiver.join().expect("the receiver does not panic")
         });
         let pending = self.pending.into_inner().expect("both threads are gone");
-        report.in_flight = pending.values().filter(|p| matches!(p.mark, Mark::Write(_))).count() as u64;
+        report.in_flight = pending.values().filter(|pending| pending.is_write()).count() as u64;
         report
     }
 
@@ -177,17 +211,10 @@ impl Flight {
         let mut data = Vec::new();
         let mut cookie = 0;
         while !stop.load(Ordering::Relaxed) && self.wait_for_window(self.depth) {
-            let operation = plan.next();
-            let Some(mark) = self.announce(&operation) else { continue };
+            let Some(pending) = Pending::announce(&self.oracle, plan.next()) else { continue };
             cookie += 1;
-            let (command, flags, range) = request_of(&operation);
-            data.clear();
-            if let (Command::Write, Mark::Write(version)) = (command, mark) {
-                data.resize((range.end - range.start) as usize, 0);
-                let seed = self.oracle.model().seed;
-                fill(&mut data, seed, range.start / SECTOR_BYTES as u64, version);
-            }
-            let pending = Pending { operation, mark, started: Instant::now() };
+            let ((command, flags), range) = (command_of(&pending.operation), pending.operation.range());
+            pending.content(&self.oracle, &mut data);
             self.pending.lock().expect("not poisoned").insert(cookie, pending);
             let length = (range.end - range.start) as u32;
             if requests.send(cookie, command, flags, range.start, length, &data).is_err() {
@@ -196,19 +223,6 @@ impl Flight {
         }
         self.wait_for_window(1);
         requests.disconnect();
-    }
-
-    /// Tells the model; `None` when the place has too much under way.
-    fn announce(&self, operation: &Operation) -> Option<Mark> {
-        let mut model = self.oracle.model();
-        let (range, effect) = match operation {
-            Operation::Flush => return Some(Mark::None),
-            Operation::Read(range) => return Some(Mark::Read(model.read_sent(range))),
-            Operation::Write { range, .. } => (range, Effect::Data),
-            Operation::WriteZeroes { range, .. } => (range, Effect::Zero),
-            Operation::Trim(range) => (range, Effect::Trim),
-        };
-        model.sent(range, effect).map(Mark::Write)
     }
 
     /// Waits until fewer than `depth` requests are in flight; false when the connection is dead.
@@ -249,50 +263,26 @@ impl Flight {
 
     fn take(&self, reply: Reply, report: &mut LoadReport) {
         let taken = self.pending.lock().expect("not poisoned").remove(&reply.cookie);
-        let Pending { operation, mark, started } = taken.expect("the reply matched a request in flight");
+        let pending = taken.expect("the reply matched a request in flight");
         self.changed.notify_one();
-        report.slowest = report.slowest.max(started.elapsed());
-        let range = request_of(&operation).2;
-        let mut model = self.oracle.model();
-        if reply.error != 0 {
-            report.failed += 1;
-            if reply.error == ENOSPC && !matches!(operation, Operation::Read(_)) {
-                report.refused += 1;
-                report.slowest_refusal = report.slowest_refusal.max(started.elapsed());
-            } else {
-                report.error(format!("{operation:?} failed with NBD error {}", reply.error));
-            }
-            if let Mark::Read(_) = mark {
-                model.read_failed(&range);
-            }
-            return;
-        }
-        match mark {
-            Mark::Write(version) => {
-                model.acknowledged(&range, version);
-                report.acknowledged += 1;
-                if matches!(operation, Operation::Write { .. }) {
-                    report.written_bytes += range.end - range.start;
-                }
-            }
-            Mark::Read(sent) => {
-                model.read_done(&range, sent, &reply.data, "read under load");
-                report.reads += 1;
-            }
-            Mark::None => {}
-        }
+        let outcome = match reply.error {
+            0 => Outcome::Done(reply.data),
+            ENOSPC => Outcome::NoSpace,
+            error => Outcome::Failed(format!("NBD error {error}")),
+        };
+        pending.end(&self.oracle, outcome, report);
     }
 }
 
-fn request_of(operation: &Operation) -> (Command, u16, Range<u64>) {
+fn command_of(operation: &Operation) -> (Command, u16) {
     let fua = |fua: bool| if fua { FLAG_FUA } else { 0 };
     match operation {
-        Operation::Read(range) => (Command::Read, 0, range.clone()),
-        Operation::Write { range, fua: force } => (Command::Write, fua(*force), range.clone()),
-        Operation::WriteZeroes { range, fua: force, no_hole } => {
-            (Command::WriteZeroes, fua(*force) | if *no_hole { FLAG_NO_HOLE } else { 0 }, range.clone())
+        Operation::Read(_) => (Command::Read, 0),
+        Operation::Write { fua: force, .. } => (Command::Write, fua(*force)),
+        Operation::WriteZeroes { fua: force, no_hole, .. } => {
+            (Command::WriteZeroes, fua(*force) | if *no_hole { FLAG_NO_HOLE } else { 0 })
         }
-        Operation::Trim(range) => (Command::Trim, 0, range.clone()),
-        Operation::Flush => (Command::Flush, 0, 0..0),
+        Operation::Trim(_) => (Command::Trim, 0),
+        Operation::Flush => (Command::Flush, 0),
     }
 }

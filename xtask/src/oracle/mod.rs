@@ -13,15 +13,17 @@
 //! - what a read has shown, with nothing else under way, stays.
 
 mod content;
+mod fabric;
 mod load;
 mod model;
+mod pending;
 mod plan;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 pub use content::Content;
-pub use load::{Load, LoadOptions, LoadReport};
+pub use load::{Access, Load, LoadOptions, LoadReport};
 pub use model::{Effect, Model, Oracle, Violation};
 pub use plan::Mix;
 pub use verify::{Filled, VerifyReport, verify, write_all, write_until_refused};

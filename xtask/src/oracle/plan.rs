@@ -44,6 +44,17 @@ pub enum Operation {
     Flush,
 }
 
+impl Operation {
+    /// The bytes that it is about.
+    pub fn range(&self) -> Range<u64> {
+        match self {
+            Self::Read(range) | Self::Trim(range) => range.clone(),
+            Self::Write { range, .. } | Self::WriteZeroes { range, .. } => range.clone(),
+            Self::Flush => 0..0,
+        }
+    }
+}
+
 /// Chooses requests inside `region`.
 pub struct Plan {
     pub random: ChaCha8Rng,

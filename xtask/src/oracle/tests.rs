@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::content::fill;
 use super::model::{Effect, Model};
-use super::{Load, LoadOptions, Mix, Oracle, verify, write_all};
+use super::{Access, Load, LoadOptions, Mix, Oracle, verify, write_all};
 use crate::peer::Peer;
 use crate::scratch::Scratch;
 
@@ -167,7 +167,7 @@ fn a_read_under_load_sees_what_may_be_there_while_it_runs() {
 }
 
 fn load_options(peer: &Peer, seed: u64, mix: Mix) -> LoadOptions {
-    LoadOptions { socket: peer.socket.clone(), export: String::new(), connections: 3, depth: 16, seed, mix }
+    LoadOptions { access: Access::nbd(peer.socket.clone(), ""), connections: 3, depth: 16, seed, mix }
 }
 
 #[test]

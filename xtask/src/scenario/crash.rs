@@ -9,8 +9,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{require_no_failed_request, require_no_violation};
+use crate::load::Fabric;
 use crate::node::{self, Node, VOLUME};
-use crate::oracle::{self, Load, LoadOptions, LoadReport, Mix, Oracle};
+use crate::oracle::{self, Access, Load, LoadOptions, LoadReport, Mix, Oracle};
 use crate::peer::Peer;
 use crate::report::{Steps, mebibytes, seconds, table};
 use crate::scratch::{Scratch, require_space};
@@ -59,6 +60,27 @@ pub enum Victim {
     QemuNbd,
 }
 
+/// By what the load reaches the volume. Verification is over NBD whatever it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Protocol {
+    /// NBD, by the unix socket.
+    Nbd,
+    /// iSCSI.
+    Iscsi,
+    /// NVMe/TCP.
+    NvmeTcp,
+}
+
+impl Protocol {
+    fn fabric(self) -> Option<Fabric> {
+        match self {
+            Self::Nbd => None,
+            Self::Iscsi => Some(Fabric::Iscsi),
+            Self::NvmeTcp => Some(Fabric::NvmeTcp),
+        }
+    }
+}
+
 /// How a crash run goes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
@@ -83,6 +105,9 @@ pub struct Options {
     /// The volume is encrypted and compressed, and gets snapshots and clones under load, up to 50 and 10.
     #[arg(long)]
     pub everything: bool,
+    /// By what the load reaches the volume; it is verified over NBD.
+    #[arg(long, value_enum, default_value = "nbd")]
+    pub protocol: Protocol,
     /// What is killed.
     #[arg(long, value_enum, default_value = "quarryd")]
     pub victim: Victim,
@@ -96,33 +121,47 @@ pub struct Options {
 
 /// The server under test, whichever it is.
 enum Subject {
-    Quarryd(Box<Node>),
-    QemuNbd { peer: Peer, scratch: std::path::PathBuf },
+    Quarryd {
+        node: Box<Node>,
+        /// Where the load finds the volume.
+        access: Access,
+    },
+    QemuNbd {
+        peer: Peer,
+        scratch: std::path::PathBuf,
+    },
 }
 
 impl Subject {
     fn socket(&self) -> std::path::PathBuf {
         match self {
-            Self::Quarryd(node) => node.socket(),
+            Self::Quarryd { node, .. } => node.socket(),
             Self::QemuNbd { peer, .. } => peer.socket.clone(),
         }
     }
 
     fn export(&self) -> &'static str {
-        if let Self::Quarryd(_) = self { VOLUME } else { "" }
+        if let Self::Quarryd { .. } = self { VOLUME } else { "" }
+    }
+
+    fn access(&self) -> Access {
+        match self {
+            Self::Quarryd { access, .. } => access.clone(),
+            Self::QemuNbd { peer, .. } => Access::nbd(peer.socket.clone(), ""),
+        }
     }
 
     /// Peers may let a read see half of a write that is under way, so theirs are judged at rest only.
     fn mix(&self) -> Mix {
         match self {
-            Self::Quarryd(_) => Mix::default(),
+            Self::Quarryd { .. } => Mix::default(),
             Self::QemuNbd { .. } => Mix { read: 0, ..Mix::default() },
         }
     }
 
     fn kill(&mut self) -> Result<()> {
         match self {
-            Self::Quarryd(node) => {
+            Self::Quarryd { node, .. } => {
                 node.check_running()?;
                 node.kill()
             }
@@ -135,7 +174,7 @@ impl Subject {
     fn restart(&mut self) -> Result<Duration> {
         let start = Instant::now();
         match self {
-            Self::Quarryd(node) => _ = node.restart()?,
+            Self::Quarryd { node, .. } => _ = node.restart()?,
             Self::QemuNbd { peer, scratch } => *peer = Peer::stand_in(scratch, &scratch.join("image"))?,
         }
         first_read(&self.socket(), self.export())?;
@@ -163,7 +202,10 @@ pub fn run(options: &Options) -> Result<()> {
         options.seed.unwrap_or_else(|| u64::from(UNIX_EPOCH.elapsed().map_or(1, |now| now.subsec_nanos())));
     let bin_dir = match options.victim {
         Victim::Quarryd => workspace::build(options.profile, &["quarryd", "quarry"])?,
-        Victim::QemuNbd => std::path::PathBuf::new(),
+        Victim::QemuNbd => {
+            ensure!(options.protocol == Protocol::Nbd, "qemu-nbd speaks NBD only: leave --protocol away");
+            std::path::PathBuf::new()
+        }
     };
     for &copies in options.copies.list() {
         run_with_copies(options, copies, seed, &bin_dir)
@@ -175,7 +217,10 @@ pub fn run(options: &Options) -> Result<()> {
 fn run_with_copies(options: &Options, copies: u8, seed: u64, bin_dir: &Path) -> Result<()> {
     let mut steps = Steps::begin(
         "crash",
-        &format!("{} kills, {copies} copies, durability {}, seed {seed}", options.rounds, options.durability),
+        &format!(
+            "{} kills, {copies} copies, durability {}, load over {:?}, seed {seed}",
+            options.rounds, options.durability, options.protocol
+        ),
     );
     let mut scratch = Scratch::new("crash")?;
     require_space(scratch.path(), DEVICES as u64 * (options.device_mib << 20))?;
@@ -204,8 +249,13 @@ fn start(options: &Options, copies: u8, bin_dir: &Path, scratch: &Scratch) -> Re
         volume.extend(["--encrypt", "--compression", "lz4"]);
         volume.extend(["--deduplication", "verified", "--history", "20s"]);
     }
+    node_options.has_fabrics = options.protocol.fabric().is_some();
     let node = node::start_with_volume(node_options, &devices, copies, volume_bytes, &volume)?;
-    Ok(Subject::Quarryd(Box::new(node)))
+    let access = match options.protocol.fabric() {
+        None => Access::nbd(node.socket(), VOLUME),
+        Some(fabric) => Access::Unit(node.quarry().create_unit(VOLUME, fabric)?),
+    };
+    Ok(Subject::Quarryd { node: Box::new(node), access })
 }
 
 fn rounds(
@@ -237,13 +287,13 @@ fn rounds(
         })?;
         rounds.push(round);
     }
-    if let (Subject::Quarryd(node), Some(others)) = (&subject, &others) {
+    if let (Subject::Quarryd { node, .. }, Some(others)) = (&subject, &others) {
         steps.step("clones that nobody wrote to hold what their snapshots hold", || {
             others.kept.compare(node)
         })?;
         steps.note(format!("{} of copies were found instead of stored", others.shared.found()?));
     }
-    if let Subject::Quarryd(node) = &mut subject {
+    if let Subject::Quarryd { node, .. } = &mut subject {
         steps.step("clean stop, start, once more everything; kill, and quarryd check", || {
             node.stop()?;
             node.restart()?;
@@ -264,8 +314,7 @@ fn round(
     mut others: Option<&mut Others>,
 ) -> Result<Round> {
     let load_options = LoadOptions {
-        socket: subject.socket(),
-        export: subject.export().to_owned(),
+        access: subject.access(),
         connections: random.random_range(1..=4),
         depth: random.random_range(1..=32),
         seed: random.random(),
@@ -274,7 +323,7 @@ fn round(
     let life_ms = random.random_range(LIFE_MS);
     let load = Load::start(oracle, &load_options)?;
     sleep(Duration::from_millis(life_ms));
-    if let (Subject::Quarryd(node), Some(others)) = (&*subject, others.as_deref_mut()) {
+    if let (Subject::Quarryd { node, .. }, Some(others)) = (&*subject, others.as_deref_mut()) {
         others.kept.step(node)?;
         others.shared.step(node, random)?;
     }
@@ -286,7 +335,7 @@ fn round(
     let verified = oracle::verify(oracle, &subject.socket(), subject.export(), "after the kill")?;
     require_no_violation(oracle)?;
     ensure!(oracle.model().open_blocks() == 0, "the verification left blocks open");
-    if let (Subject::Quarryd(node), Some(others)) = (&*subject, others) {
+    if let (Subject::Quarryd { node, .. }, Some(others)) = (&*subject, others) {
         others.shared.verify(node)?;
     }
     Ok(Round { life_ms, load, restart, verified })

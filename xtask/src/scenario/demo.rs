@@ -12,7 +12,7 @@ use super::{require_no_failed_request, require_no_violation};
 use crate::command;
 use crate::mount::FuseFile;
 use crate::node::{self, Node};
-use crate::oracle::{self, Load, LoadOptions, LoadReport, Mix, Oracle};
+use crate::oracle::{self, Access, Load, LoadOptions, LoadReport, Mix, Oracle};
 use crate::report::{Steps, mebibytes, seconds};
 use crate::sample::{self, IMAGE_BYTES};
 use crate::scratch::{Scratch, require_space};
@@ -104,8 +104,7 @@ fn copy_in(node: &Node, image: &Path, steps: &mut Steps) -> Result<()> {
 
 fn crash(node: &mut Node, oracle: &Oracle, steps: &mut Steps) -> Result<()> {
     let options = LoadOptions {
-        socket: node.socket(),
-        export: LEDGER.to_owned(),
+        access: Access::nbd(node.socket(), LEDGER),
         connections: 4,
         depth: 16,
         seed: 20,

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use super::require_no_violation;
 use crate::nbd::{Client, Command};
 use crate::node::{self, Node, POOL, VOLUME};
-use crate::oracle::{self, Filled, Load, LoadOptions, LoadReport, Mix, Oracle};
+use crate::oracle::{self, Access, Filled, Load, LoadOptions, LoadReport, Mix, Oracle};
 use crate::report::{Steps, mebibytes, seconds};
 use crate::scratch::{Scratch, require_space};
 use crate::workspace::{self, Profile};
@@ -173,8 +173,7 @@ impl Round<'_> {
 
     fn start_load(&self) -> Result<Load> {
         let options = LoadOptions {
-            socket: self.node.socket(),
-            export: VOLUME.to_owned(),
+            access: Access::nbd(self.node.socket(), VOLUME),
             connections: 1,
             depth: 4,
             seed: self.options.seed + 100 * self.round,

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use super::crash::first_read;
 use super::{require_no_failed_request, require_no_violation};
 use crate::node::{self, VOLUME};
-use crate::oracle::{self, Load, LoadOptions, Mix, Oracle};
+use crate::oracle::{self, Access, Load, LoadOptions, Mix, Oracle};
 use crate::report::{Steps, seconds};
 use crate::scratch::{Scratch, require_space};
 use crate::workspace::{self, Profile};
@@ -56,8 +56,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut slowest = Duration::ZERO;
     for round in 1..=rounds {
         let load_options = LoadOptions {
-            socket: node.socket(),
-            export: VOLUME.to_owned(),
+            access: Access::nbd(node.socket(), VOLUME),
             connections: 2,
             depth: 16,
             seed: u64::from(round),
