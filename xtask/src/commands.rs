@@ -63,6 +63,8 @@ enum Task {
     Cleaning(simulated::Options),
     /// Compares random writes to a spinning disk with those to a volume on it, in simulated time
     Spinning(simulated::Options),
+    /// Measures the erasure code, kernel by kernel, beside other crates
+    Coding(simulated::Options),
     /// Runs the simulator
     Sim(sim::Options),
     /// Shows the main job from end to end
@@ -96,6 +98,7 @@ impl Xtask {
             Task::BenchFabrics(options) => bench::fabrics::run(&options),
             Task::Cleaning(options) => simulated::run("quarry-cleaning", &options),
             Task::Spinning(options) => simulated::run("quarry-spinning", &options),
+            Task::Coding(options) => simulated::run("quarry-coding", &options),
             Task::Sim(options) => sim::run(&options),
             Task::Demo(options) => demo::run(&options),
             Task::Run(options) => run::run(&options),

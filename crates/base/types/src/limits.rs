@@ -24,6 +24,14 @@ pub const DEVICE_BYTES_MIN: u64 = 32 << 20;
 pub const DEVICES_MAX: usize = 64;
 /// Most copies of a chunk.
 pub const COPIES_MAX: usize = 3;
+/// Fewest data members of an erasure code.
+pub const CODE_DATA_MIN: usize = 2;
+/// Most data members of an erasure code.
+pub const CODE_DATA_MAX: usize = 8;
+/// Fewest parity members of an erasure code.
+pub const CODE_PARITY_MIN: usize = 1;
+/// Most parity members of an erasure code: as many devices may be missing.
+pub const CODE_PARITY_MAX: usize = 3;
 /// Most logs in one pool. Each has two anchors in every device's header.
 pub const LOGS_MAX: u16 = 64;
 
