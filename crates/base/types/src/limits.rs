@@ -20,6 +20,10 @@ pub const SLOTS_WANTED_MIN: u64 = 1024;
 pub const DEVICE_HEADER_BYTES: u64 = 1 << 20;
 /// Smallest device that can join a pool.
 pub const DEVICE_BYTES_MIN: u64 = 32 << 20;
+/// How the address of an NBD export begins that is a device.
+pub const NBD_SCHEME: &str = "nbd://";
+/// The same over a unix socket.
+pub const NBD_UNIX_SCHEME: &str = "nbd+unix://";
 /// Most devices in one pool.
 pub const DEVICES_MAX: usize = 64;
 /// Most copies of a chunk.

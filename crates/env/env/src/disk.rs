@@ -15,12 +15,14 @@ pub enum DiskKind {
     File,
     /// A block device.
     Block,
+    /// Something that another machine serves.
+    Network,
 }
 
 /// Facts that do not change while a disk is open.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DiskGeometry {
-    /// File or block device.
+    /// File, block device, or something behind a network.
     pub kind: DiskKind,
     /// Size in bytes when it was opened.
     pub size_bytes: u64,

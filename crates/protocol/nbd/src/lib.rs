@@ -37,7 +37,6 @@
 //!   number, a payload beyond the largest) closes it. No input makes the server panic.
 //! - A request that was begun is always finished, also when its client has died; only a stop that takes too long drops it.
 
-mod constants;
 mod handshake;
 pub mod limits;
 mod meta_context;
@@ -52,6 +51,8 @@ mod transmission;
 mod uri;
 mod wire;
 mod work;
+
+use quarry_nbd_wire as constants;
 
 pub use server::{BUDGET_BYTES_MIN, Server};
 pub use session::Connection;
