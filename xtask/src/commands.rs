@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::scenario::conformance;
 use crate::scenario::{
-    clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, restart, run, sim,
-    simulated, snapshots, volumes,
+    clients, crash, demo, encryption, extract, filesystems, fill, images, network_device, pull_device,
+    restart, run, sim, simulated, snapshots, volumes,
 };
 use crate::{arrows, bench, fuzz, instructions, tidy};
 
@@ -30,6 +30,8 @@ enum Task {
     RestartTime(restart::Options),
     /// Makes a device of a two-copy pool fail under verified load
     PullDevice(pull_device::Options),
+    /// Restarts, stops and ends the NBD server of a device of a two-copy pool under verified load
+    NetworkDevice(network_device::Options),
     /// Fills a pool to the last block under verified load, frees and goes on, many times
     Fill(fill::Options),
     /// Puts ext4 and xfs on a volume
@@ -82,6 +84,7 @@ impl Xtask {
             Task::Crash(options) => crash::run(&options),
             Task::RestartTime(options) => restart::run(&options),
             Task::PullDevice(options) => pull_device::run(&options),
+            Task::NetworkDevice(options) => network_device::run(&options),
             Task::Fill(options) => fill::run(&options),
             Task::Filesystems(options) => filesystems::run(&options),
             Task::Clients(options) => clients::run(&options),

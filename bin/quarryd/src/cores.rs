@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
+use quarry_nbd_disk::{Exports as NbdDevices, with_nbd};
 use quarry_node_api::{ErrorKind, NodeError};
 use quarry_target::{Access, Exports, HandOver, Reservations, Stop};
 
@@ -26,6 +27,7 @@ pub struct Tables {
 #[derive(Clone)]
 pub struct Cores {
     remotes: Arc<[CoreRemote]>,
+    nbd_devices: NbdDevices,
     stop: Stop,
 }
 
@@ -38,11 +40,13 @@ impl Cores {
     ) -> anyhow::Result<(Self, Vec<CoreHandle<()>>)> {
         let config = CoreConfig { pin: count > 1, ..CoreConfig::default() };
         let stop = Stop::default();
+        let nbd_devices = NbdDevices::new(count);
         let mut handles: Vec<CoreHandle<()>> = Vec::new();
         for index in 0..count {
-            let (stop, tables) = (stop.clone(), tables.clone());
+            let (stop, tables, nbd_devices) = (stop.clone(), tables.clone(), nbd_devices.clone());
             let share = memory_bytes / count as u64;
             let core = Core::start(&format!("core-{index}"), index, &config, move |env| async move {
+                let env = with_nbd(&env, &nbd_devices);
                 let stopped = stop.stopped();
                 core_state::install(Rc::new(CoreState::new(index, env, tables, share)));
                 stopped.await;
@@ -55,13 +59,18 @@ impl Cores {
             })?);
         }
         let remotes: Arc<[CoreRemote]> = handles.iter().map(CoreHandle::remote).collect();
-        let cores = Self { remotes, stop };
+        let cores = Self { remotes, nbd_devices, stop };
         Ok((cores, handles))
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
         self.remotes.len()
+    }
+
+    /// The NBD exports that are devices of pools.
+    pub fn nbd_devices(&self) -> &NbdDevices {
+        &self.nbd_devices
     }
 
     /// Runs `task` on core `index` with what lives there.

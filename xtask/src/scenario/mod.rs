@@ -10,6 +10,7 @@ pub mod extract;
 pub mod filesystems;
 pub mod fill;
 pub mod images;
+pub mod network_device;
 pub mod pull_device;
 pub mod restart;
 pub mod run;

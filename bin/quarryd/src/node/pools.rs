@@ -361,6 +361,7 @@ pub(super) fn kind(kind: DiskKind) -> DeviceKind {
     match kind {
         DiskKind::File => DeviceKind::File,
         DiskKind::Block => DeviceKind::Block,
+        DiskKind::Network => DeviceKind::Network,
     }
 }
 
