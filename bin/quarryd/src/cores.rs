@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
@@ -66,6 +67,21 @@ impl Cores {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.remotes.len()
+    }
+
+    /// Waits until connections to NBD devices that were closed have ended and their claims are given back, in bounded time.
+    pub async fn let_go_of_nbd_devices(&self) {
+        const WAIT_MAX: Duration = Duration::from_secs(5);
+        let closed = async {
+            while !self.nbd_devices.are_closed() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(WAIT_MAX, closed).await.is_err() {
+            tracing::warn!(
+                "an NBD server does not answer; who opens its device next waits until nothing can come from this node"
+            );
+        }
     }
 
     /// The NBD exports that are devices of pools.

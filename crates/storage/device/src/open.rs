@@ -51,6 +51,7 @@ pub async fn open_in_any_state(env: &Env, path: &Path, expected: Expected) -> Re
     let newest = read_label(env, path, &disk).await?;
     check_identity(path, expected, &newest.label)?;
     check_geometry(path, &*disk, &newest.label)?;
+    disk.hold().await.map_err(failed("hold it"))?;
     Ok(Device::new(env, path.to_owned(), disk, newest.label, newest.stale_copy))
 }
 

@@ -20,6 +20,9 @@ use crate::session::Session;
 /// How often the watch looks whether the server has gone silent.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
 
+/// How often somebody looks whether another core has renewed the claim.
+const CLAIM_POLL: Duration = Duration::from_millis(20);
+
 /// Connects and negotiates, in bounded time.
 pub async fn connect(env: &Env, address: &ExportAddress) -> Result<(Terms, Inbox), ConnectionError> {
     let connecting = async {
@@ -102,6 +105,8 @@ async fn send_all(session: &Rc<Session>, link: &Link) {
             }
         } else if session.is_over() {
             say_goodbye(session, link).await;
+        } else if session.waits_for_claim() {
+            session.env.clock.sleep(CLAIM_POLL).await;
         } else {
             session.changed.after(version).await;
         }

@@ -1,6 +1,8 @@
 //! An export as a disk.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use quarry_env::{Buffer, Completion, Disk, DiskGeometry, DiskKind, View, completion};
@@ -13,7 +15,7 @@ use crate::session::Session;
 
 const SECTOR_BYTES_MIN: u32 = 512;
 
-/// An export that is open on one core. Dropping it ends the connection when all it was asked is done.
+/// An export that is open on one core. Dropping it gives the claim back, and ends the connection when all it was asked is done.
 pub struct NbdDisk {
     session: Rc<Session>,
     geometry: DiskGeometry,
@@ -101,6 +103,11 @@ impl Disk for NbdDisk {
         self.all(parts)
     }
 
+    fn hold(&self) -> Pin<Box<dyn Future<Output = io::Result<()>> + '_>> {
+        let session = self.session.clone();
+        Box::pin(async move { session.hold().await })
+    }
+
     fn flush(&self) -> Completion<io::Result<()>> {
         let (completer, completion) = completion();
         self.session.submit_flush(Some(completer));
@@ -142,7 +149,12 @@ impl NbdDisk {
 
 impl Drop for NbdDisk {
     fn drop(&mut self) {
-        self.session.close();
+        let session = self.session.clone();
+        let closing = async move {
+            session.let_go().await;
+            session.close();
+        };
+        self.session.env.spawner.spawn(closing).detach();
     }
 }
 

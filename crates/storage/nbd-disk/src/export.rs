@@ -1,8 +1,8 @@
 //! What all cores know of the exports that are in use as devices.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use crate::address::ExportAddress;
@@ -46,7 +46,19 @@ pub(crate) struct Export {
     ranges: Mutex<Ranges>,
     owners: AtomicU32,
     counters: Counters,
+    /// The number of the process in claims.
+    holder: OnceLock<u128>,
+    /// Disks of the process that hold the export.
+    pub(crate) holders: AtomicU32,
+    /// Whether a core reads or writes the claim now.
+    is_claiming: AtomicBool,
+    /// Until when it may be used, in microseconds; the end of time when there is no claim.
+    lease_until_us: AtomicU64,
+    sequence: AtomicU64,
 }
+
+/// What stands for the end of time.
+const FOREVER_US: u64 = u64::MAX;
 
 impl Export {
     /// The table of ranges. Held for a few look-ups at a time.
@@ -57,6 +69,47 @@ impl Export {
     /// A number for a connection that writes.
     pub(crate) fn new_owner(&self) -> Owner {
         self.owners.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number of the process in claims, chosen by the first that asks.
+    pub(crate) fn holder(&self, choose: impl FnOnce() -> u128) -> u128 {
+        *self.holder.get_or_init(choose)
+    }
+
+    /// Keeps other cores from the claim; false when one has done so.
+    pub(crate) fn begin_claiming(&self) -> bool {
+        !self.is_claiming.swap(true, Ordering::Acquire)
+    }
+
+    pub(crate) fn end_claiming(&self) {
+        self.is_claiming.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.lease_until_us.load(Ordering::Acquire) != FOREVER_US
+    }
+
+    pub(crate) fn renewed(&self, until: Duration, sequence: u64) {
+        self.sequence.store(sequence, Ordering::Relaxed);
+        self.lease_until_us.store(until.as_micros() as u64, Ordering::Release);
+    }
+
+    pub(crate) fn unclaim(&self) {
+        self.lease_until_us.store(FOREVER_US, Ordering::Release);
+    }
+
+    /// Until when it may be used.
+    pub(crate) fn lease_until(&self) -> Duration {
+        Duration::from_micros(self.lease_until_us.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.sequence.load(Ordering::Relaxed) + 1
+    }
+
+    /// Whether something that was sent may still be carried out.
+    pub(crate) fn is_haunted(&self, now: Duration) -> bool {
+        self.ranges().is_haunted(now)
     }
 
     pub(crate) fn note_connected(&self, again: bool) {
@@ -136,10 +189,23 @@ impl Exports {
 
     pub(crate) fn get(&self, address: &ExportAddress) -> Arc<Export> {
         let export = || {
-            let (ranges, owners, counters) = (Mutex::default(), AtomicU32::new(0), Counters::default());
-            Arc::new(Export { ranges, owners, counters })
+            Arc::new(Export {
+                ranges: Mutex::default(),
+                owners: AtomicU32::new(0),
+                counters: Counters::default(),
+                holder: OnceLock::new(),
+                holders: AtomicU32::new(0),
+                is_claiming: AtomicBool::new(false),
+                lease_until_us: AtomicU64::new(FOREVER_US),
+                sequence: AtomicU64::new(0),
+            })
         };
         self.exports().entry(address.to_string()).or_insert_with(export).clone()
+    }
+
+    /// Whether no connection is open any more: what was closed is, too, and has given its claim back.
+    pub fn are_closed(&self) -> bool {
+        self.stats().iter().all(|(_, stats)| stats.connections == 0)
     }
 
     /// What has happened, by canonical address.

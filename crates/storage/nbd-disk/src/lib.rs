@@ -32,6 +32,7 @@
 //!   connection. That data is the right data is what the pool's checksums say.
 
 mod address;
+mod claim;
 mod connection;
 mod disk;
 mod disks;
@@ -46,6 +47,7 @@ mod request;
 mod session;
 
 pub use address::{AddressError, ExportAddress};
+pub use claim::ClaimError;
 pub use disks::with_nbd;
 pub use error::ConnectionError;
 pub use export::{ExportStats, Exports};

@@ -26,7 +26,13 @@ pub const OUTAGE_TIME_MAX: Duration = Duration::from_secs(15);
 /// Pause between attempts to connect.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long after the end of its connection a request may still be carried out by the server. See the crate's invariants.
-pub const LATE_TIME_MAX: Duration = Duration::from_secs(60);
+pub const LATE_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long a process may use an export after the beginning of the last renewal of its claim.
+pub const LEASE_TIME: Duration = Duration::from_secs(10);
+/// How often a claim is renewed.
+pub const RENEW_PAUSE: Duration = Duration::from_secs(3);
+/// How long a new claim must stand before it counts.
+pub const SETTLE_TIME: Duration = Duration::from_millis(500);
 /// How often somebody looks whether another core's write of the same range has ended.
 pub const CONFLICT_PAUSE: Duration = Duration::from_millis(1);
 
@@ -34,6 +40,7 @@ pub const CONFLICT_PAUSE: Duration = Duration::from_millis(1);
 const HOST_TIME: Duration = Duration::from_secs(30);
 const _: () = assert!(RESPONSE_TIME_MAX.as_millis() + OUTAGE_TIME_MAX.as_millis() < HOST_TIME.as_millis());
 const _: () = assert!(CONNECT_TIME_MAX.as_millis() < OUTAGE_TIME_MAX.as_millis());
+const _: () = assert!(2 * RENEW_PAUSE.as_millis() < LEASE_TIME.as_millis(), "one renewal may fail");
 const _: () = assert!(LATE_TIME_MAX.as_millis() > OUTAGE_TIME_MAX.as_millis());
 const _: () =
     assert!(UNFLUSHED_BYTES_MAX >= 2 * IN_FLIGHT_BYTES_MAX, "what is in flight may all be unflushed");

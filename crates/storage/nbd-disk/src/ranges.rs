@@ -131,6 +131,11 @@ impl Ranges {
         });
     }
 
+    /// Whether something may still be on its way to any range.
+    pub fn is_haunted(&self, now: Duration) -> bool {
+        self.0.values().any(|tracked| tracked.haunted_until > now)
+    }
+
     /// Forgets what haunts no more.
     pub fn sweep(&mut self, now: Duration) {
         self.0.retain(|_, tracked| {

@@ -8,7 +8,6 @@ use quarry_nbd_wire::{SIMPLE_REPLY_MAGIC, STRUCTURED_REPLY_MAGIC, chunks};
 use crate::error::{ConnectionError, ESHUTDOWN};
 use crate::inbox::Inbox;
 use crate::limits::ERROR_CHUNK_BYTES_MAX;
-use crate::request::Work;
 use crate::session::Session;
 
 const fn wrong(what: &'static str) -> ConnectionError {
@@ -42,8 +41,8 @@ async fn receive_simple(session: &Rc<Session>, inbox: &mut Inbox) -> Result<(), 
 
 /// How much data answers a request; `None` for what is answered without.
 fn data_length(session: &Session, cookie: u64) -> Result<Option<u32>, ConnectionError> {
-    let length = session
-        .with_request(cookie, |request| matches!(request.work, Work::Read { .. }).then_some(request.length));
+    let length =
+        session.with_request(cookie, |request| request.buffer_of_read().is_some().then_some(request.length));
     length.ok_or(wrong("an answer that nobody waits for"))
 }
 
@@ -92,14 +91,11 @@ async fn receive_data(
     at: u32,
     length: u32,
 ) -> Result<(), ConnectionError> {
-    let taken = session.with_request(cookie, |request| match &mut request.work {
-        Work::Read { buffer, .. } => buffer.take(),
-        _ => None,
-    });
+    let taken = session.with_request(cookie, |request| request.buffer_of_read()?.0.take());
     let buffer = taken.flatten().ok_or(wrong("data that nobody waits for"))?;
     let (back, result) = inbox.take_into(buffer, at as usize, length as usize).await;
     session.with_request(cookie, |request| {
-        if let Work::Read { buffer, received, .. } = &mut request.work {
+        if let Some((buffer, received)) = request.buffer_of_read() {
             *buffer = Some(back);
             *received = received.saturating_add(length);
         }
@@ -109,7 +105,7 @@ async fn receive_data(
 
 fn fill_hole(session: &Session, cookie: u64, at: u32, length: u32) {
     session.with_request(cookie, |request| {
-        if let Work::Read { buffer: Some(buffer), received, .. } = &mut request.work {
+        if let Some((Some(buffer), received)) = request.buffer_of_read() {
             buffer[at as usize..(at + length) as usize].fill(0);
             *received = received.saturating_add(length);
         }
@@ -128,9 +124,9 @@ fn note_error(session: &Session, cookie: u64, error: u32) -> Result<(), Connecti
 /// The reply is complete. Of a read, as many bytes as were asked for must have come; that these are the right ones is what
 /// the checksums of the pool say.
 fn finish(session: &Rc<Session>, cookie: u64) -> Result<(), ConnectionError> {
-    let is_short = session.with_request(cookie, |request| match request.work {
-        Work::Read { received, .. } => request.error.is_none() && received != request.length,
-        _ => false,
+    let is_short = session.with_request(cookie, |request| {
+        let (has_failed, length) = (request.error.is_some(), request.length);
+        request.buffer_of_read().is_some_and(|(_, received)| !has_failed && *received != length)
     });
     if is_short == Some(true) {
         return Err(wrong("an answer that is too short or too long"));

@@ -20,6 +20,10 @@ pub enum Work {
     Restore { data: Vec<View> },
     /// Make the first `covers` completed writes durable. Nobody waits for those that the client itself wants.
     Flush { covers: u64, completer: Option<Completer<io::Result<()>>> },
+    /// Read the claim, whatever else is the case.
+    ReadClaim { buffer: Option<Buffer>, received: u32, completer: Completer<(Buffer, io::Result<()>)> },
+    /// Write the claim, whatever else is the case.
+    WriteClaim { data: Vec<View>, completer: Completer<io::Result<()>> },
     /// Give a range back.
     Trim { completer: Completer<io::Result<()>> },
 }
@@ -53,19 +57,34 @@ impl Request {
         matches!(self.work, Work::Write { .. } | Work::Restore { .. } | Work::Trim { .. })
     }
 
+    /// Whether it is for the claim, and goes before everything else.
+    pub fn is_for_claim(&self) -> bool {
+        matches!(self.work, Work::ReadClaim { .. } | Work::WriteClaim { .. })
+    }
+
     /// Bytes that it moves over the connection.
     pub fn payload_bytes(&self) -> u64 {
         match self.work {
-            Work::Read { .. } | Work::Write { .. } | Work::Restore { .. } => self.length.into(),
             Work::Flush { .. } | Work::Trim { .. } => 0,
+            _ => self.length.into(),
+        }
+    }
+
+    /// Where the answer of a read goes, and how much of it has come.
+    pub fn buffer_of_read(&mut self) -> Option<(&mut Option<Buffer>, &mut u32)> {
+        match &mut self.work {
+            Work::Read { buffer, received, .. } | Work::ReadClaim { buffer, received, .. } => {
+                Some((buffer, received))
+            }
+            _ => None,
         }
     }
 
     /// Its header, under a cookie.
     pub fn header(&self, cookie: u64) -> [u8; HEADER_BYTES] {
         let command = match self.work {
-            Work::Read { .. } => commands::READ,
-            Work::Write { .. } | Work::Restore { .. } => commands::WRITE,
+            Work::Read { .. } | Work::ReadClaim { .. } => commands::READ,
+            Work::Write { .. } | Work::Restore { .. } | Work::WriteClaim { .. } => commands::WRITE,
             Work::Flush { .. } => commands::FLUSH,
             Work::Trim { .. } => commands::TRIM,
         };
@@ -81,7 +100,7 @@ impl Request {
     /// What follows its header.
     pub fn payload(&self) -> &[View] {
         match &self.work {
-            Work::Write { data, .. } | Work::Restore { data } => data,
+            Work::Write { data, .. } | Work::Restore { data } | Work::WriteClaim { data, .. } => data,
             _ => &[],
         }
     }
@@ -89,7 +108,7 @@ impl Request {
     /// Forgets what a connection that has ended has answered in part.
     pub fn begin_again(&mut self) {
         self.error = None;
-        if let Work::Read { received, .. } = &mut self.work {
+        if let Work::Read { received, .. } | Work::ReadClaim { received, .. } = &mut self.work {
             *received = 0;
         }
     }
@@ -97,10 +116,12 @@ impl Request {
     /// Tells whoever waits that it has failed.
     pub fn fail(self, error: io::Error) {
         match self.work {
-            Work::Read { buffer, completer, .. } => {
+            Work::Read { buffer, completer, .. } | Work::ReadClaim { buffer, completer, .. } => {
                 completer.complete((buffer.expect("it is back before anybody is told"), Err(error)));
             }
-            Work::Write { completer, .. } | Work::Trim { completer } => completer.complete(Err(error)),
+            Work::Write { completer, .. } | Work::WriteClaim { completer, .. } | Work::Trim { completer } => {
+                completer.complete(Err(error));
+            }
             Work::Flush { completer, .. } => {
                 if let Some(completer) = completer {
                     completer.complete(Err(error));

@@ -43,6 +43,9 @@ struct State {
     /// Why nothing is done any more, if so.
     lost: Option<Arc<str>>,
     is_closing: bool,
+    is_held: bool,
+    /// For the claim; they go first.
+    claiming: VecDeque<Request>,
     /// Requests that wait for their range.
     held_back: usize,
     waiting: VecDeque<Request>,
@@ -135,6 +138,7 @@ impl Session {
     fn enqueue(&self, request: Request) {
         let mut state = self.state.borrow_mut();
         match state.lost.clone() {
+            None if request.is_for_claim() => state.claiming.push_back(request),
             None => state.waiting.push_back(request),
             Some(reason) => {
                 drop(state);
@@ -181,12 +185,15 @@ impl Session {
 
     /// The next request to send, and its cookie. It counts as sent from now on.
     pub fn next_to_send<T>(&self, use_it: impl FnOnce(u64, &Request) -> T) -> Option<T> {
+        let is_barred = self.is_barred();
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let mut request = match state.restoring.pop_front() {
-            Some(restore) => {
+        let mut request = match state.claiming.pop_front() {
+            Some(claiming) => claiming,
+            None if is_barred => return None,
+            None if !state.restoring.is_empty() => {
                 state.restores_in_flight += 1;
-                restore
+                state.restoring.pop_front()?
             }
             None if state.restores_in_flight > 0 => return None,
             None => {
@@ -210,10 +217,37 @@ impl Session {
         Some(used)
     }
 
+    /// Whether the claim is not known to be ours any more. Nothing is sent then but what concerns it.
+    pub fn is_barred(&self) -> bool {
+        self.state.borrow().is_held && self.now() >= self.export.lease_until()
+    }
+
+    /// Whether nothing is sent until the claim is renewed, although something waits.
+    pub fn waits_for_claim(&self) -> bool {
+        self.is_barred() && self.state.borrow().lost.is_none()
+    }
+
+    /// From now on what is sent depends on the claim.
+    pub fn set_held(&self) {
+        self.state.borrow_mut().is_held = true;
+    }
+
+    /// Whether it depends on the claim.
+    pub fn is_held(&self) -> bool {
+        self.state.borrow().is_held
+    }
+
+    /// Whether no more is asked of it.
+    pub fn is_closing_or_lost(&self) -> bool {
+        let state = self.state.borrow();
+        state.is_closing || state.lost.is_some()
+    }
+
     /// Whether the disk was closed and all it was asked is done.
     pub fn is_done(&self) -> bool {
         let state = self.state.borrow();
-        state.is_closing && state.held_back == 0 && state.waiting.is_empty() && state.in_flight.is_empty()
+        let is_idle = state.waiting.is_empty() && state.claiming.is_empty() && state.in_flight.is_empty();
+        state.is_closing && state.held_back == 0 && is_idle
     }
 
     /// Whether the server owes an answer.
@@ -252,7 +286,7 @@ impl Session {
             state.outage_began = None;
         }
         match request.work {
-            Work::Read { buffer, completer, .. } => {
+            Work::Read { buffer, completer, .. } | Work::ReadClaim { buffer, completer, .. } => {
                 completer.complete((buffer.expect("it is back when all of it has come"), Ok(())));
             }
             Work::Write { data, completer } => {
@@ -281,6 +315,7 @@ impl Session {
                 self.export.ranges().finish(request.offset, self.owner, false);
                 completer.complete(Ok(()));
             }
+            Work::WriteClaim { completer, .. } => completer.complete(Ok(())),
         }
     }
 
@@ -316,7 +351,7 @@ impl Session {
                 self.state.borrow_mut().kept_bytes -= request.payload_bytes();
                 request.fail(error);
             }
-            Work::Read { .. } => request.fail(error),
+            Work::Read { .. } | Work::ReadClaim { .. } | Work::WriteClaim { .. } => request.fail(error),
         }
     }
 
@@ -362,7 +397,8 @@ impl Session {
             }
             if is_kept {
                 request.begin_again();
-                state.waiting.push_front(request);
+                let queue = if request.is_for_claim() { &mut state.claiming } else { &mut state.waiting };
+                queue.push_front(request);
             }
         }
         (state.in_flight_bytes, state.restores_in_flight) = (0, 0);
@@ -372,7 +408,8 @@ impl Session {
     /// Whether those who wait have waited long enough. An outage in which nobody wants anything may last.
     pub fn is_hopeless(&self) -> bool {
         let state = self.state.borrow();
-        let Some(oldest) = state.waiting.iter().map(|request| request.begun).min() else { return false };
+        let waiting = state.waiting.iter().chain(&state.claiming);
+        let Some(oldest) = waiting.map(|request| request.begun).min() else { return false };
         let began = state.outage_began.unwrap_or(oldest).max(oldest);
         let now = self.now();
         now > began + OUTAGE_TIME_MAX || now > oldest + RESPONSE_TIME_MAX + OUTAGE_TIME_MAX
@@ -391,7 +428,7 @@ impl Session {
                 return;
             }
             state.lost = Some(reason.into());
-            std::mem::take(&mut state.waiting)
+            take_waiting(&mut state)
         };
         tracing::error!(device = %self.address, reason, "the NBD server is given up as a device");
         self.export.note_lost();
@@ -404,7 +441,7 @@ impl Session {
         let (waiting, reason) = {
             let mut state = self.state.borrow_mut();
             assert!(state.in_flight.is_empty(), "the connection has ended before");
-            (std::mem::take(&mut state.waiting), state.lost.clone())
+            (take_waiting(&mut state), state.lost.clone())
         };
         self.export.ranges().leave(self.owner);
         for request in waiting {
@@ -416,6 +453,10 @@ impl Session {
     pub fn lost(&self) -> Option<Arc<str>> {
         self.state.borrow().lost.clone()
     }
+}
+
+fn take_waiting(state: &mut State) -> Vec<Request> {
+    state.claiming.drain(..).chain(state.waiting.drain(..)).collect()
 }
 
 fn lost_error(reason: &str) -> io::Error {

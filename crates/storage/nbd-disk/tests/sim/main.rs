@@ -1,5 +1,6 @@
 //! The client in a simulated world: connections are cut and freeze, servers die, are late and lose what was not flushed.
 
+mod claims;
 mod model;
 mod outages;
 mod server;
