@@ -57,70 +57,92 @@ pub enum Peer {
     Nbdkit,
     /// qemu-nbd.
     QemuNbd,
+    /// A volume of another node.
+    Quarryd,
 }
 
 /// An NBD server over a file, which can be ended and started again.
 struct Backend {
-    peer: Peer,
-    file: PathBuf,
+    process: Process,
     socket: PathBuf,
-    log: PathBuf,
-    server: Option<Server>,
+    export: &'static str,
+}
+
+enum Process {
+    Server { command: Command, log: PathBuf, server: Option<Server> },
+    Node(Node),
 }
 
 impl Backend {
-    fn start(peer: Peer, file: &Path, dir: &Path) -> Result<Self> {
-        let mut backend = Self {
-            peer,
-            file: file.to_owned(),
-            socket: dir.join("backend.sock"),
-            log: dir.join("backend.log"),
-            server: None,
+    fn start(peer: Peer, file: &Path, dir: &Path, bin_dir: &Path) -> Result<Self> {
+        let socket = dir.join("backend.sock");
+        let command = match peer {
+            Peer::Nbdkit => nbdkit(&socket, file),
+            Peer::QemuNbd => qemu_nbd(&socket, file),
+            Peer::Quarryd => {
+                let dir = dir.join("backend");
+                std::fs::create_dir(&dir)?;
+                let volume_bytes = std::fs::metadata(file)?.len() * 3 / 4;
+                let devices = [file.to_owned()];
+                let node =
+                    node::start_with_volume(node::options(bin_dir, &dir), &devices, 1, volume_bytes, &[])?;
+                return Ok(Self { socket: node.socket(), process: Process::Node(node), export: VOLUME });
+            }
         };
+        let process = Process::Server { command, log: dir.join("backend.log"), server: None };
+        let mut backend = Self { process, socket, export: "" };
         backend.restart()?;
         Ok(backend)
     }
 
     fn uri(&self) -> PathBuf {
-        PathBuf::from(format!("nbd+unix:///?socket={}", self.socket.display()))
+        PathBuf::from(format!("nbd+unix:///{}?socket={}", self.export, self.socket.display()))
     }
 
-    fn command(&self) -> Command {
-        match self.peer {
-            Peer::Nbdkit => {
-                let mut command = Command::new("nbdkit");
-                command.args(["--foreground", "--exit-with-parent", "--unix"]).arg(&self.socket);
-                command.args(["--filter=blocksize-policy", "--filter=delay", "file"]).arg(&self.file);
-                command.args(["blocksize-minimum=4096", "blocksize-error-policy=error", "delay-write=1ms"]);
-                command
-            }
-            Peer::QemuNbd => {
-                let mut command = Command::new("qemu-nbd");
-                command.args(["--persistent", "--shared=64", "--format=raw", "--discard=unmap", "--socket"]);
-                command.arg(&self.socket).arg(&self.file);
-                command
+    fn restart(&mut self) -> Result<()> {
+        match &mut self.process {
+            Process::Node(node) => node.restart().map(drop),
+            Process::Server { command, log, server } => {
+                // A socket that a killed server has left keeps the next one from listening.
+                let _ = std::fs::remove_file(&self.socket);
+                let mut started = Server::start("the backend", command, log)?;
+                started.wait_for_socket(&self.socket, START_TIMEOUT)?;
+                *server = Some(started);
+                Ok(())
             }
         }
     }
 
-    fn restart(&mut self) -> Result<()> {
-        // A socket that a killed server has left keeps the next one from listening.
-        let _ = std::fs::remove_file(&self.socket);
-        let mut server = Server::start("the backend", &self.command(), &self.log)?;
-        server.wait_for_socket(&self.socket, START_TIMEOUT)?;
-        self.server = Some(server);
-        Ok(())
-    }
-
     fn kill(&mut self) -> Result<()> {
-        self.server.take().context("the backend does not run")?.kill()
+        match &mut self.process {
+            Process::Node(node) => node.kill(),
+            Process::Server { server, .. } => server.take().context("the backend does not run")?.kill(),
+        }
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = self.server.as_ref().context("the backend does not run")?.pid();
+        let pid = match &self.process {
+            Process::Node(node) => node.server()?.pid(),
+            Process::Server { server, .. } => server.as_ref().context("the backend does not run")?.pid(),
+        };
         let pid = Pid::from_raw(i32::try_from(pid)?).context("a process has an id")?;
         Ok(kill_process(pid, signal)?)
     }
+}
+
+fn nbdkit(socket: &Path, file: &Path) -> Command {
+    let mut command = Command::new("nbdkit");
+    command.args(["--foreground", "--exit-with-parent", "--unix"]).arg(socket);
+    command.args(["--filter=blocksize-policy", "--filter=delay", "file"]).arg(file);
+    command.args(["blocksize-minimum=4096", "blocksize-error-policy=error", "delay-write=1ms"]);
+    command
+}
+
+fn qemu_nbd(socket: &Path, file: &Path) -> Command {
+    let mut command = Command::new("qemu-nbd");
+    command.args(["--persistent", "--shared=64", "--format=raw", "--discard=unmap", "--socket"]);
+    command.arg(socket).arg(file);
+    command
 }
 
 /// Runs it.
@@ -132,7 +154,7 @@ pub fn run(options: &Options) -> Result<()> {
     let device_bytes = options.device_mib << 20;
     require_space(scratch.path(), 2 * device_bytes)?;
     let files = scratch.devices(2, device_bytes)?;
-    let mut backend = Backend::start(options.peer, &files[1], scratch.path())?;
+    let mut backend = Backend::start(options.peer, &files[1], scratch.path(), &bin_dir)?;
     let devices = [files[0].clone(), backend.uri()];
     let volume_bytes = options.volume_mib << 20;
     let mut node = steps.step("start, the second device behind an NBD server", || {
@@ -161,7 +183,7 @@ pub fn run(options: &Options) -> Result<()> {
     steps.note(format!("the slowest request took {}", seconds(report.slowest)));
     steps.step("verify everything on the file alone", || verify(&oracle, &node, "without the server"))?;
     steps.step("the server is back with what it held; restart the node, verify", || {
-        node.kill()?;
+        node.stop()?;
         backend.restart()?;
         node.restart()?;
         verify(&oracle, &node, "with the server back")

@@ -22,6 +22,11 @@
 //!   refuses to take a write again, is given up for good: everything fails from then on, and nothing is sent any more. Who
 //!   opens it again begins anew.
 //!
+//! # Who may use an export
+//!
+//! A claim in the device's header, renewed every few seconds, and a lease on it, stand for the lock that NBD does not have
+//! (`claim`). Nothing is sent to an export that is held, unless it was seen to be held within the last [`limits::LEASE_TIME`].
+//!
 //! # Invariants
 //!
 //! - Two requests that change overlapping ranges are never on their way at once.
