@@ -5,8 +5,8 @@ use clap::{Parser, Subcommand};
 
 use crate::scenario::conformance;
 use crate::scenario::{
-    clients, crash, demo, devices, encryption, extract, filesystems, fill, guest, images, pull_device,
-    restart, run, sessions, sim, simulated, snapshots, volumes,
+    clients, crash, demo, devices, encryption, extract, filesystems, fill, guest, images, network_device,
+    pull_device, restart, run, sessions, sim, simulated, snapshots, volumes,
 };
 use crate::{arrows, bench, fuzz, instructions, tidy};
 
@@ -32,6 +32,8 @@ enum Task {
     PullDevice(pull_device::Options),
     /// Makes devices fail, replaces them, adds, drains and removes others under verified load
     Devices(devices::Options),
+    /// Restarts, stops and ends the NBD server of a device of a two-copy pool under verified load
+    NetworkDevice(network_device::Options),
     /// Fills a pool to the last block under verified load, frees and goes on, many times
     Fill(fill::Options),
     /// Puts ext4 and xfs on a volume
@@ -69,6 +71,8 @@ enum Task {
     Cleaning(simulated::Options),
     /// Compares random writes to a spinning disk with those to a volume on it, in simulated time
     Spinning(simulated::Options),
+    /// Measures the erasure code, kernel by kernel, beside other crates
+    Coding(simulated::Options),
     /// Runs the simulator
     Sim(sim::Options),
     /// Shows the main job from end to end
@@ -87,6 +91,7 @@ impl Xtask {
             Task::RestartTime(options) => restart::run(&options),
             Task::PullDevice(options) => pull_device::run(&options),
             Task::Devices(options) => devices::run(&options),
+            Task::NetworkDevice(options) => network_device::run(&options),
             Task::Fill(options) => fill::run(&options),
             Task::Filesystems(options) => filesystems::run(&options),
             Task::Clients(options) => clients::run(&options),
@@ -105,6 +110,7 @@ impl Xtask {
             Task::BenchFabrics(options) => bench::fabrics::run(&options),
             Task::Cleaning(options) => simulated::run("quarry-cleaning", &options),
             Task::Spinning(options) => simulated::run("quarry-spinning", &options),
+            Task::Coding(options) => simulated::run("quarry-coding", &options),
             Task::Sim(options) => sim::run(&options),
             Task::Demo(options) => demo::run(&options),
             Task::Run(options) => run::run(&options),

@@ -159,6 +159,11 @@ impl Node {
         Quarry::new(&self.options.bin_dir, &format!("http://{}", self.api))
     }
 
+    /// The figures for Prometheus.
+    pub fn metrics(&self) -> Result<String> {
+        Ok(get(self.api, "/metrics")?)
+    }
+
     /// Path of the NBD unix socket.
     pub fn socket(&self) -> PathBuf {
         self.options.dir.join("nbd.sock")
@@ -200,6 +205,16 @@ impl Node {
     }
 }
 
+/// What the page at `path` answers, its head included.
+fn get(api: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&api, HEALTH_TIMEOUT)?;
+    stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
 /// A loopback address with a port that was free a moment ago.
 pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
@@ -207,15 +222,7 @@ pub fn free_address() -> Result<SocketAddr> {
 
 /// Whether `GET /v1/health` answers 200.
 pub fn is_healthy(api: SocketAddr) -> bool {
-    let get = || -> std::io::Result<Vec<u8>> {
-        let mut stream = TcpStream::connect_timeout(&api, HEALTH_TIMEOUT)?;
-        stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
-        write!(stream, "GET /v1/health HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n")?;
-        let mut head = vec![0; 12];
-        stream.read_exact(&mut head)?;
-        Ok(head)
-    };
-    get().is_ok_and(|head| head.ends_with(b" 200"))
+    get(api, "/v1/health").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
 }
 
 /// Writes a passphrase for a keyring into `dir`; says where.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use quarry_api_types as api;
 use quarry_client::Client;
+use quarry_types::limits::{NBD_SCHEME, NBD_UNIX_SCHEME};
 
 use crate::arguments::{
     Arguments, Command, CreatePool, NewVolumeSettings, PoolCommand, SnapshotCommand, VolumeCommand,
@@ -217,8 +218,11 @@ fn pool_request(create: CreatePool) -> std::result::Result<api::CreatePool, Fail
 }
 
 /// The path as the daemon must see it, whose working directory is another one. Links are kept: names such as
-/// `/dev/disk/by-id/...` are chosen because they last.
+/// `/dev/disk/by-id/...` are chosen because they last. Addresses of NBD exports stay as they are.
 pub fn absolute(path: &Path) -> std::result::Result<String, Failure> {
+    if let Some(address) = path.to_str().filter(|text| is_address(text)) {
+        return Ok(address.to_owned());
+    }
     let absolute: PathBuf = std::path::absolute(path).map_err(|error| {
         Failure::local(&format!("'{}' cannot be a device's path", path.display()), &error)
     })?;
@@ -228,4 +232,8 @@ pub fn absolute(path: &Path) -> std::result::Result<String, Failure> {
         cause: Some("it is not UTF-8".to_owned()),
         next_step: "Rename it, or make a link with another name.".to_owned(),
     })
+}
+
+fn is_address(text: &str) -> bool {
+    text.starts_with(NBD_SCHEME) || text.starts_with(NBD_UNIX_SCHEME)
 }

@@ -3,9 +3,11 @@
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
+use quarry_nbd_disk::{Exports as NbdDevices, with_nbd};
 use quarry_node_api::{ErrorKind, NodeError};
 use quarry_target::{Access, Exports, HandOver, Reservations, Stop};
 
@@ -28,6 +30,7 @@ pub struct Tables {
 #[derive(Clone)]
 pub struct Cores {
     remotes: Arc<[CoreRemote]>,
+    nbd_devices: NbdDevices,
     stop: Stop,
 }
 
@@ -40,11 +43,13 @@ impl Cores {
     ) -> anyhow::Result<(Self, Vec<CoreHandle<()>>)> {
         let config = CoreConfig { pin: count > 1, ..CoreConfig::default() };
         let stop = Stop::default();
+        let nbd_devices = NbdDevices::new(count);
         let mut handles: Vec<CoreHandle<()>> = Vec::new();
         for index in 0..count {
-            let (stop, tables) = (stop.clone(), tables.clone());
+            let (stop, tables, nbd_devices) = (stop.clone(), tables.clone(), nbd_devices.clone());
             let share = memory_bytes / count as u64;
             let core = Core::start(&format!("core-{index}"), index, &config, move |env| async move {
+                let env = with_nbd(&env, &nbd_devices);
                 let stopped = stop.stopped();
                 core_state::install(Rc::new(CoreState::new(index, env, tables, share)));
                 stopped.await;
@@ -57,13 +62,33 @@ impl Cores {
             })?);
         }
         let remotes: Arc<[CoreRemote]> = handles.iter().map(CoreHandle::remote).collect();
-        let cores = Self { remotes, stop };
+        let cores = Self { remotes, nbd_devices, stop };
         Ok((cores, handles))
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
         self.remotes.len()
+    }
+
+    /// Waits until connections to NBD devices that were closed have ended and their claims are given back, in bounded time.
+    pub async fn let_go_of_nbd_devices(&self) {
+        const WAIT_MAX: Duration = Duration::from_secs(5);
+        let closed = async {
+            while !self.nbd_devices.are_closed() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(WAIT_MAX, closed).await.is_err() {
+            tracing::warn!(
+                "an NBD server does not answer; who opens its device next waits until nothing can come from this node"
+            );
+        }
+    }
+
+    /// The NBD exports that are devices of pools.
+    pub fn nbd_devices(&self) -> &NbdDevices {
+        &self.nbd_devices
     }
 
     /// Runs `task` on core `index` with what lives there.

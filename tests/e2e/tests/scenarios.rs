@@ -6,7 +6,8 @@ use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
 use xtask::scenario::{
-    clients, crash, demo, encryption, extract, filesystems, fill, images, pull_device, sim, snapshots,
+    clients, crash, demo, encryption, extract, filesystems, fill, images, network_device, pull_device, sim,
+    snapshots,
 };
 use xtask::workspace::{self, Profile};
 
@@ -73,6 +74,21 @@ fn a_failing_device_of_a_two_copy_pool_goes_unnoticed() {
     let options =
         pull_device::Options { seconds: 2, device_mib: 512, volume_mib: 128, seed: 1, profile: profile() };
     pull_device::run(&options).expect("pull-device");
+}
+
+#[test]
+fn a_pool_with_an_nbd_device_outlives_its_server() {
+    let _turn = turn();
+    let options = network_device::Options {
+        restarts: 2,
+        seconds: 1,
+        device_mib: 512,
+        volume_mib: 64,
+        seed: 1,
+        peer: network_device::Peer::Nbdkit,
+        profile: profile(),
+    };
+    network_device::run(&options).expect("network-device");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{require_no_failed_request, require_no_violation};
 use crate::command;
 use crate::mount::FaultyDevice;
 use crate::node::{self, Node, POOL, VOLUME};
-use crate::oracle::{self, Load, LoadOptions, Mix, Oracle};
+use crate::oracle::{self, Access, Load, LoadOptions, Mix, Oracle};
 use crate::report::{Steps, seconds};
 use crate::scratch::{Scratch, require_space};
 use crate::workspace::{self, Profile};
@@ -95,8 +95,7 @@ fn under_load(
     steps: &mut Steps,
 ) -> Result<()> {
     let load_options = LoadOptions {
-        socket: node.socket(),
-        export: VOLUME.to_owned(),
+        access: Access::nbd(node.socket(), VOLUME),
         connections: 2,
         depth: 8,
         seed: options.seed,

@@ -12,6 +12,7 @@ pub mod filesystems;
 pub mod fill;
 pub mod guest;
 pub mod images;
+pub mod network_device;
 pub mod pull_device;
 pub mod restart;
 pub mod run;

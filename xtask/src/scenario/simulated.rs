@@ -1,4 +1,4 @@
-//! Benchmarks in a simulated world, built and run.
+//! Benchmarks that need no node (a simulated world, or memory alone), built and run.
 
 use std::process::Command;
 

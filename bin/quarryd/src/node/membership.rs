@@ -363,7 +363,8 @@ impl DataNode {
         returns: &mut Vec<DeviceId>,
     ) {
         for status in open.shared.devices().into_iter().filter(|status| status.failure.is_some()) {
-            if !status.path.exists() {
+            // Of an address of a server nobody can tell but by connecting.
+            if status.path.is_absolute() && !status.path.exists() {
                 gone.insert(status.id);
                 continue;
             }

@@ -1,7 +1,8 @@
-//! Figures for Prometheus, text format 0.0.4. Per pool and per node only, so that their number is bounded.
+//! Figures for Prometheus, text format 0.0.4. Per pool, log, NBD device and node only, so that their number is bounded.
 
 use std::fmt::Write;
 
+use quarry_nbd_disk::ExportStats;
 use quarry_node_api::Result;
 
 use super::DataNode;
@@ -111,6 +112,34 @@ const NVME_TCP_SESSIONS: Family =
 const VHOST_USER_SESSIONS: Family =
     ("quarry_vhost_user_sessions", "gauge", "Virtual machines that are connected over vhost-user.");
 const HOSTS: Family = ("quarry_hosts", "gauge", "Hosts that may use exports over iSCSI and NVMe/TCP.");
+const NBD_CONNECTIONS: Family =
+    ("quarry_nbd_device_connections", "gauge", "Open connections to an NBD export that is a device.");
+const NBD_RECONNECTS: Family =
+    ("quarry_nbd_device_reconnects_total", "counter", "Connections made again after one was lost.");
+const NBD_REPEATED: Family = (
+    "quarry_nbd_device_repeated_requests_total",
+    "counter",
+    "Requests sent again over another connection, for want of an answer.",
+);
+const NBD_RESTORED: Family = (
+    "quarry_nbd_device_restored_writes_total",
+    "counter",
+    "Writes that were answered and not flushed, written again over another connection.",
+);
+const NBD_HELD_BACK: Family = (
+    "quarry_nbd_device_held_back_total",
+    "counter",
+    "Writes and discards that waited, because another one may still have been on its way to their range.",
+);
+const NBD_REPLIES: Family =
+    ("quarry_nbd_device_replies_total", "counter", "Requests that the server has answered.");
+const NBD_REPLY_TIME: Family = (
+    "quarry_nbd_device_reply_microseconds_total",
+    "counter",
+    "Time from sending to answer, of all answered requests together.",
+);
+const NBD_LOSSES: Family =
+    ("quarry_nbd_device_losses_total", "counter", "Times that the export was given up by a core.");
 const EXPORTS: Family = ("quarry_exports", "gauge", "Exports that are served now.");
 
 impl DataNode {
@@ -184,7 +213,28 @@ impl DataNode {
         ] {
             put(&mut text, family, std::iter::once((String::new(), value)));
         }
+        self.put_nbd_devices(&mut text);
         Ok(text)
+    }
+}
+
+impl DataNode {
+    fn put_nbd_devices(&self, text: &mut String) {
+        let devices = self.cores.nbd_devices().stats();
+        let mut by_device = |family: Family, value: fn(&ExportStats) -> u64| {
+            let label = |address: &str| {
+                format!("{{device=\"{}\"}}", address.replace('\\', "\\\\").replace('"', "\\\""))
+            };
+            put(text, family, devices.iter().map(|(address, stats)| (label(address), value(stats))));
+        };
+        by_device(NBD_CONNECTIONS, |stats| stats.connections);
+        by_device(NBD_RECONNECTS, |stats| stats.reconnects);
+        by_device(NBD_REPEATED, |stats| stats.repeated_requests);
+        by_device(NBD_RESTORED, |stats| stats.restored_writes);
+        by_device(NBD_HELD_BACK, |stats| stats.held_back);
+        by_device(NBD_REPLIES, |stats| stats.replies);
+        by_device(NBD_REPLY_TIME, |stats| stats.reply_time.as_micros() as u64);
+        by_device(NBD_LOSSES, |stats| stats.losses);
     }
 }
 

@@ -401,6 +401,7 @@ pub(super) fn kind(kind: DiskKind) -> DeviceKind {
     match kind {
         DiskKind::File => DeviceKind::File,
         DiskKind::Block => DeviceKind::Block,
+        DiskKind::Network => DeviceKind::Network,
     }
 }
 

@@ -25,8 +25,8 @@ use quarry_types::limits::{
 use quarry_types::{DeviceId, PoolId};
 
 pub use layout::{
-    ANCHOR_BYTES, ANCHORS_PER_LOG, GRANULE_BYTES, GRANULE_SECTORS, LABEL_COPY_OFFSETS, anchor_offset,
-    segment_bytes_for, slot_offset, slots_for,
+    ANCHOR_BYTES, ANCHORS_PER_LOG, CLAIM_OFFSET, GRANULE_BYTES, GRANULE_SECTORS, LABEL_COPY_OFFSETS,
+    anchor_offset, segment_bytes_for, slot_offset, slots_for,
 };
 pub use raw::{LABEL_BYTES, LABEL_MAGIC, LABEL_VERSION, PATH_BYTES_MAX, path_hint};
 

@@ -12,6 +12,7 @@ pub mod batch;
 mod bytes;
 mod checksum;
 pub mod chunk;
+pub mod claim;
 pub mod detached;
 mod error;
 mod head;

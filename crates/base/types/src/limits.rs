@@ -20,10 +20,22 @@ pub const SLOTS_WANTED_MIN: u64 = 1024;
 pub const DEVICE_HEADER_BYTES: u64 = 1 << 20;
 /// Smallest device that can join a pool.
 pub const DEVICE_BYTES_MIN: u64 = 32 << 20;
+/// How the address of an NBD export begins that is a device.
+pub const NBD_SCHEME: &str = "nbd://";
+/// The same over a unix socket.
+pub const NBD_UNIX_SCHEME: &str = "nbd+unix://";
 /// Most devices in one pool.
 pub const DEVICES_MAX: usize = 64;
 /// Most copies of a chunk.
 pub const COPIES_MAX: usize = 3;
+/// Fewest data members of an erasure code.
+pub const CODE_DATA_MIN: usize = 2;
+/// Most data members of an erasure code.
+pub const CODE_DATA_MAX: usize = 8;
+/// Fewest parity members of an erasure code.
+pub const CODE_PARITY_MIN: usize = 1;
+/// Most parity members of an erasure code: as many devices may be missing.
+pub const CODE_PARITY_MAX: usize = 3;
 /// Most logs in one pool. Each has two anchors in every device's header.
 pub const LOGS_MAX: u16 = 64;
 

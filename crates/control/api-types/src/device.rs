@@ -15,6 +15,8 @@ words! {
         Directory = "directory",
         /// A raw block device: a disk, a partition, a LUN, a loop device.
         Block = "block",
+        /// An export of an NBD server.
+        Network = "network",
     }
 }
 
@@ -49,7 +51,7 @@ words! {
 /// A device that this node can see.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Device {
-    /// Absolute path on the node.
+    /// Absolute path on the node, or the address of an NBD export.
     pub path: String,
     /// How it is reached.
     pub kind: DeviceKind,

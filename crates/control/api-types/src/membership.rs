@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::InvalidRequest;
+use crate::pool::may_name_a_device;
 
 /// A request for one more device in a pool, or for one instead of another.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddDevice {
-    /// Absolute path on the node: a file, a block device, or a directory in which a file is made.
+    /// Absolute path on the node (a file, a block device, or a directory in which a file is made), or the address of an NBD export.
     pub path: String,
     /// Take a device that has something on it, which is lost. Never takes a device of a pool open here.
     #[serde(default)]
@@ -20,10 +21,13 @@ pub struct AddDevice {
 impl AddDevice {
     /// Checks all that can be judged without looking at the device.
     pub fn check(&self) -> Result<(), InvalidRequest> {
-        match self.path.starts_with('/') && !self.path.contains('\0') {
+        match may_name_a_device(&self.path) {
             true => Ok(()),
             false => {
-                let message = format!("'{}' is not an absolute path", self.path.escape_debug());
+                let message = format!(
+                    "'{}' is neither an absolute path nor the address of an NBD export",
+                    self.path.escape_debug()
+                );
                 Err(InvalidRequest::new("path", message))
             }
         }
@@ -68,6 +72,7 @@ mod tests {
     fn a_path_is_absolute() {
         let add = |path: &str| AddDevice { path: path.to_owned(), force: false };
         assert_eq!(add("/dev/sdb").check(), Ok(()));
+        assert_eq!(add("nbd://127.0.0.1/disk").check(), Ok(()));
         for path in ["", "sdb", "/a\0b"] {
             assert_eq!(add(path).check().unwrap_err().field, "path");
         }

@@ -1,6 +1,6 @@
 //! Pools: devices that hold one body of data together.
 
-use quarry_types::limits::{COPIES_MAX, DEVICES_MAX};
+use quarry_types::limits::{COPIES_MAX, DEVICES_MAX, NBD_SCHEME, NBD_UNIX_SCHEME};
 use quarry_types::{DeviceId, PoolId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -210,7 +210,8 @@ pub struct Commitment {
 pub struct CreatePool {
     /// Its name, unique on the node.
     pub name: Name,
-    /// Absolute paths on the node: files, directories or block devices, at least one for each copy.
+    /// Absolute paths on the node (files, directories, block devices) or addresses of NBD exports
+    /// (`nbd://ADDRESS:PORT/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`), at least one for each copy.
     #[schema(min_items = 1, max_items = 64)]
     pub devices: Vec<String>,
     /// On how many distinct devices everything is kept.
@@ -318,10 +319,14 @@ impl CreatePool {
             let message = format!("{copies} copies need {copies} distinct devices, only {devices} given");
             return Err(InvalidRequest::new("devices", message));
         }
-        if let Some(path) = self.devices.iter().find(|path| !path.starts_with('/') || path.contains('\0')) {
+        if let Some(path) = self.devices.iter().find(|path| !may_name_a_device(path)) {
             return Err(InvalidRequest::new(
                 "devices",
-                format!("'{}' is not an absolute path", path.escape_debug()),
+                format!(
+                    "'{}' is neither an absolute path nor the address of an NBD export ({NBD_SCHEME}... or \
+                     {NBD_UNIX_SCHEME}...)",
+                    path.escape_debug()
+                ),
             ));
         }
         let mut sorted: Vec<_> = self.devices.iter().collect();
@@ -331,6 +336,12 @@ impl CreatePool {
             None => Ok(()),
         }
     }
+}
+
+/// Whether it is a path, or an address; the node says whether anything is there.
+pub(crate) fn may_name_a_device(path: &str) -> bool {
+    let is_address = path.starts_with(NBD_SCHEME) || path.starts_with(NBD_UNIX_SCHEME);
+    (path.starts_with('/') || is_address) && !path.contains('\0')
 }
 
 #[cfg(test)]
@@ -384,7 +395,7 @@ mod tests {
             (request(&["/a"], 4), "copies", "between 1 and 3"),
             (request(&[], 1), "devices", "1 to 64 devices"),
             (request(&["/a"], 2), "devices", "2 copies need 2 distinct devices"),
-            (request(&["a"], 1), "devices", "not an absolute path"),
+            (request(&["a"], 1), "devices", "neither an absolute path nor the address of an NBD export"),
             (request(&["/a", "/b", "/a"], 1), "devices", "'/a' is given twice"),
         ] {
             let error = bad.check().unwrap_err();

@@ -122,9 +122,10 @@ impl Disk for SystemDisk {
         if let Err(error) = self.file.check(offset, length as usize) {
             return Completion::ready(Err(error));
         }
-        match self.file.geometry.kind {
-            DiskKind::File => control(&self.file, Verb::Punch { offset, length }),
-            DiskKind::Block => self.discard_block(offset, length),
+        if self.file.geometry.kind == DiskKind::File {
+            control(&self.file, Verb::Punch { offset, length })
+        } else {
+            self.discard_block(offset, length)
         }
     }
 }

@@ -46,10 +46,8 @@ impl FileStatus {
 
     /// What makes two paths lead to the same disk. A block device is known by its own number, under any node.
     pub(crate) fn identity(&self) -> io::Result<FileIdentity> {
-        Ok(match self.kind()? {
-            DiskKind::File => (self.file_system().0, self.0.stx_ino),
-            DiskKind::Block => (u64::MAX, self.device().0),
-        })
+        let is_file = self.kind()? == DiskKind::File;
+        Ok(if is_file { (self.file_system().0, self.0.stx_ino) } else { (u64::MAX, self.device().0) })
     }
 
     fn file_system(&self) -> DeviceNumber {
@@ -63,9 +61,10 @@ impl FileStatus {
 
     /// The geometry of `fd`, which this is the status of; `direct` says whether it bypasses the page cache.
     pub(crate) fn geometry(&self, fd: &OwnedFd, direct: bool) -> io::Result<DiskGeometry> {
-        match self.kind()? {
-            DiskKind::File => Ok(self.file_geometry(direct)),
-            DiskKind::Block => self.block_geometry(fd, direct),
+        if self.kind()? == DiskKind::File {
+            Ok(self.file_geometry(direct))
+        } else {
+            self.block_geometry(fd, direct)
         }
     }
 

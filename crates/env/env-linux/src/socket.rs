@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 
 use quarry_env::Address;
 use rustix::net::{
@@ -36,6 +37,11 @@ impl Socket {
     pub(crate) fn end(&self) {
         // Fails when the peer has ended the connection before, which is what is wanted.
         let _ = shutdown(self.fd(), Shutdown::Both);
+    }
+
+    /// Closing resets the connection. Best effort: a unix socket has nothing that could arrive late.
+    pub(crate) fn set_abortive(&self) {
+        let _ = sockopt::set_socket_linger(self.fd(), Some(Duration::ZERO));
     }
 
     /// Our address, of a socket that has an internet address.

@@ -117,6 +117,12 @@ impl Stream for SystemStream {
         completion
     }
 
+    fn discard_unsent_on_close(&self) {
+        if let Ok(connection) = self.connection() {
+            connection.socket.set_abortive();
+        }
+    }
+
     fn local_address(&self) -> Option<SocketAddr> {
         self.connection().ok()?.socket.local_address()
     }

@@ -15,12 +15,14 @@ pub enum DiskKind {
     File,
     /// A block device.
     Block,
+    /// Something that another machine serves.
+    Network,
 }
 
 /// Facts that do not change while a disk is open.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DiskGeometry {
-    /// File or block device.
+    /// File, block device, or something behind a network.
     pub kind: DiskKind,
     /// Size in bytes when it was opened.
     pub size_bytes: u64,
@@ -61,6 +63,12 @@ pub trait Disk {
     fn write(&self, offset: u64, data: Vec<View>) -> Completion<io::Result<()>>;
     /// Makes every completed write survive power loss.
     fn flush(&self) -> Completion<io::Result<()>>;
+    /// Keeps other processes from a disk that was opened without a lock because it has none, from now on until it is closed: by
+    /// a claim on it, in the place that the format of a device sets aside. It may wait until a former holder's writes have
+    /// ended, and fails when there is another holder. A disk that was locked when it was opened has nothing to do.
+    fn hold(&self) -> Local<'_, io::Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// Tells the disk that a range is not needed; its content is undefined afterwards.
     fn discard(&self, offset: u64, length: u64) -> Completion<io::Result<()>>;
 }

@@ -68,6 +68,9 @@ pub trait Stream {
         let _ = (data, file);
         Completion::ready(Err(io::ErrorKind::Unsupported.into()))
     }
+    /// From now on, closing throws away what the peer has not received, instead of delivering it some time later; also
+    /// when the process dies. Where a world cannot, what was sent before may arrive long after.
+    fn discard_unsent_on_close(&self) {}
     /// The address of this side, where it is one of TCP: what the peer has connected to.
     fn local_address(&self) -> Option<SocketAddr> {
         None

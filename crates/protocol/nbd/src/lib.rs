@@ -38,7 +38,6 @@
 //! - Clients of NBD cannot reserve. What hosts of other protocols have reserved is refused to them (`EPERM`), as to a host without a key.
 //! - A request that was begun is always finished, also when its client has died; only a stop that takes too long drops it.
 
-mod constants;
 mod handshake;
 pub mod limits;
 mod meta_context;
@@ -53,6 +52,8 @@ mod transmission;
 mod uri;
 mod wire;
 mod work;
+
+use quarry_nbd_wire as constants;
 
 pub use server::{BUDGET_BYTES_MIN, Server};
 pub use session::Connection;

@@ -36,12 +36,12 @@ pub fn classify(rotational: Option<bool>, median: Option<Duration>) -> DeviceCla
 
 /// Measures a disk and gives its class.
 ///
-/// Only reads of a block device past the system's cache are timed: a file may have holes, which are read without its
+/// Only reads of a block device past the system's cache, or over a network, are timed: a file may have holes, which are read without its
 /// disk being asked. A read that fails ends the measurement; the disk is then judged by what the system says.
 pub async fn measure_class(env: &Env, disk: &dyn Disk) -> DeviceClass {
     let geometry = disk.geometry();
     let median = match (geometry.kind, geometry.direct) {
-        (DiskKind::Block, true) => median_latency(env, disk).await,
+        (DiskKind::Block | DiskKind::Network, true) => median_latency(env, disk).await,
         _ => None,
     };
     classify(geometry.rotational, median)

@@ -1,4 +1,4 @@
-//! Devices: the files and block devices that hold a pool.
+//! Devices: the files, block devices and whatever else the env calls a disk, which hold a pool.
 //!
 //! What it is: looking at a path before touching it ([`probe`], [`scan`]), making devices into a pool
 //! ([`format_devices`]), one more of them ([`prepare_to_join`]), opening them again ([`open_members`], [`open_device`]), giving
@@ -10,7 +10,7 @@
 //! Invariants:
 //! - Nothing is written to any device before every check of all devices has passed, and never to one that holds
 //!   anything, unless forced; never, forced or not, to one that a pool of this node or the system has in use.
-//! - A device under a [`Device`] is locked: no other process writes to it.
+//! - A device under a [`Device`] is locked or, behind a network, claimed: no other process writes to it.
 //! - Power may fail at any write of this crate: a pool exists on all of its devices or is refused, and a label that
 //!   was valid stays so until its successor is durable (`docs/format/device.md`).
 //! - A slot's content after formatting is whatever was there before.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use quarry_env::{Disk, Env, OpenMode};
+use quarry_env::{Disk, DiskKind, Env, OpenMode};
 use quarry_format::label::{GRANULE_BYTES, Label, LabelState};
 use quarry_types::{DeviceId, PoolId};
 
@@ -48,8 +48,14 @@ pub async fn open_in_any_state(env: &Env, path: &Path, expected: Expected) -> Re
         return Err(OpenError::NotQuarry { path: path.to_owned(), what: "it is a directory".to_owned() });
     }
     let disk = env.disks.open(path, OpenMode::Exclusive).await.map_err(failed("open it"))?;
-    let newest = read_label(env, path, &disk).await?;
+    let mut newest = read_label(env, path, &disk).await?;
     check_identity(path, expected, &newest.label)?;
+    disk.hold().await.map_err(failed("hold it"))?;
+    if disk.geometry().kind == DiskKind::Network {
+        // It was not ours when its label was read: a former holder may have written until now.
+        newest = read_label(env, path, &disk).await?;
+        check_identity(path, expected, &newest.label)?;
+    }
     check_geometry(path, &*disk, &newest.label)?;
     Ok(Device::new(env, path.to_owned(), disk, newest.label, newest.stale_copy))
 }

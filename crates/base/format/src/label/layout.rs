@@ -1,5 +1,6 @@
 //! Where things lie on a device: label, label copy, anchors, slots.
 
+use crate::claim::CLAIM_BYTES;
 use quarry_types::LogId;
 use quarry_types::limits::{
     BLOCK_BYTES, DEVICE_HEADER_BYTES, LOGS_MAX, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN, SLOTS_WANTED_MIN,
@@ -21,6 +22,10 @@ pub const ANCHORS_PER_LOG: usize = 2;
 const ANCHORS_OFFSET: u64 = 128 << 10;
 const ANCHORS_BYTES: u64 = LOGS_MAX as u64 * ANCHORS_PER_LOG as u64 * ANCHOR_BYTES as u64;
 
+/// Where the claim of a device behind a network lies.
+pub const CLAIM_OFFSET: u64 = ANCHORS_OFFSET + ANCHORS_BYTES;
+
+const _: () = assert!(CLAIM_OFFSET + CLAIM_BYTES as u64 <= DEVICE_HEADER_BYTES);
 const _: () = assert!(LABEL_COPY_OFFSETS[0] + LABEL_BYTES as u64 <= LABEL_COPY_OFFSETS[1]);
 const _: () = assert!(LABEL_COPY_OFFSETS[1] + LABEL_BYTES as u64 <= ANCHORS_OFFSET);
 const _: () = assert!(ANCHORS_BYTES == 512 << 10);

@@ -97,6 +97,8 @@ async fn prepare(env: &Env, pool: &Label, index: u16, taken: &[Taken]) -> Result
     let sequence = pool.sequence - 1;
     let forming = Label { state: LabelState::Forming, sequence, device_index: index, ..label.clone() };
     write::erase_all(env, taken).await?;
+    let held = taken_disk.disk.hold().await;
+    held.map_err(|source| PathError { path: taken_disk.path.clone(), operation: "hold it", source })?;
     let written = labels::write(&*taken_disk.disk, &env.buffers, &forming).await;
     if let Err(source) = written {
         write::undo(env, taken).await;

@@ -25,6 +25,9 @@ pub async fn write_all(
     request: &FormatRequest,
     taken: &[Taken],
 ) -> Result<Vec<Device>, FormatError> {
+    for taken in taken {
+        taken.disk.hold().await.map_err(failed(taken, "hold it"))?;
+    }
     let forming = forming_label(env, request, taken);
     let ready = Label { state: LabelState::Ready, sequence: FORMING_SEQUENCE + 1, ..forming.clone() };
     if let Err(error) = form(env, taken, &forming, &ready).await {

@@ -1,4 +1,7 @@
-//! The numbers of the protocol, from the section "Values" of proto.md and from its branch `extension-ext-header`.
+//! The numbers of the NBD protocol, from the section "Values" of proto.md and from its branch `extension-ext-header`.
+//!
+//! What it is: constants, for our server (`quarry-nbd`) and our client (`quarry-nbd-disk`). What it is not: it encodes and
+//! decodes nothing; what each side reads and writes is its own.
 
 /// First word of the server ("Newstyle negotiation"): `NBDMAGIC`.
 pub const NBD_MAGIC: u64 = 0x4e42_444d_4147_4943;
@@ -103,6 +106,9 @@ pub mod option_replies {
     pub const ERR_EXT_HEADER_REQD: u32 = ERROR + 10;
 }
 
+/// Longest name of an export ("Terminology and conventions": strings).
+pub const NAME_BYTES_MAX: usize = 4096;
+
 /// Information types of `NBD_REP_INFO`.
 pub mod info {
     /// Size and transmission flags.
@@ -157,14 +163,18 @@ pub mod chunks {
     pub const NONE: u16 = 0;
     /// Data at an offset.
     pub const OFFSET_DATA: u16 = 1;
+    /// Zeroes at an offset, without their bytes.
+    pub const OFFSET_HOLE: u16 = 2;
     /// Extents with 32-bit lengths.
     pub const BLOCK_STATUS: u16 = 5;
     /// Extents with 64-bit lengths.
     pub const BLOCK_STATUS_EXT: u16 = 6;
     /// An error.
-    pub const ERROR: u16 = (1 << 15) + 1;
+    pub const ERROR: u16 = ERROR_BIT + 1;
     /// An error with the offset where it lies.
-    pub const ERROR_OFFSET: u16 = (1 << 15) + 2;
+    pub const ERROR_OFFSET: u16 = ERROR_BIT + 2;
+    /// Set in the types of all chunks that tell of an error.
+    pub const ERROR_BIT: u16 = 1 << 15;
     /// Flag of the last chunk of a reply.
     pub const FLAG_DONE: u16 = 1;
 }

@@ -1,0 +1,276 @@
+//! A pool of a file and an NBD export, two copies, under verified load: its server is restarted, hangs, and goes away.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{require_no_failed_request, require_no_violation};
+use crate::command;
+use crate::node::{self, Node, POOL, VOLUME};
+use crate::oracle::{self, Access, Load, LoadOptions, LoadReport, Mix, Oracle};
+use crate::report::{Steps, seconds};
+use crate::scratch::{Scratch, require_space};
+use crate::server::Server;
+use crate::workspace::{self, Profile};
+
+/// Until a server listens.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Until the pool's state must show that its server is gone: silence and outage of `quarry-nbd-disk`, and some more.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(40);
+/// The longest that a request may take while the node waits for a server that does not come back: what hosts bear.
+const STALL_MAX: Duration = Duration::from_secs(30);
+
+/// How the run goes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Restarts of the server under load.
+    #[arg(long, default_value_t = 5)]
+    pub restarts: u64,
+    /// Seconds of load between two of them.
+    #[arg(long, default_value_t = 2)]
+    pub seconds: u64,
+    /// Size of each device in MiB.
+    #[arg(long, default_value_t = 1024)]
+    pub device_mib: u64,
+    /// Size of the volume in MiB.
+    #[arg(long, default_value_t = 256)]
+    pub volume_mib: u64,
+    /// Decides the requests.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The server.
+    #[arg(long, value_enum, default_value = "nbdkit")]
+    pub peer: Peer,
+    /// Build that is tried.
+    #[arg(long, value_enum, default_value = "release")]
+    pub profile: Profile,
+}
+
+/// Whose server the device is behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Peer {
+    /// nbdkit's file plugin, with blocks of 4 KiB and delays.
+    Nbdkit,
+    /// qemu-nbd.
+    QemuNbd,
+    /// A volume of another node.
+    Quarryd,
+}
+
+/// An NBD server over a file, which can be ended and started again.
+struct Backend {
+    process: Process,
+    socket: PathBuf,
+    export: &'static str,
+}
+
+enum Process {
+    Server { command: Command, log: PathBuf, server: Option<Server> },
+    Node(Node),
+}
+
+impl Backend {
+    fn start(peer: Peer, file: &Path, dir: &Path, bin_dir: &Path) -> Result<Self> {
+        let socket = dir.join("backend.sock");
+        let command = match peer {
+            Peer::Nbdkit => nbdkit(&socket, file),
+            Peer::QemuNbd => qemu_nbd(&socket, file),
+            Peer::Quarryd => {
+                let dir = dir.join("backend");
+                std::fs::create_dir(&dir)?;
+                let volume_bytes = std::fs::metadata(file)?.len() * 3 / 4;
+                let devices = [file.to_owned()];
+                let node =
+                    node::start_with_volume(node::options(bin_dir, &dir), &devices, 1, volume_bytes, &[])?;
+                return Ok(Self { socket: node.socket(), process: Process::Node(node), export: VOLUME });
+            }
+        };
+        let process = Process::Server { command, log: dir.join("backend.log"), server: None };
+        let mut backend = Self { process, socket, export: "" };
+        backend.restart()?;
+        Ok(backend)
+    }
+
+    fn uri(&self) -> PathBuf {
+        PathBuf::from(format!("nbd+unix:///{}?socket={}", self.export, self.socket.display()))
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        match &mut self.process {
+            Process::Node(node) => node.restart().map(drop),
+            Process::Server { command, log, server } => {
+                // A socket that a killed server has left keeps the next one from listening.
+                let _ = std::fs::remove_file(&self.socket);
+                let mut started = Server::start("the backend", command, log)?;
+                started.wait_for_socket(&self.socket, START_TIMEOUT)?;
+                *server = Some(started);
+                Ok(())
+            }
+        }
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        match &mut self.process {
+            Process::Node(node) => node.kill(),
+            Process::Server { server, .. } => server.take().context("the backend does not run")?.kill(),
+        }
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = match &self.process {
+            Process::Node(node) => node.server()?.pid(),
+            Process::Server { server, .. } => server.as_ref().context("the backend does not run")?.pid(),
+        };
+        let pid = Pid::from_raw(i32::try_from(pid)?).context("a process has an id")?;
+        Ok(kill_process(pid, signal)?)
+    }
+}
+
+fn nbdkit(socket: &Path, file: &Path) -> Command {
+    let mut command = Command::new("nbdkit");
+    command.args(["--foreground", "--exit-with-parent", "--unix"]).arg(socket);
+    command.args(["--filter=blocksize-policy", "--filter=delay", "file"]).arg(file);
+    command.args(["blocksize-minimum=4096", "blocksize-error-policy=error", "delay-write=1ms"]);
+    command
+}
+
+fn qemu_nbd(socket: &Path, file: &Path) -> Command {
+    let mut command = Command::new("qemu-nbd");
+    command.args(["--persistent", "--shared=64", "--format=raw", "--discard=unmap", "--socket"]);
+    command.arg(socket).arg(file);
+    command
+}
+
+/// Runs it.
+pub fn run(options: &Options) -> Result<()> {
+    let mut steps = Steps::begin("network-device", "a pool of a file and an NBD export, two copies");
+    command::require(&["nbdkit", "qemu-nbd"])?;
+    let bin_dir = workspace::build(options.profile, &["quarryd", "quarry"])?;
+    let scratch = Scratch::new("network")?;
+    let device_bytes = options.device_mib << 20;
+    require_space(scratch.path(), 2 * device_bytes)?;
+    let files = scratch.devices(2, device_bytes)?;
+    let mut backend = Backend::start(options.peer, &files[1], scratch.path(), &bin_dir)?;
+    let devices = [files[0].clone(), backend.uri()];
+    let volume_bytes = options.volume_mib << 20;
+    let mut node = steps.step("start, the second device behind an NBD server", || {
+        node::start_with_volume(node::options(&bin_dir, scratch.path()), &devices, 2, volume_bytes, &[])
+    })?;
+    let oracle = Oracle::new(options.seed, 0..volume_bytes);
+    steps.step("write the volume once", || oracle::write_all(&oracle, &node.socket(), VOLUME))?;
+    steps.step("the server is killed and started again under load, and once stands still", || {
+        survive_restarts(options, &mut node, &oracle, &mut backend)
+    })?;
+    steps.note(reconnects(&node)?);
+    steps.step("kill the node, start it again and verify", || {
+        node.kill()?;
+        node.restart()?;
+        ensure!(node.quarry().pool_state(POOL)? == "online", "the pool is not online after a restart");
+        verify(&oracle, &node, "after a restart of the node")
+    })?;
+    let report = steps.step("the server goes away for good under load", || {
+        let load = Load::start(&oracle, &load_options(options, &node))?;
+        sleep(Duration::from_secs(options.seconds));
+        backend.kill()?;
+        wait_until_degraded(&node)?;
+        sleep(Duration::from_secs(options.seconds));
+        judge(load, &oracle, STALL_MAX)
+    })?;
+    steps.note(format!("the slowest request took {}", seconds(report.slowest)));
+    steps.step("verify everything on the file alone", || verify(&oracle, &node, "without the server"))?;
+    steps.step("the server is back with what it held; restart the node, verify", || {
+        node.stop()?;
+        backend.restart()?;
+        node.restart()?;
+        verify(&oracle, &node, "with the server back")
+    })?;
+    steps.step("stop", || node.stop())?;
+    drop(node);
+    steps.pass();
+    Ok(())
+}
+
+fn load_options(options: &Options, node: &Node) -> LoadOptions {
+    LoadOptions {
+        access: Access::nbd(node.socket(), VOLUME),
+        connections: 3,
+        depth: 16,
+        seed: options.seed,
+        mix: Mix::default(),
+    }
+}
+
+fn survive_restarts(
+    options: &Options,
+    node: &mut Node,
+    oracle: &Oracle,
+    backend: &mut Backend,
+) -> Result<()> {
+    let load = Load::start(oracle, &load_options(options, node))?;
+    let period = Duration::from_secs(options.seconds);
+    for _ in 0..options.restarts {
+        sleep(period);
+        backend.kill()?;
+        sleep(Duration::from_millis(500));
+        backend.restart()?;
+    }
+    sleep(period);
+    // Longer than the client bears silence: it connects again, and what is in the old connections comes late.
+    backend.signal(Signal::STOP)?;
+    sleep(Duration::from_secs(12));
+    backend.signal(Signal::CONT)?;
+    sleep(period);
+    judge(load, oracle, STALL_MAX)?;
+    let state = node.quarry().pool_state(POOL)?;
+    ensure!(state == "online", "the pool is '{state}' although its server came back each time");
+    node.check_running()
+}
+
+fn judge(load: Load, oracle: &Oracle, stall_max: Duration) -> Result<LoadReport> {
+    let report = load.finish()?;
+    require_no_failed_request(&report)?;
+    ensure!(report.broken == 0, "{} connections broke: {}", report.broken, report.errors.join("; "));
+    require_no_violation(oracle)?;
+    let slowest = seconds(report.slowest);
+    ensure!(report.slowest <= stall_max, "a request took {slowest}, more than {}", seconds(stall_max));
+    Ok(report)
+}
+
+fn verify(oracle: &Oracle, node: &Node, when: &'static str) -> Result<()> {
+    oracle::verify(oracle, &node.socket(), VOLUME, when)?;
+    require_no_violation(oracle)
+}
+
+/// What the node's metrics say of the device.
+fn reconnects(node: &Node) -> Result<String> {
+    let metrics = node.metrics()?;
+    let of = |name: &str| -> Result<u64> {
+        let line = metrics.lines().find(|line| line.starts_with(name));
+        let value =
+            line.and_then(|line| line.rsplit(' ').next()).with_context(|| format!("no metric {name}"))?;
+        Ok(value.parse()?)
+    };
+    let reconnects = of("quarry_nbd_device_reconnects_total{")?;
+    ensure!(reconnects > 0, "the metrics know of no reconnect");
+    Ok(format!(
+        "{reconnects} reconnects, {} requests repeated, {} writes restored, {} held back",
+        of("quarry_nbd_device_repeated_requests_total{")?,
+        of("quarry_nbd_device_restored_writes_total{")?,
+        of("quarry_nbd_device_held_back_total{")?
+    ))
+}
+
+fn wait_until_degraded(node: &Node) -> Result<()> {
+    let start = Instant::now();
+    while node.quarry().pool_state(POOL)? != "degraded" {
+        if start.elapsed() > NOTICE_TIMEOUT {
+            bail!("the pool is not degraded {} after its server went away", seconds(NOTICE_TIMEOUT));
+        }
+        sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
