@@ -6,8 +6,8 @@ use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
 use xtask::scenario::{
-    clients, crash, demo, encryption, extract, filesystems, fill, images, network_device, pull_device, sim,
-    snapshots,
+    clients, crash, demo, devices, encryption, extract, filesystems, fill, images, network_device,
+    pull_device, sim, snapshots,
 };
 use xtask::workspace::{self, Profile};
 
@@ -74,6 +74,14 @@ fn a_failing_device_of_a_two_copy_pool_goes_unnoticed() {
     let options =
         pull_device::Options { seconds: 2, device_mib: 512, volume_mib: 128, seed: 1, profile: profile() };
     pull_device::run(&options).expect("pull-device");
+}
+
+#[test]
+fn devices_fail_are_replaced_join_and_leave() {
+    let _turn = turn();
+    let options =
+        devices::Options { devices: 6, device_mib: 256, volume_mib: 96, seed: 1, profile: profile() };
+    devices::run(&options).expect("devices");
 }
 
 #[test]

@@ -269,7 +269,7 @@ async fn malformed_bodies_are_problems_that_name_the_mistake() {
         (r#"{"name":"a b","devices":["/a"]}"#, 422, "'a b' is not a valid name"),
         (r#"{"name":"p","devices":["/a"],"copys":2}"#, 422, "copys"),
         (r#"{"name":"p","devices":["/a"],"copies":300}"#, 422, "300"),
-        (r#"{"name":"p","devices":["a"]}"#, 400, "'a' is not an absolute path"),
+        (r#"{"name":"p","devices":["a"]}"#, 400, "'a' is neither an absolute path"),
         (r#"{"name":"p","devices":["/a"],"copies":2}"#, 400, "2 distinct devices"),
     ] {
         let problem = send("application/json", body).await;
