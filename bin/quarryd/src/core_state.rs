@@ -41,7 +41,9 @@ pub fn install(state: Rc<CoreState>) {
 
 /// Ends the state of the calling core.
 pub fn clear() {
-    CURRENT.take();
+    if let Some(state) = CURRENT.take() {
+        state.end_servers();
+    }
 }
 
 /// The state of the calling core; `None` while it stops.
@@ -60,7 +62,7 @@ pub struct CoreState {
     server: RefCell<Option<Rc<Server>>>,
     iscsi: RefCell<Option<Rc<quarry_iscsi::Server>>>,
     nvme_tcp: RefCell<Option<Rc<quarry_nvme_tcp::Server>>>,
-    vhost_user: OnceCell<Rc<quarry_vhost_user::Server>>,
+    vhost_user: RefCell<Option<Rc<quarry_vhost_user::Server>>>,
     holds: RefCell<BTreeMap<SnapshotSetId, Held>>,
     /// The way to the volumes of other cores.
     others: OnceCell<Rc<RemoteVolumes>>,
@@ -85,10 +87,18 @@ impl CoreState {
             server: RefCell::default(),
             iscsi: RefCell::default(),
             nvme_tcp: RefCell::default(),
-            vhost_user: OnceCell::new(),
+            vhost_user: RefCell::default(),
             holds: RefCell::default(),
             others: OnceCell::new(),
         }
+    }
+
+    /// Lets go of the servers, which hold the state as the state holds them.
+    fn end_servers(&self) {
+        self.server.take();
+        self.iscsi.take();
+        self.nvme_tcp.take();
+        self.vhost_user.take();
     }
 
     /// The NBD server of this core, once it serves.
@@ -184,7 +194,7 @@ impl CoreState {
             let (env, budget) = (self.env.clone(), self.budget_bytes());
             quarry_vhost_user::Server::new(env, exports, self.clone(), reservations, budget)
         };
-        let server = self.vhost_user.get_or_init(new).clone();
+        let server = self.vhost_user.borrow_mut().get_or_insert_with(new).clone();
         server.open(export, path.clone()).await.map_err(|error| {
             let what = format!("vhost-user cannot listen on {}", path.display());
             NodeError::new(ErrorKind::Unavailable, what).caused_by(&error)
@@ -193,7 +203,7 @@ impl CoreState {
 
     /// Takes the socket of an export over vhost-user away.
     pub fn close_vhost_user(&self, export: &str) {
-        if let Some(server) = self.vhost_user.get() {
+        if let Some(server) = self.vhost_user.borrow().as_ref() {
             server.close(export);
         }
     }

@@ -12,6 +12,9 @@
 //!   description, which every core of the process shares and which the rings have registered; the kernel lets go of it
 //!   when the last request that uses it has completed, also after `kill -9`.
 //! - A ring is used by the thread that made it, and by no other. Only wakers and [`CoreRemote`]s cross threads.
+//! - **What a peer shares harms nobody when the peer takes it away.** Shared memory is volatile memory only; when it is cut off
+//!   the SIGBUS of whoever uses it next puts zero pages in its place and marks it (`guard.rs`). No operation on a signal of a peer makes
+//!   the core wait (`peer_event.rs`).
 //! - No system call on the I/O path but `io_uring_enter`, and no allocation beyond the completion and the caller's views.
 //!
 //! Tested against Linux 6.18; older kernels lose features one by one down to about 5.19 (see `setup.rs`).

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use quarry_env::{PeerEvent, PeerFile, SharedMemory, Sharing};
 use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use crate::guard::Guard;
 use crate::network::SystemNetwork;
@@ -83,6 +83,9 @@ fn map(file: &OwnedFd, offset: u64, length: usize) -> io::Result<Mapping> {
         )?
     };
     let pages = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+    // The memory of others has no place in a dump of ours. Best effort.
+    // SAFETY: the range was mapped just now, and the advice changes nothing in it.
+    let _ = unsafe { madvise(start, pages_bytes, Advice::LinuxDontDump) };
     let mut mapping = Mapping { guard: None, pages, pages_bytes, skip: (offset - first) as usize, length };
     // SAFETY: the mapping is ours, and it is used as volatile memory only, which may become zeroes at any time.
     mapping.guard = Some(unsafe { Guard::new(start as usize, pages_bytes)? });

@@ -216,7 +216,7 @@ fn a_newer_catalog_and_a_newer_record_are_refused_with_their_version() {
     transaction.commit().unwrap();
     drop(catalog);
     let error = RedbCatalog::open(directory.path()).err().unwrap();
-    assert!(matches!(error, CatalogError::Newer { found: 7, supported: 2, .. }), "{error}");
+    assert!(matches!(error, CatalogError::Newer { found: 7, supported: 3, .. }), "{error}");
 
     let directory = TempDir::new().unwrap();
     let catalog = filled(directory.path());

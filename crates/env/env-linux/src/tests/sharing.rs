@@ -3,7 +3,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use quarry_env::{Address, Env, PeerFile, SharedMemory, Sharing, Stream};
+use quarry_env::{Address, Env, PeerFile, SharedMemory, Sharing};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, memfd_create};
 
