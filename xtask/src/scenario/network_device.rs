@@ -163,7 +163,7 @@ pub fn run(options: &Options) -> Result<()> {
     let oracle = Oracle::new(options.seed, 0..volume_bytes);
     steps.step("write the volume once", || oracle::write_all(&oracle, &node.socket(), VOLUME))?;
     steps.step("the server is killed and started again under load, and once stands still", || {
-        survive_restarts(options, &node, &oracle, &mut backend)
+        survive_restarts(options, &mut node, &oracle, &mut backend)
     })?;
     steps.note(reconnects(&node)?);
     steps.step("kill the node, start it again and verify", || {
@@ -205,7 +205,12 @@ fn load_options(options: &Options, node: &Node) -> LoadOptions {
     }
 }
 
-fn survive_restarts(options: &Options, node: &Node, oracle: &Oracle, backend: &mut Backend) -> Result<()> {
+fn survive_restarts(
+    options: &Options,
+    node: &mut Node,
+    oracle: &Oracle,
+    backend: &mut Backend,
+) -> Result<()> {
     let load = Load::start(oracle, &load_options(options, node))?;
     let period = Duration::from_secs(options.seconds);
     for _ in 0..options.restarts {
@@ -236,7 +241,7 @@ fn judge(load: Load, oracle: &Oracle, stall_max: Duration) -> Result<LoadReport>
     Ok(report)
 }
 
-fn verify(oracle: &Oracle, node: &Node, when: &str) -> Result<()> {
+fn verify(oracle: &Oracle, node: &Node, when: &'static str) -> Result<()> {
     oracle::verify(oracle, &node.socket(), VOLUME, when)?;
     require_no_violation(oracle)
 }
