@@ -15,7 +15,7 @@ pub enum MemberUse {
     /// What is on it is read, and what is being written is completed, but nothing new is placed on it: it has just joined and not
     /// every core has it, or everything on it is being moved elsewhere.
     NoNew,
-    /// Not at all: it is missing, or has failed.
+    /// Not at all: it is missing, has failed, or is back and not every core has it.
     Out,
     /// There is no device of that index.
     None,
@@ -124,15 +124,12 @@ impl Members {
         member.map_or(MemberUse::None, |member| MemberUse::from_byte(member.use_.load(Ordering::Acquire)))
     }
 
-    /// Takes a device out of use, if it was in use; says what is known of it then.
+    /// Takes a device out of use, if it was in use or about to be; says what is known of it then.
     pub(crate) fn fail(&self, index: u16, reason: &str) -> Option<DeviceStatus> {
         let mut status = self.status(index);
-        if self.use_of(index) >= MemberUse::Out {
-            return None;
-        }
+        let status = status.as_mut().filter(|status| status.failure.is_none())?;
         self.0[usize::from(index)].failures.fetch_add(1, Ordering::AcqRel);
         self.set_use(index, MemberUse::Out);
-        let status = status.as_mut().expect("a device in use is known");
         status.failure = Some(reason.to_owned());
         Some(status.clone())
     }

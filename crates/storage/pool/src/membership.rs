@@ -1,7 +1,8 @@
 //! Which devices a pool has: one more, one less, one that has grown or come back, and how many copies it keeps.
 //!
 //! Whoever calls takes care that one change is made at a time, on one core. What every label says is changed first, durably; then
-//! every core takes note ([`Pool::attach_member`], [`Pool::detach_member`]); only then is a new device used for anything new.
+//! every core takes note ([`Pool::attach_member`], [`Pool::detach_member`]); only then is a new device used for anything new, and one
+//! that is back at all ([`Pool::admit_member`]).
 
 use std::rc::Rc;
 
@@ -178,7 +179,8 @@ impl Pool {
         self.known_member(index)?;
         self.shared.change_member(index, |status, use_| match (&status.failure, status.leaving) {
             (None, false) => MemberUse::Full,
-            _ => use_,
+            (None, true) => MemberUse::NoNew,
+            (Some(_), _) => use_,
         });
         Ok(())
     }
@@ -296,8 +298,8 @@ impl Pool {
         Ok(())
     }
 
-    /// The device that a path leads to is a member again: it was away, or has failed. It takes nothing new before
-    /// [`Self::admit_member`].
+    /// The device that a path leads to is a member again: it was away, or has failed. It is not used before [`Self::admit_member`]:
+    /// until they have attached it, other cores know only how to reach what was there before.
     pub async fn take_back(&self, index: u16) -> Result<(), MembershipError> {
         let status = self.known_member(index)?;
         if !self.shared.is_failed(index) {
@@ -312,7 +314,7 @@ impl Pool {
         device.write_label(label.clone()).await?;
         self.set_device(index, Some(Rc::new(device)));
         self.write_labels(&label).await?;
-        self.shared.put_member(DeviceStatus { failure: None, ..status }, MemberUse::NoNew);
+        self.shared.put_member(DeviceStatus { failure: None, ..status }, MemberUse::Out);
         Ok(())
     }
 }
