@@ -63,7 +63,7 @@ fn anchors(pool: &Pool) -> Result<BTreeMap<LogId, Vec<Anchor>>> {
         }
     }
     for anchors in all.values_mut() {
-        anchors.sort_by_key(|anchor| std::cmp::Reverse(anchor.sequence));
+        anchors.sort_by_key(|anchor| std::cmp::Reverse((anchor.sequence, anchor.incarnation)));
         anchors.dedup();
     }
     Ok(all)
