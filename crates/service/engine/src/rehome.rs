@@ -259,7 +259,7 @@ impl Engine {
             return Ok(None);
         }
         let Some(begun) = self.store.plan_rehoming(chunk, segments) else { return Ok(None) };
-        if !begun.copies() {
+        if !begun.reads() {
             return Ok(Some((begun, 0)));
         }
         let first_kept = self.durable.borrow().replay_from.address.segment();

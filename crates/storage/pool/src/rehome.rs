@@ -5,7 +5,8 @@
 //!   recognisably so.
 //! - A new copy counts when it has been flushed. An image that names it is committed by the caller; until then the old slots stay
 //!   taken, because the durable image names them.
-//! - The last good copy of a chunk is never given up.
+//! - The last good copy of a chunk is never given up: before a good copy goes and none is made instead, those that stay are verified,
+//!   and mended from it.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -70,7 +71,9 @@ pub struct Moving {
     segments: Vec<SegmentId>,
     plan: Plan,
     fresh: Fresh,
-    /// How often the devices of the new copies had failed before.
+    /// Good copies are given up and none is made: those that stay have to be verified.
+    verifies: bool,
+    /// How often the devices of copies on which this relies had failed before.
     failures: Vec<(u16, u32)>,
 }
 
@@ -143,9 +146,15 @@ impl Chunk {
 }
 
 impl Moving {
-    /// Whether something is to be copied, and not only to be given up.
-    pub fn copies(&self) -> bool {
-        !self.fresh.slots.is_empty()
+    /// Whether something is to be read, and not only copies that are lost anyway to be given up.
+    pub fn reads(&self) -> bool {
+        !self.fresh.slots.is_empty() || self.verifies
+    }
+
+    /// The copies that are good when this is done.
+    fn relied_on(&self) -> impl Iterator<Item = &Slot> {
+        let kept = self.plan.keep.iter().filter(|_| self.verifies);
+        self.fresh.slots.iter().chain(kept)
     }
 }
 
@@ -172,21 +181,28 @@ impl LogStore {
         if is_same(&plan.slots(&fresh.slots, shared.copies()), &chunk.slots()) {
             return None;
         }
-        let failures =
-            fresh.slots.iter().map(|slot| (slot.device, shared.failures_of(slot.device))).collect();
-        Some(Moving { chunk: chunk.clone(), segments: segments.to_vec(), plan, fresh, failures })
+        let goes = |slot: &Slot| !plan.keep.contains(slot) && !shared.is_failed(slot.device);
+        let verifies = fresh.slots.is_empty() && chunk.slots().iter().any(goes);
+        let (chunk, segments) = (chunk.clone(), segments.to_vec());
+        let mut moving = Moving { chunk, segments, plan, fresh, verifies, failures: Vec::new() };
+        moving.failures =
+            moving.relied_on().map(|slot| (slot.device, shared.failures_of(slot.device))).collect();
+        Some(moving)
     }
 
-    /// Copies what counts of a chunk to its new slots.
+    /// Copies what counts of a chunk to its new slots; where there are none, verifies and mends the copies that stay.
     pub async fn copy_rehomed(&self, moving: &Moving, contents: &Contents) -> Result<Rehomed, PoolError> {
-        self.pool.copy_chunk(&moving.chunk, contents, &moving.fresh.slots).await
+        match moving.verifies {
+            false => self.pool.copy_chunk(&moving.chunk, contents, &moving.fresh.slots).await,
+            true => self.pool.mend_copies(&moving.chunk, contents, &moving.plan.keep).await,
+        }
     }
 
     /// Makes new copies count, once they have been flushed. What is given up waits for the next commit. Says how many chunks have
     /// moved.
     pub async fn finish_rehoming(&self, moving: Vec<Moving>) -> usize {
-        let fresh = moving.iter().flat_map(|moving| &moving.fresh.slots);
-        let devices: BTreeSet<u16> = fresh.map(|slot| slot.device).collect();
+        let relied_on = moving.iter().flat_map(Moving::relied_on);
+        let devices: BTreeSet<u16> = relied_on.map(|slot| slot.device).collect();
         let failed = self.pool.flush(&devices).await;
         let mut moved = 0;
         for mut moving in moving {
@@ -195,6 +211,7 @@ impl LogStore {
                 let failures = (slot.device, self.pool.shared.failures_of(slot.device));
                 !failed.contains(&slot.device) && moving.failures.contains(&failures)
             };
+            let stays = !moving.verifies || moving.plan.keep.iter().all(is_safe);
             let (good, bad) = std::mem::take(&mut moving.fresh.slots).into_iter().partition(is_safe);
             moving.fresh.slots = bad;
             let good: Vec<Slot> = good;
@@ -203,7 +220,7 @@ impl LogStore {
             slots.retain(|slot| good.contains(slot) || now.contains(slot));
             let is_better = !is_same(&slots, &now);
             let is_readable = slots.iter().any(|slot| !self.pool.shared.is_failed(slot.device));
-            if !is_better || !is_readable {
+            if !is_better || !is_readable || !stays {
                 moving.fresh.slots.extend(good);
                 continue;
             }
@@ -301,6 +318,31 @@ impl Pool {
                 self.mend_window(chunk, slot, (window.bytes.start, &mut buffer), pieces).await;
             rehomed.copied_bytes += (window.bytes.len() * slots.len()) as u64;
             before = Some((buffer.freeze(), window));
+        }
+        Ok(rehomed)
+    }
+
+    /// Verifies what counts of some copies of a chunk, and mends it from the others.
+    async fn mend_copies(
+        &self,
+        chunk: &Chunk,
+        contents: &Contents,
+        slots: &[Slot],
+    ) -> Result<Rehomed, PoolError> {
+        let mut rehomed = Rehomed::default();
+        let windows = windows(contents, self.geometry().granule_bytes as usize);
+        for window in windows.iter().filter(|window| !window.pieces.is_empty()) {
+            let (start, pieces) = (window.bytes.start, &contents.pieces[window.pieces.clone()]);
+            for &slot in slots {
+                let read = self.read_copy_apart(slot, start as u64, window.bytes.len()).await;
+                let mut buffer = read.map_err(|error| PoolError::Unreadable {
+                    chunk: chunk.id(),
+                    offset: start as u64,
+                    source: Some(error),
+                })?;
+                rehomed.lost_pieces +=
+                    self.mend_window(chunk, Some(slot), (start, &mut buffer), pieces).await;
+            }
         }
         Ok(rehomed)
     }
