@@ -1,5 +1,7 @@
 //! The machine of one seed, and the lives of its process: open, look at everything, work, end.
 
+mod judge;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,7 +15,6 @@ use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_volume::Volume;
 
 use crate::fleet::Fleet;
-use crate::membership::Devices;
 use crate::model::{Crash, Finding, Model, Observed};
 use crate::node::{self, Engines, text};
 use crate::scenario::Access;
@@ -423,52 +424,6 @@ impl Machine {
         if self.scenario.pulls || self.scenario.membership {
             self.fleet.shuffle(&self.chance);
         }
-    }
-
-    /// A last life without faults, at whose end everything is verified.
-    pub fn judge(&mut self) -> Result<(), Stop> {
-        self.world.set_faults_enabled(false);
-        let mut plan = Plan { crash_at: u64::MAX, crash: Crash::Death, failures: Vec::new() };
-        let (process, envs) = self.start();
-        let engines = Rc::new(self.open(&mut plan, &process, &envs)?);
-        self.look(&mut plan, &process, &engines)?;
-        if self.scenario.membership {
-            self.finish_moving(&mut plan, &process, (&envs, &engines))?;
-        }
-        self.verify(&mut plan, &process, &engines)?;
-        self.close(&mut plan, &process, &engines)?;
-        drop(engines);
-        self.world.kill(&process);
-        if self.scenario.membership { self.lose_disks(plan) } else { Ok(()) }
-    }
-
-    /// In peace everything comes to where it should be.
-    fn finish_moving(
-        &self,
-        plan: &mut Plan,
-        process: &Process,
-        (envs, engines): (&Rc<Vec<Env>>, &Rc<Engines>),
-    ) -> Result<(), Stop> {
-        let (envs, engines) = (envs.clone(), engines.clone());
-        let (fleet, chance, may_be_full) = (self.fleet.clone(), self.chance.clone(), self.scenario.tight);
-        let finished = self.drive(plan, process, async move {
-            let devices =
-                Devices { fleet: &fleet, chance: &chance, envs: &envs, engines: &engines, may_be_full };
-            devices.finish().await
-        })?;
-        Ok(finished?)
-    }
-
-    /// Whatever may be lost now can be done without.
-    fn lose_disks(&mut self, mut plan: Plan) -> Result<(), Stop> {
-        self.fleet.choose_lost(&self.chance).into_iter().for_each(|disk| self.fleet.pull(disk));
-        let (process, envs) = self.start();
-        let engines = Rc::new(self.open(&mut plan, &process, &envs)?);
-        self.look(&mut plan, &process, &engines)?;
-        self.look_at_snapshots(&mut plan, &process, &engines)?;
-        drop(engines);
-        self.world.kill(&process);
-        Ok(())
     }
 }
 

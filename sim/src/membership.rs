@@ -314,20 +314,26 @@ impl Devices<'_> {
             && (!at_rest || devices.iter().all(is_empty))
     }
 
-    /// When the world is at peace, every chunk gets its copies, and what is left becomes empty and goes.
-    pub async fn finish(&self) -> Result<()> {
+    /// When the world is at peace, every chunk gets its copies, and what is left becomes empty and goes. Says whether it came so far:
+    /// in a pool that is full, with nothing to spare for moving, it may wait for space.
+    pub async fn finish(&self) -> Result<bool> {
         if !self.settle(true).await? {
+            let shared = &self.pool().shared;
+            let (capacity, needed) = (shared.capacity(), shared.needed_chunks());
+            if capacity.free_chunks <= needed {
+                return Ok(false);
+            }
             let rehoming: Vec<_> = self.engines.iter().map(|engine| engine.rehoming()).collect();
-            let devices: Vec<_> = self.pool().shared.devices();
-            let used: Vec<_> =
-                devices.iter().map(|device| self.pool().shared.used_slots(device.index)).collect();
+            let used = |device: &DeviceStatus| (device.clone(), shared.used_slots(device.index));
+            let devices: Vec<_> = shared.devices().iter().map(used).collect();
             return Err(Finding(format!(
-                "it does not settle: {rehoming:?}, {devices:?}, slots used {used:?}"
+                "it does not settle: {rehoming:?}, {devices:?}, {capacity:?}, {} bytes live, {needed} chunks needed",
+                self.live_bytes()
             )));
         }
         for device in self.pool().shared.devices().into_iter().filter(|device| device.leaving) {
             self.remove(&device).await?;
         }
-        Ok(())
+        Ok(true)
     }
 }
