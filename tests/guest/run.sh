@@ -2,6 +2,7 @@
 # Runs a script in the guest and ends with its status:   run.sh FOLDER SCRIPT [SECONDS]
 # FOLDER is shared with the guest as /mnt/host. It has two networks; what listens on the host's 127.0.0.1 is 10.0.2.2 on one of
 # them and 10.0.3.2 on the other.
+# QUARRY_GUEST_DEVICES are more arguments for QEMU.
 set -euo pipefail
 
 guest=${QUARRY_GUEST_DIR:-$HOME/.cache/quarry-guest}
@@ -27,7 +28,7 @@ setpriv --pdeathsig TERM -- timeout "$seconds" qemu-system-x86_64 -M q35 -m 1024
     -netdev user,id=network -device virtio-net-pci,netdev=network,romfile= \
     -netdev user,id=second,net=10.0.3.0/24 -device virtio-net-pci,netdev=second,romfile= \
     -virtfs local,path="$folder",mount_tag=host,security_model=none \
-    -serial file:"$folder/console" -serial file:"$folder/output" </dev/null || true
+    ${QUARRY_GUEST_DEVICES:-} -serial file:"$folder/console" -serial file:"$folder/output" </dev/null || true
 sleep 0.2
 kill "$tail" 2>/dev/null || true
 wait "$tail" 2>/dev/null || true

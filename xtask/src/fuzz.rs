@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{command, workspace};
 
 /// Every target, one file each in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 15] = [
+const TARGETS: [&str; 16] = [
     "anchor",
     "batch",
     "chunk",
@@ -28,6 +28,7 @@ const TARGETS: [&str; 15] = [
     "nvme_session",
     "packed",
     "scsi_command",
+    "vhost_queue",
 ];
 
 /// What is fuzzed for how long.

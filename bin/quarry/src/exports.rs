@@ -14,7 +14,8 @@ pub async fn run(client: &Client, command: ExportCommand, output: &mut Output) -
             let export = client.create_export(&request(create)?).await?;
             let Some(uri) = export.uris.first() else { return Err(no_address(&export)) };
             output.answer(&export, |_| uri.clone())?;
-            if tables::is_for_anybody(&export) && export.protocol != api::Protocol::Nbd {
+            let is_of_fabric = matches!(export.protocol, api::Protocol::Iscsi | api::Protocol::NvmeTcp);
+            if is_of_fabric && tables::is_for_anybody(&export) {
                 output::note("any initiator may use it; name one by --host or --host-group");
             }
             Ok(())
@@ -35,8 +36,12 @@ pub async fn run(client: &Client, command: ExportCommand, output: &mut Output) -
 fn request(create: CreateExport) -> Result<api::CreateExport, Failure> {
     let CreateExport { volume, protocol, host, host_group, lun, nsid, read_only } = create;
     let wrong = match (protocol, lun, nsid) {
-        (api::Protocol::Nbd | api::Protocol::NvmeTcp, Some(_), _) => Some(("--lun", "iscsi")),
-        (api::Protocol::Nbd | api::Protocol::Iscsi, _, Some(_)) => Some(("--nsid", "nvme-tcp")),
+        (api::Protocol::Nbd | api::Protocol::NvmeTcp | api::Protocol::VhostUser, Some(_), _) => {
+            Some(("--lun", "iscsi"))
+        }
+        (api::Protocol::Nbd | api::Protocol::Iscsi | api::Protocol::VhostUser, _, Some(_)) => {
+            Some(("--nsid", "nvme-tcp"))
+        }
         _ => None,
     };
     if let Some((option, needed)) = wrong {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use quarry_types::ByteSize;
 
-/// Quarry's node daemon: serves the volumes of its pools over NBD, iSCSI and NVMe/TCP, and a REST API to manage them.
+/// Quarry's node daemon: serves the volumes of its pools over NBD, iSCSI, NVMe/TCP and vhost-user, and a REST API to manage them.
 ///
 /// Everything listens on loopback unless an address says otherwise. Without --nbd and --nbd-unix, NBD is served on
 /// 127.0.0.1:10809; iSCSI and NVMe/TCP are served where an address is given. A value on the command line wins over the same one in the configuration file.
@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Address for NVMe/TCP, for example 0.0.0.0:4420; can be repeated
     #[arg(long, value_name = "ADDR")]
     pub nvme_tcp: Vec<String>,
+    /// Folder for the sockets of exports over vhost-user [default: vhost-user in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub vhost_user: Option<PathBuf>,
     /// Address, without a port, that hosts are told to connect to in place of the one that is listened on, for example behind a
     /// translation of addresses; can be repeated
     #[arg(long, value_name = "ADDR")]
@@ -68,7 +71,7 @@ pub struct Arguments {
     /// File with the passphrase of the keyring, which encrypted volumes need [default: systemd's credential 'quarry-keyring']
     #[arg(long, value_name = "FILE")]
     pub keyring_passphrase_file: Option<PathBuf>,
-    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, nbd_tls_cert, nbd_tls_key, nbd_tls_client_ca, iscsi, nvme_tcp and advertise (lists), cores, memory,
+    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, nbd_tls_cert, nbd_tls_key, nbd_tls_client_ca, iscsi, nvme_tcp and advertise (lists), vhost_user, cores, memory,
     /// scrub_days, scrub_rate, keyring_passphrase_file
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use quarry_env::{Address, Env, JoinHandle, Listener};
 use quarry_nbd::Server;
 use quarry_node_api::{ErrorKind, NodeError};
 use quarry_pool::{LogState, Pool, PoolShared};
-use quarry_target::{Access, Exports, Volumes};
+use quarry_target::Volumes;
 use quarry_tls::ServerTls;
 use quarry_types::{LogId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 use quarry_volume::Volume;
@@ -23,8 +24,8 @@ use crate::remote_volume::RemoteVolumes;
 const NODE_CACHE_PERCENT: u64 = 40;
 const OVERLAY_PERCENT: u64 = 20;
 const BUFFER_PERCENT: u64 = 25;
-/// Among which the last share is divided: NBD, iSCSI, NVMe/TCP.
-const PROTOCOLS: u64 = 3;
+/// Among which the last share is divided: NBD, iSCSI, NVMe/TCP, vhost-user.
+const PROTOCOLS: u64 = 4;
 
 /// How long writes are held back at most: hosts must not hang on a set of snapshots that nobody completes.
 const HOLD_TIME_MAX: Duration = Duration::from_secs(5);
@@ -52,14 +53,14 @@ pub fn current() -> Option<Rc<CoreState>> {
 pub struct CoreState {
     pub index: usize,
     pub env: Env,
-    exports: Exports,
-    access: Access,
+    tables: Tables,
     memory_bytes: u64,
     pools: RefCell<BTreeMap<PoolId, Rc<Pool>>>,
     engines: RefCell<BTreeMap<(PoolId, LogId), Rc<Engine>>>,
     server: RefCell<Option<Rc<Server>>>,
     iscsi: RefCell<Option<Rc<quarry_iscsi::Server>>>,
     nvme_tcp: RefCell<Option<Rc<quarry_nvme_tcp::Server>>>,
+    vhost_user: OnceCell<Rc<quarry_vhost_user::Server>>,
     holds: RefCell<BTreeMap<SnapshotSetId, Held>>,
     /// The way to the volumes of other cores.
     others: OnceCell<Rc<RemoteVolumes>>,
@@ -74,18 +75,17 @@ struct Held {
 
 impl CoreState {
     pub fn new(index: usize, env: Env, tables: Tables, memory_bytes: u64) -> Self {
-        let Tables { exports, access, .. } = tables;
         Self {
             index,
             env,
-            exports,
-            access,
+            tables,
             memory_bytes,
             pools: RefCell::default(),
             engines: RefCell::default(),
             server: RefCell::default(),
             iscsi: RefCell::default(),
             nvme_tcp: RefCell::default(),
+            vhost_user: OnceCell::new(),
             holds: RefCell::default(),
             others: OnceCell::new(),
         }
@@ -104,10 +104,11 @@ impl CoreState {
         tls: Option<ServerTls>,
     ) -> Result<(), NodeError> {
         let buffers = self.env.buffers.clone();
-        self.others.get_or_init(|| RemoteVolumes::new(cores.clone(), self.access.clone(), buffers));
+        self.others.get_or_init(|| RemoteVolumes::new(cores.clone(), self.tables.access.clone(), buffers));
         let to_cores = Rc::new(ToCores { index: self.index, cores });
         let budget = self.budget_bytes();
-        let server = Server::new(self.env.clone(), self.exports.clone(), self.clone(), to_cores, budget, tls);
+        let exports = self.tables.exports.clone();
+        let server = Server::new(self.env.clone(), exports, self.clone(), to_cores, budget, tls);
         *self.server.borrow_mut() = Some(server.clone());
         for address in addresses {
             let listener = self.listen("NBD", &address).await?;
@@ -165,7 +166,7 @@ impl CoreState {
     ) -> Result<(), NodeError> {
         let to_cores = Rc::new(ToCores { index: self.index, cores });
         let budget = self.budget_bytes();
-        let (env, exports) = (self.env.clone(), self.exports.clone());
+        let (env, exports) = (self.env.clone(), self.tables.exports.clone());
         let server = quarry_nvme_tcp::Server::new(env, exports, subsystem, self.clone(), to_cores, budget);
         *self.nvme_tcp.borrow_mut() = Some(server.clone());
         for address in addresses {
@@ -173,6 +174,27 @@ impl CoreState {
             self.env.spawner.spawn(server.clone().serve(listener)).detach();
         }
         Ok(())
+    }
+
+    /// Serves a volume of this core over vhost-user on a socket at `path`.
+    pub async fn open_vhost_user(self: Rc<Self>, export: &str, path: PathBuf) -> Result<(), NodeError> {
+        let new = || {
+            let (exports, reservations) = (self.tables.vhost_user.clone(), self.tables.reservations.clone());
+            let (env, budget) = (self.env.clone(), self.budget_bytes());
+            quarry_vhost_user::Server::new(env, exports, self.clone(), reservations, budget)
+        };
+        let server = self.vhost_user.get_or_init(new).clone();
+        server.open(export, path.clone()).await.map_err(|error| {
+            let what = format!("vhost-user cannot listen on {}", path.display());
+            NodeError::new(ErrorKind::Unavailable, what).caused_by(&error)
+        })
+    }
+
+    /// Takes the socket of an export over vhost-user away.
+    pub fn close_vhost_user(&self, export: &str) {
+        if let Some(server) = self.vhost_user.get() {
+            server.close(export);
+        }
     }
 
     /// The pool on this core; opens its devices here if that was not done yet.

@@ -16,6 +16,8 @@ use crate::core_state::{self, CoreState};
 pub struct Tables {
     /// Volumes by name, and everybody who is connected.
     pub exports: Exports,
+    /// Volumes that are served over vhost-user, by name, and the machines that use them.
+    pub vhost_user: Exports,
     /// Volumes by number, for whom.
     pub access: Access,
     /// Who has reserved which volume.

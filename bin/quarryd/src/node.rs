@@ -25,11 +25,13 @@ mod scrub;
 mod snapshot_sets;
 mod snapshots;
 mod status;
+mod vhost_user;
 mod volumes;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
@@ -78,6 +80,9 @@ pub struct DataNode {
     event_counts: events::EventCounts,
     cores: Cores,
     exports: Exports,
+    /// What is served over vhost-user, and whether its sockets are there: not in a node that only looks at its pools.
+    vhost_user: Exports,
+    has_sockets: AtomicBool,
     access: Access,
     reservations: Reservations,
     settings: Settings,
@@ -108,7 +113,7 @@ impl DataNode {
         let groups = catalog.groups().map_err(|error| catalog_error(&error))?;
         let hosts = catalog.hosts().map_err(|error| catalog_error(&error))?;
         let host_groups = catalog.host_groups().map_err(|error| catalog_error(&error))?;
-        let Tables { exports, access, reservations } = tables;
+        let Tables { exports, vhost_user, access, reservations } = tables;
         for host in &hosts {
             access.set_host(host_table::to_target(host)).map_err(|error| hosts::access_error(&error))?;
         }
@@ -118,6 +123,8 @@ impl DataNode {
             event_counts: events::EventCounts::default(),
             cores,
             exports,
+            vhost_user,
+            has_sockets: AtomicBool::new(false),
             access,
             reservations,
             settings,

@@ -47,7 +47,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         .with_context(|| format!("the API cannot listen on {} (--api)", settings.api))?;
     let api = listener.local_addr()?;
     let tables = Tables { reservations: reservation_store::open(catalog.clone())?, ..Tables::default() };
-    let exports = tables.exports.clone();
+    let sessions = [tables.exports.clone(), tables.vhost_user.clone()];
     let (iscsi, advertised) = (settings.iscsi.clone(), settings.advertised(&settings.iscsi));
     let (nvme_tcp, advertised_nvme) = (settings.nvme_tcp.clone(), settings.advertised(&settings.nvme_tcp));
     let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &tables)?;
@@ -59,6 +59,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     node.serve_nbd().await.map_err(plain)?;
     serve_iscsi(&node, &cores, tables.clone(), iscsi, advertised).await?;
     serve_nvme_tcp(&node, &cores, tables, nvme_tcp, advertised_nvme).await?;
+    node.serve_vhost_user().await;
     let node = Arc::new(node);
     tracing::info!("{}, ready after {} ms", node.summary().await, began.elapsed().as_millis());
     node.record_start().await;
@@ -84,7 +85,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     calendar.abort();
     watch.abort();
     erasing.abort();
-    stop_in_order(&node, &exports).await;
+    stop_in_order(&node, &sessions).await;
     node.record_stop().await;
     cores.stop();
     tokio::task::spawn_blocking(move || handles.into_iter().try_for_each(|handle| handle.join()))
@@ -106,7 +107,7 @@ async fn serve_iscsi(
         return Ok(());
     }
     let id = node.status().await.map_err(plain)?.node_id.to_string();
-    let Tables { exports, access, reservations } = tables;
+    let Tables { exports, access, reservations, .. } = tables;
     let target = Target::new(&id, advertised, exports, access, reservations);
     tracing::info!("iSCSI target {}", target.name);
     for index in (0..cores.count()).rev() {
@@ -143,10 +144,11 @@ async fn serve_nvme_tcp(
 }
 
 /// Requests end, then every log writes its checkpoint, then the devices are closed.
-async fn stop_in_order(node: &DataNode, exports: &Exports) {
-    exports.stop();
+async fn stop_in_order(node: &DataNode, sessions: &[Exports]) {
+    sessions.iter().for_each(Exports::stop);
     let end = tokio::time::Instant::now() + SESSIONS_TIMEOUT;
-    while !exports.sessions().is_empty() && tokio::time::Instant::now() < end {
+    let any = || sessions.iter().any(|exports| !exports.sessions().is_empty());
+    while any() && tokio::time::Instant::now() < end {
         tokio::time::sleep(SESSIONS_POLL).await;
     }
     if let Err(error) = node.close_pools().await {

@@ -30,6 +30,8 @@ pub struct Settings {
     pub nbd_tls: Option<ServerTls>,
     pub iscsi: Vec<Address>,
     pub nvme_tcp: Vec<Address>,
+    /// Folder of the sockets of exports over vhost-user.
+    pub vhost_user: PathBuf,
     /// What hosts are told instead of the addresses that are listened on, if there are some.
     pub advertise: Vec<IpAddr>,
     pub cores: usize,
@@ -57,6 +59,7 @@ struct File {
     iscsi: Vec<String>,
     #[serde(default)]
     nvme_tcp: Vec<String>,
+    vhost_user: Option<PathBuf>,
     #[serde(default)]
     advertise: Vec<IpAddr>,
     cores: Option<usize>,
@@ -101,6 +104,7 @@ impl Settings {
             keyring_passphrase_file: passphrase_file(
                 arguments.keyring_passphrase_file.or(file.keyring_passphrase_file),
             ),
+            vhost_user: vhost_user(arguments.vhost_user.or(file.vhost_user), &data_dir)?,
             data_dir,
             api: address("--api", &api)?,
             nbd_tls: nbd_tls(
@@ -130,6 +134,12 @@ impl Settings {
             false => self.advertised(listeners),
         }
     }
+}
+
+/// Absolute, so that whoever is given the path of a socket can open it from anywhere.
+fn vhost_user(folder: Option<PathBuf>, data_dir: &Path) -> anyhow::Result<PathBuf> {
+    let folder = folder.unwrap_or_else(|| data_dir.join("vhost-user"));
+    std::path::absolute(&folder).with_context(|| format!("--vhost-user {}", folder.display()))
 }
 
 fn tcp(listeners: &[Address]) -> impl Iterator<Item = SocketAddr> {

@@ -43,6 +43,7 @@ pub fn settings(directory: &Path) -> Settings {
         nbd: vec![Address::Unix(directory.join("nbd.sock"))],
         iscsi: tcp(3260),
         nvme_tcp: tcp(4420),
+        vhost_user: directory.join("vhost-user"),
         advertise: vec![],
         cores: 2,
         memory_bytes: 256 << 20,
@@ -66,6 +67,7 @@ impl TestNode {
         let node = node.expect("a node");
         node.open_pools().await.expect("its pools open");
         node.serve_nbd().await.expect("it serves");
+        node.serve_vhost_user().await;
         Self { node, tables, cores, handles }
     }
 
@@ -97,6 +99,7 @@ impl TestNode {
     /// Stops it in order.
     pub async fn stop(self) {
         self.tables.exports.stop();
+        self.tables.vhost_user.stop();
         self.node.close_pools().await.expect("its pools close");
         self.abandon().await;
     }

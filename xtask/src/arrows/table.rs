@@ -34,7 +34,7 @@ const BOTH_SIDES: [&str; 1] = ["quarryd"];
 const ALONE: [&str; 1] = ["quarry-extract"];
 
 /// Arrows inside one floor.
-pub const SIDEWAYS: [(&str, &str); 26] = [
+pub const SIDEWAYS: [(&str, &str); 27] = [
     ("quarry-format", "quarry-types"),
     ("quarry-crypt", "quarry-types"),
     ("quarry-reduce", "quarry-format"),
@@ -53,6 +53,7 @@ pub const SIDEWAYS: [(&str, &str); 26] = [
     ("quarry-nvme", "quarry-target"),
     ("quarry-nvme-tcp", "quarry-nvme"),
     ("quarry-nvme-tcp", "quarry-target"),
+    ("quarry-vhost-user", "quarry-target"),
     ("quarry-node-api", "quarry-api-types"),
     ("quarry-api", "quarry-api-types"),
     ("quarry-api", "quarry-node-api"),

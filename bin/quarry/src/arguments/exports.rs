@@ -7,13 +7,15 @@ use super::word;
 
 #[derive(Subcommand, Debug)]
 pub enum ExportCommand {
-    /// Serve a volume, or a snapshot read-only, and print the URI that a client uses
+    /// Serve a volume, or a snapshot read-only, and print the URI that a client uses, or the path of the socket
     ///
     /// Over iSCSI and NVMe/TCP a volume is one of the units of the node's target. Without --host and --host-group every initiator
-    /// that reaches the node may use it. NBD clients do not say who they are: whoever reaches the node may use it.
+    /// that reaches the node may use it. NBD clients do not say who they are: whoever reaches the node may use it. Over vhost-user a
+    /// volume is a disk of one virtual machine on this host: of whoever may open the socket.
     #[command(after_help = "Examples:\n  \
         nbdinfo \"$(quarry export create vm-17 --protocol nbd)\"\n  \
         quarry export create vm-17 --protocol iscsi --host web\n  \
+        quarry export create vm-17 --protocol vhost-user\n  \
         quarry export create db --protocol nvme-tcp --host-group farm --nsid 7 --read-only")]
     Create(CreateExport),
     /// List exports
@@ -29,7 +31,7 @@ pub enum ExportCommand {
         /// Id of the export, or what it serves
         #[arg(value_name = "EXPORT|VOLUME[@SNAPSHOT]")]
         selector: ExportSelector,
-        /// Also while clients use it: those of NBD are disconnected, hosts of iSCSI and NVMe/TCP are told that it is gone
+        /// Also while clients use it: those of NBD and vhost-user are disconnected, hosts of iSCSI and NVMe/TCP are told that it is gone
         #[arg(long)]
         force: bool,
     },

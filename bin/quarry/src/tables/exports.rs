@@ -45,7 +45,7 @@ fn export(export: &Export) -> String {
 fn number_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::NvmeTcp => "Namespace",
-        Protocol::Iscsi | Protocol::Nbd => "LUN",
+        Protocol::Iscsi | Protocol::Nbd | Protocol::VhostUser => "LUN",
     }
 }
 

@@ -1,5 +1,5 @@
 //! Exports: which volumes and snapshots clients can reach. The catalog says which are meant; the tables of `quarry-target` say
-//! which are served now: `Exports` by name, for NBD, and `Access` by number, for iSCSI and NVMe/TCP.
+//! which are served now: `Exports` by name, for NBD and for vhost-user, and `Access` by number, for iSCSI and NVMe/TCP.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_target::{Clients, ExportError, names};
 use quarry_types::SnapshotId;
 
-use super::host_table::Clash;
+use super::host_table::{Clash, fabric_of};
 use super::volumes::FoundVolume;
 use super::{DataNode, now};
 
@@ -46,7 +46,7 @@ impl DataNode {
         self.offer(&found, snapshot, &record).await?;
         if let Err(error) = self.commit(vec![Change::PutExport(record.clone())]).await {
             // Without the record it would be gone at the next start: not served is what the caller is told.
-            let _ = self.withdraw(&record);
+            let _ = self.withdraw(&record).await;
             return Err(error);
         }
         Ok(self.describe_export(record, &self.clients()))
@@ -58,6 +58,7 @@ impl DataNode {
             Protocol::Nbd => (self.settings.nbd.len(), "NBD", "--nbd"),
             Protocol::Iscsi => (self.settings.iscsi.len(), "iSCSI", "--iscsi"),
             Protocol::NvmeTcp => (self.settings.nvme_tcp.len(), "NVMe/TCP", "--nvme-tcp"),
+            Protocol::VhostUser => return Ok(()),
         };
         if listeners > 0 {
             return Ok(());
@@ -83,7 +84,7 @@ impl DataNode {
         if let Some(clash) = table.clash(record, &all) {
             return Err(clash_error(&clash));
         }
-        if record.number.is_none() && record.protocol != Protocol::Nbd {
+        if record.number.is_none() && fabric_of(record.protocol).is_some() {
             let free = table.free_number(record, &all);
             record.number = Some(free.ok_or_else(|| {
                 NodeError::new(ErrorKind::NoSpace, "no number is free for everybody who is to see the export")
@@ -214,13 +215,14 @@ impl DataNode {
                 let portals = self.settings.portals(&self.settings.nvme_tcp).into_iter();
                 portals.map(|portal| names::nvme_tcp_uri(portal, self.id, number)).collect()
             }
+            Protocol::VhostUser => vec![self.socket_of(&path_of(record)).display().to_string()],
         }
     }
 
     fn sessions_of(&self, record: &ExportRecord, clients: &Clients) -> usize {
-        match record.protocol {
-            Protocol::Nbd => self.exports.sessions_of(&path_of(record).to_string()),
-            _ => clients.by_export.get(&record.id.to_string()).copied().unwrap_or(0),
+        match self.named(record.protocol) {
+            Some(exports) => exports.sessions_of(&path_of(record).to_string()),
+            None => clients.by_export.get(&record.id.to_string()).copied().unwrap_or(0),
         }
     }
 
@@ -235,36 +237,34 @@ impl DataNode {
         }
         let mut withdrawn = Vec::with_capacity(ending.len());
         for record in &ending {
-            match self.withdraw(record) {
+            match self.withdraw(record).await {
                 Ok(offer) => withdrawn.extend(offer),
                 Err(error) => {
-                    self.offer_again(withdrawn);
+                    self.offer_again(withdrawn).await;
                     return Err(error);
                 }
             }
         }
         let changes = ending.iter().map(|record| Change::DeleteExport(record.id)).collect();
         if let Err(error) = self.commit(changes).await {
-            self.offer_again(withdrawn);
+            self.offer_again(withdrawn).await;
             return Err(error);
         }
         Ok(())
     }
 
-    /// Ends the connections of an NBD export. A session of a fabric sees other volumes too: it is told that this one is gone.
+    /// Ends the connections of an export of its own. A session of a fabric sees other volumes too: it is told that this one is gone.
     async fn disconnect(&self, record: &ExportRecord) {
-        if record.protocol != Protocol::Nbd {
-            return;
-        }
+        let Some(exports) = self.named(record.protocol) else { return };
         let name = path_of(record).to_string();
         let end = tokio::time::Instant::now() + DISCONNECT_TIMEOUT;
-        while self.exports.disconnect(&name) > 0 && tokio::time::Instant::now() < end {
+        while exports.disconnect(&name) > 0 && tokio::time::Instant::now() < end {
             tokio::time::sleep(DISCONNECT_POLL).await;
         }
     }
 }
 
-/// What an export serves, which is also the name by which NBD clients ask for it.
+/// What an export serves, which is also the name by which NBD clients ask for it, and that of its socket over vhost-user.
 pub(super) fn path_of(record: &ExportRecord) -> VolumePath {
     VolumePath { volume: record.volume.clone(), snapshot: record.snapshot.clone() }
 }
@@ -292,7 +292,7 @@ pub(super) fn clash_error(clash: &Clash<'_>) -> NodeError {
 fn in_use(record: &ExportRecord, sessions: usize) -> NodeError {
     let (path, protocol) = (path_of(record), record.protocol);
     match protocol {
-        Protocol::Nbd => {
+        Protocol::Nbd | Protocol::VhostUser => {
             let what = format!("export '{path}' has {sessions} connected client(s)");
             NodeError::new(ErrorKind::InUse, what)
                 .with_next_step("Disconnect its clients first, or add --force, which does it.")

@@ -134,10 +134,10 @@ impl HostTable {
     }
 }
 
-/// By which fabric a protocol shows volumes; NBD shows them by name.
+/// By which fabric a protocol shows volumes; NBD and vhost-user show each by itself.
 pub(super) fn fabric_of(protocol: Protocol) -> Option<Fabric> {
     match protocol {
-        Protocol::Nbd => None,
+        Protocol::Nbd | Protocol::VhostUser => None,
         Protocol::Iscsi => Some(Fabric::Iscsi),
         Protocol::NvmeTcp => Some(Fabric::NvmeTcp),
     }

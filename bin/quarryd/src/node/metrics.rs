@@ -89,6 +89,8 @@ const ISCSI_SESSIONS: Family =
     ("quarry_iscsi_sessions", "gauge", "Initiators that are logged in over iSCSI.");
 const NVME_TCP_SESSIONS: Family =
     ("quarry_nvme_tcp_sessions", "gauge", "Hosts that are connected over NVMe/TCP.");
+const VHOST_USER_SESSIONS: Family =
+    ("quarry_vhost_user_sessions", "gauge", "Virtual machines that are connected over vhost-user.");
 const HOSTS: Family = ("quarry_hosts", "gauge", "Hosts that may use exports over iSCSI and NVMe/TCP.");
 const EXPORTS: Family = ("quarry_exports", "gauge", "Exports that are served now.");
 
@@ -152,6 +154,7 @@ impl DataNode {
             (SESSIONS, sessions.nbd),
             (ISCSI_SESSIONS, sessions.iscsi),
             (NVME_TCP_SESSIONS, sessions.nvme_tcp),
+            (VHOST_USER_SESSIONS, sessions.vhost_user),
             (HOSTS, hosts),
             (EXPORTS, self.offer_count() as u64),
         ] {

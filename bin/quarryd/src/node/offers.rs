@@ -3,7 +3,7 @@
 use quarry_api_types::Protocol;
 use quarry_catalog::{Change, ExportRecord};
 use quarry_node_api::Result;
-use quarry_target::{AccessError, ExportError, Mapping};
+use quarry_target::{AccessError, ExportError, Exports, Mapping};
 use quarry_types::{SnapshotId, VolumeId};
 use quarry_volume::{Volume as _, VolumeInfo};
 
@@ -13,10 +13,10 @@ use super::host_table::fabric_of;
 use super::hosts::access_error;
 use super::volumes::FoundVolume;
 
-/// An entry of one of the two tables.
+/// An entry of one of the tables.
 pub(super) enum Offer {
-    /// By its name.
-    Named(quarry_target::Export),
+    /// By its name, over this protocol.
+    Named(Protocol, quarry_target::Export),
     /// By its number.
     Numbered(Mapping),
 }
@@ -40,14 +40,15 @@ impl DataNode {
                 Ok(volume.info())
             })
             .await?;
-        self.put(self.entry(record, volume, found.core))
+        self.put(self.entry(record, volume, found.core)).await
     }
 
     fn entry(&self, record: &ExportRecord, volume: VolumeInfo, core: usize) -> Offer {
         let read_only = record.read_only || volume.read_only;
         let Some(fabric) = fabric_of(record.protocol) else {
             let volume = VolumeInfo { read_only, ..volume };
-            return Offer::Named(quarry_target::Export { name: path_of(record).to_string(), volume, core });
+            let export = quarry_target::Export { name: path_of(record).to_string(), volume, core };
+            return Offer::Named(record.protocol, export);
         };
         Offer::Numbered(Mapping {
             export: record.id.to_string(),
@@ -61,21 +62,35 @@ impl DataNode {
         })
     }
 
-    fn put(&self, offer: Offer) -> Result<()> {
+    /// The table of a protocol that serves each export by itself.
+    pub(super) fn named(&self, protocol: Protocol) -> Option<&Exports> {
+        match protocol {
+            Protocol::Nbd => Some(&self.exports),
+            Protocol::VhostUser => Some(&self.vhost_user),
+            Protocol::Iscsi | Protocol::NvmeTcp => None,
+        }
+    }
+
+    async fn put(&self, offer: Offer) -> Result<()> {
         match offer {
-            Offer::Named(export) => self.exports.insert(export).map_err(|error| export_error(&error)),
+            Offer::Named(Protocol::VhostUser, export) => self.put_socket(export).await,
+            Offer::Named(_, export) => self.exports.insert(export).map_err(|error| export_error(&error)),
             Offer::Numbered(mapping) => self.access.map(mapping).map_err(|error| access_error(&error)),
         }
     }
 
-    /// Ends serving an export, unless an NBD client is connected. Says what was served, if it was.
-    pub(super) fn withdraw(&self, record: &ExportRecord) -> Result<Option<Offer>> {
-        if record.protocol == Protocol::Nbd {
-            return match self.exports.remove(&path_of(record).to_string()) {
-                Ok(export) => Ok(Some(Offer::Named(export))),
-                Err(ExportError::NotFound { .. }) => Ok(None),
-                Err(error) => Err(export_error(&error)),
+    /// Ends serving an export, unless a client of its own is connected. Says what was served, if it was.
+    pub(super) async fn withdraw(&self, record: &ExportRecord) -> Result<Option<Offer>> {
+        if let Some(exports) = self.named(record.protocol) {
+            let export = match exports.remove(&path_of(record).to_string()) {
+                Ok(export) => export,
+                Err(ExportError::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(export_error(&error)),
             };
+            if record.protocol == Protocol::VhostUser {
+                self.close_socket(&export).await?;
+            }
+            return Ok(Some(Offer::Named(record.protocol, export)));
         }
         let name = record.id.to_string();
         let mapping = self.access.mapping(&name);
@@ -87,9 +102,9 @@ impl DataNode {
     }
 
     /// Puts back what was withdrawn when it does not end after all.
-    pub(super) fn offer_again(&self, withdrawn: Vec<Offer>) {
+    pub(super) async fn offer_again(&self, withdrawn: Vec<Offer>) {
         for offer in withdrawn {
-            if let Err(error) = self.put(offer) {
+            if let Err(error) = self.put(offer).await {
                 tracing::error!(%error, "an export that was not ended is not served until quarryd is restarted");
             }
         }
@@ -97,33 +112,43 @@ impl DataNode {
 
     /// Whether an export is served now.
     pub(super) fn is_offered(&self, record: &ExportRecord) -> bool {
-        match record.protocol {
-            Protocol::Nbd => self.exports.find(&path_of(record).to_string()).is_some(),
-            _ => self.access.mapping(&record.id.to_string()).is_some(),
+        match self.named(record.protocol) {
+            Some(exports) => exports.find(&path_of(record).to_string()).is_some(),
+            None => self.access.mapping(&record.id.to_string()).is_some(),
         }
     }
 
     /// Whether a volume, or a snapshot by its own id, is served now, over whatever protocol.
     pub(super) fn is_served(&self, volume: VolumeId) -> bool {
         self.access.mapping_of(volume).is_some()
-            || self.exports.list().iter().any(|export| export.volume.id == volume)
+            || self
+                .tables_by_name()
+                .any(|exports| exports.list().iter().any(|export| export.volume.id == volume))
+    }
+
+    fn tables_by_name(&self) -> impl Iterator<Item = &Exports> {
+        [&self.exports, &self.vhost_user].into_iter()
     }
 
     /// How many exports are served now.
     pub(super) fn offer_count(&self) -> usize {
-        self.exports.list().len() + self.access.mappings().len()
+        let named: usize = self.tables_by_name().map(|exports| exports.list().len()).sum();
+        named + self.access.mappings().len()
     }
 
     /// A volume has another size: whoever sees it learns of it.
     pub(super) fn tell_size(&self, volume: VolumeId, size_bytes: u64) {
-        self.exports.update_size(volume, size_bytes);
+        self.tables_by_name().for_each(|exports| _ = exports.update_size(volume, size_bytes));
         self.access.update_size(volume, size_bytes);
     }
 
     /// How many sessions use a volume or see it.
     pub(super) fn clients_of(&self, volume: VolumeId) -> usize {
-        let exports = self.exports.list().into_iter().filter(|export| export.volume.id == volume);
-        let named: usize = exports.map(|export| self.exports.sessions_of(&export.name)).sum();
+        let sessions = |exports: &Exports| {
+            let of_volume = exports.list().into_iter().filter(|export| export.volume.id == volume);
+            of_volume.map(|export| exports.sessions_of(&export.name)).sum::<usize>()
+        };
+        let named: usize = self.tables_by_name().map(sessions).sum();
         let (clients, mappings) = (self.clients(), self.access.mappings());
         let seen = mappings.iter().filter(|mapping| mapping.volume.id == volume);
         named + seen.filter_map(|mapping| clients.by_export.get(&mapping.export)).sum::<usize>()

@@ -5,7 +5,7 @@ use quarry_api_types::{
     Status, VolumesStatus,
 };
 use quarry_node_api::Result;
-use quarry_target::Fabric;
+use quarry_target::{Fabric, SessionInfo};
 
 use super::DataNode;
 use super::conditions::MAKE_SPACE;
@@ -93,7 +93,12 @@ impl DataNode {
                 connections: connections as u32,
             })
         });
-        std::iter::once(api).chain(listeners).collect()
+        let sockets = (!self.vhost_user.list().is_empty()).then(|| ListenerStatus {
+            protocol: ListenerProtocol::VhostUser,
+            address: self.settings.vhost_user.display().to_string(),
+            connections: counts.vhost_user as u32,
+        });
+        std::iter::once(api).chain(listeners).chain(sockets).collect()
     }
 
     /// How many sessions there are of each protocol. Those that negotiate still, discover, or are I/O queues of an association that counts
@@ -107,6 +112,8 @@ impl DataNode {
                 Some(Fabric::NvmeTcp) => counts.nvme_tcp += 1,
             }
         }
+        let bound = |session: &SessionInfo| session.export.is_some();
+        counts.vhost_user = self.vhost_user.sessions().iter().filter(|session| bound(session)).count() as u64;
         counts
     }
 }
@@ -117,6 +124,7 @@ pub(super) struct SessionCounts {
     pub(super) nbd: u64,
     pub(super) iscsi: u64,
     pub(super) nvme_tcp: u64,
+    pub(super) vhost_user: u64,
 }
 
 fn causes(pool: &Pool) -> Vec<Cause> {

@@ -21,6 +21,8 @@ words! {
         Iscsi = "iscsi",
         /// NVMe over TCP: the volume is a namespace of the node's subsystem.
         NvmeTcp = "nvme-tcp",
+        /// vhost-user-blk: a virtio disk of a virtual machine on the same host, over a unix socket and shared memory.
+        VhostUser = "vhost-user",
     }
 }
 
@@ -49,7 +51,7 @@ pub struct Export {
     pub volume_id: VolumeId,
     /// How hosts reach it.
     pub protocol: Protocol,
-    /// LUN or namespace id, which it keeps. Absent for NBD.
+    /// LUN or namespace id, which it keeps. Absent for NBD and vhost-user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u32>,
     /// The host that sees it. Any initiator does when there is neither a host nor a host group.
@@ -61,7 +63,7 @@ pub struct Export {
     /// Whether its clients may only read.
     #[serde(default)]
     pub read_only: bool,
-    /// Where clients connect, the preferred one first. Empty only when it is offline.
+    /// Where clients connect, the preferred one first: URIs, or over vhost-user the path of the socket. Empty only when it is offline.
     pub uris: Vec<String>,
     /// Whether it can be used.
     pub state: ExportState,
@@ -102,7 +104,7 @@ pub struct CreateExport {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct DeleteExport {
-    /// Also while clients use it: NBD's are disconnected, hosts of iSCSI and NVMe/TCP are told that it is gone.
+    /// Also while clients use it: those of NBD and vhost-user are disconnected, hosts of iSCSI and NVMe/TCP are told that it is gone.
     #[serde(default)]
     #[param(required = false, default = false)]
     pub force: bool,
@@ -131,13 +133,21 @@ impl CreateExport {
             Protocol::Nbd if self.number.is_some() => {
                 return Err(InvalidRequest::new("number", "an NBD export has a name and no number"));
             }
+            Protocol::VhostUser if self.number.is_some() => {
+                return Err(InvalidRequest::new("number", "a vhost-user export has a socket and no number"));
+            }
+            Protocol::VhostUser if self.host.is_some() || self.host_group.is_some() => {
+                let message =
+                    "who may open its socket may use a vhost-user export: hosts are for iscsi and nvme-tcp";
+                return Err(InvalidRequest::new("host", message));
+            }
             Protocol::Nbd if self.host.is_some() || self.host_group.is_some() => {
                 let message =
                     "NBD clients do not say who they are: export it to a host over iscsi or nvme-tcp";
                 return Err(InvalidRequest::new("host", message));
             }
             Protocol::NvmeTcp => 1,
-            Protocol::Nbd | Protocol::Iscsi => 0,
+            Protocol::Nbd | Protocol::Iscsi | Protocol::VhostUser => 0,
         };
         match self.number {
             Some(number) if !(least..=UNIT_NUMBER_MAX).contains(&number) => {
@@ -185,6 +195,7 @@ mod tests {
         let host = || Some("web".parse().unwrap());
         for good in [
             request(Protocol::Nbd),
+            request(Protocol::VhostUser),
             numbered(Protocol::Iscsi, 0),
             numbered(Protocol::Iscsi, 16383),
             CreateExport { host: host(), ..numbered(Protocol::NvmeTcp, 1) },
@@ -194,6 +205,8 @@ mod tests {
         }
         for (bad, part) in [
             (numbered(Protocol::Nbd, 1), "number: an NBD export has a name"),
+            (numbered(Protocol::VhostUser, 1), "number: a vhost-user export has a socket"),
+            (CreateExport { host_group: host(), ..request(Protocol::VhostUser) }, "host: who may open"),
             (numbered(Protocol::NvmeTcp, 0), "number: 0 is not from 1 to 16383"),
             (numbered(Protocol::Iscsi, 16384), "number: 16384 is not from 0 to 16383"),
             (CreateExport { host: host(), ..request(Protocol::Nbd) }, "host: NBD clients do not say"),

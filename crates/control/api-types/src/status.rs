@@ -50,6 +50,8 @@ words! {
         Iscsi = "iscsi",
         /// NVMe over TCP.
         NvmeTcp = "nvme-tcp",
+        /// vhost-user-blk.
+        VhostUser = "vhost-user",
     }
 }
 
@@ -58,7 +60,7 @@ words! {
 pub struct ListenerStatus {
     /// What it speaks.
     pub protocol: ListenerProtocol,
-    /// `HOST:PORT`, or the path of a unix socket.
+    /// `HOST:PORT`, or the path of a unix socket; of vhost-user, the folder of the sockets.
     pub address: String,
     /// Connections open now.
     pub connections: u32,

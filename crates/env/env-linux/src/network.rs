@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use io_uring::opcode;
 use io_uring::squeue::Entry;
-use quarry_env::{Address, Completer, DetachedStream, Listener, Network, Stream, completion};
+use quarry_env::{Address, Completer, DetachedStream, Listener, Network, Sharing, Stream, completion};
 use rustix::net::SocketAddrAny;
 
 use crate::listener::SystemListener;
@@ -21,7 +21,7 @@ type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// The machine's network, for one core.
 pub(crate) struct SystemNetwork {
-    ring: Rc<Ring>,
+    pub(crate) ring: Rc<Ring>,
 }
 
 impl SystemNetwork {
@@ -54,6 +54,10 @@ impl Network for SystemNetwork {
             io::Error::new(io::ErrorKind::InvalidInput, "the stream comes from another kind of network")
         })?;
         Ok(SystemStream::new(self.ring.clone(), *fd))
+    }
+
+    fn sharing(&self) -> Option<&dyn Sharing> {
+        Some(self)
     }
 }
 

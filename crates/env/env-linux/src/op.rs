@@ -7,7 +7,8 @@ use io_uring::squeue::Entry;
 use crate::disk::{Control, Read, Write};
 use crate::listener::Accept;
 use crate::network::Connect;
-use crate::stream::{Receive, Send};
+use crate::peer_event::{Signal, Watch};
+use crate::stream::{Receive, ReceiveFiles, Send, SendFile};
 
 /// An operation with everything that the kernel reads or writes on its behalf.
 pub(crate) enum Op {
@@ -18,6 +19,10 @@ pub(crate) enum Op {
     Send(Send),
     Accept(Accept),
     Connect(Connect),
+    ReceiveFiles(ReceiveFiles),
+    SendFile(SendFile),
+    Watch(Watch),
+    Signal(Signal),
 }
 
 impl Op {
@@ -32,6 +37,10 @@ impl Op {
             Op::Send(op) => op.entry(),
             Op::Accept(op) => op.entry(),
             Op::Connect(op) => op.entry(),
+            Op::ReceiveFiles(op) => op.entry(),
+            Op::SendFile(op) => op.entry(),
+            Op::Watch(op) => op.entry(),
+            Op::Signal(op) => op.entry(),
         }
     }
 
@@ -57,6 +66,23 @@ impl Op {
                 op.complete(result);
                 None
             }
+            Op::ReceiveFiles(op) => {
+                op.complete(result);
+                None
+            }
+            Op::SendFile(op) => {
+                op.complete(result);
+                None
+            }
+            Op::Watch(op) => op.complete(result).map(Op::Watch),
+            Op::Signal(op) => op.complete().map(Op::Signal),
+        }
+    }
+
+    /// Takes an answer of the kernel that is not the last one.
+    pub(crate) fn progress(&self, result: i32) {
+        if let Op::Watch(op) = self {
+            op.progress(result);
         }
     }
 

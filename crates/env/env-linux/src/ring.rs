@@ -13,6 +13,7 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode};
 use crate::fixed::{BufferTable, FileTable, Target};
 use crate::gather::Gathers;
 use crate::op::{Op, Slab};
+use crate::peer_event;
 use crate::setup::{self, QueueSizes};
 use crate::wait_policy::Batch;
 
@@ -77,11 +78,17 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Starts an operation. It is submitted with the next [`Self::enter`].
-    pub(crate) fn start(&self, op: Op) {
+    /// Starts an operation. It is submitted with the next [`Self::enter`]. Returns its slot, for [`Self::cancel`].
+    pub(crate) fn start(&self, op: Op) -> u32 {
         self.prompt.set(self.prompt.get() + usize::from(op.is_prompt()));
         let slot = self.operations.borrow_mut().insert(op);
         self.submit(slot);
+        slot
+    }
+
+    /// Asks the kernel to end the operation in `slot`, which is in flight. It completes as any other.
+    pub(crate) fn cancel(&self, slot: u32) {
+        self.push(opcode::AsyncCancel::new(u64::from(slot)).build().user_data(IGNORED));
     }
 
     fn submit(&self, slot: u32) {
@@ -183,6 +190,10 @@ impl Ring {
             match entry.user_data() {
                 WAKE if !cqueue::more(entry.flags()) && !self.ending.get() => self.poll_wake(),
                 WAKE | IGNORED => {}
+                slot if peer_event::goes_on(entry.flags()) => {
+                    reaped.operations += 1;
+                    self.progress(slot as u32, entry.result());
+                }
                 slot => {
                     reaped.operations += 1;
                     reaped.bytes += entry.result().max(0) as u64;
@@ -191,6 +202,13 @@ impl Ring {
             }
         }
         reaped
+    }
+
+    /// An operation has brought something and goes on.
+    fn progress(&self, slot: u32, result: i32) {
+        let op = self.operations.borrow_mut().take(slot);
+        op.progress(result);
+        self.operations.borrow_mut().put_back(slot, op);
     }
 
     fn finish(&self, slot: u32, result: i32, flags: u32) {
@@ -225,7 +243,7 @@ impl Ring {
         self.ending.set(true);
         let waiting = self.operations.borrow().waiting();
         for slot in waiting {
-            self.push(opcode::AsyncCancel::new(u64::from(slot)).build().user_data(IGNORED));
+            self.cancel(slot);
         }
         let mut entries = Vec::new();
         while self.operations.borrow().len() > 0 || self.has_unsubmitted() {

@@ -1,5 +1,7 @@
 //! Connected stream sockets.
 
+mod files;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
@@ -8,12 +10,16 @@ use std::rc::Rc;
 
 use io_uring::squeue::Entry;
 use io_uring::{cqueue, opcode};
-use quarry_env::{Buffer, Completer, Completion, DetachedStream, Stream, View, completion};
+use quarry_env::{
+    Buffer, Completer, Completion, DetachedStream, PeerFile, ReceivedWithFiles, Stream, View, completion,
+};
 
 use crate::gather::{self, Gather};
 use crate::op::Op;
 use crate::ring::Ring;
 use crate::socket::Socket;
+
+pub(crate) use files::{ReceiveFiles, SendFile};
 
 /// `IORING_RECVSEND_POLL_FIRST` of linux/io_uring.h: do not try before the socket says that it has something.
 const POLL_FIRST: u16 = 1;
@@ -84,6 +90,30 @@ impl Stream for SystemStream {
         let ring = connection.socket.ring.clone();
         let gather = (!gather::is_contiguous(&data)).then(|| ring.gathers.take());
         ring.start(Op::Send(Send { connection, data, length, gather, done: 0, completer }));
+        completion
+    }
+
+    fn receive_with_files(&self, buffer: Buffer, filled: usize) -> Completion<ReceivedWithFiles> {
+        assert!(filled < buffer.len(), "a receive has room for at least one byte");
+        let connection = match self.connection() {
+            Ok(connection) => connection,
+            Err(error) => return Completion::ready((buffer, Err(error))),
+        };
+        let (completer, completion) = completion();
+        let ring = connection.socket.ring.clone();
+        ring.start(Op::ReceiveFiles(ReceiveFiles::new(connection, buffer, filled, completer)));
+        completion
+    }
+
+    fn send_with_file(&self, data: View, file: PeerFile) -> Completion<io::Result<()>> {
+        let (connection, file) = match (self.connection(), file.0.downcast::<OwnedFd>()) {
+            (Ok(connection), Ok(file)) => (connection, *file),
+            (Err(error), _) => return Completion::ready(Err(error)),
+            (_, Err(_)) => return Completion::ready(Err(io::ErrorKind::InvalidInput.into())),
+        };
+        let (completer, completion) = completion();
+        let ring = connection.socket.ring.clone();
+        ring.start(Op::SendFile(SendFile::new(connection, data, file, completer)));
         completion
     }
 

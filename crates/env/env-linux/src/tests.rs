@@ -12,6 +12,7 @@ mod blocks;
 mod cores;
 mod disks;
 mod locks;
+mod sharing;
 mod sockets;
 
 /// Runs `main` on a core of its own and fails when it does not come back.

@@ -14,6 +14,7 @@ mod completion;
 mod disk;
 mod executor;
 mod network;
+mod sharing;
 mod signal;
 
 use std::rc::Rc;
@@ -23,7 +24,8 @@ pub use buffer::{Buffer, BufferPool, RegisterSlab, View};
 pub use completion::{Completer, Completion, completion};
 pub use disk::{Disk, DiskGeometry, DiskKind, Disks, OpenMode};
 pub use executor::{Executor, JoinHandle, LocalSpawner, PickNext, Ready, yield_now};
-pub use network::{Address, DetachedStream, Listener, Network, Stream};
+pub use network::{Address, DetachedStream, Listener, Network, PEER_FILES_MAX, ReceivedWithFiles, Stream};
+pub use sharing::{PeerEvent, PeerFile, SharedMemory, Sharing};
 pub use signal::Signal;
 
 /// Monotonic and wall-clock time.

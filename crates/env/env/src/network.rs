@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use crate::disk::Local;
-use crate::{Buffer, Completion, View};
+use crate::{Buffer, Completion, PeerFile, Sharing, View};
 
 /// Where a listener listens.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -39,6 +39,12 @@ pub trait Listener {
     fn accept(&self) -> Completion<io::Result<(Rc<dyn Stream>, String)>>;
 }
 
+/// Most files that come along with the bytes of one receive.
+pub const PEER_FILES_MAX: usize = 32;
+
+/// The buffer of a receive, and how many bytes and which files have come.
+pub type ReceivedWithFiles = (Buffer, io::Result<(usize, Vec<PeerFile>)>);
+
 /// A connected stream socket. At most one receive and one send at a time.
 pub trait Stream {
     /// Receives at least one byte behind the first `filled` bytes of `buffer`, at most to its end; 0 means that the
@@ -51,6 +57,17 @@ pub trait Stream {
     }
     /// Sends all of `data`, one view behind the other.
     fn send(&self, data: Vec<View>) -> Completion<io::Result<()>>;
+    /// Like [`Self::receive`], with the files that the peer has sent along with the bytes: at most [`PEER_FILES_MAX`]. Only of unix
+    /// sockets, and not of every world.
+    fn receive_with_files(&self, buffer: Buffer, filled: usize) -> Completion<ReceivedWithFiles> {
+        let _ = filled;
+        Completion::ready((buffer, Err(io::ErrorKind::Unsupported.into())))
+    }
+    /// Like [`Self::send`], with a file that goes along with the bytes.
+    fn send_with_file(&self, data: View, file: PeerFile) -> Completion<io::Result<()>> {
+        let _ = (data, file);
+        Completion::ready(Err(io::ErrorKind::Unsupported.into()))
+    }
     /// The address of this side, where it is one of TCP: what the peer has connected to.
     fn local_address(&self) -> Option<SocketAddr> {
         None
@@ -69,4 +86,8 @@ pub trait Network {
     fn connect<'a>(&'a self, address: &'a Address) -> Local<'a, io::Result<Rc<dyn Stream>>>;
     /// Makes a stream of another core one of this core.
     fn attach(&self, stream: DetachedStream) -> io::Result<Rc<dyn Stream>>;
+    /// Memory and signals that are shared with peers, in a world that has them.
+    fn sharing(&self) -> Option<&dyn Sharing> {
+        None
+    }
 }

@@ -7,7 +7,7 @@ use quarry_types::VolumeId;
 use quarry_volume::VolumeInfo;
 
 use crate::limits::{EXPORT_NAME_BYTES_MAX, EXPORTS_MAX, SESSIONS_MAX};
-use crate::{AdmitError, Counters, ExportError, Login, Session, SessionId, SessionInfo, Stop};
+use crate::{AdmitError, Counters, ExportError, Login, Session, SessionId, SessionInfo, Stop, Stopped};
 
 /// A volume under the name by which clients ask for it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Table {
     exports: BTreeMap<String, Export>,
     pub(crate) sessions: BTreeMap<SessionId, Connected>,
     next_session: u64,
+    /// Given and replaced when a volume has another size.
+    resized: Stop,
 }
 
 impl Table {
@@ -106,7 +108,16 @@ impl Exports {
     pub fn update_size(&self, volume: VolumeId, size_bytes: u64) -> usize {
         let mut table = self.table();
         let exports = table.exports.values_mut().filter(|export| export.volume.id == volume);
-        exports.map(|export| export.volume.size_bytes = size_bytes).count()
+        let count = exports.map(|export| export.volume.size_bytes = size_bytes).count();
+        if count > 0 {
+            std::mem::take(&mut table.resized).stop();
+        }
+        count
+    }
+
+    /// Resolves when the next volume has another size.
+    pub fn resized(&self) -> Stopped {
+        self.table().resized.stopped()
     }
 
     /// Takes in a connection, which has no export yet. `peer` is the name that people see.

@@ -182,7 +182,7 @@ impl State {
         }
         let is_free = |number: u32| theirs.iter().all(|export| export.number != Some(number));
         match (request.protocol, request.number) {
-            (Protocol::Nbd, _) => {}
+            (Protocol::Nbd | Protocol::VhostUser, _) => {}
             (_, Some(number)) if is_free(number) => {}
             (_, Some(number)) => {
                 return Err(NodeError::new(ErrorKind::Conflict, format!("number {number} is taken")));

@@ -143,6 +143,7 @@ pub fn export(id: u128, volume_id: VolumeId, request: CreateExport) -> Export {
     let uris = match request.protocol {
         Protocol::Nbd => vec![nbd_tcp_uri(address, &path), nbd_unix_uri("/run/quarry/nbd.sock", &path)],
         Protocol::Iscsi => vec![format!("iscsi://127.0.0.1:3260/iqn.2026-11.io.quarry:node/{number}")],
+        Protocol::VhostUser => vec![format!("/var/lib/quarry/vhost-user/{path}.sock")],
         Protocol::NvmeTcp => vec![format!("nvme-tcp://127.0.0.1:4420/nqn.2026-11.io.quarry:node/{number}")],
     };
     Export {
