@@ -92,6 +92,14 @@ impl Options {
 
 /// Runs it.
 pub fn run(options: &Options) -> Result<()> {
+    over_nbd(options)?;
+    if options.only.is_empty() && options.targets.is_empty() && options.copies == 1 && !options.profile {
+        fabrics::run(&options.of_fabrics())?;
+    }
+    Ok(())
+}
+
+fn over_nbd(options: &Options) -> Result<()> {
     let mut steps = Steps::begin("bench", "quarryd beside other NBD servers, over unix sockets");
     command::require(&["fio", "qemu-nbd", "qemu-img", "nbdkit"])?;
     let bin_dir = if options.is_target(targets::QUARRYD) {
@@ -120,9 +128,6 @@ pub fn run(options: &Options) -> Result<()> {
     print!("{}", results.for_terminal());
     write_out(options, &results)?;
     steps.pass();
-    if options.only.is_empty() && options.targets.is_empty() && options.copies == 1 && !options.profile {
-        fabrics::run(&options.of_fabrics())?;
-    }
     Ok(())
 }
 
