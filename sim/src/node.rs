@@ -10,7 +10,7 @@ use quarry_engine::Engine;
 use quarry_env::{Address, Env};
 use quarry_nbd::{BUDGET_BYTES_MIN, Connection, Server};
 use quarry_pool::LogState;
-use quarry_target::{Export, Exports, HandOver, Volumes};
+use quarry_target::{Export, Exports, HandOver, Reservations, Volumes};
 use quarry_types::{LogId, PoolId, VolumeId};
 use quarry_volume::Volume;
 
@@ -129,7 +129,15 @@ pub async fn serve(envs: &[Env], engines: &Engines, scenario: &Scenario) -> Resu
     for (core, engine) in engines.iter().enumerate() {
         let volumes = Rc::new(CoreVolumes(engine.clone()));
         let cores = Rc::new(Cores { core, servers: Rc::downgrade(&servers) });
-        let server = Server::new(envs[core].clone(), exports.clone(), volumes, cores, BUDGET_BYTES_MIN, None);
+        let server = Server::new(
+            envs[core].clone(),
+            exports.clone(),
+            volumes,
+            cores,
+            Reservations::default(),
+            BUDGET_BYTES_MIN,
+            None,
+        );
         servers.borrow_mut().push(server);
     }
     for (index, plan) in scenario.volumes.iter().enumerate() {

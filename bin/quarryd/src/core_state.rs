@@ -108,7 +108,8 @@ impl CoreState {
         let to_cores = Rc::new(ToCores { index: self.index, cores });
         let budget = self.budget_bytes();
         let exports = self.tables.exports.clone();
-        let server = Server::new(self.env.clone(), exports, self.clone(), to_cores, budget, tls);
+        let (env, reservations) = (self.env.clone(), self.tables.reservations.clone());
+        let server = Server::new(env, exports, self.clone(), to_cores, reservations, budget, tls);
         *self.server.borrow_mut() = Some(server.clone());
         for address in addresses {
             let listener = self.listen("NBD", &address).await?;

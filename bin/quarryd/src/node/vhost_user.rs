@@ -63,3 +63,6 @@ impl DataNode {
 fn make_folder(folder: &std::path::Path) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The version of the catalog as a whole, and that of records which say nothing that was not always said.
 pub(crate) const VERSION: u32 = 1;
 /// The highest version of a record that this code reads.
-pub(crate) const RECORD_VERSION_MAX: u32 = 2;
+pub(crate) const RECORD_VERSION_MAX: u32 = 3;
 
 /// What is kept in an envelope.
 pub(crate) trait Record: Serialize {
@@ -114,12 +114,16 @@ mod tests {
         assert_eq!(decode::<ExportRecord>(&bytes).unwrap(), record);
         let nbd = ExportRecord { protocol: Protocol::Nbd, audience: None, number: None, ..record };
         assert!(encode(&nbd).starts_with(b"{\"version\":2,"), "it is read-only");
+        let of_machine = ExportRecord { protocol: Protocol::VhostUser, read_only: false, ..nbd };
+        let bytes = encode(&of_machine);
+        assert!(bytes.starts_with(b"{\"version\":3,"), "an older reader does not know the protocol");
+        assert_eq!(decode::<ExportRecord>(&bytes).unwrap(), of_machine);
     }
 
     #[test]
     fn newer_and_damaged_records_are_told_apart() {
-        let newer = br#"{"version":3,"record":{"what":"ever"}}"#;
-        assert!(matches!(decode::<ExportRecord>(newer), Err(DecodeError::Newer(3))));
+        let newer = br#"{"version":4,"record":{"what":"ever"}}"#;
+        assert!(matches!(decode::<ExportRecord>(newer), Err(DecodeError::Newer(4))));
         for damaged in
             [&b""[..], b"{", b"\xff\xfe", b"{}", br#"{"version":1}"#, br#"{"version":1,"record":{}}"#]
         {

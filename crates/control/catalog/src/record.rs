@@ -88,10 +88,14 @@ pub enum AudienceRecord {
 }
 
 impl Record for ExportRecord {
-    /// Who reads version 1 knows one protocol, serves to anybody and lets them write.
+    /// Who reads version 1 knows one protocol, serves to anybody and lets them write; who reads version 2 knows three.
     fn version(&self) -> u32 {
-        let is_old = self.protocol == Protocol::Nbd && self.audience.is_none() && !self.read_only;
-        if is_old { 1 } else { 2 }
+        let is_plain = self.audience.is_none() && !self.read_only;
+        match self.protocol {
+            Protocol::VhostUser => 3,
+            Protocol::Nbd if is_plain => 1,
+            Protocol::Nbd | Protocol::Iscsi | Protocol::NvmeTcp => 2,
+        }
     }
 }
 

@@ -75,7 +75,7 @@ impl Op {
                 None
             }
             Op::Watch(op) => op.complete(result).map(Op::Watch),
-            Op::Signal(op) => op.complete().map(Op::Signal),
+            Op::Signal(op) => op.complete(&result).map(Op::Signal),
         }
     }
 

@@ -20,6 +20,9 @@ use crate::ring::Ring;
 /// What is added to the count of an eventfd.
 static ONE: [u8; 8] = 1u64.to_ne_bytes();
 
+/// Signals on their way to peers whose events are gone here: more are cut off.
+const ORPHANS_MAX: usize = 64;
+
 /// Our end of a signal.
 pub(crate) struct SystemEvent {
     ring: Rc<Ring>,
@@ -38,8 +41,8 @@ struct State {
     failed: Cell<Option<i32>>,
     /// Our end is gone.
     dropped: Cell<bool>,
-    /// A write is on its way, and whether another one is to follow.
-    signalling: Cell<bool>,
+    /// The ring's slot of a write on its way, and whether another one is to follow.
+    signalling: Cell<Option<u32>>,
     signal_again: Cell<bool>,
 }
 
@@ -62,7 +65,7 @@ impl SystemEvent {
             waiter: RefCell::default(),
             failed: Cell::new(None),
             dropped: Cell::new(false),
-            signalling: Cell::new(false),
+            signalling: Cell::new(None),
             signal_again: Cell::new(false),
         };
         Ok(Rc::new(Self { ring, state: Rc::new(state) }))
@@ -92,14 +95,11 @@ impl PeerEvent for SystemEvent {
     }
 
     fn signal(&self) {
-        match self.state.signalling.replace(true) {
-            true => self.state.signal_again.set(true),
-            false => {
-                _ = self
-                    .ring
-                    .start(Op::Signal(Signal { state: self.state.clone(), ring: Rc::downgrade(&self.ring) }))
-            }
+        if self.state.signalling.get().is_some() {
+            return self.state.signal_again.set(true);
         }
+        let op = Signal { state: self.state.clone(), ring: Rc::downgrade(&self.ring) };
+        self.state.signalling.set(Some(self.ring.start(Op::Signal(op))));
     }
 }
 
@@ -107,6 +107,13 @@ impl Drop for SystemEvent {
     fn drop(&mut self) {
         self.state.dropped.set(true);
         if let Some(slot) = self.state.watch.get() {
+            self.ring.cancel(slot);
+        }
+        let Some(slot) = self.state.signalling.get() else { return };
+        // A last signal is still given. One that the peer does not let us give must not stay for ever.
+        let orphans = &self.ring.orphaned_signals;
+        orphans.set(orphans.get() + 1);
+        if orphans.get() > ORPHANS_MAX {
             self.ring.cancel(slot);
         }
     }
@@ -175,10 +182,18 @@ impl Signal {
     }
 
     /// What a peer has done to its own file is its own loss: an error is no reason to do anything.
-    pub(crate) fn complete(self) -> Option<Self> {
-        let again = self.state.signal_again.take() && self.ring.strong_count() > 0;
-        self.state.signalling.set(again);
-        again.then_some(self)
+    pub(crate) fn complete(self, result: &io::Result<u32>) -> Option<Self> {
+        let ring = self.ring.upgrade()?;
+        let is_cut_off = result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ECANCELED));
+        // One that was asked for while this one was on its way may be the last one: it is given also when our end is gone.
+        if self.state.signal_again.take() && !is_cut_off {
+            return Some(self);
+        }
+        if self.state.dropped.get() {
+            ring.orphaned_signals.set(ring.orphaned_signals.get() - 1);
+        }
+        self.state.signalling.set(None);
+        None
     }
 }
 

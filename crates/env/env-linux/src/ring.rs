@@ -54,6 +54,8 @@ pub(crate) struct Ring {
     buffers: BufferTable,
     min_wait_works: bool,
     wake_fd: RawFd,
+    /// Signals on their way whose event is gone.
+    pub(crate) orphaned_signals: Cell<usize>,
     /// Vectors of finished operations, for the next ones.
     pub(crate) gathers: Gathers,
 }
@@ -72,6 +74,7 @@ impl Ring {
             prompt: Cell::new(0),
             ending: Cell::new(false),
             wake_fd,
+            orphaned_signals: Cell::new(0),
             gathers: Gathers::default(),
         };
         ring.poll_wake();

@@ -10,7 +10,7 @@
 //! # How a node uses it
 //!
 //! ```text
-//! on each core:   let server = Server::new(env, exports, volumes, cores, budget_bytes);
+//! on each core:   let server = Server::new(env, exports, volumes, cores, reservations, budget_bytes, tls);
 //!                 messages from other cores:  server.take_over(connection);
 //! on one core:    let listener = env.network.listen(&address).await?;
 //!                 env.spawner.spawn(server.clone().serve(listener)).detach();
@@ -35,6 +35,7 @@
 //!   data. It receives nothing while it is at its bound. Over all sessions of a core a budget holds.
 //! - A wrong request gets its error and the connection goes on; only what makes the two sides lose step (a bad magic
 //!   number, a payload beyond the largest) closes it. No input makes the server panic.
+//! - Clients of NBD cannot reserve. What hosts of other protocols have reserved is refused to them (`EPERM`), as to a host without a key.
 //! - A request that was begun is always finished, also when its client has died; only a stop that takes too long drops it.
 
 mod constants;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use quarry_env::View;
-use quarry_target::Counters;
+use quarry_target::{Counters, Member};
 use quarry_types::SECTOR_BYTES;
 use quarry_volume::{Extent, Result, Volume, WriteFlags, ZeroMode};
 
@@ -23,6 +23,14 @@ pub(crate) fn is_disconnect(header: &RequestHeader) -> bool {
 /// Whether the client prefers an error to a slow success.
 pub(crate) fn is_fast_zero(header: &RequestHeader) -> bool {
     header.command == commands::WRITE_ZEROES && header.has(flag::FAST_ZERO)
+}
+
+/// Whether the reservations of the volume allow a valid request (NVMe Base 2.0, figure 126, has a flush among the writes).
+pub(crate) fn is_allowed(member: &Member, header: &RequestHeader) -> bool {
+    match header.command {
+        commands::READ | commands::CACHE | commands::BLOCK_STATUS => member.may_read(),
+        _ => member.may_write(),
+    }
 }
 
 /// Memory that a request without payload holds until its reply has been sent, in bytes.

@@ -47,6 +47,9 @@ impl Refusal {
     }
 }
 
+/// What requests get that a reservation of another host forbids.
+pub const RESERVED: Refusal = Refusal::new(Errno::NotPermitted, "another host has reserved the volume");
+
 /// What requests get that arrive after the server was told to stop.
 pub const STOPPING: Refusal = Refusal::new(Errno::Shutdown, "the server is stopping");
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use quarry_env::{Address, Env, Listener};
-use quarry_target::{Budget, Exports, HandOver, Volumes, accept};
+use quarry_target::{Budget, Exports, HandOver, Reservations, Volumes, accept};
 use quarry_tls::ServerTls;
 
 use crate::limits::{PAYLOAD_BYTES_MAX, SHARE};
@@ -18,24 +18,26 @@ pub struct Server {
     pub(crate) exports: Exports,
     pub(crate) volumes: Rc<dyn Volumes>,
     pub(crate) cores: Rc<dyn HandOver<Connection>>,
+    pub(crate) reservations: Reservations,
     pub(crate) budget: Budget,
     /// What connections over TCP have to be encrypted with.
     tls: Option<ServerTls>,
 }
 
 impl Server {
-    /// The server of the core of `env`. Its sessions hold at most `budget_bytes` of requests and replies, which is
+    /// The server of the core of `env`. What `reservations` forbid to a host without a key is refused. Its sessions hold at most `budget_bytes` of requests and replies, which is
     /// raised to [`BUDGET_BYTES_MIN`] where it is less.
     pub fn new(
         env: Env,
         exports: Exports,
         volumes: Rc<dyn Volumes>,
         cores: Rc<dyn HandOver<Connection>>,
+        reservations: Reservations,
         budget_bytes: u64,
         tls: Option<ServerTls>,
     ) -> Rc<Self> {
         let budget = Budget::new(budget_bytes.max(BUDGET_BYTES_MIN), SHARE);
-        Rc::new(Self { env, exports, volumes, cores, budget, tls })
+        Rc::new(Self { env, exports, volumes, cores, reservations, budget, tls })
     }
 
     /// Accepts connections until [`Exports::stop`] is called. The sessions run on their own and end by themselves.

@@ -13,7 +13,7 @@ use crate::handshake::{Agreed, HandshakeError, negotiate};
 use crate::limits::HANDSHAKE_TIME_MAX;
 use crate::request::Terms;
 use crate::server::Server;
-use crate::transmission::{Ended, Transmission};
+use crate::transmission::{Client, Ended, Transmission};
 
 /// What is known of a connection when its negotiation has ended.
 struct Begun {
@@ -108,8 +108,9 @@ async fn transmit(server: Rc<Server>, stream: Rc<dyn Stream>, begun: Begun) {
     // An export may be read-only where its volume is not.
     terms.read_only |= info.read_only;
     let share = server.budget.join(stream.clone());
-    let transmission =
-        Transmission::new(server.env.clone(), &volume, &session, stream.clone(), terms, &rest, share);
+    let member = server.reservations.of(info.id).attach_keyless(format_args!("nbd:{id}"));
+    let client = Client { session: &session, member, share };
+    let transmission = Transmission::new(server.env.clone(), &volume, client, stream.clone(), terms, &rest);
     match transmission.run().await {
         ended @ (Ended::Disconnected | Ended::Closed | Ended::Stopped) => {
             tracing::debug!(session = %id, %ended, "session ended");

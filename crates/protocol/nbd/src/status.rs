@@ -6,7 +6,7 @@ use quarry_volume::ErrorKind;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Errno {
-    /// `NBD_EPERM`: the export is read-only.
+    /// `NBD_EPERM`: the export is read-only, or another host has reserved the volume.
     NotPermitted = 1,
     /// `NBD_EIO`.
     Io = 5,

@@ -11,13 +11,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use quarry_env::{Completion, Env, Stream, View};
-use quarry_target::{Counters, InFlight, Receiver, Session, Share, Shortage, Stopped};
+use quarry_target::{Counters, InFlight, Member, Receiver, Session, Share, Shortage, Stopped};
 use quarry_volume::{Volume, VolumeError};
 
 use crate::limits::{PAYLOAD_BYTES_DIRECT, RECEIVE, REQUESTS_MAX, STALL_CHECK_TIME, STOP_TIME_MAX};
 use crate::perform;
 use crate::reply::{Batch, Failure, Outbox, unheld};
-use crate::request::{Refusal, STOPPING, Terms};
+use crate::request::{RESERVED, Refusal, STOPPING, Terms};
 use crate::status::errno;
 use crate::wire::{BadMagic, RequestHeader};
 use crate::work::{Admitted, Outcome, Work};
@@ -78,6 +78,14 @@ struct Sending {
     held_bytes: u64,
 }
 
+/// Who a connection is for its core.
+pub(crate) struct Client<'v> {
+    pub(crate) session: &'v Session,
+    /// Its place among those who reserve the volume.
+    pub(crate) member: Member,
+    pub(crate) share: Share,
+}
+
 pub(crate) struct Transmission<'v> {
     env: Env,
     volume: &'v Rc<dyn Volume>,
@@ -93,6 +101,7 @@ pub(crate) struct Transmission<'v> {
     sending: Option<Sending>,
     /// Requests that were begun and whose reply has not been sent.
     requests: usize,
+    member: Member,
     share: Share,
     stopped: Stopped,
     stop_limit: Option<Completion<()>>,
@@ -107,12 +116,12 @@ impl<'v> Transmission<'v> {
     pub(crate) fn new(
         env: Env,
         volume: &'v Rc<dyn Volume>,
-        session: &'v Session,
+        client: Client<'v>,
         stream: Rc<dyn Stream>,
         terms: Terms,
         rest: &[u8],
-        share: Share,
     ) -> Self {
+        let Client { session, member, share } = client;
         let buffers = env.buffers.clone();
         Self {
             volume,
@@ -126,6 +135,7 @@ impl<'v> Transmission<'v> {
             outbox: Outbox::new(buffers, terms.style),
             sending: None,
             requests: 0,
+            member,
             share,
             stopped: session.stop().stopped(),
             stop_limit: None,
@@ -313,6 +323,10 @@ impl<'v> Transmission<'v> {
                 self.terms.check(header)
             }
             verdict => verdict,
+        }?;
+        match perform::is_allowed(&self.member, header) {
+            true => Ok(()),
+            false => Err(RESERVED),
         }
     }
 

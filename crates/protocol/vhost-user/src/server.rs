@@ -10,7 +10,7 @@ use std::rc::Rc;
 use futures::future::{Either, select};
 use futures::lock::Mutex;
 use quarry_env::{Address, Env, JoinHandle, Stream};
-use quarry_target::{Budget, Exports, Initiator, Notice, Reservations, Session, Volumes, Watcher, accept};
+use quarry_target::{Budget, Exports, Reservations, Session, Volumes, accept};
 
 use crate::config;
 use crate::control::Control;
@@ -30,13 +30,6 @@ pub struct Server {
     budget: Budget,
     /// What accepts connections, by export.
     listening: RefCell<BTreeMap<String, JoinHandle<()>>>,
-}
-
-/// A front end has no key and no part in a reservation, so nothing that it is told of concerns it.
-struct Bystander;
-
-impl Watcher for Bystander {
-    fn notice(&self, _: Notice) {}
 }
 
 impl Server {
@@ -115,14 +108,13 @@ impl Server {
         let export = session.bind(export).map_err(|_| gone())?;
         let volume = self.volumes.volume(export.volume.id).ok_or_else(gone)?;
         let reservations = self.reservations.of(export.volume.id);
-        let initiator = Initiator(format!("vhost-user:{}", session.id()).into());
         let stopped = session.stop().stopped();
         let device = Rc::new(Device {
             env: self.env.clone(),
             read_only: export.volume.read_only || volume.info().read_only,
             size_bytes: std::cell::Cell::new(volume.info().size_bytes),
             volume,
-            member: reservations.attach(initiator, std::sync::Arc::new(Bystander)),
+            member: reservations.attach_keyless(format_args!("vhost-user:{}", session.id())),
             share: self.budget.join(stream.clone()),
             serial: config::serial(export.volume.id),
             memory: RefCell::default(),

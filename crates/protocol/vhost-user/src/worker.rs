@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use quarry_env::Completion;
-use quarry_target::{InFlight, Shortage};
+use quarry_target::InFlight;
 use quarry_volume::Result as VolumeResult;
 
 use crate::device::{Device, Handle};
@@ -23,9 +23,9 @@ use crate::work::{Outcome, Work};
 enum Halt {
     /// None is there.
     Empty,
-    /// As many are under way as the queue has descriptors, or as the device may have.
+    /// As many are under way as the queue has descriptors.
     Full,
-    /// The core has no memory left for one more.
+    /// There is no memory left for one more: other queues of the device, or other devices, have it.
     NoMemory,
     /// Others have their turn.
     Turn,
@@ -147,9 +147,9 @@ impl Worker<'_> {
             };
             match self.device.share.try_take(request.held_bytes()) {
                 Ok(()) => self.begin(request)?,
-                Err(shortage) => {
+                Err(_) => {
                     self.waiting = Some(request);
-                    return Ok(if shortage == Shortage::Core { Halt::NoMemory } else { Halt::Full });
+                    return Ok(Halt::NoMemory);
                 }
             }
         }

@@ -38,6 +38,10 @@ fn bytes(memory: &Rc<dyn SharedMemory>) -> Vec<u8> {
     unsafe { std::slice::from_raw_parts(memory.start().as_ptr(), memory.length()) }.to_vec()
 }
 
+async fn pause_shortly(env: &Env) {
+    env.clock.sleep(Duration::from_micros(200)).await;
+}
+
 async fn pause(env: &Env) {
     env.clock.sleep(Duration::from_millis(20)).await;
 }
@@ -79,6 +83,34 @@ fn the_peer_gets_our_signals_and_cannot_make_us_wait() {
         pause(&env).await;
         drop(event);
         // The core goes on, and at its end it does not wait for the peer.
+    });
+}
+
+/// Peers that let no signal through: what waits for them is bounded, and a last signal to others still arrives.
+#[test]
+fn signals_that_cannot_be_given_do_not_pile_up() {
+    run(|env| async move {
+        let mut peers = Vec::new();
+        for _ in 0..300 {
+            let (peer, file) = signal_pair();
+            rustix::io::write(&peer, &(u64::MAX - 1).to_ne_bytes()).expect("room in the count");
+            rustix::fs::fcntl_setfl(&peer, rustix::fs::OFlags::empty()).expect("it can be changed");
+            let event = sharing(&env).event(file).expect("an eventfd");
+            event.signal();
+            pause_shortly(&env).await;
+            drop(event);
+            peers.push(peer);
+        }
+        pause(&env).await;
+        // Those that are cut off are closed here; 64 others may still be open.
+        let open = std::fs::read_dir("/proc/self/fd").expect("a list").count();
+        assert!(open < 300 + 200, "{open}");
+        let (peer, file) = signal_pair();
+        let event = sharing(&env).event(file).expect("an eventfd");
+        event.signal();
+        drop(event);
+        pause(&env).await;
+        assert_eq!(taken(&peer), Some(1), "the write was done at once");
     });
 }
 

@@ -6,5 +6,6 @@ mod support;
 mod bounds;
 mod handshake;
 mod model;
+mod reservations;
 mod robustness;
 mod transmission;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use quarry_env::{Address, Env};
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
 use quarry_nbd::{Connection, Server};
-use quarry_target::{Export, Exports, HandOver, Stop, Volumes};
+use quarry_target::{Export, Exports, HandOver, Reservations, Stop, Volumes};
 use quarry_tls::ServerTls;
 use quarry_types::VolumeId;
 use quarry_volume::Volume;
@@ -147,7 +147,8 @@ async fn run_core(
     // Only core 0 hands over, and never to itself: its own place in the list stays unused.
     let remotes = others.first().cloned().into_iter().chain(others).collect();
     let cores = Rc::new(Cores { core, remotes: RefCell::new(remotes) });
-    let server = Server::new(env.clone(), exports.clone(), volumes, cores, 256 << 20, tls);
+    let server =
+        Server::new(env.clone(), exports.clone(), volumes, cores, Reservations::default(), 256 << 20, tls);
     SERVER.with(|mine| mine.set(server.clone()).ok().expect("one server a core"));
     if core == 0 {
         let unix = env.network.listen(&Address::Unix(socket)).await.expect("a unix socket");

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use quarry_nbd::Server;
-use quarry_target::{Export, Exports};
+use quarry_target::{Export, Exports, Reservations};
 use quarry_volume::Volume;
 
 use super::stage::Stage;
@@ -15,6 +15,7 @@ use super::volume::MemoryVolume;
 pub struct World {
     stage: Stage,
     pub exports: Exports,
+    pub reservations: Reservations,
 }
 
 impl Deref for World {
@@ -36,9 +37,11 @@ impl World {
     pub fn new(budget_bytes: u64) -> Self {
         let (stage, exports) = (Stage::new(), Exports::default());
         let (env, volumes, cores) = (stage.env.clone(), stage.volumes.clone(), stage.cores.clone());
-        let server = Server::new(env, exports.clone(), volumes, cores, budget_bytes, None);
+        let reservations = Reservations::default();
+        let server =
+            Server::new(env, exports.clone(), volumes, cores, reservations.clone(), budget_bytes, None);
         stage.env.spawner.spawn(server.serve(stage.listener())).detach();
-        Self { stage, exports }
+        Self { stage, exports, reservations }
     }
 
     /// A volume in memory that is exported under its name.

@@ -19,6 +19,13 @@ pub trait Watcher: Send + Sync {
     fn notice(&self, notice: Notice);
 }
 
+/// Nothing that happens to reservations changes what a session without a key has of them, but its rights, which it looks up.
+struct Deaf;
+
+impl Watcher for Deaf {
+    fn notice(&self, _: Notice) {}
+}
+
 /// Held by everybody whose commands are to end; see [`Notice::Abort`].
 #[derive(Clone)]
 pub struct Drain {
@@ -123,6 +130,12 @@ impl VolumeReservations {
         drop(inside);
         let rights = Cell::new(Rights { epoch: 0, read: false, write: false, apart: false });
         Member { volume: self.clone(), number, initiator, rights }
+    }
+
+    /// Takes in a session of a protocol that knows no reservations. It is a host without a key: it cannot have one, is kept out as
+    /// such a host is, and there is nothing to tell it. `session` is another one for each.
+    pub fn attach_keyless(self: &Arc<Self>, session: impl fmt::Display) -> Member {
+        self.attach(Initiator(session.to_string().into()), Arc::new(Deaf))
     }
 
     /// Does `action` for `initiator`, which says that its key is `key`. Complete when it counts.

@@ -73,6 +73,28 @@ fn what_cannot_be_is_refused_while_the_disk_works() {
     disk.write(0, &[1; 512]);
 }
 
+/// What the queues of a device hold of memory is bounded; a queue that waits for what another one holds goes on by itself.
+#[test]
+fn queues_wait_for_the_memory_that_others_hold() {
+    let directory = TempDir::new().expect("a directory");
+    let node = Node::start(directory.path(), 64 << 20, vec![], false);
+    let mut disk = Machine::new().connect(&node.socket, ALL);
+    node.with(|volume| volume.held.set(true));
+    let mut heads: Vec<(usize, u16)> = Vec::new();
+    for queue in [0, 0, 1, 3] {
+        let head = disk.prepare_large_read(queue, 60);
+        disk.publish(queue, head);
+        heads.push((queue, head));
+    }
+    node.until("two have begun", |volume| volume.waiting() == 2);
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(node.with(|volume| volume.waiting()), 2, "64 MiB for a device");
+    node.with(|volume| volume.release_all());
+    for (queue, head) in heads {
+        assert_eq!(disk.wait(queue, head).0, 0);
+    }
+}
+
 fn add_and_remove(disk: &mut Disk) {
     let mut more = disk.machine.regions()[0];
     (more.guest_phys_addr, more.userspace_addr) = (8 << 30, 1 << 40);

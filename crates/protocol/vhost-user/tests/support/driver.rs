@@ -384,6 +384,27 @@ impl Disk {
         !queue.under_way.contains_key(&head) && !queue.answered.contains_key(&head)
     }
 
+    /// Lays out a read into `count` segments that are the same 512 KiB of memory.
+    pub fn prepare_large_read(&mut self, queue: usize, count: u16) -> u16 {
+        let head = self.prepare(queue, Style::Indirect, (kind::READ, 0), &[], 512);
+        let number = self.machine.queues[queue].under_way[&head].slot;
+        let slot = slot_at(queue, number);
+        let (header, status) = ((slot, 16), (slot + DATA_AT + 512, 1));
+        let data = std::iter::repeat_n((REGIONS[1].0 + (24 << 20), 512 << 10), count.into());
+        let table = REGIONS[1].0 + (28 << 20) + ((queue as u64) << 18) + (u64::from(number) << 12);
+        let parts = std::iter::once(header).chain(data).chain(std::iter::once(status));
+        for (number, (address, bytes)) in parts.enumerate() {
+            let number = number as u16;
+            let flags = if number > 0 { WRITE } else { 0 } | if number < count + 1 { NEXT } else { 0 };
+            self.put_descriptor(
+                table + 16 * u64::from(number),
+                Descriptor::new(address, bytes, flags, number + 1),
+            );
+        }
+        self.set_descriptor(queue, head, Descriptor::new(table, 16 * (u32::from(count) + 2), TABLE, 0));
+        head
+    }
+
     /// Takes the memory away in which the data of a request of an odd queue lies; its header moves to where memory stays.
     pub fn lose_data(&mut self, queue: usize, head: u16) {
         let (stays, slot) = (slot_at(0, SLOTS - 1), self.machine.queues[queue].under_way[&head].slot);

@@ -60,7 +60,7 @@ impl Node {
             exports.insert(Export { name: NAME.to_owned(), volume: info, core: 0 }).expect("a new name");
             VOLUME.with(|mine| mine.set(volume.clone()).ok().expect("one volume a core"));
             let volumes = Rc::new(OneVolume(volume));
-            let server = Server::new(env.clone(), exports, volumes, reservations, 64 << 20);
+            let server = Server::new(env.clone(), exports, volumes, reservations, 512 << 20);
             server.open(NAME, socket).await.expect("a socket");
             ready.send(()).expect("the starter waits");
             stop.stopped().await;
