@@ -30,7 +30,6 @@ test: setup
 test-guest: setup
 	@scripts/setup-guest.sh
 	@cargo xtask guest $(ARGS)
-	@tests/guest/vhost-user.sh
 
 bench: setup
 	@scripts/setup-bench.sh

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs a script in the guest and ends with its status:   run.sh FOLDER SCRIPT [SECONDS]
-# QUARRY_GUEST_DEVICES are more arguments for QEMU. FOLDER is shared with the guest as /mnt/host. It has two networks; what listens on
-# the host's 127.0.0.1 is 10.0.2.2 on one of them and 10.0.3.2 on the other.
+# FOLDER is shared with the guest as /mnt/host. It has two networks; what listens on the host's 127.0.0.1 is 10.0.2.2 on one of
+# them and 10.0.3.2 on the other.
+# QUARRY_GUEST_DEVICES are more arguments for QEMU.
 set -euo pipefail
 
 guest=${QUARRY_GUEST_DIR:-$HOME/.cache/quarry-guest}

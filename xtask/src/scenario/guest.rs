@@ -13,6 +13,7 @@ use crate::scratch::{Scratch, require_space};
 use crate::server::Server;
 use crate::workspace::{self, Profile};
 
+mod disks;
 mod orders;
 
 use orders::Orders;
@@ -135,6 +136,7 @@ fn facts(node: &Node, share: &Path) -> String {
 fn in_guest(node: &mut Node, folder: &Path, script: &Path, share: &Path) -> Result<()> {
     let mut command = Command::new(folder.join("run.sh"));
     command.arg(share).arg(script).arg(SCENARIO_SECONDS.to_string());
+    command.env("QUARRY_GUEST_DEVICES", disks::attach(node, script)?);
     let printed = share.with_file_name("guest.log");
     let mut guest = Server::start("the guest", &command, &printed)?;
     let mut shown = 0;
