@@ -170,7 +170,10 @@ impl Devices<'_> {
         self.fleet.begin(|layout| _ = layout.members.remove(&disk));
         match self.pool().remove_member(device.index).await {
             Ok(_) => self.fleet.acknowledge(),
-            Err(MembershipError::TooFewDevices { .. }) => return Ok(self.fleet.refuse()),
+            Err(MembershipError::TooFewDevices { .. }) => {
+                self.fleet.refuse();
+                return Ok(());
+            }
             Err(error) => return found("an empty device cannot be removed", error),
         }
         self.engines.iter().for_each(|engine| engine.pool().detach_member(device.index));

@@ -354,6 +354,14 @@ impl DataNode {
         Ok(())
     }
 
+    async fn is_there(&self, path: &std::path::Path) -> bool {
+        let path = path.to_owned();
+        let looking =
+            self.cores.call(0, move |state: Rc<CoreState>| async move { state.env.disks.exists(&path) });
+        // While the node stops nothing has gone.
+        looking.await.unwrap_or(true)
+    }
+
     /// A device whose path was gone and is there again was pulled out and put back.
     async fn notice_returns(
         &self,
@@ -364,7 +372,7 @@ impl DataNode {
     ) {
         for status in open.shared.devices().into_iter().filter(|status| status.failure.is_some()) {
             // Of an address of a server nobody can tell but by connecting.
-            if status.path.is_absolute() && !status.path.exists() {
+            if status.path.is_absolute() && !self.is_there(&status.path).await {
                 gone.insert(status.id);
                 continue;
             }

@@ -122,7 +122,7 @@ impl LogStore {
         let mut chunks: Vec<Rc<Chunk>> = segments.collect();
         chunks.extend(retired.iter().chain(&image.chunks).cloned());
         // A chunk that has been succeeded has its successor's id.
-        chunks.sort_by_key(|chunk| Rc::as_ptr(chunk));
+        chunks.sort_by_key(Rc::as_ptr);
         chunks.dedup_by(|one, other| Rc::ptr_eq(one, other));
         let given_up = self.pool.shared.given_up_by(self.log);
         chunks.iter().flat_map(|chunk| chunk.owned_slots()).chain(given_up).collect()
