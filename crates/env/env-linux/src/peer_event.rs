@@ -47,7 +47,7 @@ struct State {
 }
 
 impl SystemEvent {
-    pub(crate) fn new(ring: Rc<Ring>, file: PeerFile) -> io::Result<Rc<dyn PeerEvent>> {
+    pub(crate) fn open(ring: Rc<Ring>, file: PeerFile) -> io::Result<Rc<dyn PeerEvent>> {
         let file = file.0.downcast::<OwnedFd>().map_err(|_| io::ErrorKind::InvalidInput)?;
         let name = rustix::fs::readlinkat(
             rustix::fs::CWD,

@@ -108,6 +108,6 @@ impl Sharing for SystemNetwork {
     }
 
     fn event(&self, file: PeerFile) -> io::Result<Rc<dyn PeerEvent>> {
-        SystemEvent::new(self.ring.clone(), file)
+        SystemEvent::open(self.ring.clone(), file)
     }
 }
