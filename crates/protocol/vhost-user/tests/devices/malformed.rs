@@ -71,7 +71,7 @@ const CHAINS: [(&str, Mischief); 13] = [
         0
     }),
     ("a table outside of memory", |disk| {
-        put(disk, 0, u64::MAX - 8, u32::MAX & !15, TABLE, 0);
+        put(disk, 0, u64::MAX - 8, !15, TABLE, 0);
         0
     }),
 ];

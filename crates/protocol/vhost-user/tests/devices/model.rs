@@ -54,7 +54,7 @@ fn run(seed: u64, wanted: u64) {
         let place = sector as usize * 512..sector as usize * 512 + bytes;
         let (head, expected) = match chance.below(5) {
             0 | 1 => {
-                let data: Vec<u8> = (0..bytes).map(|at| (at as u64 / 7 ^ step) as u8).collect();
+                let data: Vec<u8> = (0..bytes).map(|at| ((at as u64 / 7) ^ step) as u8).collect();
                 model[place].copy_from_slice(&data);
                 (disk.submit(queue, style, kind::WRITE, sector, &data, 0), None)
             }

@@ -139,13 +139,12 @@ impl Machine {
     }
 
     pub fn regions(&self) -> Vec<VhostUserMemoryRegionInfo> {
-        let region = |(region, file): (&vm_memory::GuestRegionMmap, &File)| {
-            let mut info = VhostUserMemoryRegionInfo::default();
-            info.guest_phys_addr = region.start_addr().0;
-            info.memory_size = region.len();
-            info.userspace_addr = region.start_addr().0 + USER_OFFSET;
-            info.mmap_handle = file.as_raw_fd();
-            info
+        let region = |(region, file): (&vm_memory::GuestRegionMmap, &File)| VhostUserMemoryRegionInfo {
+            guest_phys_addr: region.start_addr().0,
+            memory_size: region.len(),
+            userspace_addr: region.start_addr().0 + USER_OFFSET,
+            mmap_offset: 0,
+            mmap_handle: file.as_raw_fd(),
         };
         self.memory.iter().zip(&self.files).map(region).collect()
     }
