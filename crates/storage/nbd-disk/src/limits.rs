@@ -26,7 +26,7 @@ pub const OUTAGE_TIME_MAX: Duration = Duration::from_secs(15);
 /// Pause between attempts to connect.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long after the end of its connection a request may still be carried out by the server. See the crate's invariants.
-pub const LATE_TIME_MAX: Duration = Duration::from_secs(30);
+pub const LATE_TIME_MAX: Duration = Duration::from_secs(20);
 /// How long a process may use an export after the beginning of the last renewal of its claim.
 pub const LEASE_TIME: Duration = Duration::from_secs(10);
 /// How often a claim is renewed.
@@ -39,6 +39,7 @@ pub const CONFLICT_PAUSE: Duration = Duration::from_millis(1);
 /// Hosts give a command 30 s before they reset what they use; a pool has to have turned to another copy by then.
 const HOST_TIME: Duration = Duration::from_secs(30);
 const _: () = assert!(RESPONSE_TIME_MAX.as_millis() + OUTAGE_TIME_MAX.as_millis() < HOST_TIME.as_millis());
+const _: () = assert!(LATE_TIME_MAX.as_millis() < HOST_TIME.as_millis(), "a commit may have to wait for it");
 const _: () = assert!(CONNECT_TIME_MAX.as_millis() < OUTAGE_TIME_MAX.as_millis());
 const _: () = assert!(2 * RENEW_PAUSE.as_millis() < LEASE_TIME.as_millis(), "one renewal may fail");
 const _: () = assert!(LATE_TIME_MAX.as_millis() > OUTAGE_TIME_MAX.as_millis());

@@ -151,6 +151,11 @@ impl Session {
     /// Waits until the request can be taken. Its time counts from then.
     async fn hold_back(self: Rc<Self>, mut request: Request, mut refusal: Refusal) {
         self.export.note_held_back();
+        if let Refusal::Range(Conflict::Haunted(until)) = refusal {
+            let wait_ms = until.saturating_sub(self.now()).as_millis() as u64;
+            let (offset, length) = (request.offset, request.length);
+            tracing::warn!(device = %self.address, offset, length, wait_ms, "a write waits: an older one may still be on its way");
+        }
         loop {
             match refusal {
                 Refusal::Range(Conflict::Haunted(until)) => {

@@ -6,6 +6,7 @@ use quarry_types::{DeviceId, LogId, PoolId};
 
 use super::raw::{RawLabel, RawMember};
 use super::*;
+use crate::claim::CLAIM_BYTES;
 
 const DOCUMENT: &str = include_str!("../../../../../docs/format/device.md");
 
@@ -142,7 +143,8 @@ fn the_document_says_what_the_code_does() {
             LABEL_COPY_OFFSETS[1] as usize - LABEL_BYTES,
         ),
         ("anchors", anchors, end - anchors),
-        ("reserved", end, DEVICE_HEADER_BYTES as usize - end),
+        ("claim", CLAIM_OFFSET as usize, CLAIM_BYTES),
+        ("reserved", end + CLAIM_BYTES, DEVICE_HEADER_BYTES as usize - end - CLAIM_BYTES),
     ]
     .map(|(name, offset, size)| (name.to_owned(), offset, size));
     assert_eq!(rows("## The device"), regions);

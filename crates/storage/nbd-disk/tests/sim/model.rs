@@ -67,7 +67,7 @@ fn play(seed: u64, late: bool) -> (u64, u64, bool) {
     let manner = Manner {
         structured: seed.is_multiple_of(2),
         late_one_in,
-        late: Duration::from_secs(20),
+        late: Duration::from_secs(18),
         nonsense_one_in: if seed.is_multiple_of(3) { 200 } else { 0 },
         ..Manner::default()
     };
