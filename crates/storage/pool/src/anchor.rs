@@ -52,3 +52,57 @@ impl Pool {
         if written == 0 { Err(PoolError::NoDevice { log: anchor.log }) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use quarry_device::{FormatRequest, format_devices};
+    use quarry_env_sim::{Config, DiskSpec, World};
+    use quarry_types::{Incarnation, PoolId};
+
+    use super::*;
+
+    #[test]
+    fn of_two_anchors_with_one_sequence_that_of_the_later_opening_counts() {
+        let world = World::new(1, Config::default());
+        let paths: Vec<PathBuf> = (0..2).map(|index| PathBuf::from(format!("/dev/{index}"))).collect();
+        paths.iter().for_each(|path| _ = world.add_disk(path, DiskSpec::of_size(64 << 20)));
+        let request = FormatRequest {
+            pool: PoolId::from_random(3),
+            pool_name: "tank".to_owned(),
+            copies: 2,
+            paths,
+            directory_file_bytes: None,
+            force: false,
+            in_use: BTreeMap::new(),
+        };
+        let process = world.process(1);
+        let env = process.env(0);
+        let test = async move {
+            let pool = crate::from_devices(&env, format_devices(&env, &request).await.expect("blank disks"));
+            let anchor = |log: u16, sequence: u64, opening: u64| Anchor {
+                pool: pool.shared.id,
+                log: LogId(log),
+                sequence,
+                incarnation: Incarnation(opening),
+                image_bytes: 0,
+                image_checksum: 0,
+                chunks: Vec::new(),
+            };
+            for (log, first) in [(0, 0), (1, 1)] {
+                pool.write_anchor(&anchor(log, 3, 1)).await.expect("both");
+                // The power failed when one device had the next anchor; that one was missing when the log was opened again.
+                for (device, opening) in [(first, 2), (1 - first, 3)] {
+                    let other = pool.device(1 - device);
+                    pool.set_device(1 - device, None);
+                    pool.write_anchor(&anchor(log, 4, opening)).await.expect("one");
+                    pool.set_device(1 - device, other);
+                }
+                assert_eq!(pool.newest_anchors().await[&LogId(log)], anchor(log, 4, 3), "first {first}");
+            }
+        };
+        world.block_on(&process, 0, test, Duration::from_secs(60)).expect("it comes to an end");
+    }
+}
