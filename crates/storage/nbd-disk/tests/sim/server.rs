@@ -175,13 +175,26 @@ impl Connection {
         // A flush covers what was answered before it came, not what is done while it waits.
         let covered = self.medium.borrow().undo.len();
         self.env.clock.sleep(self.delay()).await;
+        let (error, data) = self.apply(command, (offset, length), &payload, covered);
+        let reply = self.reply(cookie, error, offset as u64, &data);
+        self.answer(reply).await;
+    }
+
+    /// Does what a command asks for; `covered` writes were answered before it came.
+    fn apply(
+        &self,
+        command: u16,
+        (offset, length): (usize, usize),
+        payload: &[u8],
+        covered: usize,
+    ) -> (u32, Vec<u8>) {
         let mut medium = self.medium.borrow_mut();
         let mut error = medium.errors.pop().unwrap_or(0);
         let mut data = Vec::new();
         match command {
             _ if error != 0 => {}
             0 => data = medium.bytes[offset..offset + length].to_vec(),
-            1 => medium.write(offset, &payload),
+            1 => medium.write(offset, payload),
             3 if medium.failing_flushes > 0 => {
                 medium.failing_flushes -= 1;
                 error = 5;
@@ -193,9 +206,7 @@ impl Connection {
             4 => medium.write(offset, &vec![0xDD; length]),
             _ => error = 22,
         }
-        drop(medium);
-        let reply = self.reply(cookie, error, offset as u64, &data);
-        self.answer(reply).await;
+        (error, data)
     }
 
     fn reply(&self, cookie: &[u8], error: u32, offset: u64, data: &[u8]) -> Vec<u8> {
