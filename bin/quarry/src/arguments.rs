@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod devices;
 mod exports;
 mod groups;
 mod hosts;
@@ -17,6 +18,7 @@ use quarry_api_types::{
 use quarry_client::Endpoint;
 use quarry_types::ByteSize;
 
+pub use self::devices::{DeviceCommand, DeviceOf, WaitForRebuild};
 pub use self::exports::{CreateExport, ExportCommand};
 pub use self::groups::GroupCommand;
 pub use self::hosts::{ChapOptions, HostCommand, HostGroupCommand};
@@ -107,90 +109,6 @@ pub enum Command {
     Event(EventCommand),
     /// The node in one page
     Status,
-}
-
-#[derive(Subcommand, Debug)]
-pub enum DeviceCommand {
-    /// List the pools' devices and what the last scan has seen
-    List,
-    /// Look at the machine's devices anew; changes nothing on them
-    Scan,
-    /// Make a device a member of a pool, while it is in use; what is on it is lost
-    #[command(after_help = "Example:\n  quarry device add fast /dev/sdd --wait")]
-    Add {
-        pool: Name,
-        /// A file, directory or block device of the node
-        path: PathBuf,
-        /// Take a device that has something on it, which is lost
-        #[arg(long)]
-        force: bool,
-        #[command(flatten)]
-        wait: WaitForRebuild,
-    },
-    /// Move everything on a device to the others, and place nothing new on it
-    #[command(after_help = "Example:\n  quarry device drain fast /dev/sdb --wait")]
-    Drain {
-        #[command(flatten)]
-        of: DeviceOf,
-        /// Use it for everything again, also one that is to be removed
-        #[arg(long, conflicts_with = "wait")]
-        cancel: bool,
-        #[command(flatten)]
-        wait: WaitForRebuild,
-    },
-    /// Drain a device and end its membership; it is blank afterwards
-    #[command(after_help = "Example:\n  quarry device remove fast /dev/sdb --wait")]
-    Remove {
-        #[command(flatten)]
-        of: DeviceOf,
-        #[command(flatten)]
-        wait: WaitForRebuild,
-    },
-    /// Put another device into the place of one, whether that still works or not
-    #[command(after_help = "Example:\n  quarry device replace fast /dev/sdb /dev/sde --wait")]
-    Replace {
-        #[command(flatten)]
-        of: DeviceOf,
-        /// The new one: a file, directory or block device of the node
-        new: PathBuf,
-        /// Take a new device that has something on it, which is lost
-        #[arg(long)]
-        force: bool,
-        #[command(flatten)]
-        wait: WaitForRebuild,
-    },
-    /// Use all of a device that has become larger
-    Grow {
-        #[command(flatten)]
-        of: DeviceOf,
-    },
-    /// Use a device again that was missing or has failed; it gets what it has missed
-    Return {
-        #[command(flatten)]
-        of: DeviceOf,
-        #[command(flatten)]
-        wait: WaitForRebuild,
-    },
-}
-
-/// A member of a pool.
-#[derive(Args, Debug)]
-pub struct DeviceOf {
-    /// Its pool
-    pub pool: Name,
-    /// Its path or its id
-    pub device: String,
-}
-
-/// Whether to wait until data lies where it should.
-#[derive(Args, Debug)]
-pub struct WaitForRebuild {
-    /// Wait until everything lies where it should
-    #[arg(long)]
-    pub wait: bool,
-    /// Do not show how far it is
-    #[arg(long, requires = "wait")]
-    pub no_progress: bool,
 }
 
 #[derive(Subcommand, Debug)]
