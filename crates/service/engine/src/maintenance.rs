@@ -56,7 +56,7 @@ impl Engine {
             {
                 self.checkpoint().await?;
             }
-            let is_low = self.spare_chunks() < self.space.low_chunks(self);
+            let is_low = self.spare_chunks() < self.space.low_chunks(self) || self.is_short_of_slots();
             if self.closing.get() || !(is_low || is_asked || self.is_waited_for()) {
                 return Ok(());
             }

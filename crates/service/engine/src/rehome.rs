@@ -18,9 +18,11 @@ use crate::{Engine, EngineError};
 
 /// How often somebody looks whether there is something to do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const LOOK_AGAIN_WHEN_STUCK: Duration = Duration::from_secs(5);
+const LOOK_AGAIN_WHEN_STUCK: Duration = Duration::from_secs(2);
 /// A device that is away is waited for so long before its copies are made elsewhere.
 const ABSENCE_TOLERATED: Duration = Duration::from_secs(10);
+/// Free chunks that the cleaner gains for what waits for them, beyond those that the logs need.
+const CHUNKS_WANTED: u64 = 16;
 /// How long chunks are copied between two commits, at least one chunk: checkpoints and cleaning wait meanwhile, and hosts for them.
 const STEP_TIME: Duration = Duration::from_millis(200);
 /// While hosts read and write, so many times as long as copying has taken is left to them.
@@ -64,6 +66,13 @@ pub(crate) struct Rehomer {
 }
 
 impl Engine {
+    /// Whether chunks wait for slots that the cleaner could gain.
+    pub(crate) fn is_short_of_slots(&self) -> bool {
+        let shared = &self.store.pool.shared;
+        let wanted = shared.needed_chunks() + CHUNKS_WANTED;
+        self.rehomer.status.get().stuck && shared.capacity().free_chunks <= wanted
+    }
+
     /// What is still to be moved.
     pub fn rehoming(&self) -> Rehoming {
         if self.rehomer.looked.get() != self.store.pool.shared.layout() {
@@ -106,6 +115,8 @@ impl Engine {
         }
         status.stuck = moved == 0;
         self.rehomer.status.set(status);
+        // What was taken the cleaner may have to gain again, and what is missing it may find.
+        self.wake.raise();
         Ok(moved > 0)
     }
 

@@ -334,14 +334,15 @@ impl PoolShared {
     }
 
     /// Slots for more copies of a chunk of `log` that lies on the devices `taken`: as many as can be had, up to `count`, without
-    /// taking what checkpoints need.
+    /// taking what checkpoints and cleaners of all logs need. What is given up for them is on devices that take nothing new, so that
+    /// nothing would ever fill that up again.
     pub(crate) fn allocate_beside(&self, log: LogId, taken: &[u16], count: usize) -> Vec<Slot> {
         let mut stakes = self.stakes();
         let mut slots = Vec::new();
         let mut taken = taken.to_vec();
         while slots.len() < count {
             let before = self.capacity().free_chunks;
-            if stakes.spare(log, Purpose::Packed, before) == 0 {
+            if before <= stakes.need() {
                 break;
             }
             let Some(slot) = self.allocator().allocate_beside(&taken) else { break };

@@ -415,3 +415,26 @@ fn copies_are_given_up_only_where_those_that_stay_are_good() {
     tested.check();
     tested.crash_and_check();
 }
+
+#[test]
+fn a_device_is_drained_though_the_others_are_full_of_garbage() {
+    let mut tested = Tested::new(31, 2, &[64, 64, 64, 64]);
+    // Many times what the pool holds, so that all of it is taken and most of it dead.
+    for _ in 0..12 {
+        tested.scribble(200);
+    }
+    let before = tested.node.engine().pool().shared.capacity();
+    assert!(before.free_chunks < before.total_chunks / 3, "{before:?}");
+    tested.leave(3).expect("three others are left");
+    for _ in 0..4 {
+        tested.settle();
+    }
+    let shared = tested.node.engine().pool().shared.clone();
+    let rehoming = tested.node.engine().rehoming();
+    assert_eq!(tested.used(3), 0, "{rehoming:?}, {:?}, {} needed", shared.capacity(), shared.needed_chunks());
+    assert!(shared.capacity().free_chunks >= shared.needed_chunks(), "{:?}", shared.capacity());
+    tested.check();
+    tested.scribble(200);
+    tested.check();
+    tested.node.verify();
+}
