@@ -1,12 +1,12 @@
 //! Leaving devices on which nothing is to stay, and forgetting those that have failed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use quarry_pool::{Chunk, Duty};
 use quarry_types::SegmentId;
 
-use crate::Log;
+use crate::{Log, LogError};
 
 impl Log {
     /// Begins another segment with the next batch, if the open one lies where new ones would not: on a device that is to be removed,
@@ -34,8 +34,19 @@ impl Log {
         left.into_iter().for_each(|chunk| self.store.retire(chunk));
     }
 
-    /// Relies no more on what `device`, which has failed, was sent since its last flush. It may be used again afterwards.
+    /// Relies no more on what `device`, which has failed, was sent since its last flush. It may be used again afterwards. Where it had
+    /// the only copy of something that counts the log ends, as after a flush that has failed.
     pub fn forget_device(&self, device: u16) {
+        let (segments, published) = {
+            let state = self.state.borrow();
+            let segments: Vec<SegmentId> =
+                state.unflushed.iter().map(|unflushed| unflushed.segment).collect();
+            (segments, state.published.batch)
+        };
+        if let Err(LogError::Stopped { reason }) = self.lost(&BTreeSet::from([device]), &segments, published)
+        {
+            self.halt(&reason);
+        }
         let mut state = self.state.borrow_mut();
         state.unflushed.iter().for_each(|unflushed| unflushed.chunk.drop_copy(device));
         state.reserve.iter().for_each(|chunk| chunk.drop_copy(device));

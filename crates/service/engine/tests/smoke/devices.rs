@@ -438,3 +438,28 @@ fn a_device_is_drained_though_the_others_are_full_of_garbage() {
     tested.check();
     tested.node.verify();
 }
+
+#[test]
+fn what_only_a_device_that_is_back_may_have_lost_does_not_count_as_flushed() {
+    let mut refused = 0;
+    for device in [0, 1] {
+        let mut tested = Tested::new(41, 1, &[64, 64]);
+        tested.scribble(5);
+        let engine = tested.node.engine();
+        let shared = engine.pool().shared.clone();
+        shared.fail_device(device, "somebody else has noticed it".to_owned());
+        let disk = tested.node.disks[usize::from(device)];
+        tested.node.world.pull_disk(disk);
+        tested.node.world.restore_disk(disk, true);
+        tested.node.run(|_| async move {
+            engine.forget_device(device).await.expect("a commit");
+            engine.pool().take_back(device).await.expect("it is back");
+            engine.pool().admit_member(device).expect("it is used");
+        });
+        match tested.node.flush() {
+            Err(_) => refused += 1,
+            Ok(()) => tested.check(),
+        }
+    }
+    assert_eq!(refused, 1, "one of the two had the only copy");
+}
