@@ -10,8 +10,8 @@ const VERSION: u16 = 1;
 const NAME: &str = "anchor";
 /// Bytes of an anchor on a device.
 pub const ANCHOR_BYTES: usize = 4096;
-/// Most chunks that one image can fill: 4 GiB of image with full-size chunks.
-pub const IMAGE_CHUNKS_MAX: usize = 128;
+/// Most chunks that one image can fill: 3.75 GiB of image with full-size chunks.
+pub const IMAGE_CHUNKS_MAX: usize = 120;
 
 const _: () = assert!(
     16 + 16 + 2 + 8 * 4 + 4 + 8 + IMAGE_CHUNKS_MAX * (8 + 1 + COPIES_MAX * 6) <= ANCHOR_BYTES,
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn anchors_come_back_and_damage_is_noticed() {
-        let slots = (0..3).map(|device| Slot { device, index: u32::MAX }).collect::<Vec<_>>();
+        let slots = (0..COPIES_MAX as u16).map(|device| Slot { device, index: u32::MAX }).collect::<Vec<_>>();
         let anchor = Anchor {
             pool: PoolId::from_random(1),
             log: LogId(1),

@@ -97,22 +97,33 @@ impl<'a> Reader<'a> {
         version: u16,
         bytes: &'a [u8],
     ) -> Result<Self, FormatError> {
+        Self::of_either(structure, magic, [version, version], bytes).map(|(reader, _)| reader)
+    }
+
+    /// The same for a structure that may have an older version, and its version.
+    pub fn of_either(
+        structure: &'static str,
+        magic: u64,
+        [older, version]: [u16; 2],
+        bytes: &'a [u8],
+    ) -> Result<(Self, u16), FormatError> {
         let mut reader = Self { structure, bytes };
         let found = reader.u64()?;
         if found != magic {
             return Err(FormatError::Magic { structure, found });
         }
         let found = reader.u16()?;
-        if found != version {
+        if !(older..=version).contains(&found) {
             return Err(FormatError::Version { structure, found, supported: version });
         }
+        let version = found;
         reader.zero("prefix padding", 2)?;
         let found = reader.u32()?;
         let computed = crc32c(reader.bytes);
         if found != computed {
             return Err(FormatError::Checksum { structure, found, computed });
         }
-        Ok(reader)
+        Ok((reader, version))
     }
 
     /// The next `length` bytes.

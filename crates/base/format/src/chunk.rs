@@ -33,6 +33,8 @@ pub enum ChunkContent {
     Packed,
     /// Part of a checkpoint image.
     Image,
+    /// Parity of a group, told of by the [`crate::parity::ParityTable`] behind the header.
+    Parity,
 }
 
 /// How a segment continues the log.
@@ -64,6 +66,7 @@ impl ChunkHeader {
             }
             ChunkContent::Packed => _ = writer.u8(2),
             ChunkContent::Image => _ = writer.u8(3),
+            ChunkContent::Parity => _ = writer.u8(4),
         }
         writer.raw(&vec![0; CHUNK_HEADER_BYTES - writer.len()]);
         writer.finish()
@@ -91,6 +94,7 @@ impl ChunkHeader {
             }),
             2 => ChunkContent::Packed,
             3 => ChunkContent::Image,
+            4 => ChunkContent::Parity,
             other => return Err(reader.field("content", u64::from(other))),
         };
         reader.zero("padding", reader.remaining())?;
@@ -114,7 +118,8 @@ mod tests {
             previous_checksum: 5,
             flushed_through: BatchNumber(90),
         };
-        for content in [ChunkContent::Segment(start), ChunkContent::Packed, ChunkContent::Image] {
+        let others = [ChunkContent::Packed, ChunkContent::Image, ChunkContent::Parity];
+        for content in others.into_iter().chain([ChunkContent::Segment(start)]) {
             let header =
                 ChunkHeader { pool: PoolId::from_random(1), log: LogId(1), chunk: ChunkId(7), content };
             let bytes = header.encode();

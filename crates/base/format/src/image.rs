@@ -4,7 +4,9 @@
 //! byte of the log lies), the volumes with the roots of their maps, the point from which the tail is replayed, and the
 //! chunks reserved for segments that may have been opened since.
 
-use quarry_types::limits::{BLOCK_SECTORS, SEGMENT_SECTORS_MAX};
+use quarry_types::limits::{
+    BLOCK_SECTORS, CODE_DATA_MAX, CODE_DATA_MIN, CODE_PARITY_MAX, CODE_PARITY_MIN, SEGMENT_SECTORS_MAX,
+};
 use quarry_types::{
     BatchNumber, ChunkId, Incarnation, LogAddress, LogId, PoolId, SegmentId, SnapshotCounter,
 };
@@ -16,7 +18,9 @@ use crate::record::{KeyRecord, SnapshotHead, VolumeHead};
 use crate::{FormatError, Reader, Writer};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"QRYIMAGE");
-const VERSION: u16 = 5;
+const VERSION: u16 = 6;
+/// The version before: it knew no groups. Still read.
+const VERSION_WITHOUT_GROUPS: u16 = 5;
 const NAME: &str = "checkpoint image";
 
 /// A position between two batches.
@@ -75,6 +79,17 @@ pub struct Image {
     /// References to records that are gone and do not count as such yet, with their length in sectors: when they went, others
     /// were on their way.
     pub owed: Vec<(LogAddress, u32)>,
+    /// The groups of coded chunks. Their chunks are among [`Self::chunks`], also those with parity and those in which nothing lives.
+    pub groups: Vec<ImageGroup>,
+}
+
+/// Chunks that are coded together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ImageGroup {
+    /// The chunks with data in the order of the code, and of each the sectors that count: behind them it counts as zeroes.
+    pub data: Vec<(ChunkId, u32)>,
+    /// The chunks with parity, in the order of the code.
+    pub parity: Vec<ChunkId>,
 }
 
 /// Most references to one record.
@@ -260,12 +275,15 @@ impl Image {
         self.shared.iter().for_each(|shared| shared.encode(&mut writer));
         writer.u32(self.owed.len() as u32);
         self.owed.iter().for_each(|(address, sectors)| _ = writer.u64(address.0).u32(*sectors));
+        writer.u32(self.groups.len() as u32);
+        self.groups.iter().for_each(|group| group.encode(&mut writer));
         writer.finish()
     }
 
     /// Reads an image that fills `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let mut reader = Reader::new(NAME, MAGIC, VERSION, bytes)?;
+        let versions = [VERSION_WITHOUT_GROUPS, VERSION];
+        let (mut reader, version) = Reader::of_either(NAME, MAGIC, versions, bytes)?;
         let reader = &mut reader;
         let mut image = Self {
             pool: PoolId::from_bytes(reader.id()?),
@@ -288,6 +306,7 @@ impl Image {
             salts: Vec::new(),
             shared: Vec::new(),
             owed: Vec::new(),
+            groups: Vec::new(),
         };
         for _ in 0..reader.count(25)? {
             let placement = Placement::decode(reader)?;
@@ -340,10 +359,46 @@ impl Image {
             }
             image.owed.push((address, sectors));
         }
+        let groups = if version > VERSION_WITHOUT_GROUPS { reader.count(ImageGroup::BYTES_MIN)? } else { 0 };
+        for _ in 0..groups {
+            image.groups.push(ImageGroup::decode(reader)?);
+        }
         match reader.remaining() {
             0 => Ok(image),
             rest => Err(reader.field("trailing bytes", rest as u64)),
         }
+    }
+}
+
+impl ImageGroup {
+    const BYTES_MIN: usize = 2 + CODE_DATA_MIN * (8 + 4) + CODE_PARITY_MIN * 8;
+
+    fn encode(&self, writer: &mut Writer) {
+        writer.u8(self.data.len() as u8).u8(self.parity.len() as u8);
+        self.data.iter().for_each(|(chunk, sectors)| _ = writer.u64(chunk.0).u32(*sectors));
+        self.parity.iter().for_each(|chunk| _ = writer.u64(chunk.0));
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
+        let (data, parity) = (usize::from(reader.u8()?), usize::from(reader.u8()?));
+        if !(CODE_DATA_MIN..=CODE_DATA_MAX).contains(&data) {
+            return Err(reader.field("data members", data as u64));
+        }
+        if !(CODE_PARITY_MIN..=CODE_PARITY_MAX).contains(&parity) {
+            return Err(reader.field("parity members", parity as u64));
+        }
+        let mut group = Self { data: Vec::with_capacity(data), parity: Vec::with_capacity(parity) };
+        for _ in 0..data {
+            let (chunk, sectors) = (ChunkId(reader.u64()?), reader.u32()?);
+            if sectors > SEGMENT_SECTORS_MAX {
+                return Err(reader.field("sectors of a member", u64::from(sectors)));
+            }
+            group.data.push((chunk, sectors));
+        }
+        for _ in 0..parity {
+            group.parity.push(ChunkId(reader.u64()?));
+        }
+        Ok(group)
     }
 }
 
@@ -396,5 +451,68 @@ impl ImageSegment {
         }
         let (kept, live) = (decode_bits(reader)?, decode_bits(reader)?);
         Ok(Self { segment, runs, end_sector, kept, live })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> Image {
+        Image {
+            pool: PoolId::from_random(1),
+            log: LogId(1),
+            incarnation: Incarnation(2),
+            chunks_allocated: 7,
+            replay_from: Position::default(),
+            flushed_through: BatchNumber(3),
+            next_segment: SegmentId::new(LogId(1), 4),
+            next_volume: 1,
+            birth: SnapshotCounter(0),
+            chunks: Vec::new(),
+            segments: Vec::new(),
+            reserve: vec![ChunkId(5)],
+            volumes: Vec::new(),
+            snapshots: Vec::new(),
+            dissolving: None,
+            detached: Vec::new(),
+            keys: Vec::new(),
+            salts: Vec::new(),
+            shared: Vec::new(),
+            owed: Vec::new(),
+            groups: Vec::new(),
+        }
+    }
+
+    fn group(data: u64, parity: u64) -> ImageGroup {
+        ImageGroup {
+            data: (0..data).map(|chunk| (ChunkId(chunk), 2040)).collect(),
+            parity: (100..100 + parity).map(ChunkId).collect(),
+        }
+    }
+
+    #[test]
+    fn groups_come_back_and_impossible_ones_do_not() {
+        let coded = Image { groups: vec![group(2, 1), group(8, 3)], ..image() };
+        assert_eq!(Image::decode(&coded.encode()), Ok(coded));
+        for (data, parity) in [(1, 1), (9, 1), (2, 0), (2, 4)] {
+            let wrong = Image { groups: vec![group(data, parity)], ..image() };
+            assert!(Image::decode(&wrong.encode()).is_err(), "{data}+{parity}");
+        }
+        let mut long = Image { groups: vec![group(2, 1)], ..image() };
+        long.groups[0].data[1].1 = SEGMENT_SECTORS_MAX + 1;
+        assert!(Image::decode(&long.encode()).is_err());
+    }
+
+    #[test]
+    fn an_image_of_the_version_before_has_no_groups() {
+        let bytes = image().encode();
+        // It ends in front of the count of groups.
+        let mut before = Writer::new(MAGIC, VERSION_WITHOUT_GROUPS);
+        before.raw(&bytes[crate::bytes::PREFIX_BYTES..bytes.len() - 4]);
+        assert_eq!(Image::decode(&before.finish()), Ok(image()));
+        let mut older = Writer::new(MAGIC, VERSION_WITHOUT_GROUPS - 1);
+        older.raw(&bytes[crate::bytes::PREFIX_BYTES..]);
+        assert!(matches!(Image::decode(&older.finish()), Err(FormatError::Version { found: 4, .. })));
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! Invariants of a label that decodes, checked by [`Label::check`]:
 //! - between 1 and [`DEVICES_MAX`] members, indexes rising strictly and below it, no id twice, one of them this device;
-//! - as many members as copies, at least;
+//! - as many members as the protection needs, at least;
 //! - the slots of each member fit behind its header.
 
 mod layout;
@@ -19,10 +19,9 @@ mod raw;
 mod tests;
 
 use quarry_types::limits::{
-    BLOCK_BYTES, COPIES_MAX, DEVICES_MAX, NAME_BYTES_MAX, SECTOR_BYTES, SEGMENT_BYTES_DEFAULT,
-    SEGMENT_BYTES_MIN,
+    BLOCK_BYTES, DEVICES_MAX, NAME_BYTES_MAX, SECTOR_BYTES, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN,
 };
-use quarry_types::{DeviceId, PoolId};
+use quarry_types::{DeviceId, PoolId, Protection};
 
 pub use layout::{
     ANCHOR_BYTES, ANCHORS_PER_LOG, CLAIM_OFFSET, GRANULE_BYTES, GRANULE_SECTORS, LABEL_COPY_OFFSETS,
@@ -92,8 +91,8 @@ pub struct Label {
     pub pool: PoolId,
     /// Its name, 1 to [`NAME_BYTES_MAX`] bytes.
     pub pool_name: String,
-    /// On how many distinct devices each chunk lies.
-    pub copies: u8,
+    /// How the pool keeps what it holds.
+    pub protection: Protection,
     /// Size of a slot in bytes; a power of two between [`SEGMENT_BYTES_MIN`] and [`SEGMENT_BYTES_DEFAULT`].
     pub segment_bytes: u64,
     /// When the pool was made, in milliseconds since 1970-01-01T00:00:00Z.
@@ -110,9 +109,9 @@ pub enum LabelRule {
     /// See [`LabelState`].
     #[error("its state is not known")]
     State,
-    /// Copies are 1 to [`COPIES_MAX`] and at most as many as members.
-    #[error("its number of copies is out of range")]
-    Copies,
+    /// Of copies or of a code that there are, and of at most as many devices as members.
+    #[error("its protection is not known, or needs more members than it has")]
+    Protection,
     /// See [`Label::pool_name`].
     #[error("the pool's name is empty, too long or not UTF-8")]
     PoolName,
@@ -195,11 +194,10 @@ impl Label {
 
     /// Whether it keeps every [`LabelRule`].
     pub fn check(&self) -> Result<(), LabelRule> {
-        let copies = usize::from(self.copies);
         let members = &self.members;
         let keep = |kept: bool, rule: LabelRule| if kept { Ok(()) } else { Err(rule) };
         keep((1..=DEVICES_MAX).contains(&members.len()), LabelRule::MemberCount)?;
-        keep((1..=COPIES_MAX.min(members.len())).contains(&copies), LabelRule::Copies)?;
+        keep(self.protection.devices() <= members.len(), LabelRule::Protection)?;
         keep((1..=NAME_BYTES_MAX).contains(&self.pool_name.len()), LabelRule::PoolName)?;
         keep(is_segment_size(self.segment_bytes), LabelRule::SegmentBytes)?;
         keep(members.is_sorted_by(|a, b| a.index < b.index), LabelRule::MemberOrder)?;

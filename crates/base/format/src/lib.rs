@@ -20,6 +20,7 @@ pub mod image;
 pub mod label;
 pub mod node;
 pub mod packed;
+pub mod parity;
 pub mod record;
 mod settings;
 

@@ -11,6 +11,7 @@
 mod address;
 mod ids;
 pub mod limits;
+mod protection;
 mod settings;
 mod size;
 mod tag;
@@ -21,6 +22,7 @@ pub use ids::{
     SnapshotSetId, VolumeId, VolumeNumber,
 };
 pub use limits::{BLOCK_BYTES, SECTOR_BYTES};
+pub use protection::{Protection, ProtectionError};
 pub use settings::{Compression, Deduplication, Durability, VolumeSettings};
 pub use size::{ByteSize, ParseByteSizeError};
 pub use tag::Tag;

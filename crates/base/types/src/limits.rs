@@ -27,7 +27,7 @@ pub const NBD_UNIX_SCHEME: &str = "nbd+unix://";
 /// Most devices in one pool.
 pub const DEVICES_MAX: usize = 64;
 /// Most copies of a chunk.
-pub const COPIES_MAX: usize = 3;
+pub const COPIES_MAX: usize = 4;
 /// Fewest data members of an erasure code.
 pub const CODE_DATA_MIN: usize = 2;
 /// Most data members of an erasure code.
@@ -36,6 +36,8 @@ pub const CODE_DATA_MAX: usize = 8;
 pub const CODE_PARITY_MIN: usize = 1;
 /// Most parity members of an erasure code: as many devices may be missing.
 pub const CODE_PARITY_MAX: usize = 3;
+/// Most members of a group.
+pub const CODE_MEMBERS_MAX: usize = CODE_DATA_MAX + CODE_PARITY_MAX;
 /// Most logs in one pool. Each has two anchors in every device's header.
 pub const LOGS_MAX: u16 = 64;
 
@@ -57,6 +59,9 @@ pub const BATCH_HEADER_BYTES_MAX: usize = 32 << 10;
 /// Batches of one log that may be on their way to the devices at once.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 8;
 
+/// Most bytes of a write that counts as a whole or not at all: it has to fit into one batch.
+pub const ATOMIC_BYTES_MAX: usize = BATCH_PAYLOAD_BYTES_MAX / 2;
+
 /// Largest read or write that the engine takes as one request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 32 << 20;
 
@@ -66,6 +71,8 @@ pub const MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
 
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(SECTOR_BYTES));
+const _: () = assert!(ATOMIC_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(CODE_PARITY_MAX < COPIES_MAX, "what is in no group survives as many losses as groups");
 const _: () = assert!(SEGMENT_BYTES_DEFAULT.is_multiple_of(SEGMENT_BYTES_MIN));
 const _: () = assert!(DEVICE_BYTES_MIN >= DEVICE_HEADER_BYTES + 16 * SEGMENT_BYTES_MIN);
 const _: () = assert!(

@@ -14,7 +14,7 @@ use quarry_device::{FormatRequest, format_devices};
 use quarry_engine::{Engine, EngineVolume, Limits, NewSnapshot};
 use quarry_env::Env;
 use quarry_env_sim::{Config, DiskSpec, Process, World};
-use quarry_types::{LogId, PoolId, SnapshotId, VolumeId, VolumeSettings};
+use quarry_types::{LogId, PoolId, Protection, SnapshotId, VolumeId, VolumeSettings};
 use quarry_volume::{Volume, WriteFlags};
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ impl Subject {
         let request = FormatRequest {
             pool: PoolId(Uuid::from_u128(0x40)),
             pool_name: "pool".to_owned(),
-            copies: 1,
+            protection: Protection::Copies(1),
             paths: vec![PathBuf::from("/disk")],
             directory_file_bytes: None,
             force: false,

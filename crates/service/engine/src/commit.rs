@@ -16,6 +16,7 @@ impl Engine {
     /// checkpoint; so whatever has been appended since needs no flush: recovery reads it again.
     pub(crate) async fn commit(&self) -> Result<(), EngineError> {
         let _committing = self.committing.lock().await;
+        self.store.end_groups();
         let fresh = self.fresh_reserve();
         let durable = self.durable.borrow().clone();
         let mut reserve = self.log.reserve();
@@ -59,7 +60,7 @@ impl Engine {
         let wanted = if all_known { wanted } else { RESERVE_AT_OPENING };
         let ready = self.log.reserve_chunks();
         let allocate = |purpose| self.store.allocate_chunk(shared.copies(), purpose).ok();
-        let purpose = Purpose::ReadySegment { freed_soon: self.store.retired_chunks() as u64 };
+        let purpose = Purpose::ReadySegment { freed_soon: self.store.chunks_freed_soon() };
         let mut fresh: Vec<_> = (ready..wanted).map_while(|_| allocate(purpose)).collect();
         if ready == 0 && fresh.is_empty() {
             fresh.extend(allocate(Purpose::NextSegment));

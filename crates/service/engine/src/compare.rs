@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use quarry_env::View;
-use quarry_types::limits::BLOCK_BYTES;
+use quarry_types::limits::{ATOMIC_BYTES_MAX, BLOCK_BYTES};
 use quarry_volume::{Comparison, ErrorKind, Result, VolumeError, WriteFlags};
 
 use crate::EngineVolume;
@@ -12,6 +12,9 @@ use crate::EngineVolume;
 pub(crate) const COMPARE_BYTES_MAX: usize = 64 << 10;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
+
+// What is compared may begin and end inside of a block.
+const _: () = assert!(COMPARE_BYTES_MAX + BLOCK_BYTES <= ATOMIC_BYTES_MAX);
 
 impl EngineVolume {
     pub(crate) async fn compare_and_write_range(

@@ -169,6 +169,14 @@ pub struct EngineStatus {
     pub reserved_bytes: u64,
     /// Bytes that are kept for volumes with a reservation and not used yet, with what storing them takes besides.
     pub kept_bytes: u64,
+    /// Groups of chunks that are coded.
+    pub groups: u64,
+    /// Chunks with data in them.
+    pub grouped_chunks: u64,
+    /// Chunks of segments that are in none.
+    pub ungrouped_chunks: u64,
+    /// Chunks that have joined groups since it was opened.
+    pub grouped_since: u64,
     /// Segments in the table.
     pub segments: usize,
     /// Checkpoints since it was opened.
@@ -310,7 +318,12 @@ impl Engine {
     pub fn status(&self) -> EngineStatus {
         let geometry = self.store.pool.geometry();
         let table = self.store.table();
+        let (groups, grouped_chunks, ungrouped_chunks) = self.chunks_in_groups();
         EngineStatus {
+            groups,
+            grouped_chunks,
+            ungrouped_chunks,
+            grouped_since: self.rehomer.grouped.get(),
             log: self.store.log,
             live_bytes: table.live_sectors() * SECTOR_BYTES as u64 + self.volumes.tail_live_bytes(),
             reserved_bytes: self.space.need(self).total() * geometry.segment_bytes,

@@ -22,6 +22,7 @@
 
 mod admit;
 mod apply;
+mod begun;
 mod block_lock;
 mod changes;
 mod checkpoint;
@@ -38,6 +39,7 @@ mod extents;
 mod flush;
 mod freeing;
 mod frozen;
+mod grouping;
 mod history;
 mod hold;
 mod keys;
@@ -75,7 +77,7 @@ pub use quarry_crypt::DataKey;
 pub use quarry_format::record::KeyRecord;
 pub use rehome::Rehoming;
 pub use scrub::{LostBlock, LostPlace, ScrubReport};
-pub use snapshots::{NewSnapshot, SnapshotStatus};
+pub use snapshots::{NewSnapshot, SnapshotLabel, SnapshotStatus};
 pub use space::with_overhead;
 pub use verify::{Finding, Verified, verify_slots};
 pub use volume::EngineVolume;

@@ -27,6 +27,8 @@ const PAUSES_FOR_OTHERS: usize = 160;
 const PAUSE_FOR_OTHERS: Duration = Duration::from_millis(50);
 /// How soon a log notices that another one asks.
 const LOOK_FOR_OTHERS: Duration = Duration::from_millis(200);
+/// How long groups are made when space is short, before hosts that wait for it get what was gained.
+const GROUPING_TIME: Duration = Duration::from_millis(200);
 /// Most chunks that one round of cleaning takes.
 const VICTIMS_MAX: usize = 16;
 
@@ -110,7 +112,8 @@ impl Engine {
     /// Gains space once. False when there was nothing to gain.
     async fn clean_round(&self, balance: &mut Balance) -> Result<bool, EngineError> {
         let _maintaining = self.maintaining.lock().await;
-        if self.clean(balance).await? {
+        // A group takes less than the copies that its chunks give up.
+        if self.group_some(GROUPING_TIME, true).await?.chunks > 0 || self.clean(balance).await? {
             return Ok(true);
         }
         // What died since the last checkpoint does not count before the next.
@@ -120,7 +123,8 @@ impl Engine {
         let uncredited = self.uncredited();
         let forgotten = self.checkpoint_locked().await?;
         let credited = self.uncredited() != uncredited;
-        Ok(forgotten > 0 || credited || self.clean(balance).await?)
+        let grouped = self.group_some(GROUPING_TIME, true).await?.chunks;
+        Ok(forgotten > 0 || credited || grouped > 0 || self.clean(balance).await?)
     }
 
     /// Moves the survivors of the best victims and commits. Whether there is more free space now than ever since `balance` began.

@@ -5,11 +5,13 @@
 //! A pass leaves devices where the log, the cleaner and the image write; then it copies sealed chunks, those with the fewest copies
 //! first, and commits after each few.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use futures::FutureExt;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use quarry_env::Signal;
 use quarry_pool::{Chunk, Duty, Moving};
 use quarry_types::{ChunkId, SegmentId};
@@ -17,7 +19,7 @@ use quarry_types::{ChunkId, SegmentId};
 use crate::{Engine, EngineError};
 
 /// How often somebody looks whether there is something to do.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LOOK_AGAIN_WHEN_STUCK: Duration = Duration::from_secs(2);
 /// A device that is away is waited for so long before its copies are made elsewhere.
 const ABSENCE_TOLERATED: Duration = Duration::from_secs(10);
@@ -25,6 +27,13 @@ const ABSENCE_TOLERATED: Duration = Duration::from_secs(10);
 const CHUNKS_WANTED: u64 = 16;
 /// How long chunks are copied between two commits, at least one chunk: checkpoints and cleaning wait meanwhile, and hosts for them.
 const STEP_TIME: Duration = Duration::from_millis(200);
+/// The same while no host reads or writes.
+const IDLE_STEP_TIME: Duration = Duration::from_secs(1);
+/// Chunks that are copied at once, and while hosts read and write. Each holds two windows in memory at most.
+const IDLE_COPIES_IN_FLIGHT: usize = 8;
+const COPIES_IN_FLIGHT: usize = 2;
+/// Hosts that have done nothing for so long are idle.
+const HOSTS_IDLE_AFTER: Duration = Duration::from_secs(1);
 /// While hosts read and write, so many times as long as copying has taken is left to them.
 const PAUSE_FACTOR: u32 = 2;
 
@@ -59,8 +68,22 @@ pub(crate) struct Rehomer {
     status: Cell<Rehoming>,
     /// The layout of the pool at the last look.
     looked: Cell<u64>,
+    /// What there was to be grouped at the last look.
+    pub(crate) grouping_looked: Cell<(u64, u64)>,
+    /// What hosts had done, and how many chunks had been allocated, at the last look at the tail.
+    pub(crate) tail_looked: Cell<(u64, u64)>,
+    /// The chunks that had been allocated when the tail was found not to be worth a checkpoint.
+    pub(crate) tail_refused: Cell<Option<u64>>,
+    /// Chunks that have joined groups.
+    pub(crate) grouped: Cell<u64>,
+    /// There was no space for a group.
+    pub(crate) is_grouping_stuck: Cell<bool>,
+    /// Chunks that do not tell what is in them. They are not tried again before the log is opened again.
+    pub(crate) ungroupable: RefCell<BTreeSet<ChunkId>>,
     /// Most bytes to be copied in a second, if there is a bound.
     rate_bytes: Cell<Option<u64>>,
+    /// What hosts had read and written at the last look, and when that had last grown, by the clock.
+    hosts: Cell<(u64, Option<Duration>)>,
     /// Raised when the engine is being closed.
     pub(crate) wake: Signal,
 }
@@ -98,15 +121,23 @@ impl Engine {
     async fn rehome_step(&self, with_absent: bool) -> Result<bool, EngineError> {
         self.leave_devices().await?;
         let errands = self.errands(with_absent);
-        if errands.is_empty() {
+        let groupable = self.grouped_soon();
+        if errands.is_empty() && groupable.is_empty() {
             self.rehomer.status.set(Rehoming { stuck: false, ..self.rehomer.status.get() });
             return Ok(false);
         }
         let began = self.env.clock.now();
-        let hosts_before = self.host_bytes();
-        let (moved, copied_bytes) = self.move_some(&errands).await?;
+        let (mut moved, mut copied_bytes) = self.move_some(&errands).await?;
+        let is_urgent = |errand: &Errand| matches!(errand.duty, Duty::Missing { .. });
+        if moved == 0 || !errands.first().is_some_and(is_urgent) {
+            let _maintaining = self.maintaining.lock().await;
+            let time = if self.has_busy_hosts() { STEP_TIME } else { IDLE_STEP_TIME };
+            let grouped = self.group_some(time, false).await?;
+            moved += grouped.chunks;
+            copied_bytes += grouped.bytes;
+        }
         let took = self.env.clock.now() - began;
-        self.pause(took, copied_bytes, self.host_bytes() != hosts_before).await;
+        self.pause(took, copied_bytes).await;
         let mut status = self.rehomer.status.get();
         status.copied_bytes += copied_bytes;
         let seconds = (self.env.clock.now() - began).as_secs_f64();
@@ -120,16 +151,26 @@ impl Engine {
         Ok(moved > 0)
     }
 
-    fn host_bytes(&self) -> u64 {
+    /// Whether hosts have read or written anything lately.
+    fn has_busy_hosts(&self) -> bool {
+        let now = self.env.clock.now();
+        let (bytes, grown_at) = self.rehomer.hosts.get();
+        let bytes_now = self.statistics.read_bytes.get() + self.statistics.written_bytes.get();
+        let grown_at = if bytes_now == bytes { grown_at } else { Some(now) };
+        self.rehomer.hosts.set((bytes_now, grown_at));
+        grown_at.is_some_and(|at| now < at + HOSTS_IDLE_AFTER)
+    }
+
+    pub(crate) fn host_bytes(&self) -> u64 {
         self.statistics.read_bytes.get() + self.statistics.written_bytes.get()
     }
 
     /// Leaves time to hosts, and keeps to the rate.
-    async fn pause(&self, took: Duration, bytes: u64, has_hosts: bool) {
+    async fn pause(&self, took: Duration, bytes: u64) {
         if self.closing.get() {
             return;
         }
-        let for_hosts = if has_hosts { took * PAUSE_FACTOR } else { Duration::ZERO };
+        let for_hosts = if self.has_busy_hosts() { took * PAUSE_FACTOR } else { Duration::ZERO };
         let for_rate = self.rehomer.rate_bytes.get().map_or(Duration::ZERO, |rate| {
             Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64).saturating_sub(took)
         });
@@ -177,17 +218,33 @@ impl Engine {
         let mut status =
             Rehoming { chunks: 0, exposed_chunks: 0, lost_chunks: 0, bytes: 0, ..self.rehomer.status.get() };
         let mut errands = Vec::new();
-        for (id, (chunk, segments)) in self.store.table().by_chunk() {
-            if chunk.is_lost(shared) {
+        let groupable = self.grouped_soon();
+        for (id, (chunk, segments)) in self.all_chunks() {
+            // Of what belongs to a group and is in no segment nothing lives.
+            if !segments.is_empty() && chunk.is_lost(shared) {
                 status.lost_chunks += 1;
             }
+            if groupable.contains(&id) {
+                // It lies where it should, unless it has fewer copies than it should have until then.
+                let exposed = u64::from(chunk.is_exposed(shared));
+                status.chunks += exposed;
+                status.exposed_chunks += exposed;
+                status.bytes += exposed * self.bytes_of(&chunk, &segments);
+                continue;
+            }
             let Some(duty) = chunk.duty(shared) else { continue };
+            // Nothing lives in it: it goes with its group.
+            if duty == Duty::Ungroup && segments.is_empty() {
+                continue;
+            }
             // What is being written stays where it is until it is complete: it is in nobody's way.
             if duty == Duty::Balance && self.is_being_written(id, &segments) {
                 continue;
             }
             status.chunks += 1;
-            status.exposed_chunks += u64::from(matches!(duty, Duty::Missing { .. }));
+            let is_exposed =
+                matches!(duty, Duty::Missing { .. }) || duty == Duty::Ungroup && chunk.is_exposed(shared);
+            status.exposed_chunks += u64::from(is_exposed);
             status.bytes += self.bytes_of(&chunk, &segments);
             if with_absent || !matches!(duty, Duty::Missing { .. }) || self.is_left_for_good(&chunk) {
                 errands.push(Errand { duty, id });
@@ -196,6 +253,14 @@ impl Engine {
         errands.sort_by_key(|errand| (errand.duty, errand.id));
         self.rehomer.status.set(status);
         errands
+    }
+
+    /// All chunks and what lies in them: those of segments, and what belongs to their groups besides.
+    fn all_chunks(&self) -> BTreeMap<ChunkId, (Rc<Chunk>, Vec<SegmentId>)> {
+        let mut chunks = self.store.table().by_chunk();
+        let others = self.store.chunks_without_segments();
+        chunks.extend(others.into_iter().map(|(id, chunk)| (id, (chunk, Vec::new()))));
+        chunks
     }
 
     /// Whether nobody waits for the devices that a chunk misses.
@@ -209,6 +274,9 @@ impl Engine {
     /// What copying a chunk takes at most.
     fn bytes_of(&self, chunk: &Chunk, segments: &[SegmentId]) -> u64 {
         let sector_bytes = quarry_types::SECTOR_BYTES as u64;
+        if let Some(bytes) = chunk.group().and_then(|group| group.end_of(chunk)) {
+            return bytes as u64;
+        }
         match (chunk.packed_table.get(), segments) {
             ((_, 0), [segment]) => self
                 .store
@@ -223,35 +291,59 @@ impl Engine {
     async fn move_some(&self, errands: &[Errand]) -> Result<(usize, u64), EngineError> {
         let _maintaining = self.maintaining.lock().await;
         let (mut moving, mut copied_bytes) = (Vec::new(), 0);
-        let (began, chunks) = (self.env.clock.now(), self.store.table().by_chunk());
-        for errand in errands {
-            let is_time_up = self.env.clock.now() - began >= STEP_TIME && !moving.is_empty();
-            if is_time_up || self.closing.get() {
-                break;
+        let (began, chunks) = (self.env.clock.now(), self.all_chunks());
+        let mut groups = BTreeSet::new();
+        let (mut errands, mut copies) = (errands.iter(), FuturesUnordered::new());
+        loop {
+            let (step, in_flight) = match self.has_busy_hosts() {
+                true => (STEP_TIME, COPIES_IN_FLIGHT),
+                false => (IDLE_STEP_TIME, IDLE_COPIES_IN_FLIGHT),
+            };
+            let is_time_up = self.env.clock.now() - began >= step && !moving.is_empty();
+            if copies.len() < in_flight
+                && !is_time_up
+                && !self.closing.get()
+                && let Some(errand) = errands.next()
+            {
+                // It may have been cleaned since somebody looked.
+                let Some((chunk, segments)) = chunks.get(&errand.id) else { continue };
+                // Two chunks of a group at once might choose the same device.
+                if chunk.group().is_some_and(|group| !groups.insert(group.id())) {
+                    continue;
+                }
+                copies.push(async move { (errand.id, self.copy_one(chunk, segments).await) });
+                continue;
             }
-            // It may have been cleaned since somebody looked.
-            let Some((chunk, segments)) = chunks.get(&errand.id) else { continue };
-            match self.copy_one(chunk, segments).await {
-                Ok(Some((one, bytes))) => {
+            match copies.next().await {
+                Some((_, Ok(Some((one, bytes))))) => {
                     moving.push(one);
                     copied_bytes += bytes;
                 }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::error!(chunk = %errand.id, %error, "a chunk cannot be copied; it stays where it is");
+                Some((_, Ok(None))) => {}
+                Some((chunk, Err(error))) => {
+                    tracing::error!(%chunk, %error, "a chunk cannot be copied; it stays where it is");
                 }
+                None => break,
             }
         }
+        drop(copies);
         drop(chunks);
+        let copied_at = self.env.clock.now();
         let moved = self.store.finish_rehoming(moving).await;
+        let flushed_at = self.env.clock.now();
         if moved > 0 {
             self.commit().await?;
         }
+        tracing::debug!(
+            log = %self.store.log, moved, copied_bytes, copy = ?(copied_at - began),
+            flush = ?(flushed_at - copied_at), commit = ?(self.env.clock.now() - flushed_at),
+            "a step of moving chunks"
+        );
         Ok((moved, copied_bytes))
     }
 
     /// Whether the log or the cleaner writes to a chunk, or no flush has covered all of it.
-    fn is_being_written(&self, id: ChunkId, segments: &[SegmentId]) -> bool {
+    pub(crate) fn is_being_written(&self, id: ChunkId, segments: &[SegmentId]) -> bool {
         let first_open = self.log.first_unflushed();
         let is_open = |&segment: &SegmentId| {
             segment >= first_open
@@ -273,8 +365,7 @@ impl Engine {
         if !begun.reads() {
             return Ok(Some((begun, 0)));
         }
-        let first_kept = self.durable.borrow().replay_from.address.segment();
-        let contents = quarry_cleaner::contents(&self.store, chunk, segments, first_kept).await?;
+        let contents = self.contents_of(chunk, segments).await?;
         let copied = self.store.copy_rehomed(&begun, &contents).await?;
         Ok(Some((begun, copied.copied_bytes)))
     }
@@ -293,7 +384,8 @@ pub(crate) async fn keep_rehoming(engine: Weak<Engine>) {
         }
         let with_absent = changed_at.is_some_and(|at| now >= at + ABSENCE_TOLERATED);
         let mut more = false;
-        if changed_at.is_some() && this.log.stopped().is_none() {
+        let is_due = changed_at.is_some() || this.is_grouping_due();
+        if is_due && this.log.stopped().is_none() {
             match this.rehome_step(with_absent).await {
                 Ok(again) => more = again,
                 Err(error) => {
@@ -305,6 +397,10 @@ pub(crate) async fn keep_rehoming(engine: Weak<Engine>) {
             if is_settled && this.store.pool.shared.layout() == seen {
                 changed_at = None;
             }
+        }
+        if let Err(error) = this.release_tail().await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(log = %this.store.log, error, "a checkpoint that lets chunks be grouped has failed");
         }
         if !more {
             let pause = if this.rehoming().stuck { LOOK_AGAIN_WHEN_STUCK } else { LOOK_EVERY };

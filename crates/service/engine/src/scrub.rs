@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use quarry_pool::{Chunk, Expected};
+use quarry_pool::{Chunk, Expected, Group};
 use quarry_types::limits::BLOCK_BYTES;
 use quarry_types::{ChunkId, LogAddress, SegmentId, VolumeId};
 
@@ -113,10 +113,15 @@ impl Engine {
             let began = self.env.clock.now();
             let bytes = self.scrub_chunk(id, segments, &mut lost).await;
             self.scrub.report.borrow_mut().chunks_done += 1;
-            if let Some(rate) = bytes_per_s {
-                let due = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
-                self.env.clock.sleep(due.saturating_sub(self.env.clock.now() - began)).await;
+            self.pace(bytes_per_s, began, bytes).await;
+        }
+        for group in self.store.groups() {
+            if self.scrub.stop.get() || self.closing.get() {
+                return Ok(());
             }
+            let began = self.env.clock.now();
+            let bytes = self.scrub_parity(&group).await;
+            self.pace(bytes_per_s, began, bytes).await;
         }
         if !lost.is_empty() {
             self.forget_duplicates();
@@ -146,6 +151,41 @@ impl Engine {
         let here: Vec<SegmentId> = segments.iter().copied().filter(|&one| chunk_of(one).is_some()).collect();
         let chunk = chunk_of(*here.first()?)?.clone();
         Some((chunk, here))
+    }
+
+    /// Keeps to a rate.
+    async fn pace(&self, bytes_per_s: Option<u64>, began: Duration, bytes: u64) {
+        if let Some(rate) = bytes_per_s {
+            let due = Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
+            self.env.clock.sleep(due.saturating_sub(self.env.clock.now() - began)).await;
+        }
+    }
+
+    /// Compares the parity of a group with its data, which has been scrubbed; says how many bytes that were. What cannot be told of
+    /// has been reported then.
+    async fn scrub_parity(&self, group: &Group) -> u64 {
+        let mut contents = Vec::new();
+        for chunk in group.data() {
+            match quarry_cleaner::whole_contents(&self.store, &chunk).await {
+                Ok(told) => contents.push(told),
+                Err(error) => {
+                    tracing::error!(chunk = %chunk.id(), %error, "the parity of a group cannot be checked");
+                    return 0;
+                }
+            }
+        }
+        let scrubbed = match self.store.scrub_parity(group, &contents).await {
+            Ok(scrubbed) => scrubbed,
+            Err(error) => {
+                tracing::error!(group = %group.id(), %error, "the parity of a group cannot be checked");
+                return 0;
+            }
+        };
+        let mut report = self.scrub.report.borrow_mut();
+        report.bytes += scrubbed.bytes;
+        report.repaired += scrubbed.repaired;
+        report.unrepaired += scrubbed.unrepaired;
+        scrubbed.bytes
     }
 
     /// Scrubs one chunk if it is still there; says how many bytes that were.

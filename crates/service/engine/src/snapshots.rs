@@ -37,6 +37,17 @@ pub struct NewSnapshot {
     pub set: Option<SnapshotSet>,
 }
 
+/// What a snapshot is called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SnapshotLabel {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its name, unique in its volume.
+    pub name: String,
+    /// Nobody deletes it before this time, in seconds since 1970; 0 when it is not locked.
+    pub locked_until_s: u64,
+}
+
 /// Who sees a snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -183,6 +194,16 @@ impl Engine {
             all.push(self.snapshot_status(&snapshot, &clones).await);
         }
         Ok(all)
+    }
+
+    /// What the snapshots of a volume are called, oldest first: all that can be told of them without counting.
+    pub fn snapshot_labels(&self, volume: VolumeId) -> Result<Vec<SnapshotLabel>, EngineError> {
+        let volume = self.find(volume)?;
+        let label = |snapshot: Rc<SnapshotState>| {
+            let head = snapshot.head.borrow();
+            SnapshotLabel { id: head.id, name: head.name.clone(), locked_until_s: head.locked_until_s }
+        };
+        Ok(self.snapshots_of(&volume).into_iter().map(label).collect())
     }
 
     /// One snapshot.

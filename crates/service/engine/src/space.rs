@@ -23,6 +23,9 @@ const TAIL_BYTES_MAX: u64 = 768 << 20;
 /// Chunks of each log from which overwrites go on when the pool is full, besides those that fill with garbage which is spread so
 /// thin that it cannot be gained.
 const WORKING_CHUNKS_MIN: u64 = 2;
+/// What the cleaner needs to move everything out of a group, besides as many chunks as the group has with data: one that is not full, and the
+/// parity of the group that comes next.
+const GROUP_CHUNKS_BESIDE: u64 = 3;
 /// After so many failures of maintenance in a row hosts that wait for it are told.
 const FAILURES_MAX: u32 = 6;
 /// A write is charged and appended in pieces of this size, or smaller where segments are small.
@@ -136,15 +139,19 @@ impl Space {
 
     /// Chunks that the cleaner may write before it frees any.
     pub(crate) fn cleaner_chunks(&self, engine: &Engine) -> u64 {
-        engine.policy.get().chunks_wanted(self.total_chunks.get())
+        let shape = engine.store.pool.shared.shape();
+        // A group becomes free as a whole, and what lived in it takes copies until it is grouped in its turn.
+        let of_group = shape.map_or(0, |shape| shape.data() as u64 + GROUP_CHUNKS_BESIDE);
+        engine.policy.get().chunks_wanted(self.total_chunks.get()).max(of_group)
     }
 
     /// What this log needs besides what hosts write.
     pub(crate) fn need(&self, engine: &Engine) -> Need {
         let nodes = engine.volumes.map_bytes_max().min(2 * self.tail_bytes_max);
         let (segments, image) = (nodes.div_ceil(self.usable_bytes), engine.store.image_need_chunks());
-        let kept = engine.volumes.kept_bytes().div_ceil(self.usable_bytes);
-        self.working_chunks.set(WORKING_CHUNKS_MIN + spread_chunks(engine));
+        let protection = engine.store.pool.shared.protection();
+        let kept = protection.open_chunks(engine.volumes.kept_bytes().div_ceil(self.usable_bytes));
+        self.working_chunks.set(WORKING_CHUNKS_MIN + protection.open_chunks(spread_chunks(engine)));
         Need {
             segments,
             packed: self.cleaner_chunks(engine),

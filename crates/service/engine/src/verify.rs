@@ -10,7 +10,7 @@ use quarry_format::anchor::Slot;
 use quarry_format::detached::{Detached, Floor};
 use quarry_format::node::{Entry, NodeRef};
 use quarry_pool::{Bitmap, PoolShared, Segment};
-use quarry_types::{LogAddress, LogId, SegmentId, SnapshotCounter, VolumeId};
+use quarry_types::{ChunkId, LogAddress, LogId, SegmentId, SnapshotCounter, VolumeId};
 
 use crate::{Engine, EngineError};
 
@@ -60,6 +60,13 @@ pub enum Finding {
         /// What was found.
         found: u64,
     },
+    /// Two chunks of a group are on one device: it could not be lost.
+    GroupOnOneDevice {
+        /// The group.
+        group: ChunkId,
+        /// The device.
+        device: u16,
+    },
     /// Two chunks have the same slot.
     SlotShared {
         /// The slot.
@@ -90,6 +97,9 @@ impl fmt::Display for Finding {
             Finding::LeftOpen { segment } => write!(f, "segment {segment} is open, but nobody writes to it"),
             Finding::MappedBlocks { volume, expected, found } => {
                 write!(f, "volume {volume} maps {found} blocks, not {expected}")
+            }
+            Finding::GroupOnOneDevice { group, device } => {
+                write!(f, "two chunks of group {group} are on device {device}")
             }
             Finding::SlotShared { slot } => {
                 write!(f, "slot {} of device {} has two owners", slot.index, slot.device)
@@ -165,9 +175,22 @@ impl Engine {
         }
         self.compare(&mut referenced);
         self.compare_references(&mut referenced);
+        self.check_groups(&mut referenced.findings);
         let mut slots = self.store.slots();
         slots.extend(self.log.reserve().iter().flat_map(|chunk| chunk.slots()));
         Ok(Verified { log: self.store.log, findings: referenced.findings, slots })
+    }
+
+    /// Every chunk of a group is on a device of its own.
+    fn check_groups(&self, findings: &mut Vec<Finding>) {
+        for group in self.store.groups() {
+            let mut devices = BTreeSet::new();
+            for device in group.devices() {
+                if !devices.insert(device) {
+                    findings.push(Finding::GroupOnOneDevice { group: group.id(), device });
+                }
+            }
+        }
     }
 
     /// Notes what belongs to a volume or snapshot alone.

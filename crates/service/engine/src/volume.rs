@@ -9,13 +9,14 @@ use quarry_env::View;
 use quarry_format::record::VolumeHead;
 use quarry_map::VolumeMap;
 use quarry_reduce::Bypass;
-use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX, SECTOR_BYTES};
+use quarry_types::limits::{ATOMIC_BYTES_MAX, BLOCK_BYTES, REQUEST_BYTES_MAX, SECTOR_BYTES};
 use quarry_types::{SnapshotCounter, VolumeId, VolumeNumber};
 use quarry_volume::{
     Comparison, ErrorKind, Extent, Result, Views, Volume, VolumeError, VolumeInfo, WriteFlags, ZeroMode,
 };
 
 use crate::Engine;
+use crate::begun::Begun;
 use crate::block_lock::BlockLocks;
 use crate::compare::COMPARE_BYTES_MAX;
 use crate::engine::VolumeStatus;
@@ -47,6 +48,7 @@ pub(crate) struct VolumeState {
     pub(crate) changed: Cell<bool>,
     /// How often it was rolled back: what was read before may be what it holds no more.
     pub(crate) rollbacks: Cell<u64>,
+    begun: Begun,
 }
 
 impl VolumeState {
@@ -68,6 +70,7 @@ impl VolumeState {
             quota_refusals: Cell::new(0),
             changed: Cell::new(true),
             rollbacks: Cell::new(0),
+            begun: Begun::default(),
         }
     }
 
@@ -101,6 +104,11 @@ pub struct EngineVolume {
 }
 
 impl EngineVolume {
+    /// Waits until every change that was begun before, through whichever handle, has ended. One caller at a time.
+    pub async fn changes_end(&self) {
+        self.state.begun.end().await;
+    }
+
     /// Checks a request that changes something and gives the blocks that it touches.
     pub(crate) fn check_change(
         &self,
@@ -151,6 +159,7 @@ impl Volume for EngineVolume {
             preferred_bytes: BLOCK_BYTES as u32,
             request_bytes_max: REQUEST_BYTES_MAX as u32,
             compare_bytes_max: COMPARE_BYTES_MAX as u32,
+            atomic_bytes_max: ATOMIC_BYTES_MAX as u32,
             read_only: self.state.read_only,
             durability: head.settings.durability,
         }
@@ -163,7 +172,15 @@ impl Volume for EngineVolume {
     }
 
     fn write(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
-        Box::pin(self.write_range(offset, data, flags))
+        let begun = self.state.begun.begin();
+        Box::pin(async move {
+            let _begun = begun;
+            self.write_range(offset, data, flags).await
+        })
+    }
+
+    fn write_atomic(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
+        Box::pin(self.write_whole(offset, data, flags))
     }
 
     fn compare_and_write(
@@ -173,7 +190,11 @@ impl Volume for EngineVolume {
         data: View,
         flags: WriteFlags,
     ) -> LocalBoxFuture<'_, Result<Comparison>> {
-        Box::pin(self.compare_and_write_range(offset, expected, data, flags))
+        let begun = self.state.begun.begin();
+        Box::pin(async move {
+            let _begun = begun;
+            self.compare_and_write_range(offset, expected, data, flags).await
+        })
     }
 
     fn write_zeroes(
@@ -183,11 +204,19 @@ impl Volume for EngineVolume {
         mode: ZeroMode,
         flags: WriteFlags,
     ) -> LocalBoxFuture<'_, Result<()>> {
-        Box::pin(self.zero_range(offset, length, mode, flags))
+        let begun = self.state.begun.begin();
+        Box::pin(async move {
+            let _begun = begun;
+            self.zero_range(offset, length, mode, flags).await
+        })
     }
 
     fn discard(&self, offset: u64, length: u64, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
-        Box::pin(self.discard_range(offset, length, flags))
+        let begun = self.state.begun.begin();
+        Box::pin(async move {
+            let _begun = begun;
+            self.discard_range(offset, length, flags).await
+        })
     }
 
     fn flush(&self) -> LocalBoxFuture<'_, Result<()>> {

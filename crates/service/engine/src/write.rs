@@ -1,10 +1,11 @@
-//! Write: whole blocks go to the log as they are, parts of blocks are merged with what is there first.
+//! Write: whole blocks go to the log as they are, parts of blocks are merged with what is there first. Atomic writes are whole
+//! blocks that stay together.
 
 use std::ops::Range;
 
 use quarry_env::{Buffer, View};
 use quarry_log::{Appended, LogError};
-use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX};
+use quarry_types::limits::{ATOMIC_BYTES_MAX, BLOCK_BYTES, REQUEST_BYTES_MAX};
 use quarry_volume::{ErrorKind, Result, VolumeError, WriteFlags};
 
 use crate::EngineVolume;
@@ -44,6 +45,30 @@ impl EngineVolume {
         let written = &self.engine.statistics.written_bytes;
         written.set(written.get() + bytes);
         self.settle("write", flags).await
+    }
+
+    /// Writes whole blocks by one batch: recovery takes that whole or not at all, and it is published at once.
+    pub(crate) async fn write_whole(&self, offset: u64, data: View, flags: WriteFlags) -> Result<()> {
+        const OPERATION: &str = "atomic write";
+        let blocks = self.check_change(OPERATION, offset, data.len() as u64)?;
+        let bytes = data.len() as u64;
+        if !(offset | bytes).is_multiple_of(BLOCK) || data.len() > ATOMIC_BYTES_MAX {
+            let what = format!(
+                "{bytes} bytes at {offset}: both are multiples of {BLOCK}, and at most {ATOMIC_BYTES_MAX} are written"
+            );
+            return Err(VolumeError::new(ErrorKind::Invalid, OPERATION, what));
+        }
+        let Admitted { charge, in_flight: _in_flight } = self.admit(OPERATION, &blocks).await?;
+        let prepared = self.prepare(&data, true).await;
+        self.wait_for_turn(&blocks).await;
+        self.check_again(offset, bytes)?;
+        self.engine.log.keep_together((blocks.end - blocks.start) as usize);
+        let appended = self.append_prepared(blocks.start, prepared);
+        drop(charge);
+        appended.await.map_err(|error| log_error(OPERATION, error))?;
+        let written = &self.engine.statistics.written_bytes;
+        written.set(written.get() + bytes);
+        self.settle(OPERATION, flags).await
     }
 
     /// Appends whole blocks and waits until they count. They may become holes where `may_unmap` says so.
@@ -171,6 +196,7 @@ impl EngineVolume {
             return Ok(());
         }
         let prepared = self.prepare_at_once(&buffer.freeze());
+        self.engine.log.keep_together((blocks.end - blocks.start) as usize);
         let appended = self.append_prepared(blocks.start, prepared);
         drop(charge);
         appended.await.map_err(|error| log_error(operation, error))

@@ -1,16 +1,19 @@
 //! The block seam: what a volume is to everything above it.
 //!
 //! What it is: the trait [`Volume`], its requests, capabilities and errors. Protocols serve a `Rc<dyn Volume>`; the
-//! engine implements it; filters are volumes over volumes. What it is not: no protocol, no storage.
+//! engine implements it; filters are volumes over volumes. [`RangeQueue`] is for implementations that have to put overlapping changes
+//! into order themselves. What it is not: no protocol, no storage.
 //!
 //! Invariants:
 //! - Offsets and lengths are in bytes and multiples of [`SECTOR_BYTES`](quarry_types::SECTOR_BYTES); anything else, and
 //!   anything outside the volume, is [`ErrorKind::Invalid`].
 //! - A completed write is visible to every later read, and survives the death of the process.
 //! - A completed [`Volume::flush`] makes every write that completed before it was asked for survive power loss.
-//! - Writes that overlap in time may take effect in either order, each of them whole per 4 KiB block.
+//! - Writes that overlap in time may take effect in either order, each of them whole per 4 KiB block; those of
+//!   [`Volume::write_atomic`] and [`Volume::compare_and_write`] whole.
 
 mod error;
+mod ranges;
 
 use std::ops::Range;
 
@@ -20,6 +23,7 @@ use quarry_types::{Durability, VolumeId};
 use smallvec::SmallVec;
 
 pub use error::{ErrorKind, VolumeError};
+pub use ranges::{RangeQueue, RangeTurn};
 
 /// Data of a read, one view behind the other. Zeroes that are stored nowhere are views of shared memory.
 pub type Views = SmallVec<[View; 1]>;
@@ -42,6 +46,8 @@ pub struct VolumeInfo {
     pub request_bytes_max: u32,
     /// Largest [`Volume::compare_and_write`].
     pub compare_bytes_max: u32,
+    /// Largest [`Volume::write_atomic`], a multiple of [`Self::preferred_bytes`].
+    pub atomic_bytes_max: u32,
     /// Whether writes are refused.
     pub read_only: bool,
     /// When a write is safe.
@@ -102,9 +108,13 @@ pub trait Volume {
     fn read(&self, offset: u64, length: u32) -> LocalBoxFuture<'_, Result<Views>>;
     /// Writes `data` (not empty) at `offset`.
     fn write(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>>;
+    /// Writes `data` at `offset` as a whole or not at all: no reader ever sees a part of it, and after a loss of power either all
+    /// of it is there or nothing. Offset and length are multiples of [`VolumeInfo::preferred_bytes`], the length is at most
+    /// [`VolumeInfo::atomic_bytes_max`].
+    fn write_atomic(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>>;
     /// Writes `data` at `offset` if `expected`, which is as long, is what is there: nothing else happens to the range between
     /// the comparison and the write. Otherwise nothing is written, and the answer is where they first differ, in bytes from
-    /// `offset`. At most [`VolumeInfo::compare_bytes_max`].
+    /// `offset`. At most [`VolumeInfo::compare_bytes_max`]. Whole, as with [`Self::write_atomic`].
     fn compare_and_write(
         &self,
         offset: u64,

@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
-use quarry_format::chunk::ChunkHeader;
+use quarry_format::chunk::{ChunkContent, ChunkHeader};
 use quarry_format::packed::PackedItem;
 use quarry_pool::{Chunk, Contents, Expected, LogStore, PoolError};
 use quarry_types::SegmentId;
+use quarry_types::limits::SECTOR_BYTES;
 
-use crate::survivors::{teller, told, written};
+use crate::survivors::{Survivor, Teller, packed, teller, told, written};
 
 /// What lives in a chunk that holds (runs of) these segments, and what tells of it: the chunk's header, and headers of batches or the
 /// table of a packed chunk. Of segments from `first_kept` on the table does not know what lives before the next checkpoint, and a
@@ -22,18 +23,16 @@ pub async fn contents(
     first_kept: SegmentId,
 ) -> Result<Contents, PoolError> {
     let (survivors, tellers) = match segments {
-        [segment] if *segment >= first_kept => written(store, chunk, *segment).await?,
+        [segment] if *segment >= first_kept => {
+            let end = store.table().get(*segment).map_or(0, |entry| entry.end_sector);
+            written(store, chunk, (*segment, end)).await?
+        }
         _ => {
             let (runs, tellers) = told(store, chunk, segments).await?;
             (runs.into_iter().flat_map(|run| run.survivors).collect(), tellers)
         }
     };
-    let expected = |item: &PackedItem| Expected { sectors: item.sectors, checksum: item.checksum };
-    let mut pieces: Vec<_> =
-        survivors.iter().map(|survivor| (survivor.sector, expected(&survivor.item))).collect();
-    pieces.extend(tellers);
-    pieces.push((0, header(store, chunk).await?));
-    pieces.sort_unstable_by_key(|(sector, _)| *sector);
+    let pieces = pieces(&survivors, tellers, header(store, chunk).await?.1);
     let whole_to_sector = segments
         .iter()
         .filter(|&&id| id >= first_kept)
@@ -41,16 +40,44 @@ pub async fn contents(
     Ok(Contents { whole_to_sector: whole_to_sector.max(), pieces })
 }
 
-/// The first granule of a chunk, from the first copy that has it whole.
-async fn header(store: &LogStore, chunk: &Chunk) -> Result<Expected, PoolError> {
-    let granule = store.pool.geometry().granule_bytes as usize;
-    let slots = chunk.slots();
-    for &slot in &slots {
-        if let Ok(bytes) = store.pool.read_copy(slot, 0, granule).await
-            && ChunkHeader::decode(&bytes).is_ok_and(|header| header.chunk == chunk.id())
-        {
-            return Ok(teller(&bytes));
+/// All that a chunk tells of that is full, whether it lives or not: what a code counts on.
+///
+/// # Errors
+/// As [`contents`].
+pub async fn whole_contents(store: &LogStore, chunk: &Chunk) -> Result<Contents, PoolError> {
+    let (header, first) = header(store, chunk).await?;
+    let (survivors, tellers) = match (chunk.packed_table.get(), header.content) {
+        ((_, 0), ChunkContent::Segment(start)) => {
+            let end = match chunk.group().and_then(|group| group.end_of(chunk)) {
+                Some(bytes) => (bytes / SECTOR_BYTES) as u32,
+                None => store.table().get(start.segment).map_or(0, |entry| entry.end_sector),
+            };
+            written(store, chunk, (start.segment, end)).await?
         }
-    }
-    Err(PoolError::Corrupt { chunk: chunk.id(), offset: 0, bytes: granule, copies: slots.len() })
+        (table, _) => packed(store, chunk, table).await?,
+    };
+    Ok(Contents { pieces: pieces(&survivors, tellers, first), whole_to_sector: None })
+}
+
+/// Everything that is told of and what tells of it, in order of sectors.
+fn pieces(survivors: &[Survivor], tellers: Vec<Teller>, header: Expected) -> Vec<(u32, Expected)> {
+    let expected = |item: &PackedItem| Expected { sectors: item.sectors, checksum: item.checksum };
+    let mut pieces: Vec<_> =
+        survivors.iter().map(|survivor| (survivor.sector, expected(&survivor.item))).collect();
+    pieces.extend(tellers);
+    pieces.push((0, header));
+    pieces.sort_unstable_by_key(|(sector, _)| *sector);
+    pieces
+}
+
+/// The first granule of a chunk, from the first copy that has it whole, or as the rest of its group says.
+async fn header(store: &LogStore, chunk: &Chunk) -> Result<(ChunkHeader, Expected), PoolError> {
+    let granule = store.pool.geometry().granule_bytes as usize;
+    let decode = |bytes: &[u8]| {
+        let header = ChunkHeader::decode(bytes).ok().filter(|header| header.chunk == chunk.id())?;
+        Some((header, teller(bytes)))
+    };
+    let copies = chunk.slots().len();
+    let found = store.pool.find_bytes(chunk, 0, granule, decode).await;
+    found.ok_or(PoolError::Corrupt { chunk: chunk.id(), offset: 0, bytes: granule, copies })
 }

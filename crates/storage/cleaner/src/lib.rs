@@ -27,7 +27,7 @@ mod victim;
 mod window;
 
 pub use cleaner::{Cleaner, Relocated};
-pub use contents::contents;
+pub use contents::{contents, whole_contents};
 pub use policy::{Order, Policy};
 pub use survivors::live_pieces;
 pub use victim::{Victim, choose, live_bytes_max};

@@ -6,7 +6,7 @@ use quarry_format::batch::{self, Batch};
 use quarry_format::crc32c;
 use quarry_format::packed::{self, PackedItem};
 use quarry_pool::{Chunk, Expected, LogStore, PoolError};
-use quarry_types::limits::SECTOR_BYTES;
+use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, SECTOR_BYTES};
 use quarry_types::{LogAddress, SegmentId};
 
 use crate::window::Window;
@@ -65,7 +65,10 @@ pub(crate) async fn told(
     segments: &[SegmentId],
 ) -> Result<(Vec<LiveRun>, Vec<Teller>), PoolError> {
     let (pieces, tellers) = match (chunk.packed_table.get(), segments) {
-        ((_, 0), [segment]) => written(store, chunk, *segment).await?,
+        ((_, 0), [segment]) => {
+            let end = store.table().get(*segment).map_or(0, |entry| entry.end_sector);
+            written(store, chunk, (*segment, end)).await?
+        }
         (table, _) => packed(store, chunk, table).await?,
     };
     let table = store.table();
@@ -113,10 +116,13 @@ pub(crate) async fn told(
     Ok((runs, tellers))
 }
 
-/// Every piece of a segment as it was written, by its batch headers, and these.
-pub(crate) async fn written(store: &LogStore, chunk: &Chunk, segment: SegmentId) -> Result<Told, PoolError> {
+/// Every piece of a segment as it was written, up to sector `end`, by its batch headers, and these.
+pub(crate) async fn written(
+    store: &LogStore,
+    chunk: &Chunk,
+    (segment, end): (SegmentId, u32),
+) -> Result<Told, PoolError> {
     let geometry = store.pool.geometry();
-    let end = store.table().get(segment).map_or(0, |entry| entry.end_sector);
     let mut at = geometry.granule_sectors();
     let (mut all, mut headers) = (Vec::new(), Vec::new());
     let mut window = Window::new(store, chunk);
@@ -169,7 +175,7 @@ fn is_at(batch: &Batch, address: LogAddress) -> bool {
     batch.header.address == address && batch.header.sectors > 0
 }
 
-/// The batch header at `address`, from the first copy that has it whole.
+/// The batch header at `address`, from the first copy that has it whole, or from what the rest of the chunk's group says.
 async fn read_header(
     store: &LogStore,
     chunk: &Chunk,
@@ -178,43 +184,46 @@ async fn read_header(
     let granule = store.pool.geometry().granule_bytes as usize;
     let offset = address.offset_bytes();
     let left = store.pool.geometry().segment_bytes as usize - offset as usize;
-    let slots = chunk.slots();
-    for &slot in &slots {
-        let Ok(first) = store.pool.read_copy(slot, offset, granule).await else { continue };
-        let length = batch::header_length(&first).unwrap_or(0).next_multiple_of(granule).min(left);
-        let whole = if length > granule {
-            let Ok(whole) = store.pool.read_copy(slot, offset, length).await else { continue };
-            whole
-        } else {
-            first
-        };
-        if let Ok(batch) = batch::decode(&whole)
-            && is_at(&batch, address)
-        {
-            return Ok((batch, teller(&whole)));
+    let decode = |bytes: &[u8]| {
+        let length = batch::header_length(bytes)?.next_multiple_of(granule);
+        let bytes = bytes.get(..length)?;
+        let batch = batch::decode(bytes).ok().filter(|batch| is_at(batch, address))?;
+        Some((batch, teller(bytes)))
+    };
+    // Most headers are short.
+    for length in [granule, BATCH_HEADER_BYTES_MAX.min(left)] {
+        if let Some(found) = store.pool.find_bytes(chunk, offset, length, decode).await {
+            return Ok(found);
         }
     }
-    Err(PoolError::Corrupt { chunk: chunk.id(), offset, bytes: granule, copies: slots.len() })
+    Err(PoolError::Corrupt { chunk: chunk.id(), offset, bytes: granule, copies: chunk.slots().len() })
 }
 
 /// Every piece of a packed chunk, by the chunk's table, and this.
-async fn packed(store: &LogStore, chunk: &Chunk, (sector, bytes): (u32, u32)) -> Result<Told, PoolError> {
+pub(crate) async fn packed(
+    store: &LogStore,
+    chunk: &Chunk,
+    (sector, bytes): (u32, u32),
+) -> Result<Told, PoolError> {
     let geometry = store.pool.geometry();
     let offset = u64::from(sector) * SECTOR_BYTES as u64;
     let padded = (bytes as usize).next_multiple_of(geometry.granule_bytes as usize);
-    let slots = chunk.slots();
-    for &slot in &slots {
-        let Ok(buffer) = store.pool.read_copy(slot, offset, padded).await else { continue };
-        let Ok(items) = packed::decode(&buffer[..bytes as usize]) else { continue };
-        let mut at = geometry.granule_sectors();
-        let mut all = Vec::new();
-        for item in items {
-            if !item.is_filler() {
-                all.push(Survivor { item, sector: at });
-            }
-            at += item.sectors;
+    let decode = |buffer: &[u8]| Some((packed::decode(&buffer[..bytes as usize]).ok()?, teller(buffer)));
+    let Some((items, teller)) = store.pool.find_bytes(chunk, offset, padded, decode).await else {
+        return Err(PoolError::Corrupt {
+            chunk: chunk.id(),
+            offset,
+            bytes: padded,
+            copies: chunk.slots().len(),
+        });
+    };
+    let mut at = geometry.granule_sectors();
+    let mut all = Vec::new();
+    for item in items {
+        if !item.is_filler() {
+            all.push(Survivor { item, sector: at });
         }
-        return Ok((all, vec![(sector, teller(&buffer))]));
+        at += item.sectors;
     }
-    Err(PoolError::Corrupt { chunk: chunk.id(), offset, bytes: padded, copies: slots.len() })
+    Ok((all, vec![(sector, teller)]))
 }

@@ -58,8 +58,41 @@ pub fn live_bytes_max(geometry: Geometry) -> u64 {
     u64::from(live_sectors_max(geometry, 0)) * SECTOR_BYTES as u64
 }
 
-/// The chunks worth cleaning, best first as `policy` says. Segments from `first_kept` on, open ones, and what `cleaner` may not clean are left
-/// alone; `now` is the log's count of segments.
+/// Chunks that become free together: one by itself, or those with data of a group.
+struct Together {
+    /// The chunk, or the group.
+    id: ChunkId,
+    chunks: u32,
+    /// Sectors that live in them, and most that may if cleaning them is to gain something.
+    live_sectors: u32,
+    live_sectors_max: u32,
+    /// The log's count of segments when the last of them was filled.
+    sealed_at: u64,
+    /// One of them is left alone, so that cleaning the others would gain nothing.
+    kept: bool,
+}
+
+impl Together {
+    fn of(chunk: &Rc<Chunk>, candidates: &BTreeMap<ChunkId, Candidate>, geometry: Geometry) -> Self {
+        let group = chunk.group();
+        let (id, chunks) =
+            group.map_or_else(|| (chunk.id(), vec![chunk.clone()]), |group| (group.id(), group.data()));
+        // What is no candidate is dead.
+        let found = || chunks.iter().filter_map(|chunk| candidates.get(&chunk.id()));
+        let most = |chunk: &Rc<Chunk>| live_sectors_max(geometry, chunk.packed_table.get().1);
+        Self {
+            id,
+            chunks: chunks.len() as u32,
+            live_sectors: found().map(|candidate| candidate.victim.live_sectors).sum(),
+            live_sectors_max: chunks.iter().map(most).sum(),
+            sealed_at: chunks.iter().map(|chunk| chunk.sealed_at.get()).max().unwrap_or(0),
+            kept: found().any(|candidate| candidate.kept),
+        }
+    }
+}
+
+/// The chunks worth cleaning, best first as `policy` says; those of a group one behind the other, because they become free together.
+/// Segments from `first_kept` on, open ones, and what `cleaner` may not clean are left alone; `now` is the log's count of segments.
 pub fn choose(
     table: &SegmentTable,
     geometry: Geometry,
@@ -67,6 +100,35 @@ pub fn choose(
     cleaner: &Cleaner,
     (policy, now): (Policy, u64),
 ) -> Vec<Victim> {
+    let candidates = candidates(table, first_kept, cleaner);
+    let mut victims: Vec<(ChunkId, f64, ChunkId)> = Vec::new();
+    for (id, candidate) in &candidates {
+        let together = Together::of(&candidate.victim.chunk, &candidates, geometry);
+        if together.kept || together.live_sectors > together.live_sectors_max {
+            continue;
+        }
+        let sectors = f64::from(geometry.segment_sectors() * together.chunks);
+        let age = now.saturating_sub(together.sealed_at) + 1;
+        let score = policy.order.score(f64::from(together.live_sectors) / sectors, age);
+        victims.push((together.id, score, *id));
+    }
+    victims.sort_by(|(one, a, first), (other, b, second)| {
+        b.total_cmp(a).then_with(|| (one, first).cmp(&(other, second)))
+    });
+    let mut candidates = candidates;
+    let victim = |(_, score, id)| {
+        let victim = candidates.remove(&id).expect("each is chosen once").victim;
+        Victim { score, ..victim }
+    };
+    victims.into_iter().map(victim).collect()
+}
+
+/// All chunks of segments, and whether they are to be left alone.
+fn candidates(
+    table: &SegmentTable,
+    first_kept: SegmentId,
+    cleaner: &Cleaner,
+) -> BTreeMap<ChunkId, Candidate> {
     let mut candidates: BTreeMap<ChunkId, Candidate> = BTreeMap::new();
     for (id, segment) in table.iter() {
         for (run, live) in segment.live_by_run() {
@@ -83,18 +145,5 @@ pub fn choose(
             candidate.kept |= segment.end_sector == 0 || id >= first_kept;
         }
     }
-    let mut victims: Vec<Victim> = candidates
-        .into_values()
-        .filter(|candidate| !candidate.kept)
-        .map(|candidate| {
-            let mut victim = candidate.victim;
-            let live = f64::from(victim.live_sectors) / f64::from(geometry.segment_sectors());
-            let age = now.saturating_sub(victim.chunk.sealed_at.get()) + 1;
-            victim.score = policy.order.score(live, age);
-            victim
-        })
-        .filter(|victim| victim.live_sectors <= live_sectors_max(geometry, victim.chunk.packed_table.get().1))
-        .collect();
-    victims.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.chunk.id().cmp(&b.chunk.id())));
-    victims
+    candidates
 }

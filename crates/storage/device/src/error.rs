@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use quarry_types::{ByteSize, DeviceId, PoolId};
+use quarry_types::{ByteSize, DeviceId, PoolId, Protection};
 
 use crate::labels::CopyError;
 
@@ -74,16 +74,12 @@ pub enum FormatError {
         max: usize,
     },
     /// Every copy needs a device of its own.
-    #[error(
-        "{copies} copies need between {copies} and {max} devices, and {devices} are given; the most copies are 3"
-    )]
-    Copies {
-        /// Copies wanted.
-        copies: u8,
+    #[error("{protection} needs {} distinct devices, and {devices} are given", protection.devices())]
+    Protection {
+        /// Protection wanted.
+        protection: Protection,
         /// Devices given.
         devices: usize,
-        /// Most devices of a pool.
-        max: usize,
     },
     /// See [`quarry_types::limits::NAME_BYTES_MAX`].
     #[error("'{name}' cannot name a pool: a name has 1 to {max} bytes")]

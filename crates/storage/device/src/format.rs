@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use quarry_env::Env;
-use quarry_types::limits::{COPIES_MAX, DEVICES_MAX, NAME_BYTES_MAX};
-use quarry_types::{DeviceId, PoolId};
+use quarry_types::limits::{DEVICES_MAX, NAME_BYTES_MAX};
+use quarry_types::{DeviceId, PoolId, Protection};
 
 pub use join::{JoinRequest, Joining, forget_joining, prepare_to_join};
 
@@ -34,8 +34,8 @@ pub struct FormatRequest {
     pub pool: PoolId,
     /// Its name, 1 to 63 bytes.
     pub pool_name: String,
-    /// On how many distinct devices each chunk lies: 1 to 3.
-    pub copies: u8,
+    /// How it keeps what it holds.
+    pub protection: Protection,
     /// Files, block devices, and directories in which a file is made; 1 to 64 of them, in the order of their indexes.
     pub paths: Vec<PathBuf>,
     /// Size of each file that is made in a directory, in bytes; [`DIRECTORY_PERCENT`] of the free space when not given.
@@ -65,12 +65,12 @@ pub async fn format_devices(env: &Env, request: &FormatRequest) -> Result<Vec<De
 }
 
 fn check_request(request: &FormatRequest) -> Result<(), FormatError> {
-    let (count, copies) = (request.paths.len(), request.copies);
+    let (count, protection) = (request.paths.len(), request.protection);
     if !(1..=DEVICES_MAX).contains(&count) {
         return Err(FormatError::DeviceCount { count, max: DEVICES_MAX });
     }
-    if !(1..=COPIES_MAX.min(count)).contains(&usize::from(copies)) {
-        return Err(FormatError::Copies { copies, devices: count, max: DEVICES_MAX });
+    if count < protection.devices() {
+        return Err(FormatError::Protection { protection, devices: count });
     }
     if !(1..=NAME_BYTES_MAX).contains(&request.pool_name.len()) {
         return Err(FormatError::Name { name: request.pool_name.clone(), max: NAME_BYTES_MAX });

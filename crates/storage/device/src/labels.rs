@@ -131,7 +131,7 @@ pub fn has_room(geometry: &DiskGeometry) -> bool {
 #[cfg(test)]
 mod tests {
     use quarry_format::label::{DeviceClass, LabelState, Member};
-    use quarry_types::{DeviceId, PoolId};
+    use quarry_types::{DeviceId, PoolId, Protection};
 
     use super::*;
 
@@ -152,7 +152,7 @@ mod tests {
             state: LabelState::Ready,
             pool: PoolId::from_bytes([2; 16]),
             pool_name: "p".to_owned(),
-            copies: 1,
+            protection: Protection::Copies(1),
             segment_bytes: 32 << 20,
             created_ms: 0,
             device_index: 0,

@@ -12,7 +12,7 @@ use quarry_device::{
 };
 use quarry_env::Env;
 use quarry_env_linux::{CoreConfig, run_on_this_thread};
-use quarry_types::PoolId;
+use quarry_types::{PoolId, Protection};
 use tempfile::TempDir;
 
 const SIZE_BYTES: u64 = 320 << 20;
@@ -53,7 +53,7 @@ fn request(env: &Env, paths: &[&Path]) -> FormatRequest {
     FormatRequest {
         pool: PoolId::from_random(env.random.next_u128()),
         pool_name: "tank".to_owned(),
-        copies: 1,
+        protection: Protection::Copies(1),
         paths: paths.iter().map(|path| path.to_path_buf()).collect(),
         directory_file_bytes: Some(64 << 20),
         force: false,

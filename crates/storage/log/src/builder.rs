@@ -167,8 +167,13 @@ impl Builder {
 
     /// Whether a record with `payload` bytes and at most `table` bytes of table fits in.
     pub(crate) fn has_room(&self, table: usize, payload: usize) -> bool {
+        self.fits(table, payload) || self.table.is_empty()
+    }
+
+    /// The same where an empty batch may be too small as well.
+    pub(crate) fn fits(&self, table: usize, payload: usize) -> bool {
         let payload_fits = self.payload.bytes() + payload <= self.payload_bytes_max;
-        (payload_fits && self.table.len() + table <= BATCH_HEADER_BYTES_MAX) || self.table.is_empty()
+        payload_fits && self.table.len() + table <= BATCH_HEADER_BYTES_MAX
     }
 
     /// Appends whole blocks, at most [`Self::room_blocks`] of them.

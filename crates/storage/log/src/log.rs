@@ -5,11 +5,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use quarry_env::{Completer, Completion, Env, Signal, View, completion};
+use quarry_format::batch::{FIXED_BYTES, RecordTable};
 use quarry_format::crc32c;
 use quarry_format::image::Position;
-use quarry_format::record::Record;
+use quarry_format::record::{Record, SharedBlock};
 use quarry_pool::{Chunk, LogStore};
-use quarry_types::limits::{BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES, SECTOR_BYTES};
+use quarry_types::limits::{
+    ATOMIC_BYTES_MAX, BATCH_HEADER_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES, SECTOR_BYTES,
+};
 use quarry_types::{BatchNumber, KeyId, LogAddress, SegmentId, SnapshotCounter, VolumeId, VolumeNumber};
 
 use crate::builder::Builder;
@@ -21,6 +24,16 @@ const WAITING_BATCHES_MAX: usize = 16;
 
 /// A batch is kept small to fit into the rest of a segment if it has room for so much there.
 const LAST_PAYLOAD_BYTES_MIN: usize = 32 << 10;
+
+/// Most bytes that one block takes in the table of a batch: as a record of its own, in any form.
+const RECORD_BYTES_MAX: usize = RecordTable::write_bytes(0) + SharedBlock::BYTES_MAX;
+
+const _: () = assert!(RECORD_BYTES_MAX >= RecordTable::stored_bytes_max(1));
+const _: () = assert!(ATOMIC_BYTES_MAX + BLOCK_BYTES <= BATCH_PAYLOAD_BYTES_MAX);
+const _: () = assert!(
+    FIXED_BYTES + ATOMIC_BYTES_MAX / BLOCK_BYTES * RECORD_BYTES_MAX <= BATCH_HEADER_BYTES_MAX,
+    "the largest atomic write fits into an empty batch, however it is stored"
+);
 
 /// Completes when a record counts. Later records of the same log count later.
 pub type Appended = Completion<Result<(), LogError>>;
@@ -269,6 +282,28 @@ impl Log {
         drop(state);
         self.work.raise();
         appended
+    }
+
+    /// Has whatever the caller appends of at most `blocks` blocks, in whatever form, before it waits again go into one batch: recovery
+    /// takes that whole or not at all, and it is published at once.
+    ///
+    /// # Panics
+    ///
+    /// For more than [`ATOMIC_BYTES_MAX`].
+    pub fn keep_together(&self, blocks: usize) {
+        assert!(blocks * BLOCK_BYTES <= ATOMIC_BYTES_MAX, "it has to fit into a batch");
+        let mut state = self.state.borrow_mut();
+        // What is packed by sectors is filled up to a granule.
+        let payload = blocks * BLOCK_BYTES + self.granule();
+        let table = blocks * RECORD_BYTES_MAX;
+        if let Some(full) = state.building.take_if(|builder| !builder.fits(table, payload)) {
+            state.waiting.push_back(Waiting::New(full));
+        }
+        if state.building.is_none() {
+            let left_bytes = self.payload_bytes_max(&state);
+            let payload_bytes_max = if left_bytes < payload { BATCH_PAYLOAD_BYTES_MAX } else { left_bytes };
+            state.building = Some(Builder::new(self.granule(), payload_bytes_max));
+        }
     }
 
     /// The batch being filled, or a new one if that has no room.

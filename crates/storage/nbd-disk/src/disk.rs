@@ -27,7 +27,7 @@ pub fn geometry(terms: &Terms) -> DiskGeometry {
     let sector_bytes = terms.block_bytes_min.max(SECTOR_BYTES_MIN);
     DiskGeometry {
         kind: DiskKind::Network,
-        size_bytes: terms.size_bytes - terms.size_bytes % u64::from(sector_bytes),
+        size_bytes: terms.size_bytes,
         sector_bytes,
         preferred_bytes: terms.block_bytes_preferred.max(sector_bytes),
         rotational: None,

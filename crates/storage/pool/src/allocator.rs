@@ -106,12 +106,12 @@ impl Allocator {
         Some(index)
     }
 
-    /// The device of `taken` with the fewest free slots, if another one has so many more that moving there what lies on it is worth
+    /// The device of `own` with the fewest free slots, if one that is neither there nor in `beside` has so many more that moving there what lies on it is worth
     /// the copying. Free slots, not shares: that is what [`Self::allocate`] goes by.
-    pub fn relieved_device(&self, taken: &[u16]) -> Option<u16> {
-        let emptiest = &self.devices[self.emptiest_beside(taken)?];
+    pub fn relieved_device(&self, own: &[u16], beside: &[u16]) -> Option<u16> {
+        let emptiest = &self.devices[self.emptiest_beside(&[own, beside].concat())?];
         let free = |device: u16| self.devices[usize::from(device)].free.len();
-        let fullest = taken.iter().copied().min_by_key(|&device| free(device))?;
+        let fullest = own.iter().copied().min_by_key(|&device| free(device))?;
         let margin = (emptiest.total / IMBALANCE_PART).max(IMBALANCE_MIN) as usize;
         (emptiest.free.len() > free(fullest) + margin).then_some(fullest)
     }
@@ -130,6 +130,11 @@ impl Allocator {
         self.devices
             .get(usize::from(device))
             .map_or(0, |device| u64::from(device.total) - device.free.len() as u64)
+    }
+
+    /// Slots of a device that are free.
+    pub fn free_slots(&self, device: u16) -> usize {
+        self.devices.get(usize::from(device)).map_or(0, |device| device.free.len())
     }
 
     /// Devices that can take new chunks.
@@ -230,10 +235,11 @@ mod tests {
     fn only_a_much_emptier_device_relieves_another() {
         let mut allocator = allocator(&[64, 64]);
         (0..40).for_each(|_| assert_eq!(allocator.allocate(2).len(), 2));
-        assert_eq!(allocator.relieved_device(&[0, 1]), None, "there is no other");
+        assert_eq!(allocator.relieved_device(&[0, 1], &[]), None, "there is no other");
         allocator.add_device(2, 64, true);
+        assert_eq!(allocator.relieved_device(&[0, 1], &[2]), None, "another chunk of the group is there");
         let mut moved = 0;
-        while let Some(device) = allocator.relieved_device(&[0, 1]) {
+        while let Some(device) = allocator.relieved_device(&[0, 1], &[]) {
             let slot = allocator.allocate_beside(&[0, 1]).unwrap();
             let index =
                 (0..64).find(|&index| allocator.claim(Slot { device, index }).then_some(()).is_none());
@@ -246,7 +252,7 @@ mod tests {
             used[2] < used[0] && used[0] - used[2] <= 64 / u64::from(IMBALANCE_PART) + 1,
             "{used:?} {moved}"
         );
-        assert_eq!(allocator.relieved_device(&[2]), None);
+        assert_eq!(allocator.relieved_device(&[2], &[]), None);
     }
 
     #[test]

@@ -60,7 +60,7 @@ mod tests {
 
     use quarry_device::{FormatRequest, format_devices};
     use quarry_env_sim::{Config, DiskSpec, World};
-    use quarry_types::{Incarnation, PoolId};
+    use quarry_types::{Incarnation, PoolId, Protection};
 
     use super::*;
 
@@ -72,7 +72,7 @@ mod tests {
         let request = FormatRequest {
             pool: PoolId::from_random(3),
             pool_name: "tank".to_owned(),
-            copies: 2,
+            protection: Protection::Copies(2),
             paths,
             directory_file_bytes: None,
             force: false,

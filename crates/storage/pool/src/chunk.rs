@@ -2,21 +2,24 @@
 //!
 //! When a chunk is to lie on other devices, a successor with the same id takes its place in the tables. It owns the slots that both
 //! have; the old one keeps the others until its last reader is gone, and its successor alive as long.
+//!
+//! A chunk of a [`Group`] has one copy; the rest of what keeps it are the other chunks of its group.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use quarry_format::anchor::{Placement, Slot};
 use quarry_format::image::ImageChunk;
-use quarry_types::limits::COPIES_MAX;
 use quarry_types::{ChunkId, LogId};
 use smallvec::SmallVec;
 
-use crate::{Pool, PoolShared, Purpose};
+use crate::{Group, Pool, PoolShared, Purpose};
 
+/// Copies of nearly every chunk, at most: more of them lie on the heap, to keep what every read carries small.
+const SLOTS_INLINE: usize = 3;
 /// The places of a chunk's copies.
-pub type Slots = SmallVec<[Slot; COPIES_MAX]>;
+pub type Slots = SmallVec<[Slot; SLOTS_INLINE]>;
 
 /// A chunk of a pool. Dropping the last reference gives its slots back.
 pub struct Chunk {
@@ -27,6 +30,10 @@ pub struct Chunk {
     pub packed_table: Cell<(u32, u32)>,
     /// The log's count of segments when it was filled; 0 before.
     pub sealed_at: Cell<u64>,
+    /// [`Self::packed_table`] as the durable image has it.
+    pub(crate) durable_table: Cell<Option<(u32, u32)>>,
+    /// The group to which it belongs.
+    group: RefCell<Weak<Group>>,
     /// Who has taken its place, and the slots that it has left.
     successor: OnceCell<(Rc<Chunk>, Slots)>,
     shared: Arc<PoolShared>,
@@ -56,14 +63,44 @@ impl Chunk {
             slots: RefCell::new(Slots::from_slice(slots)),
             packed_table: Cell::default(),
             sealed_at: Cell::default(),
+            durable_table: Cell::default(),
+            group: RefCell::default(),
             successor: OnceCell::new(),
             shared: shared.clone(),
         }
     }
 
+    pub(crate) fn log(&self) -> LogId {
+        self.log
+    }
+
     /// Its id, never used again.
     pub fn id(&self) -> ChunkId {
         self.id
+    }
+
+    /// Whether the durable image names it as it is, with its table.
+    pub fn is_recorded(&self) -> bool {
+        self.durable_table.get() == Some(self.packed_table.get())
+    }
+
+    /// The group to which it belongs, if it is coded.
+    pub fn group(&self) -> Option<Rc<Group>> {
+        self.group.borrow().upgrade()
+    }
+
+    /// Whether it is coded.
+    pub fn is_coded(&self) -> bool {
+        self.group.borrow().strong_count() > 0
+    }
+
+    pub(crate) fn set_group(&self, group: &Rc<Group>) {
+        self.group.replace(Rc::downgrade(group));
+    }
+
+    /// It has copies again.
+    pub(crate) fn leave_group(&self) {
+        self.group.take();
     }
 
     /// Where its copies are.
@@ -97,6 +134,8 @@ impl Chunk {
         let next = Rc::new(Self::with_slots(&self.shared, (self.log, self.id), slots));
         next.packed_table.set(self.packed_table.get());
         next.sealed_at.set(self.sealed_at.get());
+        next.durable_table.set(self.durable_table.get());
+        next.group.replace(self.group.borrow().clone());
         let left = self.slots().into_iter().filter(|slot| !slots.contains(slot)).collect();
         assert!(self.successor.set((next.clone(), left)).is_ok(), "a chunk is succeeded once");
         next
@@ -157,7 +196,7 @@ impl Drop for Chunk {
 mod tests {
     use std::path::PathBuf;
 
-    use quarry_types::{DeviceId, Incarnation, PoolId};
+    use quarry_types::{DeviceId, Incarnation, PoolId, Protection};
 
     use super::*;
     use crate::{DeviceStatus, Geometry};
@@ -170,8 +209,13 @@ mod tests {
         };
         let geometry = Geometry { granule_bytes: 4096, segment_bytes: 1 << 20 };
         let devices = vec![device(0), device(1)];
-        let shared =
-            Arc::new(PoolShared::new(PoolId::from_random(1), "tank".to_owned(), 2, geometry, devices));
+        let shared = Arc::new(PoolShared::new(
+            PoolId::from_random(1),
+            "tank".to_owned(),
+            Protection::Copies(2),
+            geometry,
+            devices,
+        ));
         let (log, other) = (LogId(1), LogId(2));
         let chunk = |slots: &[Slot]| {
             let id = ChunkId::new(log, Incarnation(1), 0);

@@ -61,6 +61,12 @@ impl LogStore {
     pub async fn commit(&self, parts: ImageParts) -> Result<(), PoolError> {
         let shared = &self.pool.shared;
         let (retired, given_up) = (self.take_retired(), shared.take_given_up(self.log));
+        // What the image says of packed chunks: it is made before anything is waited for.
+        let tables: Vec<(Rc<Chunk>, (u32, u32))> = {
+            let table = self.table();
+            let chunks = table.iter().flat_map(|(_, segment)| segment.chunks());
+            chunks.map(|chunk| (chunk.clone(), chunk.packed_table.get())).collect()
+        };
         let result = self.write_image(parts).await;
         if result.is_err() {
             // The old image still counts and may name them.
@@ -68,6 +74,7 @@ impl LogStore {
             given_up.into_iter().for_each(|slot| shared.give_up(self.log, slot));
         } else {
             shared.free(self.log, given_up);
+            tables.into_iter().for_each(|(chunk, table)| chunk.durable_table.set(Some(table)));
         }
         result
     }
@@ -92,6 +99,10 @@ impl LogStore {
         chunks.sort_by_key(|chunk| chunk.id());
         chunks.dedup_by_key(|chunk| chunk.id());
         self.data_chunks.set((chunks.len() - parts.reserve.len()) as u64);
+        let groups = self.groups();
+        chunks.extend(groups.iter().flat_map(|group| group.members()));
+        chunks.sort_by_key(|chunk| chunk.id());
+        chunks.dedup_by_key(|chunk| chunk.id());
         Image {
             pool: self.pool.shared.id,
             log: self.log,
@@ -113,6 +124,7 @@ impl LogStore {
             salts: salts_in_use(&parts.salts, &table),
             shared: parts.shared,
             owed: parts.owed,
+            groups: groups.iter().map(|group| group.image()).collect(),
         }
     }
 

@@ -9,7 +9,7 @@
 //! - A slot belongs to at most one [`Chunk`]; it returns to the allocator when the last reference to the chunk is gone.
 //!   A read holds a reference, so nothing is reused under it.
 //! - A chunk that the durable image names is retired only after a later image, which does not name it, is durable.
-//! - Copies of a chunk are on distinct devices.
+//! - Copies of a chunk are on distinct devices, and so are the chunks of a [`Group`].
 //! - A device that fails a write or a flush is out of use at once, until the pool is opened again or it is taken back.
 //! - A device is removed when no slot of it is taken; until then every label names it.
 
@@ -18,8 +18,13 @@ mod anchor;
 mod bitmap;
 mod chunk;
 mod coalesce;
+mod coded;
+mod decode;
 mod error;
+mod group;
+mod grouping;
 mod image;
+mod matching;
 mod member;
 mod membership;
 mod open;
@@ -38,6 +43,8 @@ pub use bitmap::Bitmap;
 pub use chunk::{Chunk, Slots};
 pub use coalesce::BRIDGED_FACTOR_MAX;
 pub use error::{CopyError, OpenError, PoolError};
+pub use group::Group;
+pub use grouping::{Candidate, Coded, Grouping};
 pub use image::ImageParts;
 pub use member::{DeviceStatus, MemberUse};
 pub use membership::MembershipError;

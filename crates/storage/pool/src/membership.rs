@@ -11,7 +11,7 @@ use quarry_device::{
     Device, DeviceError, Expected, FormatError, JoinRequest, Label, OpenError as DeviceOpenError,
     forget_joining, open_device, prepare_to_join,
 };
-use quarry_types::limits::COPIES_MAX;
+use quarry_types::Protection;
 
 use crate::{DeviceStatus, MemberUse, Pool};
 
@@ -24,15 +24,16 @@ pub enum MembershipError {
         /// Name of the pool.
         pool: String,
     },
-    /// Copies need distinct devices.
+    /// Copies, and the chunks of a group, need distinct devices.
     #[error(
-        "pool {pool} keeps {copies} copies on as many devices, and {left} that can take data would be left: add a device first"
+        "pool {pool} keeps {protection}, which needs {} devices, and {left} that can take data would be left: add a device first",
+        protection.devices()
     )]
     TooFewDevices {
         /// Name of the pool.
         pool: String,
-        /// Copies of the pool.
-        copies: usize,
+        /// Protection of the pool.
+        protection: Protection,
         /// Devices in use that would be left.
         left: usize,
     },
@@ -57,12 +58,6 @@ pub enum MembershipError {
         device: String,
         /// Slots that are taken.
         slots: u64,
-    },
-    /// See [`COPIES_MAX`].
-    #[error("a pool keeps 1 to {COPIES_MAX} copies, not {copies}")]
-    Copies {
-        /// Copies wanted.
-        copies: usize,
     },
     /// No device took the new label.
     #[error("pool {pool}: no device took its new label")]
@@ -219,16 +214,16 @@ impl Pool {
 
     /// Whether the others can do without a device.
     fn check_left(&self, status: &DeviceStatus, live_bytes: u64) -> Result<(), MembershipError> {
-        let (shared, pool, copies) = (&self.shared, self.shared.name.clone(), self.shared.copies());
+        let (shared, pool, protection) = (&self.shared, self.shared.name.clone(), self.shared.protection());
         let others = shared.devices().into_iter().filter(|other| other.index != status.index);
         let left = others.filter(|other| shared.is_staying(other.index)).count();
-        if left < copies {
-            return Err(MembershipError::TooFewDevices { pool, copies, left });
+        if left < protection.devices() {
+            return Err(MembershipError::TooFewDevices { pool, protection, left });
         }
         if !shared.is_staying(status.index) {
             return Ok(());
         }
-        self.check_room(shared.room(copies, Some(status.index)), live_bytes)
+        self.check_room(shared.room(protection, Some(status.index)), live_bytes)
     }
 
     /// Whether what lives fits into so many chunks, which it does not fill to the last byte.
@@ -248,9 +243,9 @@ impl Pool {
         }
         let mut label = self.label()?;
         label.members.retain(|member| member.index != index);
-        let (copies, left) = (usize::from(label.copies), label.members.len());
-        if left < copies {
-            return Err(MembershipError::TooFewDevices { pool, copies, left });
+        let (protection, left) = (label.protection, label.members.len());
+        if left < protection.devices() {
+            return Err(MembershipError::TooFewDevices { pool, protection, left });
         }
         // The label of a device that stays says it; that device may be any.
         label.device_index = label.members[0].index;
@@ -280,21 +275,24 @@ impl Pool {
         Ok(true)
     }
 
-    /// Changes how many copies everything has. Durable on return; the copies are made or given up afterwards.
+    /// Changes how everything is kept. Durable on return; copies and groups are made or given up afterwards.
     /// `live_bytes` is what lives in the pool, one copy.
-    pub async fn change_copies(&self, copies: usize, live_bytes: u64) -> Result<(), MembershipError> {
-        if !(1..=COPIES_MAX).contains(&copies) {
-            return Err(MembershipError::Copies { copies });
-        }
+    pub async fn change_protection(
+        &self,
+        protection: Protection,
+        live_bytes: u64,
+    ) -> Result<(), MembershipError> {
         let left = self.shared.devices().iter().filter(|device| self.shared.is_staying(device.index)).count();
-        if left < copies {
-            return Err(MembershipError::TooFewDevices { pool: self.shared.name.clone(), copies, left });
+        if left < protection.devices() {
+            let pool = self.shared.name.clone();
+            return Err(MembershipError::TooFewDevices { pool, protection, left });
         }
-        if copies > self.shared.copies() {
-            self.check_room(self.shared.room(copies, None), live_bytes)?;
+        let room = self.shared.room(protection, None);
+        if room < self.shared.room(self.shared.protection(), None) {
+            self.check_room(room, live_bytes)?;
         }
-        self.change_labels(|label| label.copies = copies as u8).await?;
-        self.shared.set_copies(copies);
+        self.change_labels(|label| label.protection = protection).await?;
+        self.shared.set_protection(protection);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_device::{Device, Expected as ExpectedDevice, Member, OpenedMembers, open_device, open_members};
+use quarry_ec::Shape;
 use quarry_env::Env;
 use quarry_format::anchor::Placement;
 use quarry_format::image::{Image, ImageRun, ImageSegment};
@@ -15,7 +16,8 @@ use smallvec::SmallVec;
 
 use crate::image::read_image;
 use crate::{
-    Bitmap, Chunk, DeviceStatus, Geometry, LogStore, OpenError, Pool, PoolShared, Run, Segment, SegmentTable,
+    Bitmap, Chunk, DeviceStatus, Geometry, Group, LogStore, OpenError, Pool, PoolShared, Run, Segment,
+    SegmentTable,
 };
 
 /// A log as its newest image describes it; on its way to the core that will own it.
@@ -107,7 +109,7 @@ fn assemble(env: &Env, members: OpenedMembers) -> Pool {
     let shared = PoolShared::new(
         label.pool,
         label.pool_name.clone(),
-        usize::from(label.copies),
+        label.protection,
         geometry,
         statuses.collect::<Vec<_>>(),
     );
@@ -164,6 +166,18 @@ fn check_complete(pool: &Pool, state: &LogState) -> Result<(), OpenError> {
         needed.contains(&placement.chunk)
             && !placement.slots.iter().any(|slot| pool.device(slot.device).is_some())
     };
+    // A chunk of a group is lost when too few of the group are there.
+    let placements = state.image.chunks.iter().map(|chunk| &chunk.placement);
+    let there =
+        placements.filter(|placement| placement.slots.iter().any(|slot| pool.device(slot.device).is_some()));
+    let there: BTreeSet<ChunkId> = there.map(|placement| placement.chunk).collect();
+    let coded = state.image.groups.iter().filter(|group| {
+        let members = group.data.iter().map(|(chunk, _)| chunk).chain(&group.parity);
+        members.filter(|chunk| there.contains(chunk)).count() >= group.data.len()
+    });
+    let decodable: BTreeSet<ChunkId> =
+        coded.flat_map(|group| group.data.iter().map(|(chunk, _)| *chunk)).collect();
+    let is_lost = |placement: &&Placement| is_lost(placement) && !decodable.contains(&placement.chunk);
     let lost: Vec<&Placement> =
         state.image.chunks.iter().map(|chunk| &chunk.placement).filter(is_lost).collect();
     if lost.is_empty() {
@@ -211,6 +225,7 @@ impl LogStore {
                 return Err(contradiction(&pool, state.log, what));
             }
             chunk.packed_table.set(image.packed_table);
+            chunk.durable_table.set(Some(image.packed_table));
             chunk.sealed_at.set(image.sealed_at);
             chunks.insert(image.placement.chunk, chunk);
         }
@@ -231,9 +246,42 @@ impl LogStore {
             .collect();
         let incarnation = state.image.incarnation.next();
         let store = Self::new(pool, state.log, incarnation, table, state.sequence, image_chunks);
-        store.data_chunks.set(chunks.len().saturating_sub(state.image.reserve.len()) as u64);
+        open_groups(&store, state, &chunks)?;
+        let in_segments = store.table().by_chunk().len();
+        store.data_chunks.set(in_segments as u64);
         Ok(OpenedLog { store: Rc::new(store), reserve })
     }
+}
+
+/// The groups that an image describes.
+fn open_groups(
+    store: &LogStore,
+    state: &LogState,
+    chunks: &BTreeMap<ChunkId, Rc<Chunk>>,
+) -> Result<(), OpenError> {
+    for image in &state.image.groups {
+        let wrong = |what: String| contradiction(&store.pool, state.log, what);
+        let shape =
+            Shape::new(image.data.len(), image.parity.len()).map_err(|error| wrong(error.to_string()))?;
+        let ids = image.data.iter().map(|(chunk, _)| chunk).chain(&image.parity);
+        let member = |id: &ChunkId| {
+            let chunk =
+                chunks.get(id).filter(|chunk| !chunk.is_coded() && !chunk.slots().is_empty()).cloned();
+            chunk.ok_or_else(|| wrong(format!("chunk {id} of a group has no place, or is in two groups")))
+        };
+        let mut members = Vec::with_capacity(shape.members());
+        for id in ids {
+            members.push(member(id)?);
+        }
+        let segment_bytes = store.pool.geometry().segment_bytes as usize;
+        let ends: Vec<usize> =
+            image.data.iter().map(|(_, sectors)| *sectors as usize * quarry_types::SECTOR_BYTES).collect();
+        if ends.iter().any(|&end| end > segment_bytes || !end.is_multiple_of(GRANULE_BYTES as usize)) {
+            return Err(wrong("a group counts bytes beyond the end of a chunk".to_owned()));
+        }
+        store.add_group(Group::new(shape, members, ends));
+    }
+    Ok(())
 }
 
 /// A segment as an image describes it, if that can be.

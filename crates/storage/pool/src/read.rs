@@ -38,7 +38,7 @@ impl Expected {
 pub(crate) enum Around {
     /// From the same copy. If that cannot be read now, the piece stays bad until a scrub: what is around it may be good.
     Own,
-    /// From another one, if that cannot be read. For a scrub, which looks at all that lives there.
+    /// From another one, or from the group, if that cannot be read. For a scrub, which looks at all that lives there.
     Any,
 }
 
@@ -100,10 +100,12 @@ impl Pool {
         let (offset, skipped, length) = self.granules(u64::from(sector) * SECTOR_BYTES as u64, bytes);
         let pieces = pieces.map(move |(piece, range)| (piece, range.start + skipped..range.end + skipped));
         let order = chunk.read_order(self);
-        let reading = order.first().map(|&first| self.read_copy(first, offset, length));
+        let is_lost = chunk.is_coded() && order.iter().all(|slot| self.shared.is_failed(slot.device));
+        let reading = order.first().filter(|_| !is_lost).map(|&first| self.read_copy(first, offset, length));
         async move {
             let Some(reading) = reading else {
-                return Err(PoolError::Unreadable { chunk: chunk.id(), offset, source: None });
+                let view = Box::pin(self.read_lost(chunk, offset, length, pieces.collect())).await?;
+                return Ok(view.slice(skipped..skipped + bytes));
             };
             let (first, others) = (order[0], &order[1..]);
             let view = match reading.await {
@@ -118,7 +120,8 @@ impl Pool {
                     tracing::warn!(device = first.device, chunk = %chunk.id(), offset, %error, "read failed, trying another copy");
                     // What cannot be read may lie in a gap, where nobody needs it: the caller reads without the gaps.
                     let wanted: usize = pieces.clone().map(|(_, range)| range.len()).sum();
-                    if others.is_empty() || wanted < bytes {
+                    let is_last = others.is_empty() && !chunk.is_coded();
+                    if is_last || wanted < bytes {
                         return Err(PoolError::Unreadable { chunk: chunk.id(), offset, source: Some(error) });
                     }
                     // All pieces count as bad: each comes from another copy and is written back.
@@ -130,8 +133,32 @@ impl Pool {
         }
     }
 
+    /// Granules of a chunk of a group whose device is out of use, with these pieces in them.
+    async fn read_lost(
+        &self,
+        chunk: &Chunk,
+        offset: u64,
+        bytes: usize,
+        pieces: Vec<Placed>,
+    ) -> Result<View, PoolError> {
+        let hold = |bytes: &[u8]| {
+            pieces.iter().all(|(piece, range)| piece.holds(&bytes[range.clone()])).then_some(())
+        };
+        if let Some(((), view)) = self.decode_bytes(chunk, offset, bytes, hold).await {
+            return Ok(view);
+        }
+        // Not all of them at once: each may need another combination.
+        let mut buffer = self.env.buffers.allocate_zeroed(bytes);
+        for (piece, range) in &pieces {
+            let at = offset + range.start as u64;
+            let good = self.find_good_copy(chunk, &chunk.slots(), at, piece).await?;
+            buffer[range.clone()].copy_from_slice(&good);
+        }
+        Ok(buffer.freeze())
+    }
+
     /// The granules that hold `bytes` bytes at `offset`: where they begin, what of them lies before these bytes, and their length.
-    fn granules(&self, offset: u64, bytes: usize) -> (u64, usize, usize) {
+    pub(crate) fn granules(&self, offset: u64, bytes: usize) -> (u64, usize, usize) {
         let granule = self.geometry().granule_bytes as usize;
         let skipped = (offset % granule as u64) as usize;
         (offset - skipped as u64, skipped, (skipped + bytes).next_multiple_of(granule))
@@ -229,6 +256,9 @@ impl Pool {
                 Err(error) => source = Some(error),
             }
         }
+        if let Some(view) = self.decode_piece(chunk, offset, piece).await {
+            return Ok(view);
+        }
         let bytes = piece.bytes();
         Err(match source {
             None => PoolError::Corrupt { chunk: chunk.id(), offset, bytes, copies: slots.len() + 1 },
@@ -282,6 +312,9 @@ impl Pool {
                 return Some(buffer);
             }
         }
-        None
+        match around {
+            Around::Own => None,
+            Around::Any => self.decode_unverified(chunk, offset, bytes).await,
+        }
     }
 }

@@ -21,7 +21,7 @@ use quarry_types::{LogId, SegmentId};
 
 use crate::chunk::Slots;
 use crate::read::Around;
-use crate::{Chunk, Expected, LogStore, Pool, PoolError, PoolShared};
+use crate::{Chunk, Expected, Group, LogStore, Pool, PoolError, PoolShared};
 
 /// Bytes that are copied at once.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -31,13 +31,15 @@ const BRIDGED_BYTES: usize = 128 << 10;
 /// Why a chunk should lie elsewhere. In order of urgency.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Duty {
-    /// So many good copies are left, fewer than there should be.
+    /// So many good copies are left, fewer than there should be; of a chunk of a group, so many more devices may be lost, and one.
     Missing {
         /// Copies that can be read.
         left: usize,
     },
     /// A copy is on a device that is to be removed.
     Leaving,
+    /// It is in a group that is not wanted: it needs copies before that can end.
+    Ungroup,
     /// There are more copies than there should be.
     Surplus,
     /// One of its devices has much less free space than another one.
@@ -48,6 +50,8 @@ pub enum Duty {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Plan {
     duty: Duty,
+    /// Copies that it is to have at most.
+    copies: usize,
     /// Copies that stay.
     keep: Slots,
     /// Copies to be made.
@@ -106,10 +110,20 @@ impl Chunk {
 
     /// Whether no copy of it can be read.
     pub fn is_lost(&self, shared: &PoolShared) -> bool {
-        self.slots().iter().all(|slot| shared.is_failed(slot.device))
+        let is_gone = self.slots().iter().all(|slot| shared.is_failed(slot.device));
+        is_gone && self.group().is_none_or(|group| group.left(shared) == 0)
+    }
+
+    /// Whether fewer devices may be lost without losing it than the pool promises for new data.
+    pub fn is_exposed(&self, shared: &PoolShared) -> bool {
+        let of_group = self.group().map_or(0, |group| group.left(shared));
+        self.healthy_copies().max(of_group) < shared.copies_now()
     }
 
     fn plan(&self, shared: &PoolShared) -> Option<Plan> {
+        if let Some(group) = self.group() {
+            return self.plan_member(&group, shared);
+        }
         let slots = self.slots();
         let good: Slots = slots.iter().copied().filter(|slot| !shared.is_failed(slot.device)).collect();
         if good.is_empty() {
@@ -129,7 +143,7 @@ impl Chunk {
         } else if keep.len() == shared.copies() && slots.len() > keep.len() {
             // A copy on a device that has failed and has been replaced by another one.
             Duty::Surplus
-        } else if let Some(fuller) = shared.relieved_device(&keep) {
+        } else if let Some(fuller) = shared.relieved_device(&keep, &[]) {
             keep.retain(|slot| slot.device != fuller);
             Duty::Balance
         } else {
@@ -141,7 +155,56 @@ impl Chunk {
         // A device that has failed may come back, unless it is to be removed.
         let back = slots.iter().copied().filter(|slot| !good.contains(slot) && !gone(slot));
         until_then.extend(back);
-        Some(Plan { duty, keep, add, until_then })
+        Some(Plan { duty, copies: shared.copies(), keep, add, until_then })
+    }
+
+    /// A chunk of a group has one copy, on a device on which no other one is; where the group is to end it gets copies as others.
+    fn plan_member(&self, group: &Group, shared: &PoolShared) -> Option<Plan> {
+        let slots = self.slots();
+        let index = group.index_of(self)?;
+        let beside = group.devices_beside(index);
+        let good: Slots = slots.iter().copied().filter(|slot| !shared.is_failed(slot.device)).collect();
+        let left = group.left(shared);
+        if good.is_empty() && left == 0 {
+            return None;
+        }
+        let stays = Some(group.shape()) == shared.shape() || group.is_parity(self);
+        let (wanted, copies) = if stays { (1, 1) } else { (shared.copies_now(), shared.copies()) };
+        let may_stay =
+            |slot: &Slot| shared.is_staying(slot.device) && !(stays && beside.contains(&slot.device));
+        let mut keep: Slots = good.iter().copied().filter(may_stay).collect();
+        keep.truncate(copies);
+        let gone = |slot: &Slot| shared.is_leaving(slot.device);
+        let duty = if good.is_empty() {
+            Duty::Missing { left }
+        } else if keep.len() < wanted {
+            if stays { Duty::Leaving } else { Duty::Ungroup }
+        } else if slots.iter().any(gone) {
+            Duty::Leaving
+        } else if slots.len() > keep.len() {
+            Duty::Surplus
+        } else if let Some(fuller) = shared.relieved_device(&keep, &beside).filter(|_| stays) {
+            keep.retain(|slot| slot.device != fuller);
+            Duty::Balance
+        } else {
+            return None;
+        };
+        let add = wanted.saturating_sub(keep.len());
+        let mut until_then: Slots = good.iter().copied().filter(|slot| !keep.contains(slot)).collect();
+        until_then.extend(slots.iter().copied().filter(|slot| !good.contains(slot) && !gone(slot)));
+        Some(Plan { duty, copies, keep, add, until_then })
+    }
+
+    /// Devices on which no other copy of it may be placed.
+    fn devices_taken(&self, shared: &PoolShared) -> Vec<u16> {
+        let mut taken: Vec<u16> = self.slots().iter().map(|slot| slot.device).collect();
+        if let Some(group) = self.group()
+            && let Some(index) = group.index_of(self)
+            && (Some(group.shape()) == shared.shape() || group.is_parity(self))
+        {
+            taken.extend(group.devices_beside(index));
+        }
+        taken
     }
 }
 
@@ -160,9 +223,9 @@ impl Moving {
 
 impl Plan {
     /// Where the chunk lies when so many new copies have been made.
-    fn slots(&self, fresh: &[Slot], copies: usize) -> Slots {
+    fn slots(&self, fresh: &[Slot]) -> Slots {
         let mut slots: Slots = self.keep.iter().chain(fresh).copied().collect();
-        let missing = copies.saturating_sub(slots.len());
+        let missing = self.copies.saturating_sub(slots.len());
         let wanted = if fresh.len() < self.add { missing } else { 0 };
         slots.extend(self.until_then.iter().copied().take(wanted));
         slots
@@ -175,10 +238,10 @@ impl LogStore {
     pub fn plan_rehoming(&self, chunk: &Rc<Chunk>, segments: &[SegmentId]) -> Option<Moving> {
         let shared = &self.pool.shared;
         let plan = chunk.plan(shared)?;
-        let taken: Vec<u16> = chunk.slots().iter().map(|slot| slot.device).collect();
+        let taken = chunk.devices_taken(shared);
         let slots = shared.allocate_beside(self.log, &taken, plan.add);
         let fresh = Fresh { shared: shared.clone(), log: self.log, slots };
-        if is_same(&plan.slots(&fresh.slots, shared.copies()), &chunk.slots()) {
+        if is_same(&plan.slots(&fresh.slots), &chunk.slots()) {
             return None;
         }
         let goes = |slot: &Slot| !plan.keep.contains(slot) && !shared.is_failed(slot.device);
@@ -190,11 +253,18 @@ impl LogStore {
         Some(moving)
     }
 
-    /// Copies what counts of a chunk to its new slots; where there are none, verifies and mends the copies that stay.
-    pub async fn copy_rehomed(&self, moving: &Moving, contents: &Contents) -> Result<Rehomed, PoolError> {
-        match moving.verifies {
-            false => self.pool.copy_chunk(&moving.chunk, contents, &moving.fresh.slots).await,
-            true => self.pool.mend_copies(&moving.chunk, contents, &moving.plan.keep).await,
+    /// Copies what counts of a chunk to its new slots; where there are none, verifies and mends the copies that stay. `contents` is
+    /// what the chunk tells of; of one with parity what each chunk with data of its group does.
+    pub async fn copy_rehomed(&self, moving: &Moving, contents: &[Contents]) -> Result<Rehomed, PoolError> {
+        let (chunk, own) = (&moving.chunk, contents.first().expect("something is told of each chunk"));
+        match (chunk.group(), moving.verifies) {
+            (_, true) => self.pool.mend_copies(chunk, own, &moving.plan.keep).await,
+            (None, false) => self.pool.copy_chunk(chunk, own, &moving.fresh.slots).await,
+            (Some(group), false) => {
+                let copied = self.pool.copy_member(&group, chunk, contents, &moving.fresh.slots).await?;
+                let (copied_bytes, lost_pieces) = (copied.written_bytes, copied.lost_pieces);
+                Ok(Rehomed { copied_bytes, lost_pieces })
+            }
         }
     }
 
@@ -216,7 +286,7 @@ impl LogStore {
             moving.fresh.slots = bad;
             let good: Vec<Slot> = good;
             let now = moving.chunk.slots();
-            let mut slots = moving.plan.slots(&good, self.pool.shared.copies());
+            let mut slots = moving.plan.slots(&good);
             slots.retain(|slot| good.contains(slot) || now.contains(slot));
             let is_better = !is_same(&slots, &now);
             let is_readable = slots.iter().any(|slot| !self.pool.shared.is_failed(slot.device));
@@ -226,6 +296,9 @@ impl LogStore {
             }
             let next = moving.chunk.succeed(&slots);
             self.table_mut().replace_chunk(&moving.segments, &moving.chunk, &next);
+            if let Some(group) = moving.chunk.group() {
+                group.replace(&moving.chunk, &next);
+            }
             self.retire(moving.chunk);
             moved += 1;
         }

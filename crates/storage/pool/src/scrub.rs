@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use quarry_env::View;
+use quarry_env::{Buffer, View};
 use quarry_format::anchor::Slot;
 use quarry_types::limits::SECTOR_BYTES;
 
+use crate::coded::{told_of, windows};
 use crate::read::Around;
-use crate::{Chunk, Expected, Pool, PoolError};
+use crate::{Chunk, Contents, Expected, Group, LogStore, Pool, PoolError};
 
 /// Bytes that are read at once.
 const WINDOW_BYTES: usize = 512 << 10;
@@ -44,7 +45,13 @@ impl Pool {
             }
             asked = asked.max(first);
         }
-        scrubbed.lost.extend(asked..pieces.len());
+        for (index, (sector, piece)) in pieces.iter().enumerate().skip(asked) {
+            // On no device in use: the rest of its group may have it.
+            match self.decode_piece(chunk, offset_of(*sector) as u64, piece).await {
+                Some(_) => scrubbed.bytes += piece.bytes() as u64,
+                None => _ = scrubbed.lost.insert(index),
+            }
+        }
         scrubbed
     }
 
@@ -100,8 +107,67 @@ impl Pool {
                 _ => {}
             }
         }
+        if let Some(bytes) = self.decode_piece(chunk, offset, piece).await {
+            self.repair(chunk, slot, (offset, bytes), Around::Any).await;
+            return Ok(is_good(read().await));
+        }
         let (bytes, copies) = (piece.bytes(), chunk.slots().len());
         Err(PoolError::Corrupt { chunk: chunk.id(), offset, bytes, copies })
+    }
+}
+
+impl LogStore {
+    /// Computes the parity of a group anew, compares it with what is stored, and writes it again where that is something else. `contents`
+    /// is what its chunks with data tell of, each of which has been scrubbed. Where something of these is lost nothing is compared.
+    pub async fn scrub_parity(&self, group: &Group, contents: &[Contents]) -> Result<Scrubbed, PoolError> {
+        let (pool, mut scrubbed) = (&self.pool, Scrubbed::default());
+        let granule = pool.geometry().granule_bytes as usize;
+        let (members, k) = (group.members(), group.shape().data());
+        let data = told_of(group, &members[..k], contents);
+        let parity = &members[k..];
+        let ids: Vec<_> = parity.iter().map(|chunk| chunk.id()).collect();
+        for (chunk, wanted) in parity.iter().zip(pool.parity_granules(self.log, &data, &ids).await?) {
+            pool.compare(chunk, 0, &wanted, &mut scrubbed).await;
+        }
+        for range in windows(granule, group.end(k)) {
+            let window = pool.coded_window(group.code(), &data, range.clone()).await?;
+            if window.lost() > 0 {
+                continue;
+            }
+            for (chunk, wanted) in parity.iter().zip(&window.parity) {
+                pool.compare(chunk, range.start, wanted, &mut scrubbed).await;
+            }
+            // What lies between the pieces of a chunk is nobody's, but the code counts on it.
+            for ((told, _), canonical) in data.iter().zip(&window.data) {
+                let there = told.end.saturating_sub(range.start).min(range.len());
+                if canonical.differs && there > 0 {
+                    pool.compare(told.chunk, range.start, &canonical.bytes[..there], &mut scrubbed).await;
+                }
+            }
+        }
+        Ok(scrubbed)
+    }
+}
+
+impl Pool {
+    /// Writes granules of every copy of a chunk again that are something else.
+    async fn compare(&self, chunk: &Chunk, offset: usize, wanted: &[u8], scrubbed: &mut Scrubbed) {
+        for slot in chunk.slots().into_iter().filter(|slot| !self.shared.is_failed(slot.device)) {
+            scrubbed.bytes += wanted.len() as u64;
+            let is_same = async || {
+                let read = self.read_copy_apart(slot, offset as u64, wanted.len()).await;
+                read.is_ok_and(|bytes: Buffer| &bytes[..] == wanted)
+            };
+            if is_same().await {
+                continue;
+            }
+            let data = self.env.buffers.copy_of(wanted);
+            self.repair(chunk, slot, (offset as u64, data), Around::Own).await;
+            match is_same().await {
+                true => scrubbed.repaired += 1,
+                false => scrubbed.unrepaired += 1,
+            }
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! What all cores know of a pool.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use quarry_ec::Shape;
 use quarry_format::anchor::Slot;
 use quarry_types::limits::SECTOR_BYTES;
-use quarry_types::{LogId, PoolId};
+use quarry_types::{LogId, PoolId, Protection};
 
 use crate::Allocator;
 use crate::member::{DeviceStatus, MemberUse, Members};
@@ -42,7 +43,7 @@ pub struct PoolShared {
     pub id: PoolId,
     /// Its name.
     pub name: String,
-    copies: AtomicUsize,
+    protection: Mutex<Protection>,
     /// Its sizes.
     pub geometry: Geometry,
     allocator: Mutex<Allocator>,
@@ -55,7 +56,7 @@ pub struct PoolShared {
     closing: AtomicBool,
 }
 
-/// Space of a pool in chunks.
+/// Space of a pool in chunks that are in no group, each with its copies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capacity {
     /// Chunks that fit on the usable devices.
@@ -68,7 +69,7 @@ impl PoolShared {
     pub(crate) fn new(
         id: PoolId,
         name: String,
-        copies: usize,
+        protection: Protection,
         geometry: Geometry,
         devices: Vec<DeviceStatus>,
     ) -> Self {
@@ -79,7 +80,7 @@ impl PoolShared {
         Self {
             id,
             name,
-            copies: AtomicUsize::new(copies),
+            protection: Mutex::new(protection),
             geometry,
             allocator: Mutex::new(allocator),
             members: Members::new(devices),
@@ -90,14 +91,25 @@ impl PoolShared {
         }
     }
 
-    /// Copies that each chunk should have.
-    pub fn copies(&self) -> usize {
-        self.copies.load(Ordering::Relaxed)
+    /// How it keeps what it holds.
+    pub fn protection(&self) -> Protection {
+        *self.protection.lock().expect("no panic under it")
     }
 
-    /// Changes how many copies each chunk should have.
-    pub(crate) fn set_copies(&self, copies: usize) {
-        self.copies.store(copies, Ordering::Relaxed);
+    /// The code of its groups, if it has any.
+    pub fn shape(&self) -> Option<Shape> {
+        let (data, parity) = self.protection().code()?;
+        Some(Shape::new(data, parity).expect("labels name codes that there are"))
+    }
+
+    /// Copies that each chunk should have that is in no group.
+    pub fn copies(&self) -> usize {
+        self.protection().copies()
+    }
+
+    /// Changes how it keeps what it holds.
+    pub(crate) fn set_protection(&self, protection: Protection) {
+        *self.protection.lock().expect("no panic under it") = protection;
         self.note_layout();
     }
 
@@ -214,6 +226,11 @@ impl PoolShared {
         self.stakes().need()
     }
 
+    /// Devices that take new chunks.
+    pub fn usable_devices(&self) -> usize {
+        self.allocator().usable_devices()
+    }
+
     /// Copies that a new chunk gets: those asked for, or as many as there are usable devices.
     pub fn copies_now(&self) -> usize {
         self.placed_copies(self.copies())
@@ -244,9 +261,16 @@ impl PoolShared {
 
     /// What it means for new data that devices are out of use; `None` when it means nothing.
     pub fn degraded_reason(&self) -> Option<String> {
-        let copies = self.copies_now();
-        (copies < self.copies()).then(|| {
-            format!("new data gets {copies} of {} copies, for want of devices in use", self.copies())
+        let (copies, usable) = (self.copies_now(), self.allocator().usable_devices());
+        if copies < self.copies() {
+            let wanted = self.copies();
+            return Some(format!("new data gets {copies} of {wanted} copies, for want of devices in use"));
+        }
+        let (protection, wanted) = (self.protection(), self.protection().devices());
+        (usable < wanted).then(|| {
+            format!(
+                "new data is kept in {copies} copies and not as {protection}, which needs {wanted} devices in use: there are {usable}"
+            )
         })
     }
 
@@ -353,16 +377,42 @@ impl PoolShared {
         slots
     }
 
-    /// Chunks of so many copies that hosts can fill, on the devices that take new ones, or on all but one of them.
-    pub(crate) fn room(&self, copies: usize, without: Option<u16>) -> u64 {
-        let chunks = self.allocator().total_chunks_without(copies, without);
-        chunks.saturating_sub(self.needed_chunks())
+    /// A slot for a chunk of a group of `log` whose others lie on the devices `taken`. A group frees more than it takes, so it may have
+    /// what the cleaner may.
+    pub(crate) fn allocate_coded(&self, log: LogId, taken: &[u16]) -> Option<Slot> {
+        let mut stakes = self.stakes();
+        let before = self.capacity().free_chunks;
+        if stakes.spare(log, Purpose::Packed, before) == 0 {
+            return None;
+        }
+        let slot = self.allocator().allocate_beside(taken)?;
+        stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
+        Some(slot)
     }
 
-    /// The device among those of `slots` that has so much less free space than one without such a copy that the copy should go there.
-    pub(crate) fn relieved_device(&self, slots: &[Slot]) -> Option<u16> {
-        let taken: Vec<u16> = slots.iter().map(|slot| slot.device).collect();
-        self.allocator().relieved_device(&taken)
+    /// Free slots of a device.
+    pub(crate) fn free_slots(&self, device: u16) -> usize {
+        self.allocator().free_slots(device)
+    }
+
+    /// Chunks of data that the devices hold which take new ones, or all but one of them, when everything is kept as `protection` says.
+    pub fn data_chunks(&self, protection: Protection, without: Option<u16>) -> u64 {
+        let (slots, data) = protection.slots();
+        self.allocator().total_chunks_without(slots, without) * data as u64
+    }
+
+    /// Chunks of data that hosts can fill, on the devices that take new ones, or on all but one of them.
+    pub(crate) fn room(&self, protection: Protection, without: Option<u16>) -> u64 {
+        let copies = protection.copies() as u64;
+        let needed = protection.data_bytes(self.needed_chunks() * copies);
+        self.data_chunks(protection, without).saturating_sub(needed)
+    }
+
+    /// The device among those of `slots` that has so much less free space than one that is neither among these nor in `beside` that the
+    /// copy should go there.
+    pub(crate) fn relieved_device(&self, slots: &[Slot], beside: &[u16]) -> Option<u16> {
+        let own: Vec<u16> = slots.iter().map(|slot| slot.device).collect();
+        self.allocator().relieved_device(&own, beside)
     }
 
     /// Counts the outcome of a read; many failures in a row take the device out of use.

@@ -5,13 +5,14 @@
 //! that fails loses nothing: the next one writes a later state.
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use quarry_env::View;
 use quarry_format::anchor::Slot;
 use quarry_types::{ChunkId, Incarnation, LogAddress, LogId};
 
-use crate::{Chunk, Expected, Pool, PoolError, Purpose, SegmentTable};
+use crate::{Chunk, Expected, Group, Pool, PoolError, Purpose, SegmentTable};
 
 /// The chunks, the segment table and the images of one log.
 pub struct LogStore {
@@ -26,6 +27,7 @@ pub struct LogStore {
     retired: RefCell<Vec<Rc<Chunk>>>,
     image: RefCell<CurrentImage>,
     chunks_allocated: Cell<u64>,
+    groups: RefCell<BTreeMap<ChunkId, Rc<Group>>>,
     /// Chunks of segments that the newest image names.
     pub(crate) data_chunks: Cell<u64>,
 }
@@ -53,6 +55,7 @@ impl LogStore {
             retired: RefCell::default(),
             image: RefCell::new(CurrentImage { sequence, chunks: image_chunks, bytes: 0 }),
             chunks_allocated: Cell::new(0),
+            groups: RefCell::default(),
             data_chunks: Cell::new(0),
         }
     }
@@ -82,7 +85,28 @@ impl LogStore {
         Ok(Rc::new(chunk))
     }
 
-    pub(crate) fn chunks_allocated(&self) -> u64 {
+    /// The id of a new chunk.
+    pub(crate) fn next_chunk_id(&self) -> ChunkId {
+        let count = self.chunks_allocated.get();
+        self.chunks_allocated.set(count + 1);
+        ChunkId::new(self.log, self.incarnation, count)
+    }
+
+    /// The groups of coded chunks, in order of their ids.
+    pub fn groups(&self) -> Vec<Rc<Group>> {
+        self.groups.borrow().values().cloned().collect()
+    }
+
+    pub(crate) fn add_group(&self, group: Rc<Group>) {
+        self.groups.borrow_mut().insert(group.id(), group);
+    }
+
+    pub(crate) fn remove_group(&self, group: &Group) {
+        self.groups.borrow_mut().remove(&group.id());
+    }
+
+    /// Chunks that this opening has allocated so far.
+    pub fn chunks_allocated(&self) -> u64 {
         self.chunks_allocated.get()
     }
 
@@ -94,6 +118,13 @@ impl LogStore {
     /// Chunks that wait for the next commit to be free.
     pub fn retired_chunks(&self) -> usize {
         self.retired.borrow().len()
+    }
+
+    /// How many chunks with all their copies the next commit frees: what is left of those that are in no group.
+    pub fn chunks_freed_soon(&self) -> u64 {
+        let retired = self.retired.borrow();
+        let free = retired.iter().filter(|chunk| !chunk.is_coded()).map(|chunk| chunk.owned_slots().len());
+        (free.sum::<usize>() / self.pool.shared.copies_now().max(1)) as u64
     }
 
     /// Whether chunks or copies of some wait for the next commit to be free.
@@ -121,6 +152,7 @@ impl LogStore {
         let segments = table.iter().flat_map(|(_, segment)| segment.chunks().cloned());
         let mut chunks: Vec<Rc<Chunk>> = segments.collect();
         chunks.extend(retired.iter().chain(&image.chunks).cloned());
+        chunks.extend(self.groups().iter().flat_map(|group| group.members()));
         // A chunk that has been succeeded has its successor's id.
         chunks.sort_by_key(Rc::as_ptr);
         chunks.dedup_by(|one, other| Rc::ptr_eq(one, other));

@@ -3,7 +3,7 @@
 use std::mem::{offset_of, size_of};
 
 use quarry_types::limits::{DEVICES_MAX, NAME_BYTES_MAX};
-use quarry_types::{DeviceId, PoolId};
+use quarry_types::{DeviceId, PoolId, Protection};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -13,8 +13,8 @@ use super::{DeviceClass, GRANULE_BYTES, Label, LabelError, LabelRule, LabelState
 pub const LABEL_BYTES: usize = 16 << 10;
 /// First bytes of a label.
 pub const LABEL_MAGIC: [u8; 8] = *b"QUARRYDV";
-/// The version that is written and read.
-pub const LABEL_VERSION: u32 = 1;
+/// The version that is written; it and the one before, which knew no erasure code, are read.
+pub const LABEL_VERSION: u32 = 2;
 /// Longest path of a member that is kept whole, in bytes.
 pub const PATH_BYTES_MAX: usize = 200;
 
@@ -41,7 +41,9 @@ pub(super) struct RawLabel {
     pub created_ms: U64,
     pub segment_bytes: U64,
     pub granule_bytes: U32,
-    pub reserved: [u8; 12],
+    pub code_data: u8,
+    pub code_parity: u8,
+    pub reserved: [u8; 10],
     pub pool_name: [u8; NAME_FIELD_BYTES],
     pub reserved_2: [u8; 352],
     pub members: [RawMember; DEVICES_MAX],
@@ -90,7 +92,10 @@ impl Label {
         raw.version = LABEL_VERSION.into();
         raw.sequence = self.sequence.into();
         raw.state = state_to_byte(self.state);
-        raw.copies = self.copies;
+        raw.copies = self.protection.copies() as u8;
+        if let Protection::Coded { data, parity } = self.protection {
+            (raw.code_data, raw.code_parity) = (data, parity);
+        }
         raw.device_index = self.device_index.into();
         raw.member_count = (self.members.len() as u16).into();
         raw.pool_name_length = (self.pool_name.len() as u16).into();
@@ -121,7 +126,7 @@ impl Label {
         if found != computed {
             return Err(LabelError::Checksum { found, computed });
         }
-        if raw.version.get() != LABEL_VERSION {
+        if !(LABEL_VERSION - 1..=LABEL_VERSION).contains(&raw.version.get()) {
             return Err(LabelError::Version { found: raw.version.get() });
         }
         decode_checked(raw).map_err(|rule| LabelError::Invalid { rule })
@@ -139,7 +144,7 @@ fn decode_checked(raw: &RawLabel) -> Result<Label, LabelRule> {
         state: state_from_byte(raw.state).ok_or(LabelRule::State)?,
         pool: PoolId::from_bytes(raw.pool),
         pool_name: str::from_utf8(name).map_err(|_| LabelRule::PoolName)?.to_owned(),
-        copies: raw.copies,
+        protection: protection(raw).ok_or(LabelRule::Protection)?,
         segment_bytes: raw.segment_bytes.get(),
         created_ms: raw.created_ms.get(),
         device_index: raw.device_index.get(),
@@ -150,6 +155,15 @@ fn decode_checked(raw: &RawLabel) -> Result<Label, LabelRule> {
         return Err(LabelRule::NotAMember);
     }
     Ok(label)
+}
+
+/// What a label says of copies and code, if they agree. A label of the first version has no code.
+fn protection(raw: &RawLabel) -> Option<Protection> {
+    let protection = match (raw.code_data, raw.code_parity) {
+        (0, 0) => Protection::of_copies(raw.copies.into()),
+        (data, parity) => Protection::of_code(data.into(), parity.into()),
+    };
+    protection.ok().filter(|protection| protection.copies() == usize::from(raw.copies))
 }
 
 fn encode_member(member: &Member) -> RawMember {

@@ -1,8 +1,8 @@
 use std::mem::{offset_of, size_of};
 
 use proptest::prelude::*;
-use quarry_types::limits::{DEVICE_BYTES_MIN, DEVICE_HEADER_BYTES, LOGS_MAX, SLOTS_WANTED_MIN};
-use quarry_types::{DeviceId, LogId, PoolId};
+use quarry_types::limits::{COPIES_MAX, DEVICE_BYTES_MIN, DEVICE_HEADER_BYTES, LOGS_MAX, SLOTS_WANTED_MIN};
+use quarry_types::{DeviceId, LogId, PoolId, Protection};
 
 use super::raw::{RawLabel, RawMember};
 use super::*;
@@ -30,7 +30,7 @@ fn label() -> Label {
         state: LabelState::Ready,
         pool: PoolId::from_bytes([0xa0; 16]),
         pool_name: "tank".to_owned(),
-        copies: 2,
+        protection: Protection::Copies(2),
         segment_bytes: 32 << 20,
         created_ms: 0x0198_0000_0000,
         device_index: 3,
@@ -56,7 +56,7 @@ fn the_stored_bytes_are_these() {
     };
     put(
         0,
-        "5155415252594456_01000000_1cac6251_0700000000000000_02_02_0300_0200_0400".replace('_', "").as_str(),
+        "5155415252594456_02000000_48a82e77_0700000000000000_02_02_0300_0200_0400".replace('_', "").as_str(),
     );
     put(32, &"a0".repeat(16));
     put(48, &"13".repeat(16));
@@ -110,6 +110,8 @@ fn the_document_says_what_the_code_does() {
         created_ms,
         segment_bytes,
         granule_bytes,
+        code_data,
+        code_parity,
         reserved,
         pool_name,
         reserved_2,
@@ -166,6 +168,38 @@ fn a_long_path_keeps_its_end_and_is_no_path_any_more() {
     assert!(path.len() <= PATH_BYTES_MAX && path.starts_with('…') && path.ends_with("ää/end"), "{path}");
 }
 
+/// The bytes with another version and the code of `protection`, and a right checksum.
+fn with_version(label: &Label, version: u8, code: [u8; 2]) -> Vec<u8> {
+    let mut bytes = label.encode();
+    bytes[8] = version;
+    bytes[84..86].copy_from_slice(&code);
+    bytes[12..16].fill(0);
+    let checksum = crate::crc32c(&bytes);
+    bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn a_label_of_the_version_before_has_copies_and_no_code() {
+    assert_eq!(Label::decode(&with_version(&label(), 1, [0, 0])), Ok(label()));
+    for version in [0, 3] {
+        let read = Label::decode(&with_version(&label(), version, [0, 0]));
+        assert_eq!(read, Err(LabelError::Version { found: version.into() }));
+    }
+}
+
+#[test]
+fn copies_and_code_of_a_label_agree() {
+    let members: Vec<Member> = (0..3).map(|index| member(index, "/d")).collect();
+    let coded =
+        Label { protection: Protection::Coded { data: 2, parity: 1 }, device_index: 0, members, ..label() };
+    assert_eq!(Label::decode(&coded.encode()), Ok(coded.clone()));
+    for code in [[2, 2], [1, 1], [9, 1], [2, 0], [0, 1]] {
+        let read = Label::decode(&with_version(&coded, 2, code));
+        assert_eq!(read, Err(LabelError::Invalid { rule: LabelRule::Protection }), "{code:?}");
+    }
+}
+
 #[test]
 fn each_broken_rule_is_found() {
     let with = |change: &dyn Fn(&mut Label)| {
@@ -177,8 +211,8 @@ fn each_broken_rule_is_found() {
     let cases: [(LabelRule, Change); 14] = [
         (LabelRule::MemberCount, &|label| label.members.clear()),
         (LabelRule::MemberCount, &|label| label.members = (0..65).map(|index| member(index, "/d")).collect()),
-        (LabelRule::Copies, &|label| label.copies = 0),
-        (LabelRule::Copies, &|label| label.copies = 3),
+        (LabelRule::Protection, &|label| label.protection = Protection::Copies(3)),
+        (LabelRule::Protection, &|label| label.protection = Protection::Coded { data: 2, parity: 1 }),
         (LabelRule::PoolName, &|label| label.pool_name.clear()),
         (LabelRule::PoolName, &|label| label.pool_name = "x".repeat(64)),
         (LabelRule::SegmentBytes, &|label| label.segment_bytes = 0),
@@ -280,7 +314,10 @@ fn any_label() -> impl Strategy<Value = Label> {
             state,
             pool: PoolId::from_random(pool),
             pool_name,
-            copies: members.len().min(COPIES_MAX) as u8,
+            protection: match members.len() {
+                count @ 3..=11 => Protection::Coded { data: (count - 1).min(8) as u8, parity: 1 },
+                count => Protection::Copies(count.min(COPIES_MAX) as u8),
+            },
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             created_ms,
             device_index: members[own.index(members.len())].index,

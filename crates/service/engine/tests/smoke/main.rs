@@ -1,6 +1,8 @@
 //! One engine over simulated disks: each verb, each way to end, and what is there afterwards.
 
+mod atomic;
 mod bounds;
+mod coded;
 mod compare;
 mod devices;
 mod freeing;
@@ -13,4 +15,5 @@ mod shared;
 mod snapshots;
 mod space;
 mod stored;
+mod tested;
 mod verbs;

@@ -11,7 +11,7 @@ use quarry_device::{FormatRequest, format_devices};
 use quarry_engine::{Engine, EngineError, EngineVolume, Limits, NewKey, verify_slots};
 use quarry_env::{Env, View};
 use quarry_env_sim::{Config, DiskId, DiskSpec, Process, World};
-use quarry_types::{LogId, PoolId, VolumeId, VolumeSettings};
+use quarry_types::{LogId, PoolId, Protection, VolumeId, VolumeSettings};
 use quarry_volume::{Result, Volume, WriteFlags};
 
 pub const POOL: PoolId = PoolId(uuid::Uuid::from_u128(0x4040));
@@ -39,10 +39,24 @@ impl Node {
         Self::with_settings(seed, copies, disks_mib, (volume_bytes, plain))
     }
 
+    /// The same with another protection.
+    pub fn protected(seed: u64, protection: Protection, disks_mib: &[u64], volume_bytes: u64) -> Self {
+        Self::made(seed, protection, disks_mib, (volume_bytes, (VolumeSettings::default(), None)))
+    }
+
     /// The same with a volume that stores its data in another way.
     pub fn with_settings(
         seed: u64,
         copies: u8,
+        disks_mib: &[u64],
+        volume: (u64, (VolumeSettings, Option<NewKey>)),
+    ) -> Self {
+        Self::made(seed, Protection::Copies(copies), disks_mib, volume)
+    }
+
+    fn made(
+        seed: u64,
+        protection: Protection,
         disks_mib: &[u64],
         (volume_bytes, (settings, key)): (u64, (VolumeSettings, Option<NewKey>)),
     ) -> Self {
@@ -54,7 +68,7 @@ impl Node {
         let request = FormatRequest {
             pool: POOL,
             pool_name: "tank".to_owned(),
-            copies,
+            protection,
             paths: (0..node.disks.len()).map(path).collect(),
             directory_file_bytes: None,
             force: false,

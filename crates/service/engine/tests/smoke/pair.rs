@@ -10,7 +10,7 @@ use quarry_device::{FormatRequest, format_devices};
 use quarry_engine::{Engine, EngineVolume, Limits};
 use quarry_env::Env;
 use quarry_env_sim::{Config, DiskSpec, Process, World};
-use quarry_types::{LogId, VolumeId, VolumeSettings};
+use quarry_types::{LogId, Protection, VolumeId, VolumeSettings};
 use quarry_volume::{ErrorKind, Volume, WriteFlags};
 
 use crate::node::{BLOCK, Chance, POOL, VOLUME, content, path};
@@ -65,7 +65,7 @@ impl Pair {
         let request = FormatRequest {
             pool: POOL,
             pool_name: "tank".to_owned(),
-            copies,
+            protection: Protection::Copies(copies),
             paths: (0..disks_mib.len()).map(path).collect(),
             directory_file_bytes: None,
             force: false,

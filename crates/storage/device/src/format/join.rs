@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use quarry_env::Env;
 use quarry_format::label::{Label, LabelState, Member, path_hint, slots_for};
-use quarry_types::DeviceId;
 use quarry_types::limits::{DEVICE_HEADER_BYTES, DEVICES_MAX};
+use quarry_types::{DeviceId, Protection};
 
 use super::check::check_paths;
 use super::take::{Taken, remove_created, take_all};
@@ -56,7 +56,7 @@ pub async fn prepare_to_join(env: &Env, pool: &Label, request: &JoinRequest) -> 
     let request = FormatRequest {
         pool: pool.pool,
         pool_name: pool.pool_name.clone(),
-        copies: 1,
+        protection: Protection::Copies(1),
         paths: vec![request.path.clone()],
         directory_file_bytes: request.directory_file_bytes,
         force: request.force,

@@ -70,7 +70,7 @@ fn forming_label(env: &Env, request: &FormatRequest, taken: &[Taken]) -> Label {
         state: LabelState::Forming,
         pool: request.pool,
         pool_name: request.pool_name.clone(),
-        copies: request.copies,
+        protection: request.protection,
         segment_bytes,
         created_ms: u64::try_from(env.clock.wall().as_millis()).unwrap_or(u64::MAX),
         device_index: 0,

@@ -6,7 +6,7 @@ use quarry_device::{
 use quarry_env::{DiskKind, Env};
 use quarry_env_sim::{DirectorySpec, DiskSpec, FaultKind, Latency, Verb, World};
 use quarry_format::label::{LABEL_COPY_OFFSETS, anchor_offset};
-use quarry_types::LogId;
+use quarry_types::{LogId, Protection};
 
 use super::{DISK_BYTES, make, path, paths, request, run, world};
 
@@ -41,9 +41,14 @@ fn requests_that_make_no_sense_are_refused() {
     for (request, message) in [
         (request(Vec::new()), "a pool has 1 to 64 devices, and 0 are given"),
         (request(vec!["/x".into(); 65]), "a pool has 1 to 64 devices, and 65 are given"),
-        (FormatRequest { copies: 3, ..base() }, "3 copies need between 3 and 64 devices, and 2 are given"),
-        (FormatRequest { copies: 0, ..base() }, "0 copies need"),
-        (FormatRequest { copies: 4, ..request(vec!["/x".into(); 9]) }, "the most copies are 3"),
+        (
+            FormatRequest { protection: Protection::Copies(3), ..base() },
+            "copies:3 needs 3 distinct devices, and 2 are given",
+        ),
+        (
+            FormatRequest { protection: Protection::Coded { data: 2, parity: 1 }, ..base() },
+            "ec:2+1 needs 3 distinct devices, and 2 are given",
+        ),
         (FormatRequest { pool_name: String::new(), ..base() }, "cannot name a pool"),
         (request(with("/dev/none")), "/dev/none does not exist"),
         (request(with("/dev/small")), "/dev/small has 31 MiB, and a device needs 32 MiB or more"),
@@ -87,11 +92,14 @@ fn a_label_says_what_the_device_is() {
     let size_bytes = (100 << 20) + 5 * 512;
     world.add_disk("/dev/2", DiskSpec { size_bytes, latency: Latency::rotating(), ..DiskSpec::default() });
     world.poke(disks[0], anchor_offset(LogId(63), 1), b"stale");
-    let forced = FormatRequest { copies: 2, force: true, ..request(paths(3)) };
+    let forced = FormatRequest { protection: Protection::Copies(2), force: true, ..request(paths(3)) };
     run(&world, async move |env: Env| {
         let devices = format_devices(&env, &forced).await.expect("forced");
         let label = devices[2].label();
-        assert_eq!((label.state, label.copies, label.members.len()), (LabelState::Ready, 2, 3));
+        assert_eq!(
+            (label.state, label.protection, label.members.len()),
+            (LabelState::Ready, Protection::Copies(2), 3)
+        );
         assert_eq!(devices[2].size_bytes(), 100 << 20, "in whole granules");
         assert_eq!((devices[0].slots(), devices[2].slots()), (32, 99));
         assert_eq!(devices[0].class(), DeviceClass::Nvme);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use quarry_device::{Device, FormatRequest, format_devices};
 use quarry_env::Env;
 use quarry_env_sim::{Config, DiskId, DiskSpec, Process, World};
-use quarry_types::PoolId;
+use quarry_types::{PoolId, Protection};
 
 const POOL: PoolId = PoolId(uuid::Uuid::from_u128(0x4040));
 const DISK_BYTES: u64 = 33 << 20;
@@ -38,7 +38,7 @@ fn request(paths: Vec<PathBuf>) -> FormatRequest {
     FormatRequest {
         pool: POOL,
         pool_name: "tank".to_owned(),
-        copies: 1,
+        protection: Protection::Copies(1),
         paths,
         directory_file_bytes: None,
         force: false,

@@ -19,7 +19,13 @@ fn chunks(count: u64) -> Vec<Rc<Chunk>> {
         leaving: false,
         failure: None,
     };
-    let shared = Arc::new(PoolShared::new(PoolId::from_random(2), "tank".into(), 1, geometry, vec![device]));
+    let shared = Arc::new(PoolShared::new(
+        PoolId::from_random(2),
+        "tank".into(),
+        quarry_types::Protection::Copies(1),
+        geometry,
+        vec![device],
+    ));
     let chunk = |id| {
         Rc::new(Chunk::allocate(&shared, LogId(0), ChunkId(id), (1, Purpose::Image)).expect("there is room"))
     };

@@ -9,7 +9,7 @@ use quarry_device::{FormatRequest, format_devices};
 use quarry_env_sim::{Config, DiskId, DiskSpec, FaultKind, Process, Verb, World};
 use quarry_format::anchor::Slot;
 use quarry_format::crc32c;
-use quarry_types::{LogId, PoolId, SegmentId};
+use quarry_types::{LogId, PoolId, Protection, SegmentId};
 
 use super::*;
 
@@ -53,7 +53,7 @@ impl Bench {
         let request = FormatRequest {
             pool: PoolId::from_random(3),
             pool_name: "tank".to_owned(),
-            copies,
+            protection: Protection::Copies(copies),
             paths: (0..disks.len()).map(path).collect(),
             directory_file_bytes: None,
             force: false,
