@@ -29,6 +29,7 @@ static SAMPLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         salts: Vec::new(),
         shared: Vec::new(),
         owed: Vec::new(),
+        groups: Vec::new(),
     };
     image.encode()
 });

@@ -5,16 +5,23 @@ use std::rc::Rc;
 
 use futures::FutureExt;
 use libfuzzer_sys::fuzz_target;
-use quarry_env::BufferPool;
+use quarry_env::{BufferPool, Executor};
 use quarry_fuzz::unit::One;
 use quarry_scsi::{Accepted, CDB_BYTES, Cdb, Identity, Lun, Nexus, Node, Port, Status, Units};
 use quarry_target::{Fabric, Initiator, Reservations};
 
-fn nexus() -> (Rc<Nexus>, BufferPool) {
+fn nexus(executor: &Executor) -> (Rc<Nexus>, BufferPool) {
     let buffers = BufferPool::default();
     let (volumes, access) = One::new(buffers.clone());
     let units = Units::new(Reservations::default());
-    let node = Node { access, fabric: Fabric::Iscsi, volumes, units, buffers: buffers.clone() };
+    let node = Node {
+        access,
+        fabric: Fabric::Iscsi,
+        volumes,
+        units,
+        buffers: buffers.clone(),
+        spawner: executor.spawner(),
+    };
     let registrant = Initiator("iqn.i,i,0x000000000001".into());
     let identity = Identity { name: "iqn.i".to_owned(), address: None, registrant, host: None };
     let port =
@@ -23,7 +30,8 @@ fn nexus() -> (Rc<Nexus>, BufferPool) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let (nexus, buffers) = nexus();
+    let mut executor = Executor::new(|| ());
+    let (nexus, buffers) = nexus(&executor);
     let mut rest = data;
     while rest.len() > CDB_BYTES {
         let cdb = Cdb(rest[..CDB_BYTES].try_into().expect("sixteen bytes"));
@@ -37,7 +45,14 @@ fuzz_target!(|data: &[u8]| {
                 let wanted = (task.out_bytes() as usize).min(out.len());
                 let in_bytes = task.in_bytes() as usize;
                 let out = (wanted > 0).then(|| buffers.copy_of(&out[..wanted]));
-                let reply = task.perform(out).now_or_never().expect("the volume does not wait");
+                let mut work = task.perform(out);
+                let reply = (&mut work).now_or_never().or_else(|| {
+                    // A sanitize operation, which waits for the commands of the session.
+                    nexus.units().iter().for_each(|unit| drop(unit.take_settles()));
+                    executor.run(16);
+                    work.now_or_never()
+                });
+                let reply = reply.expect("the volume does not wait");
                 let found: usize = reply.data.iter().map(|view| view.len()).sum();
                 assert!(found <= in_bytes, "a task brings no more than it says");
                 reply

@@ -3,6 +3,7 @@
 //! Structures on devices have a checksum, which a fuzzer does not guess. So a target puts the right one in: what it tries is a
 //! faulty or hostile writer, not a bad disk.
 
+pub mod peer;
 pub mod unit;
 #[path = "../../crates/protocol/nbd/tests/support/volume.rs"]
 pub mod volume;

@@ -1,6 +1,6 @@
-//! The disks of a machine: which of them may break at present, which are members of the pool, and how many copies it keeps.
+//! The disks of a machine: which of them may break at present, which are members of the pool, and how the pool keeps what it holds.
 //!
-//! As many disks as copies less one may break at a time. Others may only when everything has its copies again and nothing that was
+//! As many disks may break at a time as may be lost. Others may only when everything has its copies again and nothing that was
 //! damaged silently is left: a disk that was stays among those that may break for as long as it is a member.
 
 use std::cell::{Cell, RefCell};
@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use quarry_env_sim::{DiskId, DiskStatus, FaultClass, FaultPlan, World};
 use quarry_pool::PoolShared;
+use quarry_types::Protection;
 
 use crate::model::Finding;
 use crate::scenario::break_it;
@@ -21,8 +22,8 @@ const FAULTS_MAX: u64 = 200;
 /// What the labels say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Layout {
-    /// Copies of the pool.
-    pub copies: usize,
+    /// Protection of the pool.
+    pub protection: Protection,
     /// The disks that are members, and whether they are to be left.
     pub members: BTreeMap<usize, bool>,
 }
@@ -50,7 +51,7 @@ impl Fleet {
         let size_bytes = RefCell::new(specs.clone().map(|spec| spec.size_bytes).collect());
         let disks = specs.enumerate().map(add).collect();
         let members = (0..scenario.disks.len()).map(|disk| (disk, false)).collect();
-        let known = Layout { copies: usize::from(scenario.copies), members };
+        let known = Layout { protection: scenario.protection, members };
         let fleet = Self {
             world,
             disks,
@@ -171,7 +172,7 @@ impl Fleet {
     pub fn opened(&self, shared: &PoolShared) -> Result<(), Finding> {
         let members =
             shared.devices().into_iter().map(|device| (self.disk_at(&device.path), device.leaving)).collect();
-        let found = Layout { copies: shared.copies(), members };
+        let found = Layout { protection: shared.protection(), members };
         let (known, pending) = (self.known(), self.pending.take());
         if found != known && Some(&found) != pending.as_ref() {
             return Err(Finding(format!("the labels say {found:?}, not {known:?} or {pending:?}")));
@@ -194,7 +195,7 @@ impl Fleet {
     /// Draws which disks may break from now on, when everything has its copies.
     pub fn choose_bad(&self, chance: &Chance) {
         let mut bad = self.damaged();
-        let most = self.known().copies - 1;
+        let most = self.known().protection.losses_tolerated();
         assert!(bad.len() <= most, "no more than these were allowed to break");
         let mut others: Vec<usize> = (0..self.len()).filter(|disk| !bad.contains(disk)).collect();
         let wanted = chance.below(most as u64 + 1) as usize;
@@ -209,10 +210,10 @@ impl Fleet {
 
     /// Disks that the pool must do without in the end: as many as may break, those that were damaged first.
     pub fn choose_lost(&self, chance: &Chance) -> Vec<usize> {
-        let Layout { copies, members } = self.known();
+        let Layout { protection, members } = self.known();
         let mut lost = self.damaged();
         let mut others: Vec<usize> = members.into_keys().filter(|disk| !lost.contains(disk)).collect();
-        while lost.len() + 1 < copies && others.len() > 1 {
+        while lost.len() < protection.losses_tolerated() && others.len() > 1 {
             lost.push(others.remove(chance.below(others.len() as u64) as usize));
         }
         lost

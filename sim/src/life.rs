@@ -64,6 +64,8 @@ pub struct Counts {
     pub deaths: u64,
     pub power_losses: u64,
     pub cleaned_chunks: u64,
+    /// Chunks that have joined groups.
+    pub grouped_chunks: u64,
     pub checkpoints: u64,
 }
 
@@ -205,6 +207,7 @@ impl Machine {
         for engine in &**engines {
             let status = engine.status();
             self.counts.cleaned_chunks += status.cleaned_chunks;
+            self.counts.grouped_chunks += status.grouped_since;
             self.counts.checkpoints += status.checkpoints;
         }
         if self.chance.percent(60) {

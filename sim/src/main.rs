@@ -35,6 +35,9 @@ struct Arguments {
     /// Only those in which devices join, leave and come back.
     #[arg(long)]
     devices: bool,
+    /// Only those in which the pool has an erasure code.
+    #[arg(long)]
+    coded: bool,
     /// Replays this seed alone.
     #[arg(long)]
     seed: Option<u64>,
@@ -87,6 +90,7 @@ struct Tally {
     lives: AtomicU64,
     cleaned: AtomicU64,
     changes: AtomicU64,
+    grouped: AtomicU64,
     failures: Mutex<Vec<Failure>>,
     running: Mutex<Vec<u64>>,
 }
@@ -102,6 +106,7 @@ impl Tally {
                 self.lives.fetch_add(outcome.lives, Ordering::Relaxed);
                 self.cleaned.fetch_add(outcome.cleaned_chunks, Ordering::Relaxed);
                 self.changes.fetch_add(outcome.changes, Ordering::Relaxed);
+                self.grouped.fetch_add(outcome.grouped_chunks, Ordering::Relaxed);
             }
             Err(failure) => {
                 eprintln!("seed {} FAILED: {}", failure.seed, failure.finding);
@@ -117,13 +122,14 @@ impl Tally {
     fn line(&self) -> String {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         format!(
-            "{} seeds, {} lives, {} acknowledged operations, {} allowed errors, {} chunks cleaned, {} changes of devices, {} million events, \
+            "{} seeds, {} lives, {} acknowledged operations, {} allowed errors, {} chunks cleaned, {} grouped, {} changes of devices, {} million events, \
              {} failures",
             of(&self.done),
             of(&self.lives),
             of(&self.acknowledged),
             of(&self.errors),
             of(&self.cleaned),
+            of(&self.grouped),
             of(&self.changes),
             of(&self.events) / 1_000_000,
             self.failed()
@@ -145,6 +151,7 @@ fn run_all(arguments: &Arguments) -> ExitCode {
     let mut seeds = regressions();
     seeds.extend(arguments.start..arguments.start + arguments.seeds);
     seeds.retain(|&seed| !arguments.devices || Scenario::draw(seed).membership);
+    seeds.retain(|&seed| !arguments.coded || Scenario::draw(seed).is_coded());
     let (next, tally) = (AtomicU64::new(0), Tally::default());
     let begun = std::time::Instant::now();
     std::thread::scope(|scope| {

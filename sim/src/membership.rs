@@ -9,10 +9,12 @@ use quarry_device::{JoinRequest, release_device};
 use quarry_engine::Engine;
 use quarry_env::Env;
 use quarry_pool::{DeviceStatus, MembershipError, Pool};
+use quarry_types::Protection;
 
 use crate::fleet::Fleet;
 use crate::model::Finding;
 use crate::node::{POOL, text};
+use crate::scenario::CODES;
 use crate::workload::{Door, Shared};
 use crate::{Chance, Scenario};
 
@@ -35,6 +37,8 @@ pub struct Devices<'a> {
     pub engines: &'a [Rc<Engine>],
     /// Whether the pool may be too full for what is asked of it.
     pub may_be_full: bool,
+    /// Whether the pool may get an erasure code.
+    pub is_coded: bool,
 }
 
 /// One step of the administrator.
@@ -45,6 +49,7 @@ pub async fn step(shared: &Shared, door: &Door) {
         envs: &door.envs,
         engines: &door.engines,
         may_be_full: shared.scenario.may_be_full(),
+        is_coded: shared.scenario.is_coded(),
     };
     if let Err(finding) = devices.step().await {
         shared.find(finding);
@@ -80,7 +85,7 @@ impl Devices<'_> {
             2 | 3 => self.leave(true).await,
             4 => self.leave(false).await,
             5 | 6 => self.remove_some().await,
-            7 | 8 => self.change_copies().await,
+            7 | 8 => self.change_protection().await,
             9 => self.grow().await,
             10 | 11 => {
                 self.break_one();
@@ -184,18 +189,21 @@ impl Devices<'_> {
         }
     }
 
-    async fn change_copies(&self) -> Result<()> {
-        let copies = 1 + self.chance.below(3) as usize;
-        if self.fleet.bad().len() >= copies {
+    async fn change_protection(&self) -> Result<()> {
+        let mut protection = Protection::Copies(1 + self.chance.below(3) as u8);
+        if self.is_coded && self.chance.percent(60) {
+            protection = *self.chance.pick(&CODES);
+        }
+        if self.fleet.bad().len() > protection.losses_tolerated() {
             return Ok(());
         }
-        self.fleet.begin(|layout| layout.copies = copies);
-        match self.pool().change_copies(copies, self.live_bytes()).await {
+        self.fleet.begin(|layout| layout.protection = protection);
+        match self.pool().change_protection(protection, self.live_bytes()).await {
             Ok(()) => self.fleet.acknowledge(),
             Err(MembershipError::TooFewDevices { .. } | MembershipError::NoRoom { .. }) => {
                 self.fleet.refuse()
             }
-            Err(error) => return found("the number of copies cannot be changed", error),
+            Err(error) => return found("the protection cannot be changed", error),
         }
         Ok(())
     }

@@ -62,6 +62,8 @@ struct Op {
     acknowledged: bool,
     /// A flush covers it.
     flushed: bool,
+    /// All of its sectors change at once.
+    whole: bool,
 }
 
 /// What a sector held when it was last verified.
@@ -164,6 +166,18 @@ impl Model {
         self.begin(volume, sectors, version)
     }
 
+    /// Whether all sectors of an operation change at once, or none.
+    pub fn set_whole(&mut self, op: OpId, whole: bool) {
+        self.ops[op.0 as usize].whole = whole;
+    }
+
+    /// Whether nothing but `op` has touched any of `sectors` at `since` or later, or may still do so.
+    pub fn is_quiet_but_for(&self, op: OpId, volume: usize, sectors: Range<u64>, since: u64) -> bool {
+        let mut others =
+            sectors.filter_map(|sector| self.sector(volume, sector)).flat_map(|known| &known.ops);
+        others.all(|&other| other == op || self.op(other).ended.is_some_and(|ended| ended < since))
+    }
+
     /// What the sectors of an operation hold when it has taken effect.
     pub fn value(&self, id: OpId) -> u64 {
         self.op(id).value
@@ -188,7 +202,16 @@ impl Model {
     fn begin(&mut self, volume: usize, sectors: Range<u64>, value: u64) -> OpId {
         let submitted = self.tick();
         let id = OpId(self.ops.len() as u32);
-        self.ops.push(Op { volume, value, submitted, ended: None, acknowledged: false, flushed: false });
+        let whole = false;
+        self.ops.push(Op {
+            volume,
+            value,
+            submitted,
+            ended: None,
+            acknowledged: false,
+            flushed: false,
+            whole,
+        });
         for zone in &mut self.volumes[volume].zones {
             let part = zone.sectors.start.max(sectors.start)..zone.sectors.end.min(sectors.end);
             for sector in part {

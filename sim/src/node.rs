@@ -37,7 +37,7 @@ pub async fn create(envs: &[Env], scenario: &Scenario) -> Result<Engines, String
     let request = FormatRequest {
         pool: POOL,
         pool_name: "tank".to_owned(),
-        copies: scenario.copies,
+        protection: scenario.protection,
         paths: scenario.paths(),
         directory_file_bytes: None,
         force: false,

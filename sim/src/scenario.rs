@@ -8,7 +8,7 @@ use quarry_engine::Limits;
 use quarry_env::DiskKind;
 use quarry_env_sim::{Config, DiskSpec, FaultKind, FaultRates, Latency};
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
-use quarry_types::{Compression, Deduplication, Durability, VolumeId, VolumeSettings};
+use quarry_types::{Compression, Deduplication, Durability, Protection, VolumeId, VolumeSettings};
 
 use crate::Chance;
 
@@ -16,6 +16,18 @@ const MIB: u64 = 1 << 20;
 const BLOCK_SECTORS: u64 = (BLOCK_BYTES / SECTOR_BYTES) as u64;
 /// Chunks of a log that hosts cannot have: what the engine keeps free, its reserve of segments, its tail and image.
 const CHUNKS_OF_A_LOG: u64 = 22;
+/// The same where there are groups, besides as many as a group has with data: the cleaner empties whole groups, and the last few chunks are
+/// in none.
+const CHUNKS_OF_A_CODED_LOG: u64 = 34;
+
+/// The codes of scenarios that have one.
+pub const CODES: [Protection; 5] = [
+    Protection::Coded { data: 2, parity: 1 },
+    Protection::Coded { data: 2, parity: 1 },
+    Protection::Coded { data: 4, parity: 2 },
+    Protection::Coded { data: 3, parity: 1 },
+    Protection::Coded { data: 2, parity: 2 },
+];
 
 /// A volume to be made.
 #[derive(Clone, Debug)]
@@ -46,15 +58,15 @@ pub enum Access {
 pub struct Scenario {
     /// The seed.
     pub seed: u64,
-    /// Copies of the pool.
-    pub copies: u8,
+    /// Protection of the pool.
+    pub protection: Protection,
     /// Its disks.
     pub disks: Vec<DiskSpec>,
-    /// The administrator changes which devices the pool has, and its number of copies.
+    /// The administrator changes which devices the pool has, and its protection.
     pub membership: bool,
     /// Disks that may join it.
     pub spares: Vec<DiskSpec>,
-    /// Disks that may break: fewer than copies, unless `beyond`.
+    /// Disks that may break: as many as may be lost, unless `beyond`.
     pub bad: Vec<usize>,
     /// Faults may exceed the copies: errors are allowed, wrong data is not.
     pub beyond: bool,
@@ -94,6 +106,12 @@ impl Scenario {
         let beyond = copies == 1 && chance.percent(25);
         let count = copies.max(1 + chance.below(4) as usize);
         let cores = if chance.percent(30) { 2 } else { 1 };
+        // Drawn apart, so that what else a seed means stays as it was.
+        let coded = Chance::new(seed ^ 0x434f_4445);
+        let is_coded = coded.percent(30);
+        let protection = if is_coded { *coded.pick(&CODES) } else { Protection::Copies(copies as u8) };
+        let (copies, beyond) = (protection.copies(), beyond && !is_coded);
+        let count = if is_coded { protection.devices() + coded.below(3) as usize } else { count };
         let bad = match (beyond, copies) {
             (true, _) => chance.choose(1, count),
             (false, 1) => Vec::new(),
@@ -101,11 +119,15 @@ impl Scenario {
         };
         // Much is overwritten in little space: the cleaner has to work.
         let heavy = seed % 8 == 7;
-        let least_mib = (CHUNKS_OF_A_LOG * cores as u64 + 20) * copies as u64 / count as u64;
+        let chunks_of_logs = cores as u64
+            * protection.code().map_or(CHUNKS_OF_A_LOG, |(data, _)| CHUNKS_OF_A_CODED_LOG + data as u64);
+        let least_mib = (chunks_of_logs + 20) * copies as u64 / count as u64;
         let disks: Vec<DiskSpec> =
             (0..count).map(|index| disk(&chance, least_mib, heavy, bad.contains(&index), beyond)).collect();
         let tight = chance.percent(if heavy { 40 } else { 15 });
-        let chunks = usable_chunks(&disks, copies) - CHUNKS_OF_A_LOG * cores as u64;
+        let (slots, data) = protection.slots();
+        let of_logs = protection.data_bytes(chunks_of_logs * copies as u64);
+        let chunks = (usable_chunks(&disks, slots) * data as u64).saturating_sub(of_logs).max(4);
         // What is overwritten stays as long as a snapshot has it.
         let snapshots = Chance::new(seed ^ 0x5a45).percent(50);
         let share = match (tight, snapshots) {
@@ -115,7 +137,7 @@ impl Scenario {
         };
         let mut sectors_left = chunks * MIB / SECTOR_BYTES as u64 * share / 100;
         let volumes = (0..1 + chance.below(3) as usize)
-            .map(|_| volume(&chance, cores, heavy, &mut sectors_left))
+            .map(|_| volume(&chance, cores, heavy || is_coded, &mut sectors_left))
             .collect::<Vec<_>>();
         // Drawn apart, so that what else a seed means stays as it was.
         let stored = Chance::new(seed ^ 0x5354_4f52);
@@ -128,7 +150,7 @@ impl Scenario {
         let access = if chance.percent(35) { Access::Nbd } else { Access::Direct };
         Self {
             seed,
-            copies: copies as u8,
+            protection,
             disks,
             membership,
             spares,
@@ -143,8 +165,16 @@ impl Scenario {
             snapshots,
             lives: chance.within(2..5) as usize,
             lanes: chance.within(1..6) as usize,
-            ops: if heavy { chance.within(150..400) } else { chance.within(15..90) } as usize,
-            sectors_max: if heavy { 512 } else { *chance.pick(&[16, 64, 256, 2048]) },
+            ops: match (heavy, is_coded) {
+                (true, _) => chance.within(150..400),
+                (false, true) => 2 * chance.within(15..90),
+                (false, false) => chance.within(15..90),
+            } as usize,
+            sectors_max: if heavy { 512 } else { *chance.pick(&[16, 64, 256, 2048]) }.max(if is_coded {
+                512
+            } else {
+                0
+            }),
             crash_events_max: if heavy { 32768 } else { *chance.pick(&[256, 1024, 4096, 16384]) },
             limits: Limits {
                 node_cache_bytes: 1 << chance.within(13..20),
@@ -161,7 +191,8 @@ impl Scenario {
         scenario.ops = scenario.ops.min(12);
         scenario.lanes = scenario.lanes.min(2);
         scenario.volumes.truncate(2);
-        scenario.sectors_max = scenario.sectors_max.min(256);
+        // Groups need chunks that are full.
+        scenario.sectors_max = if scenario.is_coded() { 2048 } else { scenario.sectors_max.min(256) };
         scenario.access = Access::Direct;
         (scenario.cuts, scenario.pulls, scenario.beyond) = (false, false, false);
         scenario.bad.clear();
@@ -193,6 +224,11 @@ impl Scenario {
     /// Whether hosts may be told that the pool is full: they write much, or a device may be out of use.
     pub fn may_be_full(&self) -> bool {
         self.tight || self.membership || !self.bad.is_empty()
+    }
+
+    /// Whether the pool has an erasure code.
+    pub fn is_coded(&self) -> bool {
+        self.protection.code().is_some()
     }
 
     /// The world.
@@ -265,18 +301,18 @@ pub fn break_it(chance: &Chance, mut faults: FaultRates, beyond: bool) -> FaultR
     faults
 }
 
-fn volume(chance: &Chance, cores: usize, heavy: bool, sectors_left: &mut u64) -> VolumePlan {
+fn volume(chance: &Chance, cores: usize, large: bool, sectors_left: &mut u64) -> VolumePlan {
     let most = (*sectors_left / BLOCK_SECTORS).max(8);
-    let total = if heavy { most / 2 } else { chance.spread(most) } * BLOCK_SECTORS;
+    let total = if large { most / 2 } else { chance.spread(most) } * BLOCK_SECTORS;
     *sectors_left = sectors_left.saturating_sub(total).max(8 * BLOCK_SECTORS);
     let count = 1 + chance.below(4);
-    let large = chance.percent(30);
+    let is_sparse = chance.percent(30);
     let mut zones = Vec::new();
     let mut at = 0;
     for _ in 0..count {
         let length = (total / count).next_multiple_of(BLOCK_SECTORS).max(BLOCK_SECTORS);
         zones.push(at..at + length);
-        at += length + if large { chance.spread(1 << 36) / BLOCK_SECTORS * BLOCK_SECTORS } else { 0 };
+        at += length + if is_sparse { chance.spread(1 << 36) / BLOCK_SECTORS * BLOCK_SECTORS } else { 0 };
     }
     let last = zones.last().expect("at least one").clone();
     // The size may end inside a block, and inside the last zone, which is all there once the volume has grown.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use quarry_engine::EngineVolume;
 use quarry_env::Env;
-use quarry_volume::{ErrorKind, ExtentKind, Volume, VolumeError, WriteFlags, ZeroMode};
+use quarry_volume::{Comparison, ErrorKind, ExtentKind, Volume, VolumeError, WriteFlags, ZeroMode};
 
 use crate::client::{Answer, Client, Style, commands, flags};
 use crate::node::text;
@@ -74,6 +74,20 @@ impl Target {
                 client.ask(commands::WRITE, u16::from(fua), offset, data.len() as u64, data).await.map(|_| ())
             }
         }
+    }
+
+    /// A write of which all is to be there or nothing; only of direct access.
+    pub async fn write_atomic(&self, offset: u64, data: &[u8], fua: bool) -> Result<()> {
+        let Target::Direct(env, volume) = self else { return Err(Failed::Closed) };
+        Ok(volume.write_atomic(offset, env.buffers.copy_of(data), WriteFlags { fua }).await?)
+    }
+
+    /// Writes `data` if `expected` is what is there, and says whether it was; only of direct access.
+    pub async fn exchange(&self, offset: u64, expected: &[u8], data: &[u8], fua: bool) -> Result<bool> {
+        let Target::Direct(env, volume) = self else { return Err(Failed::Closed) };
+        let (expected, data) = (env.buffers.copy_of(expected), env.buffers.copy_of(data));
+        let done = volume.compare_and_write(offset, expected, data, WriteFlags { fua }).await?;
+        Ok(done == Comparison::Written)
     }
 
     pub async fn write_zeroes(&self, offset: u64, length: u64, keep: bool, fua: bool) -> Result<()> {

@@ -5,13 +5,13 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use quarry_env::Env;
-use quarry_types::limits::SECTOR_BYTES;
+use quarry_types::limits::{ATOMIC_BYTES_MAX, BLOCK_SECTORS, SECTOR_BYTES};
 use quarry_types::{Compression, Deduplication, Durability, VolumeId, VolumeSettings};
 
 use crate::client::{Client, Style};
 use crate::content::{self, COMMON};
 use crate::fleet::Fleet;
-use crate::model::{Finding, Model};
+use crate::model::{Finding, Model, OpId};
 use crate::node::{Engines, text, volume_name};
 use crate::scenario::{Access, DEDUPLICATIONS};
 use crate::target::{Failed, Target};
@@ -22,6 +22,12 @@ const SECTOR: u64 = SECTOR_BYTES as u64;
 const CONNECTS_MAX: usize = 20;
 /// The longest that a host waits between two operations while devices come and go.
 const HOST_PAUSE_US_MAX: u64 = 2_000_000;
+/// The longest of the pauses in which chunks are grouped.
+const GROUPING_PAUSE_MS_MAX: u64 = 4000;
+/// Most bytes that are compared before a write.
+const COMPARE_BYTES_MAX: usize = 64 << 10;
+/// How often an exchange is tried.
+const EXCHANGES_MAX: usize = 8;
 /// Versions that all volumes write.
 const COMMON_VERSIONS: u64 = 3;
 
@@ -114,9 +120,15 @@ pub async fn host(shared: Rc<Shared>, door: Door, volume: usize) {
             break;
         }
         step(&shared, target, volume).await;
+        let env = door.client.as_ref().unwrap_or(&door.envs[shared.scenario.volumes[volume].core]);
+        if shared.scenario.is_coded() && shared.chance.percent(4) {
+            // Groups are made while hosts do little.
+            env.clock
+                .sleep(std::time::Duration::from_millis(shared.chance.spread(GROUPING_PAUSE_MS_MAX)))
+                .await;
+        }
         if shared.scenario.membership {
             // What happens to devices takes its time.
-            let env = door.client.as_ref().unwrap_or(&door.envs[shared.scenario.volumes[volume].core]);
             let pause = std::time::Duration::from_micros(shared.chance.spread(HOST_PAUSE_US_MAX));
             env.clock.sleep(pause).await;
         }
@@ -176,13 +188,55 @@ async fn write(shared: &Shared, target: &Target, volume: usize, sectors: Range<u
     };
     let mut data = vec![0; ((sectors.end - sectors.start) * SECTOR) as usize];
     content::fill(&mut data, shared.scenario.seed, volume, sectors.start, value);
-    end(
-        shared,
-        "write",
-        op,
-        flushes(shared, volume, fua),
-        target.write(sectors.start * SECTOR, &data, fua).await,
-    );
+    let (offset, is_direct) = (sectors.start * SECTOR, matches!(target, Target::Direct(..)));
+    // What kind of write it is follows from its number, so that the choices of a seed stay what they were.
+    let result = match value % 8 {
+        3 if is_direct && is_atomic(&sectors) => {
+            shared.model.borrow_mut().set_whole(op, true);
+            target.write_atomic(offset, &data, fua).await
+        }
+        5 if is_direct && data.len() <= COMPARE_BYTES_MAX => {
+            shared.model.borrow_mut().set_whole(op, true);
+            exchange(shared, target, (volume, op), sectors, &data, fua).await
+        }
+        _ => target.write(offset, &data, fua).await,
+    };
+    end(shared, "write", op, flushes(shared, volume, fua), result);
+}
+
+/// Whether sectors can be written as a whole.
+fn is_atomic(sectors: &Range<u64>) -> bool {
+    let blocks = (sectors.start | sectors.end).is_multiple_of(u64::from(BLOCK_SECTORS));
+    blocks && (sectors.end - sectors.start) * SECTOR <= ATOMIC_BYTES_MAX as u64
+}
+
+/// Reads, and writes if that is still there; if it is not, tries again with what is there then. What was found is as good as a read
+/// of that moment, and where nobody else writes it must be found.
+async fn exchange(
+    shared: &Shared,
+    target: &Target,
+    (volume, op): (usize, OpId),
+    sectors: Range<u64>,
+    data: &[u8],
+    fua: bool,
+) -> Result<(), Failed> {
+    for _ in 0..EXCHANGES_MAX {
+        let before = shared.model.borrow_mut().begin_read();
+        let expected = target.read(sectors.start * SECTOR, data.len() as u64).await?;
+        let since = shared.model.borrow_mut().begin_read();
+        if target.exchange(sectors.start * SECTOR, &expected, data, fua).await? {
+            let checked = shared.model.borrow_mut().check_read(volume, sectors.start, &expected, since);
+            shared.check(checked);
+            return Ok(());
+        }
+        if shared.model.borrow().is_quiet_but_for(op, volume, sectors.clone(), before) {
+            shared
+                .find(Finding(format!("volume {volume}, sectors {sectors:?}: nobody wrote, and it differs")));
+        }
+    }
+    // Others write there all the time: it is done as a plain write.
+    shared.model.borrow_mut().set_whole(op, false);
+    target.write(sectors.start * SECTOR, data, fua).await
 }
 
 async fn zero(shared: &Shared, target: &Target, volume: usize, sectors: Range<u64>, fua: bool) {
@@ -217,7 +271,7 @@ async fn discard(shared: &Shared, target: &Target, volume: usize, sectors: Range
     end(shared, "discard", op, flushes(shared, volume, fua), result);
 }
 
-fn end(shared: &Shared, verb: &str, op: crate::model::OpId, flushed: bool, result: Result<(), Failed>) {
+fn end(shared: &Shared, verb: &str, op: OpId, flushed: bool, result: Result<(), Failed>) {
     let mut model = shared.model.borrow_mut();
     match result {
         Ok(()) => {

@@ -15,7 +15,7 @@ use quarry_engine::{Engine, EngineStatus, EngineVolume, Limits};
 use quarry_env::Env;
 use quarry_env_sim::{Config, DiskSpec, Latency, World};
 use quarry_types::limits::{BLOCK_BYTES, DEVICE_HEADER_BYTES};
-use quarry_types::{LogId, PoolId, VolumeId, VolumeSettings};
+use quarry_types::{LogId, PoolId, Protection, VolumeId, VolumeSettings};
 use quarry_volume::{Volume, WriteFlags};
 
 use crate::workload::{Pattern, Workload};
@@ -141,7 +141,7 @@ async fn run(env: Env, play: Play) -> Result<Measured> {
     let request = FormatRequest {
         pool: PoolId(uuid::Uuid::from_u128(1)),
         pool_name: "cleaning".to_owned(),
-        copies: 1,
+        protection: Protection::Copies(1),
         paths: vec![PathBuf::from(DEVICE)],
         directory_file_bytes: None,
         force: false,

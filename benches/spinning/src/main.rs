@@ -20,7 +20,7 @@ use quarry_engine::{Engine, Limits};
 use quarry_env::{Env, OpenMode};
 use quarry_env_sim::{Config, DiskSpec, Latency, Spindle, World};
 use quarry_types::limits::BLOCK_BYTES;
-use quarry_types::{LogId, PoolId, VolumeId, VolumeSettings};
+use quarry_types::{LogId, PoolId, Protection, VolumeId, VolumeSettings};
 use quarry_volume::{Volume, WriteFlags};
 
 const DEVICE: &str = "/dev/spinning";
@@ -110,7 +110,7 @@ async fn pooled(env: Env, arguments: Arguments) -> Result<f64> {
     let request = FormatRequest {
         pool: PoolId(uuid::Uuid::from_u128(1)),
         pool_name: "spinning".to_owned(),
-        copies: 1,
+        protection: Protection::Copies(1),
         paths: vec![PathBuf::from(DEVICE)],
         directory_file_bytes: None,
         force: false,

@@ -38,8 +38,14 @@ impl Machine {
         let (envs, engines) = (envs.clone(), engines.clone());
         let (fleet, chance, may_be_full) = (self.fleet.clone(), self.chance.clone(), self.scenario.tight);
         let finished = self.drive(plan, process, async move {
-            let devices =
-                Devices { fleet: &fleet, chance: &chance, envs: &envs, engines: &engines, may_be_full };
+            let devices = Devices {
+                fleet: &fleet,
+                chance: &chance,
+                envs: &envs,
+                engines: &engines,
+                may_be_full,
+                is_coded: false,
+            };
             devices.finish().await
         })?;
         Ok(finished?)

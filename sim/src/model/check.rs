@@ -17,14 +17,18 @@ impl Model {
         since: u64,
     ) -> Result<(), Finding> {
         self.tick();
+        let mut whole = Vec::new();
         for (sector, bytes) in (first_sector..).zip(bytes.chunks_exact(SECTOR_BYTES)) {
             let Some(known) = self.sector(volume, sector) else { continue };
             let version = self.version(volume, sector, bytes)?;
             if !self.allows(known, version, since) {
                 return Err(self.refusal(volume, sector, known, version));
             }
+            let last = self.last_write(known).filter(|&op| self.op(op).whole);
+            whole.extend(last.map(|op| (op, self.op(op).value == version)));
+            whole.dedup();
         }
-        Ok(())
+        self.check_whole(volume, &whole)
     }
 
     /// Checks that sectors may read as zeroes, of which block status has said at some time since `since` that they do.

@@ -100,6 +100,8 @@ impl Model {
     ) -> Result<(), Finding> {
         let zone = &self.volumes[volume].zones[zone];
         let block_sectors = BLOCK_SECTORS as usize;
+        // Of operations that change all of their sectors at once, in all of the zone.
+        let mut whole = Vec::new();
         for (index, (bytes, known)) in blocks.iter().zip(zone.content.chunks(block_sectors)).enumerate() {
             let Some(bytes) = bytes else { continue };
             let first = zone.sectors.start + (index * block_sectors) as u64;
@@ -113,8 +115,21 @@ impl Model {
                 let text = self.describe(torn);
                 return Err(Finding(format!("block at sector {first} of volume {volume} is torn: {text}")));
             }
+            whole.extend(visible.iter().filter(|(op, _)| self.op(*op).whole));
+            whole.dedup();
         }
-        Ok(())
+        self.check_whole(volume, &whole)
+    }
+
+    /// Of an operation that changes all of its sectors at once, all or none must be seen.
+    pub(super) fn check_whole(&self, volume: usize, seen: &[(OpId, bool)]) -> Result<(), Finding> {
+        match torn(seen) {
+            None => Ok(()),
+            Some(torn) => {
+                let text = self.describe(torn);
+                Err(Finding(format!("a part of an atomic write to volume {volume} is seen: {text}")))
+            }
+        }
     }
 
     fn recovered_sector(
@@ -161,7 +176,7 @@ impl Model {
     }
 
     /// The write after all others on a sector, if there is one that can be told from what was there before.
-    fn last_write(&self, known: &Sector) -> Option<OpId> {
+    pub(super) fn last_write(&self, known: &Sector) -> Option<OpId> {
         let (&last, others) = known.ops.split_last()?;
         let decided = others.iter().all(|&other| self.is_before(other, last));
         let is_its_alone = |value: u64| value != ZEROES && value < COMMON;

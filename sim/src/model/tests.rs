@@ -118,3 +118,34 @@ fn a_discard_leaves_parts_of_blocks_alone() {
     assert_eq!(model.discarded(0, 9..20), 16..20);
     assert_eq!(model.discarded(0, 1..7), 8..8);
 }
+
+#[test]
+fn of_an_atomic_write_all_is_seen_or_nothing() {
+    for (versions, right) in [((0, 0), true), ((1, 1), true), ((1, 0), false), ((0, 1), false)] {
+        for whole in [false, true] {
+            let mut model = model();
+            let op = model.begin_write(0, 0..16);
+            model.set_whole(op, whole);
+            let since = model.begin_read();
+            let seen = bytes(blocks(versions.0, versions.1));
+            let (right, what) = (right || !whole, format!("{versions:?}, {whole}"));
+            assert_eq!(model.check_read(0, 0, &seen, since).is_ok(), right, "read: {what}");
+            let recovered = after(&mut model, Crash::PowerLoss, blocks(versions.0, versions.1));
+            assert_eq!(recovered.is_ok(), right, "recovered: {what}");
+        }
+    }
+}
+
+#[test]
+fn quiet_is_where_nobody_else_writes() {
+    let mut model = model();
+    let other = model.begin_write(0, 4..12);
+    let op = model.begin_write(0, 0..16);
+    let since = model.begin_read();
+    assert!(!model.is_quiet_but_for(op, 0, 0..16, since), "the other one is under way");
+    assert!(model.is_quiet_but_for(op, 0, 0..4, since), "but not here");
+    model.acknowledge(other, false);
+    assert!(!model.is_quiet_but_for(op, 0, 0..16, since), "it was over later");
+    let since = model.begin_read();
+    assert!(model.is_quiet_but_for(op, 0, 0..16, since));
+}

@@ -239,6 +239,7 @@ fn nexus(server: &Server, begun: &Begun) -> Rc<Nexus> {
         volumes: server.volumes.clone(),
         units: target.units.clone(),
         buffers: server.env.buffers.clone(),
+        spawner: server.env.spawner.clone(),
     };
     Nexus::new(node, identity, port)
 }

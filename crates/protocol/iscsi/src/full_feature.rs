@@ -89,8 +89,12 @@ impl Remains {
         self.in_flight.is_empty()
     }
 
-    /// Waits for the end of the requests; `place` is given up then.
+    /// Waits for the end of the requests, which comes before their next step; `place` is given up then.
     pub(crate) async fn end(mut self, place: Option<Place>) {
+        self.in_flight
+            .requests_mut()
+            .filter_map(|request| request.course.as_ref())
+            .for_each(|one| one.stop());
         poll_fn(|context| {
             self.in_flight.poll(context, |_, _| ());
             if self.in_flight.is_empty() { Poll::Ready(()) } else { Poll::Pending }
@@ -218,7 +222,7 @@ impl<'s> FullFeature<'s> {
         self.poll_changes(context);
         self.poll_timers(context);
         if self.nexus.signal().take(context.waker()) {
-            self.abort_for_others();
+            self.heed_others();
         }
         self.poll_in_flight(context);
         for _ in 0..ROUNDS_MAX {
@@ -250,7 +254,16 @@ impl<'s> FullFeature<'s> {
         });
     }
 
+    /// What goes on without the session is not waited for any more.
+    fn leave_courses(&mut self) {
+        self.in_flight
+            .requests_mut()
+            .filter_map(|request| request.course.as_ref())
+            .for_each(|one| one.leave());
+    }
+
     fn poll_ended(&mut self) -> Poll<Ended> {
+        self.leave_courses();
         let quiet = self.in_flight.is_empty() && self.outbox.is_empty() && self.sending.is_none();
         if !quiet {
             return Poll::Pending;

@@ -58,5 +58,6 @@ pub mod text;
 
 pub use chap::CHALLENGE_BYTES;
 pub use connection::Connection;
+pub use quarry_scsi::SoftThreshold;
 pub use server::{BUDGET_BYTES_MIN, Server, Target};
 pub use targets::{PORT, target_name, uri};

@@ -35,7 +35,7 @@ pub(crate) struct Request {
     pub(crate) held_bytes: u64,
     /// It is not to be answered any more.
     pub(crate) aborted: bool,
-    /// Who waits for its end.
+    /// Who waits for its end, whether it is given up or goes on.
     pub(crate) drains: Vec<Drain>,
 }
 

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use quarry_env::{Env, Listener};
-use quarry_scsi::Units;
+use quarry_scsi::{SoftThreshold, Units};
 use quarry_target::{Access, Budget, Exports, HandOver, Reservations, Volumes, accept};
+use quarry_types::VolumeId;
 
 use crate::connection::{self, Connection};
 use crate::sessions::Sessions;
@@ -49,6 +50,11 @@ impl Target {
             sessions: Sessions::default(),
             strangers: Strangers::default(),
         }
+    }
+
+    /// The pool behind a volume is so full. Initiators are told when that is too full.
+    pub fn note_threshold(&self, volume: VolumeId, threshold: SoftThreshold) {
+        self.units.note_threshold(volume, threshold);
     }
 
     /// How many initiators are logged in to it.

@@ -55,6 +55,8 @@ pub const USAGE_EXTENTS_MAX: usize = 16_384;
 
 /// Unit of the keep-alive time-out (KAS is 1).
 pub const KEEP_ALIVE_UNIT: Duration = Duration::from_millis(100);
+/// A host that is silent is given up at most this part of its time-out too late.
+pub const DEADLINE_TICKS: u32 = 8;
 /// How long a discovery controller without keep-alive lives after its last command.
 pub const DISCOVERY_IDLE_TIME_MAX: Duration = Duration::from_secs(120);
 /// Longest time that a controller takes to get ready (CAP.TO): what is in flight must end before.

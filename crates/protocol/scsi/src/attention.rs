@@ -32,9 +32,11 @@ pub enum Attention {
     RegistrationsPreempted,
     /// The reservation is gone.
     ReservationsReleased,
+    /// The pool behind the unit is fuller than its warning level.
+    SoftThreshold,
 }
 
-const CODES: [Code; 8] = [
+const CODES: [Code; 9] = [
     Code::POWER_ON,
     Code::RESET,
     Code::LUNS_CHANGED,
@@ -43,6 +45,7 @@ const CODES: [Code; 8] = [
     Code::RESERVATIONS_PREEMPTED,
     Code::REGISTRATIONS_PREEMPTED,
     Code::RESERVATIONS_RELEASED,
+    Code::SOFT_THRESHOLD_REACHED,
 ];
 
 /// Wakes a session and says that one of its units has something for it to do.
@@ -69,6 +72,7 @@ impl Signal {
 pub struct Mailbox {
     attentions: AtomicU32,
     aborts: Mutex<Vec<Drain>>,
+    settles: Mutex<Vec<Drain>>,
     signal: Arc<Signal>,
 }
 
@@ -77,6 +81,7 @@ impl Mailbox {
         Arc::new(Self {
             attentions: AtomicU32::new(1 << Attention::PowerOn as u32),
             aborts: Mutex::default(),
+            settles: Mutex::default(),
             signal,
         })
     }
@@ -101,20 +106,31 @@ impl Mailbox {
         Some(Sense::attention(CODES[first as usize]))
     }
 
-    fn aborts(&self) -> MutexGuard<'_, Vec<Drain>> {
-        self.aborts.lock().expect("nothing panics while it holds the list")
-    }
-
     /// Asks the session to end what it has under way on the unit.
     pub(crate) fn abort(&self, drain: Drain) {
-        self.aborts().push(drain);
+        list(&self.aborts).push(drain);
         self.signal.raise();
     }
 
-    /// Who waits for the end of what the session has under way on the unit.
+    /// Who waits for the end of what the session has under way on the unit, which is to be given up.
     pub(crate) fn take_aborts(&self) -> Vec<Drain> {
-        std::mem::take(&mut *self.aborts())
+        std::mem::take(&mut *list(&self.aborts))
     }
+
+    /// Asks the session to say when what it has under way on the unit has ended by itself.
+    pub(crate) fn settle(&self, drain: Drain) {
+        list(&self.settles).push(drain);
+        self.signal.raise();
+    }
+
+    /// Who waits for the end of what the session has under way on the unit, which goes on.
+    pub(crate) fn take_settles(&self) -> Vec<Drain> {
+        std::mem::take(&mut *list(&self.settles))
+    }
+}
+
+fn list(drains: &Mutex<Vec<Drain>>) -> MutexGuard<'_, Vec<Drain>> {
+    drains.lock().expect("nothing panics while it holds the list")
 }
 
 impl Watcher for Mailbox {

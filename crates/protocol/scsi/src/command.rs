@@ -14,7 +14,8 @@ use crate::sense::{Code, Sense};
 use crate::supported::{self, Access, Supported, opcode};
 use crate::unit::{Range, Unit};
 use crate::{
-    capacity, compare, copy, identify, medium, mode, provision, read_write, report, reserve, verify, vpd,
+    capacity, compare, copy, identify, medium, mode, provision, read_write, report, reserve, sanitize,
+    verify, vpd,
 };
 
 /// What comes of a command.
@@ -63,6 +64,7 @@ pub(crate) enum ByteCheck {
 pub(crate) enum Work {
     Read { range: Range, fua: bool },
     Write { range: Range, fua: bool },
+    WriteAtomic { range: Range, fua: bool },
     WriteAndVerify { range: Range, check: ByteCheck },
     Verify { range: Range, check: ByteCheck },
     WriteSame { range: Range, unmap: bool, zeroes: bool },
@@ -74,14 +76,16 @@ pub(crate) enum Work {
     ModeSelect { long: bool },
     Reserve { action: u8, kind: u8 },
     Copy,
+    Sanitize(sanitize::Request),
 }
 
 impl Work {
     fn has_steps(self) -> bool {
         match self {
             Self::WriteAndVerify { .. } | Self::Verify { .. } | Self::WriteSame { .. } => true,
-            Self::Unmap | Self::OrWrite { .. } | Self::Copy => true,
-            Self::Read { .. } | Self::Write { .. } | Self::CompareAndWrite { .. } => false,
+            Self::Unmap | Self::OrWrite { .. } | Self::Copy | Self::Sanitize(_) => true,
+            Self::Read { .. } | Self::Write { .. } => false,
+            Self::WriteAtomic { .. } | Self::CompareAndWrite { .. } => false,
             Self::Synchronize | Self::LbaStatus { .. } => false,
             Self::ModeSelect { .. } | Self::Reserve { .. } => false,
         }
@@ -158,7 +162,25 @@ fn hinder(unit: &Unit, cdb: &Cdb) -> Result<Option<Reply>, Sense> {
     if access == Access::Write {
         unit.write_protection()?;
     }
+    if !goes_on_meanwhile(cdb.opcode()) {
+        unit.shared.sanitizing.hindrance()?;
+    }
     Ok(None)
+}
+
+/// Whether a command has nothing to do with the medium, and is carried out also while that is sanitized and when this has failed
+/// (SBC-4 4.11.2). SANITIZE itself looks whether there is another one.
+fn goes_on_meanwhile(code: u8) -> bool {
+    matches!(
+        code,
+        opcode::INQUIRY
+            | opcode::REPORT_LUNS
+            | opcode::REQUEST_SENSE
+            | opcode::MODE_SENSE_6
+            | opcode::MODE_SENSE_10
+            | opcode::MAINTENANCE_IN
+            | opcode::SANITIZE
+    )
 }
 
 fn dispatch(nexus: &Rc<Nexus>, unit: &Rc<Unit>, cdb: &Cdb, out_bytes: u32) -> Result<Step, Sense> {
@@ -171,6 +193,8 @@ fn dispatch(nexus: &Rc<Nexus>, unit: &Rc<Unit>, cdb: &Cdb, out_bytes: u32) -> Re
         opcode::SYNCHRONIZE_CACHE_10 | opcode::SYNCHRONIZE_CACHE_16 => medium::synchronize(unit, cdb),
         opcode::UNMAP => provision::unmap(cdb),
         opcode::WRITE_SAME_10 | opcode::WRITE_SAME_16 => provision::write_same(unit, cdb, out_bytes),
+        opcode::WRITE_ATOMIC_16 => read_write::write_atomic(unit, cdb),
+        opcode::SANITIZE => sanitize::sanitize(nexus, unit, cdb),
         opcode::COMPARE_AND_WRITE => compare::compare_and_write(unit, cdb, out_bytes),
         opcode::ORWRITE_16 => compare::or_write(unit, cdb),
         opcode::WRITE_AND_VERIFY_10 | opcode::WRITE_AND_VERIFY_12 | opcode::WRITE_AND_VERIFY_16 => {
@@ -192,8 +216,8 @@ fn dispatch(nexus: &Rc<Nexus>, unit: &Rc<Unit>, cdb: &Cdb, out_bytes: u32) -> Re
         opcode::READ_DEFECT_DATA_10 | opcode::READ_DEFECT_DATA_12 => medium::defects(unit, cdb),
         opcode::PERSISTENT_RESERVE_IN => reserve::persistent_in(nexus, unit, cdb),
         opcode::PERSISTENT_RESERVE_OUT => reserve::persistent_out(cdb),
-        opcode::RESERVE_6 => Ok(reserve::reserve(unit)),
-        opcode::RELEASE_6 => Ok(reserve::release(unit)),
+        opcode::RESERVE_6 | opcode::RESERVE_10 => reserve::reserve(unit, cdb),
+        opcode::RELEASE_6 | opcode::RELEASE_10 => reserve::release(unit, cdb),
         opcode::MAINTENANCE_IN => report::maintenance_in(nexus, unit, cdb),
         opcode::EXTENDED_COPY => copy::extended_copy(cdb),
         opcode::RECEIVE_COPY_RESULTS => copy::results(nexus, unit, cdb),
@@ -227,7 +251,8 @@ impl Task {
     pub fn kind(&self) -> Kind {
         match self.work {
             Work::Read { range, .. } => Kind::Read(range.bytes()),
-            Work::Write { range, .. } | Work::WriteAndVerify { range, .. } => Kind::Write(range.bytes()),
+            Work::Write { range, .. } | Work::WriteAtomic { range, .. } => Kind::Write(range.bytes()),
+            Work::WriteAndVerify { range, .. } => Kind::Write(range.bytes()),
             _ => Kind::Other,
         }
     }
@@ -264,6 +289,7 @@ async fn perform(
 ) -> Result<Reply, Sense> {
     match work {
         Work::Read { .. } | Work::Write { .. } => unreachable!("the data path does without this detour"),
+        Work::WriteAtomic { range, fua } => read_write::perform_atomic(unit, range, fua, data).await,
         Work::WriteAndVerify { range, check } => {
             verify::perform_write_and_verify(unit, range, check, data, course).await
         }
@@ -280,5 +306,6 @@ async fn perform(
         Work::ModeSelect { long } => mode::perform_select(unit, long, data),
         Work::Reserve { action, kind } => reserve::perform(unit, action, kind, data).await,
         Work::Copy => copy::perform(nexus, data, course).await,
+        Work::Sanitize(request) => sanitize::perform(nexus, unit, request, data, course).await,
     }
 }

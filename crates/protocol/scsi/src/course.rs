@@ -3,6 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use quarry_env::Signal;
+use quarry_target::{Drain, DrainId};
+
 use crate::sense::{Code, Key, Sense};
 use crate::unit::Unit;
 
@@ -10,13 +13,40 @@ use crate::unit::Unit;
 #[derive(Default)]
 pub struct Course {
     stopped: Cell<bool>,
+    left: Cell<bool>,
+    changed: Signal,
     units: RefCell<Vec<Rc<Unit>>>,
+    own: RefCell<Option<DrainId>>,
 }
 
 impl Course {
     /// Has the task end before its next step.
     pub fn stop(&self) {
         self.stopped.set(true);
+        self.changed.raise();
+    }
+
+    /// The session ends: a task that only waits for something that goes on by itself waits no longer.
+    pub fn leave(&self) {
+        self.left.set(true);
+        self.changed.raise();
+    }
+
+    /// Resolves when there is nothing to be waited for any more: it was stopped, or the session ends.
+    pub(crate) async fn abandoned(&self) {
+        while !self.stopped.get() && !self.left.get() {
+            self.changed.after(self.changed.version()).await;
+        }
+    }
+
+    /// The task itself waits for `drain`.
+    pub(crate) fn own(&self, drain: &Drain) {
+        *self.own.borrow_mut() = Some(drain.id());
+    }
+
+    /// Whether it is the task itself that waits for `drain`, for which it must not be waited then.
+    pub fn owns(&self, drain: &Drain) -> bool {
+        self.own.borrow().as_ref().is_some_and(|own| own.is(drain))
     }
 
     /// The units that it works on beside the one that it was sent to.

@@ -84,9 +84,10 @@ pub(crate) fn report_luns(nexus: &Nexus, cdb: &Cdb) -> Result<Step, Sense> {
     Ok(Reply::bytes(nexus.buffers(), &data, allocation).into())
 }
 
-/// REQUEST SENSE tells a unit attention, which is told by that.
+/// REQUEST SENSE tells a unit attention, which is told by that, and then what keeps commands out.
 pub(crate) fn request_sense(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
-    let sense = unit.mailbox().take_attention().unwrap_or(Sense::NONE);
+    let hindrance = || unit.shared.sanitizing.hindrance().err().unwrap_or(Sense::NONE);
+    let sense = unit.mailbox().take_attention().unwrap_or_else(hindrance);
     Ok(sense_data(&unit.buffers, &sense, cdb))
 }
 

@@ -11,13 +11,13 @@
 //! for each command:   match nexus.accept(lun, &cdb, out_bytes) {
 //!                         Answered(reply) => ..., Task(task) => collect task.out_bytes(), then task.perform(data).await
 //!                     }
-//! when it is woken:   nexus.signal().take(waker), then unit.take_aborts() of each of nexus.units()
+//! when it is woken:   nexus.signal().take(waker), then unit.take_aborts() and unit.take_settles() of each of nexus.units()
 //! ```
 //!
 //! # Where things are
 //!
 //! `command` leads from a descriptor block to an answer; the families of commands each have a file: `read_write`, `verify`,
-//! `provision`, `compare`, `medium`, `capacity`, `identify` with `vpd`, `mode`, `reserve`, `report`, `copy`. `supported` is the table
+//! `provision`, `compare`, `medium`, `sanitize`, `capacity`, `identify` with `vpd`, `mode`, `reserve`, `report`, `copy`. `supported` is the table
 //! of all commands. `nexus` is what one initiator sees, `unit` a unit of it, `shared` what all nexuses share of a unit,
 //! `attention` what they are told. `course` is how a command that works in steps is stopped.
 //!
@@ -48,10 +48,13 @@ mod read_write;
 mod reply;
 mod report;
 mod reserve;
+mod sanitize;
+mod sanitizing;
 mod sense;
 mod shared;
 mod status;
 mod supported;
+mod threshold;
 mod unit;
 mod verify;
 mod vpd;
@@ -67,5 +70,6 @@ pub use sense::{Code, FIXED_BYTES, Key, Sense};
 pub use shared::Units;
 pub use status::{Status, sense_of};
 pub use supported::opcode;
+pub use threshold::SoftThreshold;
 pub use unit::Unit;
 pub use vpd::{naa, serial};

@@ -1,4 +1,5 @@
-//! MODE SENSE and MODE SELECT (SPC-5 6.12 to 6.15): the caching, control and informational exceptions pages.
+//! MODE SENSE and MODE SELECT (SPC-5 6.12 to 6.15): the caching, control and informational exceptions pages, and that of logical
+//! block provisioning.
 //!
 //! One bit can be changed: SWP of the control page, which forbids writes for every initiator until a restart.
 
@@ -19,6 +20,10 @@ use crate::unit::Unit;
 const CACHING: u8 = 0x08;
 const CONTROL: u8 = 0x0A;
 const EXCEPTIONS: u8 = 0x1C;
+/// Logical block provisioning, a subpage of the one before.
+const PROVISIONING: u8 = 0x02;
+/// The page has a subpage code and a longer length.
+const SPF: u8 = 0x40;
 const ALL_PAGES: u8 = 0x3F;
 const ALL_SUBPAGES: u8 = 0xFF;
 
@@ -69,14 +74,43 @@ fn exceptions() -> Vec<u8> {
     page
 }
 
-fn pages(unit: &Unit, code: u8, values: Values) -> Option<Vec<u8>> {
-    Some(match code {
-        CACHING => caching(unit, values),
-        CONTROL => control(unit, values),
-        EXCEPTIONS => exceptions(),
-        ALL_PAGES => [caching(unit, values), control(unit, values), exceptions()].concat(),
+/// Logical block provisioning (SBC-4 6.5.8): one soft threshold of what is used of the pool, which the node sets.
+fn provisioning(unit: &Unit, values: Values) -> Vec<u8> {
+    const ENABLED: u8 = 0x80;
+    const INCREASING: u8 = 0x01;
+    const USED: u8 = 0x02;
+    let mut page = vec![0; 24];
+    (page[0], page[1], page[3]) = (SPF | EXCEPTIONS, PROVISIONING, 20);
+    let sets = unit.shared.threshold.sets();
+    if values != Values::Changeable && sets > 0 {
+        (page[16], page[17]) = (ENABLED | INCREASING, USED);
+        page[20..].copy_from_slice(&sets.to_be_bytes());
+    }
+    page
+}
+
+fn pages(unit: &Unit, code: u8, subpage: u8, values: Values) -> Option<Vec<u8>> {
+    Some(match (code, subpage) {
+        (CACHING, 0 | ALL_SUBPAGES) => caching(unit, values),
+        (CONTROL, 0 | ALL_SUBPAGES) => control(unit, values),
+        (EXCEPTIONS, 0) => exceptions(),
+        (EXCEPTIONS, PROVISIONING) => provisioning(unit, values),
+        (EXCEPTIONS, ALL_SUBPAGES) => [exceptions(), provisioning(unit, values)].concat(),
+        (ALL_PAGES, 0 | ALL_SUBPAGES) => {
+            let codes = [CACHING, CONTROL, EXCEPTIONS].into_iter();
+            codes.filter_map(|code| pages(unit, code, subpage, values)).collect::<Vec<_>>().concat()
+        }
         _ => return None,
     })
+}
+
+/// One page of a parameter list, as it is now and as far as it can be changed, and how many bytes it has.
+fn page_of_list(unit: &Unit, list: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (code, subpage) = (list[0] & 0x3F, if list[0] & SPF != 0 { *list.get(1)? } else { 0 });
+    if code == ALL_PAGES || subpage == ALL_SUBPAGES {
+        return None;
+    }
+    Some((pages(unit, code, subpage, Values::Current)?, pages(unit, code, subpage, Values::Changeable)?))
 }
 
 fn block_descriptor(unit: &Unit, long: bool) -> Vec<u8> {
@@ -104,8 +138,8 @@ pub(crate) fn sense(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
         _ => return Err(Sense::illegal(Code(0x39, 0x00))),
     };
     let (code, subpage) = (cdb.u8(2) & 0x3F, cdb.u8(3));
-    let known = pages(unit, code, values).filter(|_| subpage == 0 || subpage == ALL_SUBPAGES);
-    let body = known.ok_or(Sense::field_in_cdb(if subpage == 0 { 2 } else { 3 }))?;
+    let body =
+        pages(unit, code, subpage, values).ok_or(Sense::field_in_cdb(if subpage == 0 { 2 } else { 3 }))?;
     let long = ten && cdb.has(1, LLBAA);
     let descriptor = if cdb.has(1, DBD) { Vec::new() } else { block_descriptor(unit, long) };
     let specific = DPOFUA | if unit.is_write_protected() { WP } else { 0 };
@@ -155,22 +189,25 @@ pub(crate) fn perform_select(unit: &Rc<Unit>, long: bool, data: Option<View>) ->
     let mut protect = None;
     while at < list.len() {
         let page = &list[at..];
-        let bytes = page.get(1).map_or(usize::MAX, |length| usize::from(*length) + 2);
+        let Some((current, changeable)) = page_of_list(unit, page) else {
+            return Err(Sense::field_in_parameters(at as u16));
+        };
+        // What says how long the page is.
+        let head = if page[0] & SPF != 0 { 4 } else { 2 };
+        let bytes = match (head, page.get(..head)) {
+            (2, Some(head)) => usize::from(head[1]) + 2,
+            (_, Some(head)) => usize::from(u16_at(head, 2)) + 4,
+            (_, None) => usize::MAX,
+        };
         if page.len() < bytes {
             return Err(Sense::illegal(Code::PARAMETER_LIST_LENGTH));
         }
-        let page = &page[..bytes];
-        let code = page[0] & 0x3F;
-        let current = pages(unit, code, Values::Current).filter(|_| code != ALL_PAGES);
-        let changeable = pages(unit, code, Values::Changeable);
-        let (Some(current), Some(changeable)) = (current, changeable) else {
-            return Err(Sense::field_in_parameters(at as u16));
-        };
+        let (page, code) = (&page[..bytes], page[0] & 0x3F);
         if current.len() != bytes {
             return Err(Sense::field_in_parameters(at as u16 + 1));
         }
         // Behind the code and length; PS of the code is reserved here.
-        for index in 2..bytes {
+        for index in head..bytes {
             if (page[index] ^ current[index]) & !changeable[index] != 0 {
                 return Err(Sense::field_in_parameters((at + index) as u16));
             }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use quarry_env::BufferPool;
+use quarry_env::{BufferPool, LocalSpawner};
 use quarry_target::{Access, Drained, Fabric, Host, Initiator, Volumes};
 use quarry_volume::Volume;
 
@@ -66,6 +66,8 @@ pub struct Node {
     pub units: Units,
     /// Memory for answers.
     pub buffers: BufferPool,
+    /// Runs what goes on when the session has ended.
+    pub spawner: LocalSpawner,
 }
 
 /// The outcome of a copy that the initiator may ask for.
@@ -117,6 +119,14 @@ impl Nexus {
 
     pub(crate) fn buffers(&self) -> &BufferPool {
         &self.node.buffers
+    }
+
+    pub(crate) fn spawner(&self) -> &LocalSpawner {
+        &self.node.spawner
+    }
+
+    pub(crate) fn shared_units(&self) -> &Units {
+        &self.node.units
     }
 
     /// The state of the table of hosts that it has seen.

@@ -1,4 +1,4 @@
-//! READ and WRITE in all their lengths (SBC-4 5.15 to 5.18, 5.40 to 5.43).
+//! READ and WRITE in all their lengths (SBC-4 5.15 to 5.18, 5.40 to 5.43), WRITE ATOMIC.
 
 use std::rc::Rc;
 
@@ -7,9 +7,9 @@ use quarry_volume::{ErrorKind, VolumeError, WriteFlags};
 
 use crate::cdb::Cdb;
 use crate::command::{Step, Work};
-use crate::limits::{BLOCK_BYTES, TRANSFER_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES, PHYSICAL_BLOCKS, TRANSFER_BYTES_MAX};
 use crate::reply::Reply;
-use crate::sense::Sense;
+use crate::sense::{Code, Sense};
 use crate::status::sense_of;
 use crate::supported::opcode;
 use crate::unit::{Range, Unit};
@@ -79,6 +79,32 @@ pub(crate) fn write(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
     Ok(Step::with_data(Work::Write { range, fua }, range.bytes() as u32))
 }
 
+/// WRITE ATOMIC(16) (SBC-4 5.48): whole physical blocks, as many as the volume writes whole or not at all.
+pub(crate) fn write_atomic(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
+    check_protection(cdb)?;
+    let range = unit.range(cdb.u64(2), u64::from(cdb.u16(12)))?;
+    if cdb.u16(10) != 0 {
+        // ATOMIC BOUNDARY: writes are whole over any.
+        return Err(Sense::field_in_cdb(10));
+    }
+    if range.blocks == 0 {
+        return unit.volume().map(|_| Reply::good().into());
+    }
+    if !range.lba.is_multiple_of(u64::from(PHYSICAL_BLOCKS)) {
+        return Err(Sense::field_in_cdb(2));
+    }
+    let is_whole = range.blocks.is_multiple_of(u64::from(PHYSICAL_BLOCKS));
+    if !is_whole || range.blocks > u64::from(atomic_blocks_max(unit)) {
+        return Err(Sense::field_in_cdb(12));
+    }
+    Ok(Step::with_data(Work::WriteAtomic { range, fua: is_forced(cdb) }, range.bytes() as u32))
+}
+
+/// Most blocks of one WRITE ATOMIC.
+pub(crate) fn atomic_blocks_max(unit: &Unit) -> u32 {
+    (unit.atomic_bytes_max() / BLOCK_BYTES).min(u32::from(u16::MAX))
+}
+
 /// The answer to a failure of the volume. Logged here: nobody above sees more than the sense data.
 pub(crate) fn failed(unit: &Unit, error: &VolumeError, lba: u64) -> Sense {
     tracing::warn!(volume = %unit.id(), lba, %error, "a command failed");
@@ -121,4 +147,20 @@ pub(crate) async fn perform_write(unit: Rc<Unit>, range: Range, fua: bool, data:
         Ok(()) => Reply::good(),
         Err(error) => failed(&unit, &error, range.lba).into(),
     }
+}
+
+pub(crate) async fn perform_atomic(
+    unit: &Rc<Unit>,
+    range: Range,
+    fua: bool,
+    data: Option<View>,
+) -> Result<Reply, Sense> {
+    let volume = unit.volume()?;
+    // A part of the data would be a part of the write.
+    let Some(data) = data.filter(|data| data.len() as u64 == range.bytes()) else {
+        return Err(Sense::illegal(Code::INVALID_FIELD_IN_COMMAND_UNIT));
+    };
+    let written = volume.write_atomic(range.offset(), data, WriteFlags { fua }).await;
+    written.map_err(|error| failed(unit, &error, range.lba))?;
+    Ok(Reply::good())
 }

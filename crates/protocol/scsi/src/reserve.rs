@@ -1,12 +1,12 @@
-//! PERSISTENT RESERVE IN and OUT (SPC-5 6.14, 6.15), RESERVE(6) and RELEASE(6) (SPC-2): the words of SCSI for what
-//! `quarry-target` knows of reservations.
+//! PERSISTENT RESERVE IN and OUT (SPC-5 6.14, 6.15), RESERVE and RELEASE (SPC-2): the words of SCSI for what `quarry-target` knows
+//! of reservations.
 
 use std::rc::Rc;
 
 use quarry_env::View;
-use quarry_target::{Action, ReservationError, ReservationKey, ReservationKind, ReservationState};
+use quarry_target::{Action, Initiator, ReservationError, ReservationKey, ReservationKind, ReservationState};
 
-use crate::cdb::{Cdb, u64_at};
+use crate::cdb::{Cdb, u16_at, u32_at, u64_at};
 use crate::command::{Step, Work};
 use crate::nexus::Nexus;
 use crate::reply::Reply;
@@ -14,6 +14,9 @@ use crate::sense::{Code, Key, Sense};
 use crate::unit::Unit;
 
 const PARAMETER_BYTES: u32 = 24;
+/// Most bytes of parameters of REGISTER AND MOVE: the longest TransportID has a name of 223 bytes and an ISID.
+const MOVE_PARAMETER_BYTES_MAX: u32 = 512;
+const REGISTER_AND_MOVE: u8 = 7;
 
 /// Types as the protocol numbers them (SPC-5 table 65).
 const TYPES: [(u8, ReservationKind); 6] = [
@@ -33,14 +36,23 @@ fn kind_of(number: u8) -> Option<ReservationKind> {
     TYPES.iter().find(|(one, _)| *one == number).map(|(_, kind)| *kind)
 }
 
-pub(crate) fn reserve(unit: &Unit) -> Step {
+pub(crate) fn reserve(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
+    check_whole(cdb)?;
     let reserved = unit.member().reserve_exclusively();
-    if reserved.is_ok() { Reply::good().into() } else { Reply::conflict().into() }
+    Ok(if reserved.is_ok() { Reply::good().into() } else { Reply::conflict().into() })
 }
 
-pub(crate) fn release(unit: &Unit) -> Step {
+pub(crate) fn release(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
+    check_whole(cdb)?;
     unit.member().end_exclusive();
-    Reply::good().into()
+    Ok(Reply::good().into())
+}
+
+/// Nothing for third parties, and all of the unit (SPC-2 7.16, 7.21).
+fn check_whole(cdb: &Cdb) -> Result<(), Sense> {
+    const THIRD_PARTY: u8 = 0x1E;
+    const EXTENT: u8 = 0x01;
+    if cdb.has(1, THIRD_PARTY | EXTENT) { Err(Sense::field_in_cdb(1)) } else { Ok(()) }
 }
 
 pub(crate) fn persistent_in(nexus: &Nexus, unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
@@ -114,10 +126,44 @@ pub(crate) fn persistent_out(cdb: &Cdb) -> Result<Step, Sense> {
     if typed && (scope != 0 || kind_of(kind).is_none()) {
         return Err(Sense::field_in_cdb(2));
     }
-    if cdb.u32(5) != PARAMETER_BYTES {
+    let length = cdb.u32(5);
+    let fits = match action {
+        REGISTER_AND_MOVE => (PARAMETER_BYTES..=MOVE_PARAMETER_BYTES_MAX).contains(&length),
+        _ => length == PARAMETER_BYTES,
+    };
+    if !fits {
         return Err(Sense::illegal(Code::PARAMETER_LIST_LENGTH));
     }
-    Ok(Step::with_data(Work::Reserve { action, kind }, PARAMETER_BYTES))
+    Ok(Step::with_data(Work::Reserve { action, kind }, length))
+}
+
+/// The initiator port that a TransportID of iSCSI names, as [`transport_id`] writes it. One that names a device, and so all of its
+/// ports, is nobody in particular.
+fn port_of(id: &[u8]) -> Option<Initiator> {
+    const PORT_OF_ISCSI: u8 = 0x45;
+    const ISID_DIGITS: usize = 12;
+    if id.len() < 4 || id[0] != PORT_OF_ISCSI || usize::from(u16_at(id, 2)) != id.len() - 4 {
+        return None;
+    }
+    let name = id[4..].split(|&byte| byte == 0).next()?;
+    let (device, isid) = std::str::from_utf8(name).ok()?.split_once(",i,0x")?;
+    let is_isid = isid.len() == ISID_DIGITS && isid.bytes().all(|digit| digit.is_ascii_hexdigit());
+    (is_isid && !device.is_empty())
+        .then(|| Initiator(format!("{device},i,0x{}", isid.to_ascii_lowercase()).into()))
+}
+
+/// What the parameters of REGISTER AND MOVE of `from` ask for.
+fn movement(from: &Initiator, list: &[u8]) -> Result<Action, Sense> {
+    const UNREG: u8 = 0x02;
+    const APTPL: u8 = 0x01;
+    let new_key = ReservationKey(u64_at(list, 8));
+    if new_key == ReservationKey(0) {
+        return Err(Sense::field_in_parameters(8));
+    }
+    let id = list.get(24..24 + u32_at(list, 20) as usize).ok_or(Sense::field_in_parameters(20))?;
+    let to = port_of(id).filter(|to| to != from).ok_or(Sense::field_in_parameters(24))?;
+    let (unregister, persists) = (list[17] & UNREG != 0, list[17] & APTPL != 0);
+    Ok(Action::Move { to, new_key, unregister, persists })
 }
 
 fn action(action: u8, kind: u8, list: &[u8]) -> Result<Action, Sense> {
@@ -152,8 +198,11 @@ pub(crate) async fn perform(
     if list.len() < PARAMETER_BYTES as usize {
         return Err(Sense::illegal(Code::PARAMETER_LIST_LENGTH));
     }
-    let action = action(number, kind, list)?;
     let member = unit.member();
+    let action = match number {
+        REGISTER_AND_MOVE => movement(member.initiator(), list)?,
+        _ => action(number, kind, list)?,
+    };
     let key = ReservationKey(u64_at(list, 0));
     match member.reservations().perform(member.initiator(), key, action).await {
         Ok(done) => {
@@ -164,6 +213,7 @@ pub(crate) async fn perform(
         }
         Err(ReservationError::Conflict) => Ok(Reply::conflict()),
         Err(ReservationError::WrongKind) => Err(Sense::illegal(Code::INVALID_RELEASE)),
+        Err(ReservationError::NoReservation) => Err(Sense::field_in_cdb(1)),
         Err(ReservationError::NoVictim) => Err(Sense::field_in_parameters(8)),
         Err(ReservationError::TooMany) => Err(Sense::illegal(Code::NO_REGISTRATION_RESOURCES)),
         Err(ReservationError::NotKept) => Err(Sense::new(Key::HardwareError, Code::INTERNAL_FAILURE)),
@@ -192,5 +242,19 @@ mod tests {
         let id = transport_id("iqn.2026-11.io.quarry:a,i,0x00023d000001");
         assert_eq!((id[0], usize::from(id[3]) + 4), (0x45, id.len()));
         assert!(id.len().is_multiple_of(4) && id.ends_with(b"1\0\0\0\0"));
+    }
+
+    #[test]
+    fn a_port_is_found_by_its_transport_id() {
+        let name = "iqn.2026-11.io.quarry:a,i,0x00023d0000ab";
+        assert_eq!(port_of(&transport_id(name)), Some(Initiator(name.into())));
+        let shouted = transport_id("iqn.2026-11.io.quarry:a,i,0x00023D0000AB");
+        assert_eq!(port_of(&shouted), Some(Initiator(name.into())));
+        let mut device = transport_id(name);
+        device[0] = 0x05;
+        for wrong in [&device[..], &transport_id("iqn.a"), &transport_id("iqn.a,i,0x12"), &shouted[..20], &[]]
+        {
+            assert_eq!(port_of(wrong), None, "{wrong:x?}");
+        }
     }
 }

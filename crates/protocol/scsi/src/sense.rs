@@ -38,6 +38,8 @@ impl Code {
     pub const NOT_READY: Self = Self(0x04, 0x00);
     /// LOGICAL UNIT IS IN PROCESS OF BECOMING READY
     pub const BECOMING_READY: Self = Self(0x04, 0x01);
+    /// LOGICAL UNIT NOT READY, SANITIZE IN PROGRESS
+    pub const SANITIZE_IN_PROGRESS: Self = Self(0x04, 0x1B);
     /// COPY TARGET DEVICE NOT REACHABLE
     pub const COPY_TARGET_NOT_REACHABLE: Self = Self(0x0D, 0x02);
     /// INVALID FIELD IN COMMAND INFORMATION UNIT
@@ -88,6 +90,10 @@ impl Code {
     pub const REGISTRATIONS_PREEMPTED: Self = Self(0x2A, 0x05);
     /// CAPACITY DATA HAS CHANGED
     pub const CAPACITY_CHANGED: Self = Self(0x2A, 0x09);
+    /// SANITIZE COMMAND FAILED
+    pub const SANITIZE_FAILED: Self = Self(0x31, 0x03);
+    /// THIN PROVISIONING SOFT THRESHOLD REACHED
+    pub const SOFT_THRESHOLD_REACHED: Self = Self(0x38, 0x07);
     /// REPORTED LUNS DATA HAS CHANGED
     pub const LUNS_CHANGED: Self = Self(0x3F, 0x0E);
     /// INTERNAL TARGET FAILURE
@@ -120,6 +126,8 @@ pub struct Sense {
     pub information: Option<u64>,
     /// What is wrong with an illegal request.
     pub field: Option<Field>,
+    /// How far something has come that the initiator has to wait for, in 65536ths.
+    pub progress: Option<u16>,
 }
 
 /// Bytes of sense data in the fixed format.
@@ -131,7 +139,7 @@ const VALID: u8 = 0x80;
 impl Sense {
     /// Sense data with nothing but a key and a code.
     pub const fn new(key: Key, code: Code) -> Self {
-        Self { key, code, information: None, field: None }
+        Self { key, code, information: None, field: None, progress: None }
     }
 
     /// Nothing to report.
@@ -166,15 +174,22 @@ impl Sense {
         self
     }
 
+    /// The same with a progress indication.
+    #[must_use]
+    pub const fn progressed(mut self, progress: u16) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
     /// Bytes 15 to 17 of the fixed format (SPC-5 table 54).
-    fn key_specific(&self) -> [u8; 3] {
-        match self.field {
-            Some(Field { in_cdb, byte }) => {
-                let [high, low] = byte.to_be_bytes();
-                [0x80 | u8::from(in_cdb) << 6, high, low]
-            }
-            None => [0; 3],
-        }
+    fn key_specific(&self) -> Option<[u8; 3]> {
+        const VALID: u8 = 0x80;
+        let (flags, [high, low]) = match (self.field, self.progress) {
+            (Some(Field { in_cdb, byte }), _) => (u8::from(in_cdb) << 6, byte.to_be_bytes()),
+            (None, Some(progress)) => (0, progress.to_be_bytes()),
+            (None, None) => return None,
+        };
+        Some([VALID | flags, high, low])
     }
 
     /// The fixed format (SPC-5 4.4.3). Information that has no room in 32 bits is left out.
@@ -188,7 +203,7 @@ impl Sense {
         bytes[2] = self.key as u8;
         bytes[7] = (FIXED_BYTES - 8) as u8;
         (bytes[12], bytes[13]) = (self.code.0, self.code.1);
-        bytes[15..18].copy_from_slice(&self.key_specific());
+        bytes[15..18].copy_from_slice(&self.key_specific().unwrap_or_default());
         bytes
     }
 
@@ -199,9 +214,9 @@ impl Sense {
             bytes.extend_from_slice(&[0x00, 0x0A, VALID, 0]);
             bytes.extend_from_slice(&information.to_be_bytes());
         }
-        if self.field.is_some() {
+        if let Some(specific) = self.key_specific() {
             bytes.extend_from_slice(&[0x02, 0x06, 0, 0]);
-            bytes.extend_from_slice(&self.key_specific());
+            bytes.extend_from_slice(&specific);
             bytes.push(0);
         }
         bytes[7] = (bytes.len() - 8) as u8;
@@ -231,6 +246,13 @@ mod tests {
         assert_eq!(sense.fixed()[12..], [0x24, 0, 0, 0xC0, 1, 2]);
         assert_eq!(sense.descriptors()[8..], [2, 6, 0, 0, 0xC0, 1, 2, 0]);
         assert_eq!(Sense::field_in_parameters(4).fixed()[12..], [0x26, 0, 0, 0x80, 0, 4]);
+    }
+
+    #[test]
+    fn progress_is_told_in_both_formats() {
+        let sense = Sense::new(Key::NotReady, Code::SANITIZE_IN_PROGRESS).progressed(0x1234);
+        assert_eq!(sense.fixed()[12..], [0x04, 0x1B, 0, 0x80, 0x12, 0x34]);
+        assert_eq!(sense.descriptors()[7..], [8, 2, 6, 0, 0, 0x80, 0x12, 0x34, 0]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The commands that exist here: what REPORT SUPPORTED OPERATION CODES tells, and what stands in their way.
 
 use crate::cdb::Cdb;
+use crate::sanitize;
 use crate::sense::{Code, Sense};
 
 /// Operation codes.
@@ -27,7 +28,10 @@ pub mod opcode {
     pub const READ_DEFECT_DATA_10: u8 = 0x37;
     pub const WRITE_SAME_10: u8 = 0x41;
     pub const UNMAP: u8 = 0x42;
+    pub const SANITIZE: u8 = 0x48;
     pub const MODE_SELECT_10: u8 = 0x55;
+    pub const RESERVE_10: u8 = 0x56;
+    pub const RELEASE_10: u8 = 0x57;
     pub const MODE_SENSE_10: u8 = 0x5A;
     pub const PERSISTENT_RESERVE_IN: u8 = 0x5E;
     pub const PERSISTENT_RESERVE_OUT: u8 = 0x5F;
@@ -42,6 +46,7 @@ pub mod opcode {
     pub const PREFETCH_16: u8 = 0x90;
     pub const SYNCHRONIZE_CACHE_16: u8 = 0x91;
     pub const WRITE_SAME_16: u8 = 0x93;
+    pub const WRITE_ATOMIC_16: u8 = 0x9C;
     pub const SERVICE_ACTION_IN_16: u8 = 0x9E;
     pub const REPORT_LUNS: u8 = 0xA0;
     pub const MAINTENANCE_IN: u8 = 0xA3;
@@ -119,7 +124,12 @@ pub static SUPPORTED: &[Supported] = &[
     plain(READ_DEFECT_DATA_10, &[0x37, 0, 0x1F, 0, 0, 0, 0, FF, FF, CTL], Free),
     plain(WRITE_SAME_10, &[0x41, 0xF8, FF, FF, FF, FF, GROUP, FF, FF, CTL], Write),
     plain(UNMAP, &[0x42, 0x01, 0, 0, 0, 0, GROUP, FF, FF, CTL], Write),
+    acting(SANITIZE, sanitize::OVERWRITE, &[0x48, 0xA1, 0, 0, 0, 0, 0, FF, FF, CTL], Write),
+    acting(SANITIZE, sanitize::BLOCK_ERASE, &[0x48, 0xA2, 0, 0, 0, 0, 0, FF, FF, CTL], Write),
+    acting(SANITIZE, sanitize::EXIT_FAILURE_MODE, &[0x48, 0x1F, 0, 0, 0, 0, 0, FF, FF, CTL], Write),
     plain(MODE_SELECT_10, &[0x55, 0x11, 0, 0, 0, 0, 0, FF, FF, CTL], Change),
+    plain(RESERVE_10, &[0x56, 0, 0, 0, 0, 0, 0, 0, 0, CTL], Free),
+    plain(RELEASE_10, &[0x57, 0, 0, 0, 0, 0, 0, 0, 0, CTL], Always),
     plain(MODE_SENSE_10, &[0x5A, 0x18, FF, FF, 0, 0, 0, FF, FF, CTL], Read),
     acting(PERSISTENT_RESERVE_IN, 0, &[0x5E, 0x00, 0, 0, 0, 0, 0, FF, FF, CTL], Free),
     acting(PERSISTENT_RESERVE_IN, 1, &[0x5E, 0x01, 0, 0, 0, 0, 0, FF, FF, CTL], Free),
@@ -132,6 +142,7 @@ pub static SUPPORTED: &[Supported] = &[
     acting(PERSISTENT_RESERVE_OUT, 4, &[0x5F, 0x04, FF, 0, 0, FF, FF, FF, FF, CTL], Free),
     acting(PERSISTENT_RESERVE_OUT, 5, &[0x5F, 0x05, FF, 0, 0, FF, FF, FF, FF, CTL], Free),
     acting(PERSISTENT_RESERVE_OUT, 6, &[0x5F, 0x06, 0, 0, 0, FF, FF, FF, FF, CTL], Free),
+    acting(PERSISTENT_RESERVE_OUT, 7, &[0x5F, 0x07, 0, 0, 0, FF, FF, FF, FF, CTL], Free),
     acting(EXTENDED_COPY, 0, &[0x83, 0x00, 0, 0, 0, 0, 0, 0, 0, 0, FF, FF, FF, FF, 0, CTL], Write),
     acting(RECEIVE_COPY_RESULTS, 0, &[0x84, 0x00, FF, 0, 0, 0, 0, 0, 0, 0, FF, FF, FF, FF, 0, CTL], Free),
     acting(RECEIVE_COPY_RESULTS, 3, &[0x84, 0x03, 0, 0, 0, 0, 0, 0, 0, 0, FF, FF, FF, FF, 0, CTL], Free),
@@ -152,6 +163,7 @@ pub static SUPPORTED: &[Supported] = &[
         Change,
     ),
     plain(WRITE_SAME_16, &[0x93, 0xF9, FF, FF, FF, FF, FF, FF, FF, FF, FF, FF, FF, FF, GROUP, CTL], Write),
+    plain(WRITE_ATOMIC_16, &[0x9C, 0xF8, FF, FF, FF, FF, FF, FF, FF, FF, FF, FF, FF, FF, GROUP, CTL], Write),
     acting(
         SERVICE_ACTION_IN_16,
         0x10,
@@ -234,10 +246,10 @@ mod tests {
     #[test]
     fn what_does_not_exist_is_refused() {
         let mut cdb = Cdb::default();
-        cdb.0[0] = 0x9C;
-        assert_eq!(find(&cdb).expect_err("WRITE ATOMIC").code, Code::INVALID_OPCODE);
-        (cdb.0[0], cdb.0[1]) = (PERSISTENT_RESERVE_OUT, 7);
-        assert_eq!(find(&cdb).expect_err("REGISTER AND MOVE").code, Code::INVALID_FIELD_IN_CDB);
-        assert!(of(0x9C).is_empty());
+        cdb.0[0] = 0x9D;
+        assert_eq!(find(&cdb).expect_err("SERVICE ACTION BIDIRECTIONAL").code, Code::INVALID_OPCODE);
+        (cdb.0[0], cdb.0[1]) = (SANITIZE, 3);
+        assert_eq!(find(&cdb).expect_err("CRYPTOGRAPHIC ERASE").code, Code::INVALID_FIELD_IN_CDB);
+        assert!(of(0x9D).is_empty());
     }
 }

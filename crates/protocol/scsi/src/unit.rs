@@ -102,6 +102,11 @@ impl Unit {
         self.mailbox.take_aborts()
     }
 
+    /// Who waits for the end of what the session has under way on this unit, which goes on.
+    pub fn take_settles(&self) -> Vec<Drain> {
+        self.mailbox.take_settles()
+    }
+
     pub(crate) fn raise(&self, attention: Attention) {
         self.mailbox.raise(attention);
     }
@@ -129,8 +134,14 @@ impl Unit {
         *self.facts.borrow_mut() = facts;
     }
 
-    /// The volume, if it can be reached.
+    /// The volume, if it can be reached and is not being sanitized.
     pub(crate) fn volume(&self) -> Result<Rc<dyn Volume>, Sense> {
+        self.shared.sanitizing.hindrance()?;
+        self.volume_to_sanitize()
+    }
+
+    /// The volume, if it can be reached.
+    pub(crate) fn volume_to_sanitize(&self) -> Result<Rc<dyn Volume>, Sense> {
         let volume = self.volume.borrow();
         volume.clone().ok_or(Sense::new(Key::NotReady, Code::BECOMING_READY))
     }
@@ -152,6 +163,10 @@ impl Unit {
 
     pub(crate) fn compare_bytes_max(&self) -> u32 {
         self.facts.borrow().compare_bytes_max
+    }
+
+    pub(crate) fn atomic_bytes_max(&self) -> u32 {
+        self.facts.borrow().atomic_bytes_max
     }
 
     pub(crate) fn durability(&self) -> Durability {

@@ -10,8 +10,10 @@ use crate::limits::{
     WRITE_SAME_BLOCKS_MAX,
 };
 use crate::nexus::{Nexus, Port};
+use crate::read_write::atomic_blocks_max;
 use crate::reply::Reply;
 use crate::sense::Sense;
+use crate::threshold::SET_EXPONENT;
 use crate::unit::Unit;
 
 use quarry_types::VolumeId;
@@ -117,6 +119,10 @@ fn block_limits(unit: &Unit) -> Vec<u8> {
     // UGAVALID: they begin at 0.
     put(32, &(1u32 << 31).to_be_bytes());
     put(36, &u64::from(WRITE_SAME_BLOCKS_MAX).to_be_bytes());
+    // Atomic writes: the most, where they begin and what they are multiples of. No boundaries.
+    put(44, &atomic_blocks_max(unit).to_be_bytes());
+    put(48, &PHYSICAL_BLOCKS.to_be_bytes());
+    put(52, &PHYSICAL_BLOCKS.to_be_bytes());
     page
 }
 
@@ -124,14 +130,16 @@ fn characteristics() -> Vec<u8> {
     let mut page = vec![0; 60];
     // It does not rotate.
     page[..2].copy_from_slice(&1u16.to_be_bytes());
-    // WABEREQ and WACEREQ stay 0; FUAB: SYNCHRONIZE CACHE is honoured.
+    // WABEREQ: blocks can be read after a block erase. WACEREQ is 0: there is no cryptographic erase.
+    page[3] = 0x40;
+    // FUAB: SYNCHRONIZE CACHE is honoured.
     page[4] = 0x02;
     page
 }
 
 fn provisioning() -> Vec<u8> {
-    // LBPU, LBPWS, LBPWS10, LBPRZ = 1; thin.
-    vec![0, 0x80 | 0x40 | 0x20 | 0x04, 0x02, 0]
+    // The exponent of threshold sets; LBPU, LBPWS, LBPWS10, LBPRZ = 1; thin.
+    vec![SET_EXPONENT, 0x80 | 0x40 | 0x20 | 0x04, 0x02, 0]
 }
 
 #[cfg(test)]

@@ -49,9 +49,9 @@ pub use in_flight::InFlight;
 pub use inbox::Inbox;
 pub use receiver::{ReceiveSizes, Receiver};
 pub use reservation::{
-    Action, Done, Drain, Drained, Initiator, Member, Notice, Registration, Reservation, ReservationError,
-    ReservationKey, ReservationKind, ReservationState, ReservationStore, Reservations, StoreError,
-    VolumeReservations, Watcher,
+    Action, Done, Drain, DrainId, Drained, Initiator, Member, Notice, Registration, Reservation,
+    ReservationError, ReservationKey, ReservationKind, ReservationState, ReservationStore, Reservations,
+    StoreError, VolumeReservations, Watcher,
 };
 pub use session::{Login, Session, SessionId, SessionInfo};
 pub use stop::{Stop, Stopped};

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::limits::REGISTRATIONS_MAX;
 
-pub use shared::{Done, Drain, Drained, Member, VolumeReservations, Watcher};
+pub use shared::{Done, Drain, DrainId, Drained, Member, VolumeReservations, Watcher};
 pub use table::{ReservationStore, Reservations, StoreError};
 
 /// Who registers: an initiator port of iSCSI (`NAME,i,0xISID`, as SPC-5 7.6.4.6 writes it) or a host identifier of NVMe in
@@ -113,7 +113,7 @@ pub struct ReservationState {
 }
 
 /// A change that an initiator asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
     /// Registers under `new_key`, or ends the registration where that is 0.
     Register {
@@ -133,6 +133,17 @@ pub enum Action {
     Release {
         /// The kind that it has.
         kind: ReservationKind,
+    },
+    /// Gives the reservation to another initiator, which need not be registered yet. Not one that is held by all.
+    Move {
+        /// Who gets it.
+        to: Initiator,
+        /// The key under which that one is registered then, not 0.
+        new_key: ReservationKey,
+        /// Whether the registration of whoever gives it ends.
+        unregister: bool,
+        /// Whether everything is to survive power loss from now on.
+        persists: bool,
     },
     /// Ends the reservation and all registrations.
     Clear,
@@ -156,6 +167,9 @@ pub enum ReservationError {
     /// The reservation is of another kind than the one to be released.
     #[error("the reservation is of another kind")]
     WrongKind,
+    /// There is no reservation to be moved.
+    #[error("there is no reservation")]
+    NoReservation,
     /// The key of those to be preempted is 0.
     #[error("nobody has the key 0")]
     NoVictim,

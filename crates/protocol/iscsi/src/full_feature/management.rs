@@ -94,11 +94,24 @@ impl FullFeature<'_> {
         (count, drained)
     }
 
-    /// Gives up what other sessions, or a reset, want ended.
-    pub(super) fn abort_for_others(&mut self) {
+    /// Gives up what other sessions, or a reset, want ended, and notes who waits for the end of what goes on.
+    pub(super) fn heed_others(&mut self) {
         for unit in self.concerned() {
             for drain in unit.take_aborts() {
                 self.abort_on(&unit, &drain);
+            }
+            for drain in unit.take_settles() {
+                self.settle_on(&unit, &drain);
+            }
+        }
+    }
+
+    /// What has not begun, because its data or memory is missing, will find out for itself what has changed.
+    fn settle_on(&mut self, unit: &Rc<Unit>, drain: &Drain) {
+        let owns = |request: &Request| request.course.as_ref().is_some_and(|course| course.owns(drain));
+        for request in self.in_flight.requests_mut() {
+            if (request.is_for(unit) || request.concerns(unit)) && !owns(request) {
+                request.drains.push(drain.clone());
             }
         }
     }

@@ -278,6 +278,47 @@ fn a_login_waits_for_what_the_session_before_has_under_way_and_is_refused_if_tha
     assert_eq!(world.target.sessions(), 1);
 }
 
+/// SANITIZE with BLOCK ERASE.
+const SANITIZE: [u8; 16] = [0x48, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn a_sanitize_waits_for_what_is_under_way_and_lets_it_end_well() {
+    let write = with_data(command(1, block_command(0x2A, 0, 8), flags::WRITE, 4096), &[1; 4096]);
+    let commands = [login(), command(0, [0; 16], 0, 0), write, command(2, SANITIZE, 0, 0)];
+    let mut world = World::holding(commands.concat());
+    world.volume.records.set(true);
+    assert_eq!((world.volume.waiting(), world.answers().len()), (1, 2), "only the write is under way");
+    world.volume.release_all();
+    world.pass(0);
+    let verbs: Vec<&str> = world.volume.calls.take().into_iter().map(|call| call.0).collect();
+    assert_eq!(verbs, ["discard", "flush"]);
+    let statuses: Vec<(u32, u8)> =
+        world.answers().iter().map(|header| (header.task_tag(), header.0[3])).collect();
+    assert_eq!(statuses, [(1, 0), (2, 0)]);
+    assert_eq!(world.volume.content(0, 4096), [0; 4096]);
+}
+
+#[test]
+fn a_sanitize_outlives_its_session_and_does_not_hold_up_the_next_one() {
+    let commands = [login(), command(0, [0; 16], 0, 0), command(1, SANITIZE, 0, 0)];
+    let mut world = World::holding(commands.concat());
+    assert_eq!(world.volume.waiting(), 1, "the discard");
+    // In place of the first one.
+    world.connect([login(), command(0, [0; 16], 0, 0), command(1, [0; 16], 0, 0)].concat());
+    world.pass(0);
+    let told = |world: &World| -> Vec<[u8; 2]> {
+        let bytes = world.script.answers.take();
+        let checks = bytes.windows(HEADER_BYTES + 20).filter(|bytes| bytes[0] == 0x21 && bytes[3] == 2);
+        // Behind the length of the sense data.
+        checks.map(|bytes| [bytes[HEADER_BYTES + 14], bytes[HEADER_BYTES + 15]]).collect()
+    };
+    assert_eq!(told(&world), [[0x29, 0x00], [0x04, 0x1B]]);
+    world.volume.release_all();
+    world.pass(0);
+    world.connect([login(), command(0, [0; 16], 0, 0), command(1, [0; 16], 0, 0)].concat());
+    assert_eq!(told(&world), [[0x29, 0x00]], "it is ready again");
+}
+
 #[test]
 fn what_commands_take_is_held_against_them_whatever_the_initiator_expects() {
     // Of 64 MiB, a session takes 8 MiB as long as as much as it then has is free, and 1 MiB likewise.

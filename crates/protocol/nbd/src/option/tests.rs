@@ -14,6 +14,7 @@ fn export() -> Export {
         preferred_bytes: 4096,
         request_bytes_max: 32 << 20,
         compare_bytes_max: 64 << 10,
+        atomic_bytes_max: 256 << 10,
         read_only: false,
         durability: Durability::Flush,
     };

@@ -40,6 +40,7 @@ impl MemoryVolume {
             preferred_bytes: 4096,
             request_bytes_max: 32 << 20,
             compare_bytes_max: 64 << 10,
+            atomic_bytes_max: 256 << 10,
             read_only: false,
             durability: Durability::Flush,
         };
@@ -201,6 +202,14 @@ impl Volume for MemoryVolume {
     fn write(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
         let wait = self.begin("write", offset, data.len() as u64, flags.fua);
         self.after("write", wait, move || self.store(offset, &data)).boxed_local()
+    }
+
+    fn write_atomic(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
+        let (bytes, info) = (data.len() as u64, self.info.borrow());
+        assert!((offset | bytes).is_multiple_of(u64::from(info.preferred_bytes)), "parts of blocks");
+        assert!(bytes <= u64::from(info.atomic_bytes_max), "too much to be atomic");
+        let wait = self.begin("atomic write", offset, bytes, flags.fua);
+        self.after("atomic write", wait, move || self.store(offset, &data)).boxed_local()
     }
 
     fn compare_and_write(

@@ -148,9 +148,10 @@ impl Reserve {
 fn status_of(error: ReservationError) -> Status {
     match error {
         ReservationError::Conflict => Status::RESERVATION_CONFLICT,
-        ReservationError::WrongKind | ReservationError::NoVictim | ReservationError::NotKept => {
-            Status::INVALID_FIELD
-        }
+        ReservationError::WrongKind
+        | ReservationError::NoReservation
+        | ReservationError::NoVictim
+        | ReservationError::NotKept => Status::INVALID_FIELD,
         ReservationError::TooMany => Status::INTERNAL_ERROR,
     }
 }

@@ -128,6 +128,37 @@ fn compare_and_write_depends_on_what_is_there() {
 }
 
 #[test]
+fn atomic_writes_are_whole_physical_blocks_and_bounded() {
+    let world = World::new();
+    let client = world.initiator("iqn.a");
+    let atomic = |lba: u64, boundary: u16, blocks: u16| {
+        let mut cdb = long(0x9C, FUA, lba, 0);
+        cdb[10..12].copy_from_slice(&boundary.to_be_bytes());
+        cdb[12..14].copy_from_slice(&blocks.to_be_bytes());
+        cdb
+    };
+    let limits = client.data(&[0x12, 1, 0xB0, 0, 64, 0]);
+    let field = |at: usize| u32::from_be_bytes(limits[at..at + 4].try_into().expect("four bytes"));
+    assert_eq!([field(44), field(48), field(52), field(56), field(60)], [512, 8, 8, 0, 0]);
+    world.volume.records.set(true);
+    assert_eq!(client.status(&atomic(8, 0, 512), &[7; 512 * 512]), Status::Good);
+    assert_eq!(world.volume.calls.take(), [("atomic write", 8 * 512, 512 * 512, true)]);
+    assert_eq!(client.status(&atomic(8, 0, 0), &[]), Status::Good);
+    let wrong = Some(Code::INVALID_FIELD_IN_CDB);
+    for (lba, boundary, blocks) in [(1, 0, 8), (8, 0, 7), (8, 0, 520), (8, 8, 8)] {
+        assert_eq!(
+            client.code(&atomic(lba, boundary, blocks), &[1; 4096]),
+            wrong,
+            "{lba} {boundary} {blocks}"
+        );
+    }
+    assert_eq!(client.code(&atomic(BLOCKS, 0, 8), &[1; 4096]), Some(Code::OUT_OF_RANGE));
+    let short = client.code(&atomic(8, 0, 16), &[1; 4096]);
+    assert_eq!(short, Some(Code::INVALID_FIELD_IN_COMMAND_UNIT), "half of it is not written");
+    assert_eq!(world.volume.calls.take(), []);
+}
+
+#[test]
 fn orwrite_sets_bits_over_more_than_is_compared_at_once() {
     let world = World::new();
     let client = world.initiator("iqn.a");

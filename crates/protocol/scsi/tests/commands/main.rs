@@ -3,6 +3,7 @@
 mod blocks;
 mod identity;
 mod nexuses;
+mod sanitize;
 mod support;
 #[path = "../../../nbd/tests/support/volume.rs"]
 #[allow(dead_code, reason = "other tests use more of it")]

@@ -53,6 +53,39 @@ fn persistent_reservations_keep_others_out() {
 }
 
 #[test]
+fn a_reservation_is_moved_to_another_port() {
+    let world = World::new();
+    let (a, b) = (world.initiator("iqn.a"), world.initiator("iqn.b"));
+    let send = |client: &Client, key: u64, new_key: u64, to: &str| {
+        let name = [to.as_bytes(), &[0; 4][..4 - to.len() % 4]].concat();
+        let mut list =
+            [key.to_be_bytes(), new_key.to_be_bytes(), [0, 2, 0, 1, 0, 0, 0, name.len() as u8 + 4]].concat();
+        list.extend_from_slice(&[0x45, 0, 0, name.len() as u8]);
+        list.extend_from_slice(&name);
+        client.send(&[0x5F, 7, 0, 0, 0, 0, 0, 0, list.len() as u8, 0], &list)
+    };
+    const TO_B: &str = "iqn.b,i,0x000000000001";
+    out(&a, 0, 0, 0, 0xA);
+    let code = |reply: quarry_scsi::Reply| reply.sense.map(|sense| sense.code);
+    assert_eq!(code(send(&a, 0xA, 0xB, TO_B)), Some(Code::INVALID_FIELD_IN_CDB), "nothing is reserved");
+    assert_eq!(out(&a, 1, 3, 0xA, 0), Status::Good);
+    let wrong = Some(Code::INVALID_FIELD_IN_PARAMETERS);
+    assert_eq!(code(send(&a, 0xA, 0, TO_B)), wrong, "the key 0");
+    assert_eq!(code(send(&a, 0xA, 0xB, "iqn.b")), wrong, "no port");
+    assert_eq!(code(send(&a, 0xA, 0xB, "iqn.a,i,0x000000000001")), wrong, "it has it already");
+    assert_eq!(
+        send(&b, 0xA, 0xB, "iqn.c,i,0x000000000001").status,
+        Status::ReservationConflict,
+        "it is not its own"
+    );
+    assert_eq!((rights(&a), rights(&b)), ((true, true), (false, false)));
+    assert_eq!(send(&a, 0xA, 0xB, TO_B).status, Status::Good);
+    assert_eq!((rights(&a), rights(&b)), ((false, false), (true, true)));
+    let keys = b.data(&[0x5E, 0, 0, 0, 0, 0, 0, 0, 64, 0]);
+    assert_eq!((keys.len(), keys[15]), (16, 0xB), "the former holder has left");
+}
+
+#[test]
 fn preempting_takes_a_reservation_over() {
     let world = World::new();
     let (a, b) = (world.initiator("iqn.a"), world.initiator("iqn.b"));
@@ -75,7 +108,7 @@ fn what_is_wrong_with_a_reservation_is_told() {
     assert_eq!(a.code(&command(0, 0, 23), &[0; 23]), Some(Code::PARAMETER_LIST_LENGTH));
     assert_eq!(a.code(&command(1, 2, 24), &[0; 24]), Some(Code::INVALID_FIELD_IN_CDB), "no such type");
     assert_eq!(a.code(&command(1, 0x11, 24), &[0; 24]), Some(Code::INVALID_FIELD_IN_CDB), "no such scope");
-    assert_eq!(a.code(&command(7, 0, 24), &[0; 24]), Some(Code::INVALID_FIELD_IN_CDB), "no such action");
+    assert_eq!(a.code(&command(8, 0, 24), &[0; 24]), Some(Code::INVALID_FIELD_IN_CDB), "no such action");
     out(&a, 0, 0, 0, 0xA);
     out(&a, 1, 5, 0xA, 0);
     let mut list = [0; 24];
@@ -159,4 +192,39 @@ fn whoever_becomes_a_host_with_a_secret_sees_nothing_before_it_logs_in_again() {
     world.access.set_host(host(Some("another long secret"))).expect("room");
     again.nexus.refresh();
     assert_eq!(again.nexus.numbers(), [], "it has another secret by now");
+}
+
+#[test]
+fn every_initiator_hears_once_that_the_pool_is_filling() {
+    let world = World::new();
+    let (a, b) = (world.initiator("iqn.a"), world.initiator("iqn.b"));
+    let page = |client: &Client| client.data(&[0x1A, 0x08, 0x1C, 0x02, 255, 0])[4..].to_vec();
+    assert_eq!(page(&a)[16..], [0; 8], "nothing is known yet");
+    assert_eq!(a.data(&[0x12, 1, 0xB2, 0, 64, 0])[4], 15, "16 MiB a set");
+    world.note_threshold(160 << 20, false);
+    assert_eq!(page(&a)[..4], [0x5C, 2, 0, 20]);
+    assert_eq!(page(&a)[16..], [0x81, 2, 0, 0, 0, 0, 0, 10], "soft, increasing, of what is used");
+    assert_eq!(a.status(&[0; 6], &[]), Status::Good);
+    for _ in 0..2 {
+        world.note_threshold(160 << 20, true);
+    }
+    for client in [&a, &b] {
+        assert_eq!(client.code(&[0; 6], &[]), Some(Code::SOFT_THRESHOLD_REACHED));
+        assert_eq!(client.status(&[0; 6], &[]), Status::Good, "once");
+    }
+    let late = world.initiator("iqn.c");
+    assert_eq!(late.code(&[0; 6], &[]), Some(Code::SOFT_THRESHOLD_REACHED), "who comes while it is so");
+    world.note_threshold(160 << 20, false);
+    assert_eq!(a.status(&[0; 6], &[]), Status::Good);
+    world.note_threshold(160 << 20, true);
+    assert_eq!(a.code(&[0; 6], &[]), Some(Code::SOFT_THRESHOLD_REACHED), "again");
+    // All pages with all subpages, and the new one as it is.
+    let all = a.data(&[0x1A, 0x08, 0x3F, 0xFF, 255, 0]);
+    assert_eq!(all.len(), 4 + 20 + 12 + 12 + 24);
+    let list = [&[0; 4], &page(&a)[..]].concat();
+    assert_eq!(a.status(&[0x15, 0x10, 0, 0, list.len() as u8, 0], &list), Status::Good, "nothing is changed");
+    let mut other = list.clone();
+    other[4 + 23] ^= 1;
+    let refused = a.code(&[0x15, 0x10, 0, 0, list.len() as u8, 0], &other);
+    assert_eq!(refused, Some(Code::INVALID_FIELD_IN_PARAMETERS), "the node sets it");
 }

@@ -1,12 +1,15 @@
 //! A world with one volume and as many initiators as a test wants.
 
-use std::rc::Rc;
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
-use quarry_env::BufferPool;
-use quarry_scsi::{Accepted, Cdb, Code, Course, Identity, Lun, Nexus, Node, Port, Reply, Status, Units};
+use quarry_env::{BufferPool, Executor};
+use quarry_scsi::{
+    Accepted, Cdb, Code, Course, Identity, Lun, Nexus, Node, Port, Reply, SoftThreshold, Status, Units,
+};
 use quarry_target::{
     Access, Audience, Fabric, Host, Initiator, Mapping, ReservationState, ReservationStore, Reservations,
     StoreError, Volumes,
@@ -35,9 +38,33 @@ impl ReservationStore for Kept {
     }
 }
 
+/// Turns of the executor after which a command should have ended.
+const TURNS_MAX: usize = 64;
+
+/// The sessions of a transport, as far as commands need them.
+pub struct Sessions {
+    executor: RefCell<Executor>,
+    nexuses: RefCell<Vec<Weak<Nexus>>>,
+}
+
+impl Sessions {
+    /// Every session says that it has nothing under way, and tasks run.
+    pub fn turn(&self) {
+        let nexuses: Vec<Rc<Nexus>> = self.nexuses.borrow().iter().filter_map(Weak::upgrade).collect();
+        nexuses.iter().flat_map(|nexus| nexus.units()).for_each(|unit| drop(unit.take_settles()));
+        self.run();
+    }
+
+    /// Tasks run.
+    pub fn run(&self) {
+        self.executor.borrow_mut().run(TURNS_MAX);
+    }
+}
+
 pub struct World {
     pub volume: Rc<MemoryVolume>,
     pub access: Access,
+    pub sessions: Rc<Sessions>,
     node: Node,
 }
 
@@ -58,8 +85,11 @@ impl World {
         access.map(mapping).expect("a free number");
         let units = Units::new(Reservations::new(Arc::new(Kept)));
         let volumes = Rc::new(One(volume.clone()));
-        let node = Node { access: access.clone(), fabric: Fabric::Iscsi, volumes, units, buffers };
-        Self { volume, access, node }
+        let executor = Executor::new(|| ());
+        let spawner = executor.spawner();
+        let node = Node { access: access.clone(), fabric: Fabric::Iscsi, volumes, units, buffers, spawner };
+        let sessions = Sessions { executor: RefCell::new(executor), nexuses: RefCell::default() };
+        Self { volume, access, sessions: Rc::new(sessions), node }
     }
 
     /// A nexus that has nothing to tell any more.
@@ -67,6 +97,12 @@ impl World {
         let client = self.newcomer(name);
         assert_eq!(client.code(&[0; 6], &[]), Some(Code::POWER_ON));
         client
+    }
+
+    /// The pool behind the volume is that full.
+    pub fn note_threshold(&self, used_bytes: u64, is_reached: bool) {
+        let id = self.volume.info().id;
+        self.node.units.note_threshold(id, SoftThreshold { used_bytes, is_reached });
     }
 
     /// A new nexus.
@@ -88,13 +124,16 @@ impl World {
             relative_id: 1,
             group: 1,
         };
-        Client { nexus: Nexus::new(self.node.clone(), identity, port), buffers: self.node.buffers.clone() }
+        let nexus = Nexus::new(self.node.clone(), identity, port);
+        self.sessions.nexuses.borrow_mut().push(Rc::downgrade(&nexus));
+        Client { nexus, buffers: self.node.buffers.clone(), sessions: self.sessions.clone() }
     }
 }
 
 pub struct Client {
     pub nexus: Rc<Nexus>,
     buffers: BufferPool,
+    sessions: Rc<Sessions>,
 }
 
 impl Client {
@@ -111,9 +150,20 @@ impl Client {
             Accepted::Task(task) => {
                 let wanted = (task.out_bytes() as usize).min(data.len());
                 let data = (wanted > 0).then(|| self.buffers.copy_of(&data[..wanted]));
-                task.perform(data).now_or_never().expect("the volume does not wait")
+                self.end(task.perform(data))
             }
         }
+    }
+
+    /// The answer of a command that nothing holds up.
+    pub fn end(&self, mut work: LocalBoxFuture<'static, Reply>) -> Reply {
+        for _ in 0..TURNS_MAX {
+            if let Some(reply) = (&mut work).now_or_never() {
+                return reply;
+            }
+            self.sessions.turn();
+        }
+        panic!("the volume does not wait");
     }
 
     /// Begins a command of many steps, with data, for unit 0.

@@ -52,6 +52,10 @@ impl ReservationState {
             Action::Register { .. } => unreachable!("it was dealt with above"),
             Action::Reserve { kind } => change.reserve(initiator, kind)?,
             Action::Release { kind } => change.release(initiator, kind)?,
+            Action::Move { to, new_key, unregister, persists } => {
+                change.give(initiator, to, new_key, unregister)?;
+                change.next.persists = persists;
+            }
             Action::Clear => change.clear(initiator),
             Action::Preempt { victim, kind, abort } => change.preempt(initiator, victim, kind, abort)?,
         }
@@ -124,6 +128,26 @@ impl Change {
             return Err(ReservationError::WrongKind);
         }
         self.end_reservation(initiator);
+        Ok(())
+    }
+
+    /// REGISTER AND MOVE (SPC-5 5.13.8). Whoever gets the reservation hears nothing of it: the two have agreed on it.
+    fn give(
+        &mut self,
+        initiator: &Initiator,
+        to: Initiator,
+        new_key: ReservationKey,
+        unregister: bool,
+    ) -> Result<(), ReservationError> {
+        let Some(held) = self.next.reservation.clone() else { return Err(ReservationError::NoReservation) };
+        if held.kind.is_held_by_all() || held.holder != *initiator {
+            return Err(ReservationError::Conflict);
+        }
+        self.register(&to, new_key)?;
+        self.next.reservation = Some(Reservation { holder: to, ..held });
+        if unregister {
+            self.next.registrations.retain(|one| one.initiator != *initiator);
+        }
         Ok(())
     }
 

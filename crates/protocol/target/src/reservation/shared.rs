@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use futures::lock::Mutex as Turns;
 use quarry_types::VolumeId;
@@ -29,7 +29,7 @@ impl Watcher for Deaf {
 /// Held by everybody whose commands are to end; see [`Notice::Abort`].
 #[derive(Clone)]
 pub struct Drain {
-    _last: Arc<Last>,
+    last: Arc<Last>,
 }
 
 struct Last(Stop);
@@ -54,7 +54,22 @@ impl Drain {
     /// One, and what waits for the end of its last clone.
     pub fn new() -> (Self, Drained) {
         let stop = Stop::default();
-        (Self { _last: Arc::new(Last(stop.clone())) }, Drained(stop))
+        (Self { last: Arc::new(Last(stop.clone())) }, Drained(stop))
+    }
+
+    /// What its clones have in common.
+    pub fn id(&self) -> DrainId {
+        DrainId(Arc::downgrade(&self.last))
+    }
+}
+
+/// Tells clones of one [`Drain`] from others, and holds up nobody.
+pub struct DrainId(Weak<Last>);
+
+impl DrainId {
+    /// Whether `drain` is a clone of the one.
+    pub fn is(&self, drain: &Drain) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&drain.last))
     }
 }
 

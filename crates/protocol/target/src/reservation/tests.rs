@@ -23,6 +23,11 @@ fn preempt(victim: u64, kind: ReservationKind, abort: bool) -> Action {
     Action::Preempt { victim: ReservationKey(victim), kind, abort }
 }
 
+fn give(to: &str, new_key: u64, unregister: bool) -> Action {
+    let new_key = ReservationKey(new_key);
+    Action::Move { to: initiator(to), new_key, unregister, persists: false }
+}
+
 /// A state, and what its initiators were told.
 #[derive(Default)]
 struct Model(ReservationState);
@@ -98,8 +103,8 @@ fn registrations_need_the_right_key() {
     assert_eq!((model.0.generation, model.names().as_str()), (3, "a"));
     for action in [Action::Clear, Action::Reserve { kind: WriteExclusive }, preempt(3, WriteExclusive, false)]
     {
-        assert_eq!(model.act("a", 4, action), Err(ReservationError::Conflict), "{action:?}");
-        assert_eq!(model.act("x", 0, action), Err(ReservationError::Conflict), "{action:?}");
+        assert_eq!(model.act("a", 4, action.clone()), Err(ReservationError::Conflict), "{action:?}");
+        assert_eq!(model.act("x", 0, action.clone()), Err(ReservationError::Conflict), "{action:?}");
     }
 }
 
@@ -337,4 +342,30 @@ fn who_has_a_volume_for_itself_loses_it_with_its_session() {
     assert!(third.may_write());
     act(&third, 0, register(1)).expect("room");
     assert_eq!(second.reserve_exclusively(), Err(ReservationError::Conflict), "somebody has registered");
+}
+
+#[test]
+fn a_reservation_is_given_to_another_initiator() {
+    let mut model = Model::registered();
+    assert_eq!(model.act("a", 1, give("x", 9, false)), Err(ReservationError::NoReservation));
+    model.reserve("a", 1, WriteExclusive);
+    for (name, key) in [("b", 2), ("a", 7), ("x", 0)] {
+        assert_eq!(model.act(name, key, give("x", 9, false)), Err(ReservationError::Conflict), "{name}");
+    }
+    let generation = model.0.generation;
+    assert_eq!(model.act("a", 1, give("x", 9, false)), Ok(vec![]));
+    assert_eq!((model.rights().as_str(), model.0.generation), ("r- r- r- rw", generation + 1));
+    assert_eq!(model.0.key_of(&initiator("x")), Some(ReservationKey(9)));
+    assert_eq!(model.0.key_of(&initiator("a")), Some(ReservationKey(1)), "it stays registered");
+    // To one that has a key already, and the former holder leaves.
+    assert_eq!(model.act("x", 9, give("b", 5, true)), Ok(vec![]));
+    assert_eq!((model.0.key_of(&initiator("x")), model.rights().as_str()), (None, "r- rw r- r-"));
+    assert_eq!(model.0.key_of(&initiator("b")), Some(ReservationKey(5)));
+}
+
+#[test]
+fn what_all_hold_cannot_be_given() {
+    let mut model = Model::registered();
+    model.reserve("a", 1, WriteExclusiveAll);
+    assert_eq!(model.act("a", 1, give("x", 9, false)), Err(ReservationError::Conflict));
 }
