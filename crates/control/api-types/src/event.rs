@@ -58,6 +58,22 @@ words! {
         QuotaReached = "quota-reached",
         /// A volume is below its quota again.
         QuotaOk = "quota-ok",
+        /// A volume in image mode is not served, or takes no writes.
+        ImageOffline = "image-offline",
+        /// A volume in image mode is served again.
+        ImageOnline = "image-online",
+        /// A volume begins to move to another place.
+        MigrationStarted = "migration-started",
+        /// A volume is at its new place.
+        MigrationFinished = "migration-finished",
+        /// A volume does not move on; it is where it was.
+        MigrationStopped = "migration-stopped",
+        /// A volume was told to stay where it is.
+        MigrationCancelled = "migration-cancelled",
+        /// A volume is not as its policy means it to be, and the node cannot make it so.
+        PolicyViolated = "policy-violated",
+        /// A volume is as its policy means it to be again.
+        PolicyKept = "policy-kept",
     }
 }
 

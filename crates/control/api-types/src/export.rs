@@ -90,7 +90,8 @@ pub struct CreateExport {
     /// The host group that is to see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_group: Option<Name>,
-    /// LUN (from 0) or namespace id (from 1); the lowest that is free when absent.
+    /// LUN (from 0) or namespace id (from 1). When absent, the lowest LUN that is free, or the next namespace id that was not given
+    /// lately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 16383)]
     pub number: Option<u32>,

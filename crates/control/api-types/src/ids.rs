@@ -55,6 +55,10 @@ control_id!(
     HostGroupId
 );
 control_id!(
+    /// One policy.
+    PolicyId
+);
+control_id!(
     /// One node, from its first start until its data directory is thrown away.
     NodeId
 );

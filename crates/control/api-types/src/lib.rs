@@ -13,8 +13,10 @@
 #[macro_use]
 mod words;
 
+mod audit;
 mod changes;
 mod chap;
+mod compliance;
 mod device;
 mod event;
 mod export;
@@ -24,23 +26,40 @@ mod health;
 mod host;
 mod host_group;
 mod ids;
+mod image;
 mod initiator;
+mod job;
 mod keyring;
 mod membership;
+mod migration;
 mod name;
 mod network;
 mod path;
+mod policy;
 mod pool;
 mod problem;
+mod protection;
 mod request;
+mod schedule;
 mod scrub;
+mod secret;
 mod snapshot;
+mod state;
 mod status;
+mod tenant;
 mod timestamp;
+mod token;
+mod user;
 mod volume;
+mod wishes;
 
+pub use audit::{AuditEntries, AuditEntry, AuditKind, AuditQuery, AuditVerification, VerifyAudit};
 pub use changes::{ChangedRange, Changes, ChangesQuery};
 pub use chap::{CHAP_SECRET_BYTES, CHAP_USER_BYTES_MAX, Chap, ChapProof, ChapSecret, ChapUser};
+pub use compliance::{
+    ComplianceState, GroupPolicy, KeptSnapshot, ScheduleStatus, SettingCompliance, SettingSource,
+    VolumePolicy,
+};
 pub use device::{Device, DeviceClass, DeviceKind, DeviceState};
 pub use event::{Event, EventKind, EventSeverity, Events, EventsQuery, ObjectKind};
 pub use export::{
@@ -51,26 +70,44 @@ pub use group::{ChangeGroup, CreateGroup, GROUP_VOLUMES_MAX, Group, GroupSnapsho
 pub use health::{Cause, Health, HealthLevel};
 pub use host::{ChangeHost, CreateHost, HOST_INITIATORS_MAX, HOST_NETWORKS_MAX, Host, check_somebody};
 pub use host_group::{ChangeHostGroup, CreateHostGroup, HOST_GROUP_HOSTS_MAX, HostGroup};
-pub use ids::{ExportId, ExportSelector, GroupId, HostGroupId, HostId, NodeId};
+pub use ids::{ExportId, ExportSelector, GroupId, HostGroupId, HostId, NodeId, PolicyId};
+pub use image::{AdoptVolume, ImageState, VolumeImage};
 pub use initiator::{INITIATOR_NAME_BYTES_MAX, InitiatorName, InitiatorNameProblem, InvalidInitiatorName};
+pub use job::{Job, JobKind, JobState, JobsQuery};
 pub use keyring::{Keyring, KeyringState, UnlockKeyring};
 pub use membership::{AddDevice, Rebuild};
+pub use migration::{MigrateVolume, MigrationState, VolumeMigration};
 pub use name::{InvalidName, Name};
 pub use network::{InvalidNetwork, Network};
 pub use path::{InvalidPath, SnapshotPath, VolumePath};
+pub use policy::{AttachPolicy, ChangePolicy, CreatePolicy, Policy, PolicySetting, PolicySettings};
 pub use pool::{
-    Capacity, ChangePool, Commitment, CreatePool, Pool, PoolData, PoolDevice, PoolDeviceState, PoolState,
-    SpaceLevels,
+    Capacity, ChangePool, Commitment, CreatePool, Pool, PoolData, PoolDevice, PoolDeviceState, PoolGroups,
+    PoolState, SpaceLevels,
 };
 pub use problem::{Problem, ProblemCode};
+pub use protection::Protection;
 pub use quarry_types::{DeviceId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 pub use request::InvalidRequest;
+pub use schedule::{
+    Every, InvalidEvery, InvalidTimeOfDay, InvalidZoneName, SNAPSHOT_KEEP_MAX, SNAPSHOT_RULES_MAX,
+    SnapshotRule, SnapshotSchedule, TimeOfDay, Weekday, ZoneName,
+};
 pub use scrub::{LostBlock, Scrub, ScrubState, StartScrub};
+pub use secret::Secret;
 pub use snapshot::{ChangeSnapshot, CreateSnapshot, CreateSnapshotSet, SET_VOLUMES_MAX, Snapshot};
+pub use state::{
+    State, StatePlan, StatedAction, StatedChange, StatedExport, StatedGroup, StatedHost, StatedHostGroup,
+    StatedKind, StatedPlace, StatedPolicy, StatedPool, StatedProblem, StatedVolume,
+};
 pub use status::{ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, Status, VolumesStatus};
+pub use tenant::{ChangeTenant, CreateTenant, TENANT_NAME_BYTES_MAX, TENANT_POOLS_MAX, Tenant, tenant_of};
 pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use token::{CreateToken, NewToken, TOKEN_LIFE_S_MAX, TOKEN_PURPOSE_BYTES_MAX, Token, TokensQuery};
+pub use user::{CreateUser, Login, PASSWORD_BYTES, Role, Session, SetPassword, User};
 pub use volume::{
     ChangeVolume, CloneVolume, Compression, CreateVolume, Deduplication, DeleteVolume, Durability,
     RenameVolume, ResizeVolume, RollBackVolume, Volume, VolumeHistory, check_bounds,
 };
+pub use wishes::{QualityOfService, Replication, Tier};
 pub use words::UnknownWord;

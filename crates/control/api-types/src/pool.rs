@@ -5,7 +5,7 @@ use quarry_types::{DeviceId, PoolId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DeviceClass, DeviceKind, Freeing, InvalidRequest, Name, Rebuild, Scrub, Timestamp};
+use crate::{DeviceClass, DeviceKind, Freeing, InvalidRequest, Name, Protection, Rebuild, Scrub, Timestamp};
 
 words! {
     /// Whether a pool serves, and how well protected it is.
@@ -45,9 +45,15 @@ pub struct Pool {
     pub id: PoolId,
     /// Its name, unique on the node.
     pub name: Name,
-    /// On how many distinct devices everything is kept.
-    #[schema(minimum = 1, maximum = 3)]
+    /// On how many distinct devices everything is kept; with an erasure code, what is in no group.
+    #[schema(minimum = 1, maximum = 4)]
     pub copies: u8,
+    /// How everything is kept.
+    #[serde(default)]
+    pub protection: Protection,
+    /// Groups of an erasure code.
+    #[serde(default)]
+    pub groups: PoolGroups,
     /// Whether it serves.
     pub state: PoolState,
     /// Why the state is not `online`: sentences for people, the worst first.
@@ -92,6 +98,17 @@ pub struct Pool {
     /// The scrub that runs, or the last one since the node was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scrub: Option<Scrub>,
+}
+
+/// Groups of an erasure code: segments with data that share parity. Others have copies: those being written, and the last few.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct PoolGroups {
+    /// How many there are.
+    pub groups: u64,
+    /// Segments with data in them.
+    pub grouped_segments: u64,
+    /// Segments in none.
+    pub ungrouped_segments: u64,
 }
 
 /// What the volumes of a pool hold and what that takes. The figures that count from the time when the pool was opened are of blocks
@@ -214,10 +231,13 @@ pub struct CreatePool {
     /// (`nbd://ADDRESS:PORT/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`), at least one for each copy.
     #[schema(min_items = 1, max_items = 64)]
     pub devices: Vec<String>,
-    /// On how many distinct devices everything is kept.
-    #[serde(default = "one_copy")]
-    #[schema(minimum = 1, maximum = 3, default = 1)]
-    pub copies: u8,
+    /// On how many distinct devices everything is kept: the same as `protection` of `copies:N`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 4)]
+    pub copies: Option<u8>,
+    /// How everything is kept; one copy when neither this nor `copies` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
     /// Take devices that have something on them, which is lost. Never takes a device of a pool open here.
     #[serde(default)]
     #[schema(default = false)]
@@ -252,10 +272,13 @@ pub struct ChangePool {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = 300)]
     pub overcommit_limit_percent: Option<u32>,
-    /// On how many distinct devices everything is kept. Copies are made or given up in the background; see `rebuild`.
+    /// On how many distinct devices everything is kept: the same as `protection` of `copies:N`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 3)]
+    #[schema(minimum = 1, maximum = 4)]
     pub copies: Option<u8>,
+    /// How everything is kept. What is there is converted in the background; see `rebuild`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
     /// What is copied in a second at most when devices fail, join or are drained, in bytes; 0 for no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuild_rate_bytes_per_s: Option<u64>,
@@ -275,21 +298,31 @@ impl ChangePool {
         if *self == Self::default() {
             return Err(InvalidRequest::new("warning_percent", "nothing is to be changed"));
         }
-        self.copies.map_or(Ok(()), check_copies)
+        self.wanted_protection().map(|_| ())
+    }
+
+    /// How everything is to be kept from now on, if that is to change.
+    pub fn wanted_protection(&self) -> Result<Option<Protection>, InvalidRequest> {
+        one_of(self.copies, self.protection)
     }
 }
 
-const _: () = assert!(COPIES_MAX == 3 && DEVICES_MAX == 64, "the schema and the messages say 3 and 64");
+const _: () = assert!(COPIES_MAX == 4 && DEVICES_MAX == 64, "the schema and the messages say 4 and 64");
 
-fn check_copies(copies: u8) -> Result<(), InvalidRequest> {
-    match (1..=COPIES_MAX).contains(&usize::from(copies)) {
-        true => Ok(()),
-        false => Err(InvalidRequest::new("copies", format!("{copies} is not between 1 and 3"))),
+/// A protection that may be given in either way.
+pub(crate) fn one_of(
+    copies: Option<u8>,
+    protection: Option<Protection>,
+) -> Result<Option<Protection>, InvalidRequest> {
+    let of_copies = |copies: u8| match (1..=COPIES_MAX).contains(&usize::from(copies)) {
+        true => Ok(Protection(quarry_types::Protection::Copies(copies))),
+        false => Err(InvalidRequest::new("copies", format!("{copies} is not between 1 and 4"))),
+    };
+    match (copies, protection) {
+        (Some(_), Some(_)) => Err(InvalidRequest::new("protection", "give either copies or a protection")),
+        (Some(copies), None) => of_copies(copies).map(Some),
+        (None, protection) => Ok(protection),
     }
-}
-
-fn one_copy() -> u8 {
-    1
 }
 
 fn default_warning() -> u8 {
@@ -306,17 +339,22 @@ impl CreatePool {
         SpaceLevels { warning_percent: self.warning_percent, critical_percent: self.critical_percent }
     }
 
+    /// How everything is to be kept.
+    pub fn wanted_protection(&self) -> Result<Protection, InvalidRequest> {
+        one_of(self.copies, self.protection).map(Option::unwrap_or_default)
+    }
+
     /// Checks all that can be judged without looking at a device.
     pub fn check(&self) -> Result<(), InvalidRequest> {
-        check_copies(self.copies)?;
+        let protection = self.wanted_protection()?;
         self.levels().check()?;
         if self.devices.is_empty() || self.devices.len() > DEVICES_MAX {
             let message = format!("a pool has 1 to 64 devices, not {}", self.devices.len());
             return Err(InvalidRequest::new("devices", message));
         }
-        if self.devices.len() < usize::from(self.copies) {
-            let (copies, devices) = (self.copies, self.devices.len());
-            let message = format!("{copies} copies need {copies} distinct devices, only {devices} given");
+        let (needed, devices) = (protection.0.devices(), self.devices.len());
+        if devices < needed {
+            let message = format!("{protection} needs {needed} distinct devices, only {devices} given");
             return Err(InvalidRequest::new("devices", message));
         }
         if let Some(path) = self.devices.iter().find(|path| !may_name_a_device(path)) {
@@ -355,7 +393,8 @@ mod tests {
         CreatePool {
             name,
             devices,
-            copies,
+            copies: Some(copies),
+            protection: None,
             force: false,
             warning_percent,
             critical_percent,
@@ -389,12 +428,19 @@ mod tests {
 
     #[test]
     fn a_request_is_checked_before_any_device_is_touched() {
+        let coded = |devices: &[&str], copies: Option<u8>| {
+            let protection = Some("ec:2+1".parse().unwrap());
+            CreatePool { copies, protection, ..request(devices, 1) }
+        };
         assert_eq!(request(&["/a", "/b"], 2).check(), Ok(()));
+        assert_eq!(coded(&["/a", "/b", "/c"], None).check(), Ok(()));
         for (bad, field, part) in [
-            (request(&["/a"], 0), "copies", "between 1 and 3"),
-            (request(&["/a"], 4), "copies", "between 1 and 3"),
+            (request(&["/a"], 0), "copies", "between 1 and 4"),
+            (request(&["/a"], 5), "copies", "between 1 and 4"),
             (request(&[], 1), "devices", "1 to 64 devices"),
-            (request(&["/a"], 2), "devices", "2 copies need 2 distinct devices"),
+            (request(&["/a"], 2), "devices", "copies:2 needs 2 distinct devices"),
+            (coded(&["/a", "/b"], None), "devices", "ec:2+1 needs 3 distinct devices"),
+            (coded(&["/a", "/b", "/c"], Some(1)), "protection", "either copies or a protection"),
             (request(&["a"], 1), "devices", "neither an absolute path nor the address of an NBD export"),
             (request(&["/a", "/b", "/a"], 1), "devices", "'/a' is given twice"),
         ] {
@@ -407,7 +453,7 @@ mod tests {
     #[test]
     fn copies_and_force_have_defaults_and_a_misspelt_option_is_refused() {
         let request: CreatePool = serde_json::from_str(r#"{"name":"p","devices":["/a"]}"#).unwrap();
-        assert_eq!((request.copies, request.force), (1, false));
+        assert_eq!((request.wanted_protection(), request.force), (Ok(Protection::default()), false));
         assert_eq!(request.levels(), SpaceLevels { warning_percent: 80, critical_percent: 95 });
         let misspelt = serde_json::from_str::<CreatePool>(r#"{"name":"p","devices":["/a"],"copys":2}"#);
         assert!(misspelt.unwrap_err().to_string().contains("copys"));

@@ -29,6 +29,12 @@ pub enum ProblemCode {
     MethodNotAllowed,
     /// The request's body is larger than the node accepts.
     TooLarge,
+    /// The request does not prove who it comes from: log in, or send a token.
+    Unauthenticated,
+    /// Whoever it comes from may not do that.
+    Forbidden,
+    /// Too many attempts; wait as the header `Retry-After` says.
+    TooManyRequests,
     /// A word from a newer node; go by `status`.
     #[serde(other)]
     Unknown,
@@ -71,6 +77,9 @@ impl ProblemCode {
         Self::UnknownRoute,
         Self::MethodNotAllowed,
         Self::TooLarge,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::TooManyRequests,
     ];
 
     /// The word, as in JSON.
@@ -87,6 +96,9 @@ impl ProblemCode {
             Self::UnknownRoute => "unknown-route",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::TooLarge => "too-large",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::TooManyRequests => "too-many-requests",
             Self::Unknown => "unknown",
         }
     }
@@ -105,6 +117,9 @@ impl ProblemCode {
             Self::UnknownRoute => "The API has no such path",
             Self::MethodNotAllowed => "The path does not take this method",
             Self::TooLarge => "The request is too large",
+            Self::Unauthenticated => "Nobody knows who asks",
+            Self::Forbidden => "Not allowed",
+            Self::TooManyRequests => "Too many attempts",
             Self::Unknown => "Unknown problem",
         }
     }

@@ -5,7 +5,7 @@ use quarry_types::{ByteSize, SECTOR_BYTES, VolumeId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{InvalidRequest, Name, Timestamp, VolumePath};
+use crate::{InvalidRequest, Name, PolicySettings, Timestamp, VolumeImage, VolumeMigration, VolumePath};
 
 words! {
     /// When an acknowledged write has become safe.
@@ -113,8 +113,15 @@ pub struct Volume {
     pub id: VolumeId,
     /// Its name, unique on the node; an export carries the same one.
     pub name: Name,
-    /// The pool that holds it.
-    pub pool: Name,
+    /// The pool that holds it; absent in image mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Name>,
+    /// Where it lies in image mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<VolumeImage>,
+    /// Its way to another place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<VolumeMigration>,
     /// What hosts see, in bytes.
     pub size_bytes: u64,
     /// When an acknowledged write is safe.
@@ -211,6 +218,10 @@ pub struct CreateVolume {
     #[serde(default)]
     #[schema(default = false)]
     pub encrypted: bool,
+    /// The policy that it has from its first moment on. What the request says beside that and is not a default is meant for this
+    /// volume alone, whatever the policy says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Name>,
 }
 
 impl CreateVolume {
@@ -227,6 +238,39 @@ impl CreateVolume {
             deduplication: Deduplication::default(),
             history_s: 0,
             encrypted: false,
+            policy: None,
+        }
+    }
+
+    /// What the request says that is not a default.
+    pub fn overrides(&self) -> PolicySettings {
+        fn unless_default<T: PartialEq + Default>(value: T) -> Option<T> {
+            Some(value).filter(|value| *value != T::default())
+        }
+        PolicySettings {
+            durability: unless_default(self.durability),
+            compression: unless_default(self.compression),
+            deduplication: unless_default(self.deduplication),
+            encrypted: unless_default(self.encrypted),
+            history_s: unless_default(self.history_s),
+            quota_bytes: unless_default(self.quota_bytes),
+            reserved_bytes: unless_default(self.reserved_bytes),
+            ..PolicySettings::default()
+        }
+    }
+
+    /// The same request with what is meant for the volume.
+    #[must_use]
+    pub fn with_settings(self, settings: &PolicySettings) -> Self {
+        Self {
+            durability: settings.durability.unwrap_or(self.durability),
+            compression: settings.compression.unwrap_or(self.compression),
+            deduplication: settings.deduplication.unwrap_or(self.deduplication),
+            encrypted: settings.encrypted.unwrap_or(self.encrypted),
+            history_s: settings.history_s.unwrap_or(self.history_s),
+            quota_bytes: settings.quota_bytes.unwrap_or(self.quota_bytes),
+            reserved_bytes: settings.reserved_bytes.unwrap_or(self.reserved_bytes),
+            ..self
         }
     }
 
@@ -430,6 +474,17 @@ mod tests {
             assert!(error.starts_with("reserved_bytes: ") && error.ends_with(part), "{error}");
         }
         assert!(ChangeVolume::default().check().is_err());
+    }
+
+    #[test]
+    fn what_is_asked_for_beside_a_policy_overrides_it() {
+        let mut request = CreateVolume::new("v".parse().unwrap(), "p".parse().unwrap(), 512);
+        assert!(request.overrides().is_empty());
+        request.compression = Compression::Zstd;
+        let policy: PolicySettings =
+            serde_json::from_str(r#"{"compression":"lz4","encrypted":true,"quota_bytes":4096}"#).unwrap();
+        let made = request.clone().with_settings(&request.overrides().over(&policy));
+        assert_eq!((made.compression, made.encrypted, made.quota_bytes), (Compression::Zstd, true, 4096));
     }
 
     #[test]

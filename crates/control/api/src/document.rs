@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use quarry_api_types::Problem;
 use quarry_node_api::Node;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::routes::{
-    changes, clones, devices, events, exports, groups, host_groups, hosts, keyring, members, node, pools,
-    snapshots, volumes,
+    audit, changes, clones, devices, events, exports, groups, host_groups, hosts, jobs, keyring, members,
+    migrations, node, policies, pools, session, snapshots, state, tenants, tokens, users, volumes,
 };
 
 #[derive(OpenApi)]
@@ -24,8 +25,24 @@ use crate::routes::{
     ),
     servers((url = "http://127.0.0.1:7480", description = "A node on this machine")),
     components(schemas(Problem)),
+    modifiers(&Tokens),
+    security(("token" = [])),
 )]
 struct Document;
+
+/// How a request proves who it comes from.
+struct Tokens;
+
+impl Modify for Tokens {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let token = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token: of `POST /v1/login` or `POST /v1/tokens`, or the one that the node made at its first start."))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+    }
+}
 
 /// Every route that the document describes.
 pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
@@ -45,6 +62,9 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(volumes::show_volume, volumes::change_volume, volumes::delete_volume))
         .routes(routes!(volumes::resize_volume))
         .routes(routes!(volumes::rename_volume))
+        .routes(routes!(migrations::adopt_volume))
+        .routes(routes!(migrations::release_volume))
+        .routes(routes!(migrations::migrate_volume, migrations::cancel_migration))
         .routes(routes!(clones::clone_volume))
         .routes(routes!(clones::roll_back_volume))
         .routes(routes!(clones::promote_volume))
@@ -59,6 +79,18 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(groups::list_group_snapshots, groups::create_group_snapshot))
         .routes(routes!(groups::delete_group_snapshot))
         .routes(routes!(groups::roll_back_group))
+        .routes(routes!(policies::list_policies, policies::create_policy))
+        .routes(routes!(policies::show_policy, policies::change_policy, policies::delete_policy))
+        .routes(routes!(
+            policies::show_volume_policy,
+            policies::attach_volume_policy,
+            policies::detach_volume_policy
+        ))
+        .routes(routes!(
+            policies::show_group_policy,
+            policies::attach_group_policy,
+            policies::detach_group_policy
+        ))
         .routes(routes!(exports::list_exports, exports::create_export))
         .routes(routes!(exports::show_exports, exports::delete_export))
         .routes(routes!(hosts::list_hosts, hosts::create_host))
@@ -69,11 +101,27 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
             host_groups::change_host_group,
             host_groups::delete_host_group
         ))
+        .routes(routes!(state::show_state, state::apply_state))
+        .routes(routes!(state::plan_state))
+        .routes(routes!(jobs::list_jobs))
+        .routes(routes!(jobs::show_job))
+        .routes(routes!(jobs::cancel_job))
         .routes(routes!(keyring::show_keyring))
         .routes(routes!(keyring::unlock_keyring))
         .routes(routes!(events::list_events))
         .routes(routes!(node::status))
         .routes(routes!(node::health))
+        .routes(routes!(session::log_in))
+        .routes(routes!(session::show_session, session::log_out))
+        .routes(routes!(users::list_users, users::create_user))
+        .routes(routes!(users::show_user, users::delete_user))
+        .routes(routes!(users::set_password))
+        .routes(routes!(tokens::list_tokens, tokens::create_token))
+        .routes(routes!(tokens::revoke_token))
+        .routes(routes!(tenants::list_tenants, tenants::create_tenant))
+        .routes(routes!(tenants::show_tenant, tenants::change_tenant, tenants::delete_tenant))
+        .routes(routes!(audit::list_audit))
+        .routes(routes!(audit::verify_audit))
 }
 
 pub(crate) fn to_text(document: &utoipa::openapi::OpenApi) -> String {

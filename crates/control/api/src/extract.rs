@@ -7,8 +7,8 @@ use axum::http::request::Parts;
 use quarry_api_types::ProblemCode;
 use serde::de::DeserializeOwned;
 
-use crate::limits::{BODY_TIMEOUT, REQUEST_BYTES_MAX};
-use crate::problem::ApiError;
+use crate::limits::BODY_TIMEOUT;
+use crate::problem::{ApiError, body_too_large, body_too_slow};
 
 /// A JSON body. Only `application/json` is taken: a browser cannot send that across sites without being asked
 /// for permission first, which this server never gives.
@@ -25,12 +25,7 @@ where
         match tokio::time::timeout(BODY_TIMEOUT, Json::from_request(request, state)).await {
             Ok(Ok(Json(body))) => Ok(Self(body)),
             Ok(Err(rejection)) => Err(body_error(&rejection)),
-            Err(_) => Err(ApiError::new(
-                ProblemCode::Invalid,
-                StatusCode::REQUEST_TIMEOUT,
-                format!("the body did not arrive within {} seconds", BODY_TIMEOUT.as_secs()),
-                "Send the request again.",
-            )),
+            Err(_) => Err(body_too_slow()),
         }
     }
 }
@@ -38,8 +33,7 @@ where
 fn body_error(rejection: &JsonRejection) -> ApiError {
     let status = rejection.status();
     if status == StatusCode::PAYLOAD_TOO_LARGE {
-        let detail = format!("the body has more than {REQUEST_BYTES_MAX} bytes");
-        return ApiError::new(ProblemCode::TooLarge, status, detail, "Send a smaller request.");
+        return body_too_large();
     }
     let next_step = match rejection {
         JsonRejection::MissingJsonContentType(_) => "Send JSON with `Content-Type: application/json`.",

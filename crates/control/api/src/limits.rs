@@ -12,3 +12,7 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long running requests may go on once the server has been told to stop.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most bytes of a request's id that a client may choose.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use quarry_api_types::{InvalidRequest, Problem, ProblemCode};
 use quarry_node_api::{ErrorKind, NodeError};
 use utoipa::openapi::{Content, RefOr, Response as ResponseDocument, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
+
+use crate::limits::{BODY_TIMEOUT, REQUEST_BYTES_MAX};
 
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -27,7 +29,11 @@ pub fn http_status(kind: ErrorKind) -> (ProblemCode, StatusCode) {
 
 /// An error answer on its way out.
 #[derive(Debug)]
-pub(crate) struct ApiError(Box<Problem>);
+pub(crate) struct ApiError {
+    problem: Box<Problem>,
+    /// In whole seconds, where waiting helps.
+    retry_after_s: Option<u64>,
+}
 
 impl ApiError {
     pub(crate) fn new(
@@ -36,8 +42,53 @@ impl ApiError {
         detail: impl Into<String>,
         next_step: &str,
     ) -> Self {
-        Self(Box::new(Problem::new(code, status.as_u16(), detail, next_step)))
+        Self::from(Problem::new(code, status.as_u16(), detail, next_step))
     }
+
+    pub(crate) fn with_cause(mut self, cause: impl Into<String>) -> Self {
+        self.problem.cause = Some(cause.into());
+        self
+    }
+
+    pub(crate) fn with_retry_after(self, retry_after_s: u64) -> Self {
+        Self { retry_after_s: Some(retry_after_s), ..self }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.problem.detail
+    }
+}
+
+impl From<Problem> for ApiError {
+    fn from(problem: Problem) -> Self {
+        Self { problem: Box::new(problem), retry_after_s: None }
+    }
+}
+
+/// A path that is there, but not with this method.
+pub(crate) fn method_not_allowed(method: &Method, uri: &Uri) -> ApiError {
+    ApiError::new(
+        ProblemCode::MethodNotAllowed,
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("'{}' does not take {method}", uri.path()),
+        "See the header `Allow`, or /v1/openapi.json.",
+    )
+}
+
+/// A body with more bytes than are taken.
+pub(crate) fn body_too_large() -> ApiError {
+    let detail = format!("the body has more than {REQUEST_BYTES_MAX} bytes");
+    ApiError::new(ProblemCode::TooLarge, StatusCode::PAYLOAD_TOO_LARGE, detail, "Send a smaller request.")
+}
+
+/// A body that does not arrive.
+pub(crate) fn body_too_slow() -> ApiError {
+    let detail = format!("the body did not arrive within {} seconds", BODY_TIMEOUT.as_secs());
+    ApiError::new(ProblemCode::Invalid, StatusCode::REQUEST_TIMEOUT, detail, "Send the request again.")
 }
 
 impl From<NodeError> for ApiError {
@@ -49,7 +100,7 @@ impl From<NodeError> for ApiError {
         let (code, status) = http_status(error.kind);
         let mut problem = Problem::new(code, status.as_u16(), error.message, error.next_step);
         problem.cause = error.cause;
-        Self(Box::new(problem))
+        Self::from(problem)
     }
 }
 
@@ -61,11 +112,19 @@ impl From<InvalidRequest> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        match serde_json::to_vec(&self.0) {
+        let status = self.status();
+        let mut response = match serde_json::to_vec(&self.problem) {
             Ok(body) => (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response(),
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        };
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 9110 section 15.5.2 demands it.
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }
 
@@ -113,7 +172,7 @@ mod tests {
     fn a_nodes_error_arrives_whole() {
         let error =
             NodeError::new(ErrorKind::NoSpace, "pool 'p' is full").with_cause("0 free").with_next_step("add");
-        let ApiError(problem) = error.into();
+        let ApiError { problem, .. } = error.into();
         assert_eq!(problem.status, 507);
         assert_eq!(problem.kind_uri, "urn:quarry:problem:no-space");
         assert_eq!(

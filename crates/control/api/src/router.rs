@@ -10,12 +10,14 @@ use axum::routing::get;
 use quarry_api_types::ProblemCode;
 use quarry_node_api::Node;
 
+use crate::guard::{self, Gate, Guard};
 use crate::limits::REQUEST_BYTES_MAX;
-use crate::problem::ApiError;
+use crate::problem::{ApiError, method_not_allowed};
 use crate::{document, routes};
 
-/// The whole API over `node`.
-pub fn router(node: Arc<dyn Node>) -> Router {
+/// The whole API over `node`, with `guard` in front of it.
+pub fn router(node: Arc<dyn Node>, guard: Arc<Guard>) -> Router {
+    let gate = Gate { guard, node: Arc::clone(&node) };
     let (routes, document) = document::documented_routes().split_for_parts();
     let document = Arc::new(document::to_text(&document));
     let serve_document = move || {
@@ -26,8 +28,9 @@ pub fn router(node: Arc<dyn Node>) -> Router {
         .route("/v1/openapi.json", get(serve_document))
         .route("/metrics", get(routes::node::metrics))
         .fallback(unknown_route)
-        .method_not_allowed_fallback(method_not_allowed)
+        .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .layer(axum::middleware::from_fn_with_state(gate, guard::pass))
         .with_state(node)
 }
 
@@ -40,11 +43,6 @@ async fn unknown_route(uri: Uri) -> impl IntoResponse {
     )
 }
 
-async fn method_not_allowed(method: Method, uri: Uri) -> impl IntoResponse {
-    ApiError::new(
-        ProblemCode::MethodNotAllowed,
-        StatusCode::METHOD_NOT_ALLOWED,
-        format!("'{}' does not take {method}", uri.path()),
-        "See the header `Allow`, or /v1/openapi.json.",
-    )
+async fn not_allowed(method: Method, uri: Uri) -> impl IntoResponse {
+    method_not_allowed(&method, &uri)
 }

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use memory_node::{Fault, MemoryNode};
+use quarry_api::Guard;
 use quarry_api_types::{Cause, Health, HealthLevel, Problem, ProblemCode};
 use quarry_node_api::{ErrorKind, NodeError};
 use serde_json::{Value, json};
@@ -18,15 +19,21 @@ use tower::ServiceExt;
 struct Api {
     node: Arc<MemoryNode>,
     router: Router,
+    /// What goes into the header `Authorization` where a request has none.
+    authorization: String,
 }
 
 impl Api {
     fn new() -> Self {
         let node = Arc::new(MemoryNode::default());
-        Self { router: quarry_api::router(node.clone()), node }
+        let (guard, token) = Guard::in_memory();
+        let authorization = format!("Bearer {}", token.reveal());
+        Self { router: quarry_api::router(node.clone(), guard), node, authorization }
     }
 
-    async fn send(&self, request: Request<Body>) -> Response<Body> {
+    async fn send(&self, mut request: Request<Body>) -> Response<Body> {
+        let value = self.authorization.parse().unwrap();
+        request.headers_mut().entry(header::AUTHORIZATION).or_insert(value);
         self.router.clone().oneshot(request).await.unwrap()
     }
 
@@ -264,7 +271,7 @@ async fn malformed_bodies_are_problems_that_name_the_mistake() {
     for (body, status, part) in [
         ("", 400, "EOF"),
         ("{", 400, "EOF"),
-        ("[]", 422, "invalid length"),
+        ("[]", 400, "no object"),
         (r#"{"name":"p"}"#, 422, "missing field `devices`"),
         (r#"{"name":"a b","devices":["/a"]}"#, 422, "'a b' is not a valid name"),
         (r#"{"name":"p","devices":["/a"],"copys":2}"#, 422, "copys"),

@@ -6,30 +6,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use memory_node::{Fault, MemoryNode};
+use quarry_api::{Guard, Service};
+use quarry_api_types::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-const LIST_POOLS: &[u8] = b"GET /v1/pools HTTP/1.1\r\nhost: node\r\n\r\n";
+fn list_pools(token: &Secret) -> Vec<u8> {
+    format!("GET /v1/pools HTTP/1.1\r\nhost: node\r\nauthorization: bearer {}\r\n\r\n", token.reveal())
+        .into_bytes()
+}
 
 #[tokio::test]
 async fn stopping_lets_a_running_request_end_and_does_not_wait_for_idle_connections() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let node = Arc::new(MemoryNode::default());
+    let (guard, token) = Guard::in_memory();
+    let service = Service { node: node.clone(), guard, tls: None };
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(quarry_api::serve(listener, node.clone(), async {
+    let server = tokio::spawn(quarry_api::serve(listener, service, async {
         let _ = stopped.await;
     }));
 
     let mut idle = TcpStream::connect(address).await.unwrap();
-    idle.write_all(LIST_POOLS).await.unwrap();
+    idle.write_all(&list_pools(&token)).await.unwrap();
     let mut answer = vec![0; 4096];
     assert!(idle.read(&mut answer).await.unwrap() > 0);
 
     node.inject(Fault::Delay(Duration::from_millis(300)));
     let mut busy = TcpStream::connect(address).await.unwrap();
-    busy.write_all(LIST_POOLS).await.unwrap();
+    busy.write_all(&list_pools(&token)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     stop.send(()).unwrap();
 

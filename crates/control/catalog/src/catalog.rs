@@ -1,9 +1,11 @@
 //! The seam: intended state behind a trait.
 
-use quarry_api_types::{ExportId, GroupId, HostGroupId, HostId, PoolId, VolumeId};
+use quarry_api_types::{ExportId, GroupId, HostGroupId, HostId, Name, PolicyId, PoolId, VolumeId};
 
 use crate::{
-    ExportRecord, GroupRecord, HostGroupRecord, HostRecord, NodeRecord, PoolRecord, ReservationRecord, Result,
+    ApplyRecord, AttachmentKey, AttachmentRecord, ExportRecord, FoundingRecord, GroupRecord, HostGroupRecord,
+    HostRecord, ImageRecord, JobRecord, MigrationRecord, NodeRecord, PolicyRecord, PoolRecord,
+    ReservationRecord, Result,
 };
 
 /// One step of a transaction. A put replaces the record with the same id; deleting what is not there is no error.
@@ -15,6 +17,10 @@ pub enum Change {
     PutPool(PoolRecord),
     /// Forget a pool.
     DeletePool(PoolId),
+    /// Remember that a pool is being made.
+    PutFounding(FoundingRecord),
+    /// The pool of that name is not being made any more.
+    DeleteFounding(Name),
     /// Remember an export.
     PutExport(ExportRecord),
     /// Forget an export.
@@ -35,6 +41,30 @@ pub enum Change {
     PutReservation(ReservationRecord),
     /// Forget the reservations of a volume.
     DeleteReservation(VolumeId),
+    /// Remember a volume in image mode.
+    PutImage(ImageRecord),
+    /// Forget a volume in image mode.
+    DeleteImage(VolumeId),
+    /// Remember how far a volume is on its way to another place.
+    PutMigration(MigrationRecord),
+    /// Forget that a volume was on its way.
+    DeleteMigration(VolumeId),
+    /// Remember a policy.
+    PutPolicy(PolicyRecord),
+    /// Forget a policy.
+    DeletePolicy(PolicyId),
+    /// Remember to what a policy is attached.
+    PutAttachment(AttachmentRecord),
+    /// Forget that.
+    DeleteAttachment(AttachmentKey),
+    /// Remember a job.
+    PutJob(JobRecord),
+    /// Forget a job.
+    DeleteJob(u64),
+    /// Remember the document that is being applied.
+    PutApply(ApplyRecord),
+    /// No document is being applied any more.
+    DeleteApply,
 }
 
 /// Intended state, durable.
@@ -48,11 +78,18 @@ pub trait Catalog: Send + Sync {
     /// Every pool, sorted by name.
     fn pools(&self) -> Result<Vec<PoolRecord>>;
 
+    /// The pool of that name that is being made.
+    fn founding(&self, name: &Name) -> Result<Option<FoundingRecord>>;
+
     /// One export.
     fn export(&self, id: ExportId) -> Result<Option<ExportRecord>>;
 
     /// Every export, sorted by volume name, then by snapshot name, then by protocol, then by age.
     fn exports(&self) -> Result<Vec<ExportRecord>>;
+
+    /// The namespace id of the export over NVMe/TCP that was put last for the first time, also when it is gone; 0 before there is
+    /// one.
+    fn last_namespace_id(&self) -> Result<u32>;
 
     /// Every consistency group, sorted by name.
     fn groups(&self) -> Result<Vec<GroupRecord>>;
@@ -65,6 +102,23 @@ pub trait Catalog: Send + Sync {
 
     /// The reservations of every volume that has some which are to survive power loss, in no particular order.
     fn reservations(&self) -> Result<Vec<ReservationRecord>>;
+
+    /// Every volume in image mode, sorted by name.
+    fn images(&self) -> Result<Vec<ImageRecord>>;
+
+    /// Every volume that is on its way to another place, in no particular order.
+    fn migrations(&self) -> Result<Vec<MigrationRecord>>;
+    /// Every policy, sorted by name.
+    fn policies(&self) -> Result<Vec<PolicyRecord>>;
+
+    /// To what policies are attached, in no particular order.
+    fn attachments(&self) -> Result<Vec<AttachmentRecord>>;
+
+    /// Every job that is remembered, by number.
+    fn jobs(&self) -> Result<Vec<JobRecord>>;
+
+    /// The document that is being applied.
+    fn apply(&self) -> Result<Option<ApplyRecord>>;
 
     /// Makes all changes, in order, or none of them; durable when it returns `Ok`.
     fn commit(&self, changes: &[Change]) -> Result<()>;

@@ -99,6 +99,7 @@ fn changes(round: u128) -> Vec<Change> {
         id: PoolId::from_random(round),
         name: name("p"),
         copies: 1,
+        protection: None,
         devices: vec![],
         created,
         scrubbed: None,

@@ -1,5 +1,6 @@
 //! What a node is meant to have: its own id, the pools that it opens, the exports that it serves, the hosts that may use them and
-//! what they have reserved, and its consistency groups.
+//! what they have reserved, its consistency groups, its volumes in image mode, and which volumes are on their way to another place.
+//! what they have reserved, its consistency groups, and its policies.
 //!
 //! What it is: the trait [`Catalog`] and its implementation for a node on its own, [`RedbCatalog`], one redb file
 //! in the data directory. A cluster will bring another implementation over etcd. What it is not: the truth about
@@ -18,6 +19,9 @@ mod codec;
 mod error;
 mod file;
 mod host_record;
+mod job_record;
+mod place_record;
+mod policy_record;
 mod record;
 mod redb_catalog;
 mod reservation_record;
@@ -25,8 +29,12 @@ mod reservation_record;
 pub use catalog::{Catalog, Change};
 pub use error::{CatalogError, Result};
 pub use host_record::{ChapRecord, HostGroupRecord, HostRecord, ProofRecord};
+pub use job_record::{ApplyRecord, JobRecord};
+pub use place_record::{ImageRecord, MigrationPhaseRecord, MigrationRecord, PlaceRecord};
+pub use policy_record::{AttachedTo, AttachmentKey, AttachmentRecord, PolicyRecord};
 pub use record::{
-    AudienceRecord, DeviceRecord, ExportRecord, GroupRecord, MemberRecord, NodeRecord, PoolRecord,
+    AudienceRecord, DeviceRecord, ExportRecord, FoundingRecord, GroupRecord, MemberRecord, NodeRecord,
+    PoolRecord,
 };
 pub use redb_catalog::RedbCatalog;
 pub use reservation_record::{HeldRecord, RegistrationRecord, ReservationKindRecord, ReservationRecord};

@@ -1,8 +1,8 @@
 //! What the catalog remembers.
 
 use quarry_api_types::{
-    DeviceId, ExportId, GroupId, HostGroupId, HostId, Name, NodeId, PoolId, Protocol, SpaceLevels, Timestamp,
-    VolumeId,
+    DeviceId, ExportId, GroupId, HostGroupId, HostId, Name, NodeId, PoolId, Protection, Protocol,
+    SpaceLevels, Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,9 @@ pub struct PoolRecord {
     pub name: Name,
     /// Its copies, so that a pool none of whose devices answers can still be described.
     pub copies: u8,
+    /// How it keeps what it holds; absent in records of pools that have copies only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
     /// Where to look for its members, in the order in which they joined.
     pub devices: Vec<DeviceRecord>,
     /// When it was made.
@@ -42,6 +45,25 @@ pub struct PoolRecord {
     /// What is copied in a second at most when devices fail, join or are drained, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuild_rate_bytes: Option<u64>,
+}
+
+impl PoolRecord {
+    /// How it keeps what it holds.
+    pub fn protection(&self) -> Protection {
+        self.protection.unwrap_or(Protection(quarry_types::Protection::Copies(self.copies.max(1))))
+    }
+}
+
+/// A pool that is being made. Its devices may carry its labels already when the node is killed; then whoever asks for the same pool
+/// again gets it, instead of being told that its devices are in use.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FoundingRecord {
+    /// The id that it gets.
+    pub id: PoolId,
+    /// Its name.
+    pub name: Name,
+    /// Its devices as they were asked for.
+    pub devices: Vec<String>,
 }
 
 /// A member of a pool.
@@ -107,6 +129,7 @@ impl Record for ExportRecord {
 
 impl Record for NodeRecord {}
 impl Record for PoolRecord {}
+impl Record for FoundingRecord {}
 impl Record for GroupRecord {}
 
 /// A consistency group.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use quarry_api_types::{ExportId, PoolId};
+use quarry_api_types::{ExportId, Name, PoolId, Protocol};
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
 };
@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::{self, DecodeError, RECORD_VERSION_MAX, VERSION};
 use crate::{
-    Catalog, CatalogError, Change, ExportRecord, GroupRecord, HostGroupRecord, HostRecord, NodeRecord,
+    ApplyRecord, AttachmentRecord, Catalog, CatalogError, Change, ExportRecord, FoundingRecord, GroupRecord,
+    HostGroupRecord, HostRecord, ImageRecord, JobRecord, MigrationRecord, NodeRecord, PolicyRecord,
     PoolRecord, ReservationRecord, Result, file,
 };
 
@@ -18,14 +19,23 @@ type Table = TableDefinition<'static, &'static str, &'static [u8]>;
 
 const META: TableDefinition<'static, &'static str, u32> = TableDefinition::new("meta");
 const META_VERSION: &str = "version";
+const META_LAST_NAMESPACE_ID: &str = "last namespace id";
 const NODE: Table = TableDefinition::new("node");
 const NODE_KEY: &str = "self";
 const POOLS: Table = TableDefinition::new("pools");
+const FOUNDINGS: Table = TableDefinition::new("foundings");
 const EXPORTS: Table = TableDefinition::new("exports");
 const GROUPS: Table = TableDefinition::new("groups");
 const HOSTS: Table = TableDefinition::new("hosts");
 const HOST_GROUPS: Table = TableDefinition::new("host_groups");
+const POLICIES: Table = TableDefinition::new("policies");
+const ATTACHMENTS: Table = TableDefinition::new("attachments");
+const JOBS: Table = TableDefinition::new("jobs");
+const APPLY: Table = TableDefinition::new("apply");
+const APPLY_KEY: &str = "under-way";
 const RESERVATIONS: Table = TableDefinition::new("reservations");
+const IMAGES: Table = TableDefinition::new("images");
+const MIGRATIONS: Table = TableDefinition::new("migrations");
 
 /// [`Catalog`] over the file `catalog.redb` of a data directory.
 pub struct RedbCatalog {
@@ -62,14 +72,24 @@ impl RedbCatalog {
         catalog.hosts()?;
         catalog.host_groups()?;
         catalog.reservations()?;
+        catalog.images()?;
+        catalog.migrations()?;
+        catalog.policies()?;
+        catalog.attachments()?;
+        catalog.jobs()?;
+        catalog.apply()?;
         Ok(catalog)
     }
 
-    fn check_version(&self) -> Result<()> {
+    fn meta(&self, key: &str) -> Result<Option<u32>> {
         let transaction = self.begin_read()?;
         let table = transaction.open_table(META).map_err(|error| self.failed("read", error))?;
-        let found = table.get(META_VERSION).map_err(|error| self.failed("read", error))?;
-        match found.map(|version| version.value()) {
+        let found = table.get(key).map_err(|error| self.failed("read", error))?;
+        Ok(found.map(|value| value.value()))
+    }
+
+    fn check_version(&self) -> Result<()> {
+        match self.meta(META_VERSION)? {
             Some(VERSION) => Ok(()),
             Some(found) if found > VERSION => {
                 Err(CatalogError::Newer { path: self.path.clone(), found, supported: VERSION })
@@ -141,6 +161,10 @@ impl Catalog for RedbCatalog {
         Ok(pools)
     }
 
+    fn founding(&self, name: &Name) -> Result<Option<FoundingRecord>> {
+        self.get(FOUNDINGS, name.as_str())
+    }
+
     fn export(&self, id: ExportId) -> Result<Option<ExportRecord>> {
         self.get(EXPORTS, &id.to_string())
     }
@@ -152,6 +176,10 @@ impl Catalog for RedbCatalog {
         };
         exports.sort_by_cached_key(key);
         Ok(exports)
+    }
+
+    fn last_namespace_id(&self) -> Result<u32> {
+        Ok(self.meta(META_LAST_NAMESPACE_ID)?.unwrap_or(0))
     }
 
     fn groups(&self) -> Result<Vec<GroupRecord>> {
@@ -174,6 +202,34 @@ impl Catalog for RedbCatalog {
 
     fn reservations(&self) -> Result<Vec<ReservationRecord>> {
         self.list(RESERVATIONS)
+    }
+
+    fn images(&self) -> Result<Vec<ImageRecord>> {
+        let mut images: Vec<ImageRecord> = self.list(IMAGES)?;
+        images.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(images)
+    }
+
+    fn migrations(&self) -> Result<Vec<MigrationRecord>> {
+        self.list(MIGRATIONS)
+    }
+
+    fn policies(&self) -> Result<Vec<PolicyRecord>> {
+        let mut policies: Vec<PolicyRecord> = self.list(POLICIES)?;
+        policies.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(policies)
+    }
+
+    fn attachments(&self) -> Result<Vec<AttachmentRecord>> {
+        self.list(ATTACHMENTS)
+    }
+
+    fn jobs(&self) -> Result<Vec<JobRecord>> {
+        self.list(JOBS)
+    }
+
+    fn apply(&self) -> Result<Option<ApplyRecord>> {
+        self.get(APPLY, APPLY_KEY)
     }
 
     fn commit(&self, changes: &[Change]) -> Result<()> {
@@ -208,10 +264,12 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> std::result::Result
     match change {
         Change::PutNode(record) => put(transaction, NODE, NODE_KEY, &codec::encode(record)),
         Change::PutPool(record) => put(transaction, POOLS, &record.id.to_string(), &codec::encode(record)),
-        Change::DeletePool(id) => delete(transaction, POOLS, &id.to_string()),
-        Change::PutExport(record) => {
-            put(transaction, EXPORTS, &record.id.to_string(), &codec::encode(record))
+        Change::PutFounding(record) => {
+            put(transaction, FOUNDINGS, record.name.as_str(), &codec::encode(record))
         }
+        Change::DeleteFounding(name) => delete(transaction, FOUNDINGS, name.as_str()),
+        Change::DeletePool(id) => delete(transaction, POOLS, &id.to_string()),
+        Change::PutExport(record) => put_export(transaction, record),
         Change::DeleteExport(id) => delete(transaction, EXPORTS, &id.to_string()),
         Change::PutGroup(record) => put(transaction, GROUPS, &record.id.to_string(), &codec::encode(record)),
         Change::DeleteGroup(id) => delete(transaction, GROUPS, &id.to_string()),
@@ -225,7 +283,39 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> std::result::Result
             put(transaction, RESERVATIONS, &record.volume_id.to_string(), &codec::encode(record))
         }
         Change::DeleteReservation(volume) => delete(transaction, RESERVATIONS, &volume.to_string()),
+        Change::PutImage(record) => put(transaction, IMAGES, &record.id.to_string(), &codec::encode(record)),
+        Change::DeleteImage(id) => delete(transaction, IMAGES, &id.to_string()),
+        Change::PutMigration(record) => {
+            put(transaction, MIGRATIONS, &record.volume_id.to_string(), &codec::encode(record))
+        }
+        Change::DeleteMigration(volume) => delete(transaction, MIGRATIONS, &volume.to_string()),
+        Change::PutPolicy(record) => {
+            put(transaction, POLICIES, &record.id.to_string(), &codec::encode(record))
+        }
+        Change::DeletePolicy(id) => delete(transaction, POLICIES, &id.to_string()),
+        Change::PutAttachment(record) => {
+            put(transaction, ATTACHMENTS, &record.key().to_string(), &codec::encode(record))
+        }
+        Change::PutJob(record) => put(transaction, JOBS, &job_key(record.job.id), &codec::encode(record)),
+        Change::DeleteJob(id) => delete(transaction, JOBS, &job_key(*id)),
+        Change::PutApply(record) => put(transaction, APPLY, APPLY_KEY, &codec::encode(record)),
+        Change::DeleteApply => delete(transaction, APPLY, APPLY_KEY),
+        Change::DeleteAttachment(key) => delete(transaction, ATTACHMENTS, &key.to_string()),
     }
+}
+
+fn put_export(transaction: &WriteTransaction, record: &ExportRecord) -> std::result::Result<(), redb::Error> {
+    let key = record.id.to_string();
+    let is_new = transaction.open_table(EXPORTS)?.insert(&*key, &*codec::encode(record))?.is_none();
+    if let (Protocol::NvmeTcp, Some(number), true) = (record.protocol, record.number, is_new) {
+        transaction.open_table(META)?.insert(META_LAST_NAMESPACE_ID, number)?;
+    }
+    Ok(())
+}
+
+/// In the order of numbers.
+fn job_key(id: u64) -> String {
+    format!("{id:020}")
 }
 
 fn put(

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use quarry_api_types::{
-    AddDevice, ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes,
-    ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup, CreatePool,
-    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, DeleteVolume, Device, DeviceId, Events,
-    EventsQuery, Export, ExportSelector, Group, GroupSnapshot, Health, Host, HostGroup, Keyring, Name, Pool,
+    AddDevice, AdoptVolume, AttachPolicy, ChangeGroup, ChangeHost, ChangeHostGroup, ChangePolicy, ChangePool,
+    ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost,
+    CreateHostGroup, CreatePolicy, CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport,
+    DeleteVolume, Device, DeviceId, Events, EventsQuery, Export, ExportSelector, Group, GroupPolicy,
+    GroupSnapshot, Health, Host, HostGroup, Job, JobsQuery, Keyring, MigrateVolume, Name, Policy, Pool,
     Problem, RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub,
-    Status, UnlockKeyring, Volume,
+    State, StatePlan, Status, UnlockKeyring, Volume, VolumePolicy,
 };
-use reqwest::{Method, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -28,17 +30,45 @@ pub struct Client {
     endpoint: Endpoint,
 }
 
+/// What a client proves itself with, and by what it knows the node.
+#[derive(Clone, Default)]
+pub struct Identity {
+    /// The text of a token.
+    pub token: Option<String>,
+    /// Certificates in PEM form, one of which the node's must come from; those of the system when absent.
+    pub authorities: Option<Vec<u8>>,
+}
+
 impl Client {
     /// A client of the node at `endpoint`. Connects with the first call.
-    pub fn new(endpoint: Endpoint) -> Result<Self> {
-        let http = reqwest::Client::builder()
+    ///
+    /// # Errors
+    /// [`ClientError::BadIdentity`].
+    pub fn new(endpoint: Endpoint, identity: Identity) -> Result<Self> {
+        let mut builder = reqwest::Client::builder()
             .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
-            .user_agent(concat!("quarry/", env!("CARGO_PKG_VERSION")))
+            .user_agent(concat!("quarry/", env!("CARGO_PKG_VERSION")));
+        if let Some(token) = identity.token {
+            let value = HeaderValue::from_str(&format!("Bearer {token}"));
+            let mut value =
+                value.map_err(|_| ClientError::BadIdentity { what: "the token", source: None })?;
+            value.set_sensitive(true);
+            builder = builder.default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]));
+        }
+        if let Some(pem) = identity.authorities {
+            let bad =
+                |source| ClientError::BadIdentity { what: "the file with authorities", source: Some(source) };
+            builder = builder.tls_certs_only(Certificate::from_pem_bundle(&pem).map_err(bad)?);
+        } else if !endpoint.is_encrypted() {
+            // Nobody is to be known: reading the system's authorities takes a while, and a machine may have none.
+            builder = builder.tls_certs_only([]);
+        }
+        let http = builder
             .build()
-            .map_err(|source| ClientError::Unreachable { endpoint: endpoint.clone(), source })?;
+            .map_err(|source| ClientError::BadIdentity { what: "TLS", source: Some(source) })?;
         Ok(Self { http, endpoint })
     }
 
@@ -185,6 +215,27 @@ impl Client {
         self.json(self.request(Method::POST, &format!("/v1/volumes/{name}/promote"))).await
     }
 
+    /// Serves a device as a volume, as it is.
+    pub async fn adopt_volume(&self, request: &AdoptVolume) -> Result<Volume> {
+        self.post("/v1/image-volumes", request).await
+    }
+
+    /// Ends a volume in image mode.
+    pub async fn release_volume(&self, name: &Name) -> Result<()> {
+        let call = self.request(Method::POST, &format!("/v1/volumes/{name}/release"));
+        self.accept(self.send(call).await?).await.map(drop)
+    }
+
+    /// Begins to move a volume, or goes on with it.
+    pub async fn migrate_volume(&self, name: &Name, request: &MigrateVolume) -> Result<Volume> {
+        self.post(&format!("/v1/volumes/{name}/migration"), request).await
+    }
+
+    /// Leaves a volume that moves where it was.
+    pub async fn cancel_migration(&self, name: &Name) -> Result<Volume> {
+        self.json(self.request(Method::DELETE, &format!("/v1/volumes/{name}/migration"))).await
+    }
+
     /// A part of what differs between two states of a volume.
     pub async fn list_changes(&self, volume: &Name, query: &ChangesQuery) -> Result<Changes> {
         self.json(self.request(Method::GET, &format!("/v1/volumes/{volume}/changes")).query(query)).await
@@ -272,6 +323,91 @@ impl Client {
     /// Gives the volumes of a group the content of one of its snapshots.
     pub async fn roll_back_group(&self, name: &Name, request: &RollBackGroup) -> Result<Group> {
         self.post(&format!("/v1/groups/{name}/rollback"), request).await
+    }
+
+    /// Every policy.
+    pub async fn list_policies(&self) -> Result<Vec<Policy>> {
+        self.get("/v1/policies").await
+    }
+
+    /// Makes a policy.
+    pub async fn create_policy(&self, request: &CreatePolicy) -> Result<Policy> {
+        self.post("/v1/policies", request).await
+    }
+
+    /// One policy.
+    pub async fn show_policy(&self, name: &Name) -> Result<Policy> {
+        self.get(&format!("/v1/policies/{name}")).await
+    }
+
+    /// Gives a policy other settings.
+    pub async fn change_policy(&self, name: &Name, request: &ChangePolicy) -> Result<Policy> {
+        self.put(&format!("/v1/policies/{name}"), request).await
+    }
+
+    /// Ends a policy.
+    pub async fn delete_policy(&self, name: &Name) -> Result<()> {
+        self.delete(&format!("/v1/policies/{name}")).await
+    }
+
+    /// What is meant for a volume, and whether it is so.
+    pub async fn show_volume_policy(&self, volume: &Name) -> Result<VolumePolicy> {
+        self.get(&format!("/v1/volumes/{volume}/policy")).await
+    }
+
+    /// Attaches a policy to a volume.
+    pub async fn attach_volume_policy(&self, volume: &Name, request: &AttachPolicy) -> Result<VolumePolicy> {
+        self.put(&format!("/v1/volumes/{volume}/policy"), request).await
+    }
+
+    /// Takes the policy of a volume away.
+    pub async fn detach_volume_policy(&self, volume: &Name) -> Result<VolumePolicy> {
+        self.json(self.request(Method::DELETE, &format!("/v1/volumes/{volume}/policy"))).await
+    }
+
+    /// The policy of a group.
+    pub async fn show_group_policy(&self, group: &Name) -> Result<GroupPolicy> {
+        self.get(&format!("/v1/groups/{group}/policy")).await
+    }
+
+    /// Attaches a policy to a group.
+    pub async fn attach_group_policy(&self, group: &Name, request: &AttachPolicy) -> Result<GroupPolicy> {
+        self.put(&format!("/v1/groups/{group}/policy"), request).await
+    }
+
+    /// Takes the policy of a group away.
+    pub async fn detach_group_policy(&self, group: &Name) -> Result<GroupPolicy> {
+        self.json(self.request(Method::DELETE, &format!("/v1/groups/{group}/policy"))).await
+    }
+
+    /// The whole intended state as one document.
+    pub async fn show_state(&self) -> Result<State> {
+        self.get("/v1/state").await
+    }
+
+    /// What applying a document would do.
+    pub async fn plan_state(&self, state: &State) -> Result<StatePlan> {
+        self.post("/v1/state/plan", state).await
+    }
+
+    /// Begins to make a document so.
+    pub async fn apply_state(&self, state: &State) -> Result<Job> {
+        self.post("/v1/state", state).await
+    }
+
+    /// What the node does for longer than a request waits, and what it did.
+    pub async fn list_jobs(&self, query: &JobsQuery) -> Result<Vec<Job>> {
+        self.json(self.request(Method::GET, "/v1/jobs").query(query)).await
+    }
+
+    /// One job.
+    pub async fn show_job(&self, id: u64) -> Result<Job> {
+        self.get(&format!("/v1/jobs/{id}")).await
+    }
+
+    /// Ends a job.
+    pub async fn cancel_job(&self, id: u64) -> Result<Job> {
+        self.json(self.request(Method::POST, &format!("/v1/jobs/{id}/cancel"))).await
     }
 
     /// Serves a volume or a snapshot.
@@ -382,34 +518,38 @@ impl Client {
         response.text().await.map_err(|source| ClientError::from_transport(&self.endpoint, source))
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.json(self.request(Method::GET, path)).await
     }
 
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         self.json(self.request(Method::POST, path).json(body)).await
     }
 
-    async fn delete(&self, path: &str) -> Result<()> {
+    async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.json(self.request(Method::PUT, path).json(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<()> {
         let response = self.send(self.request(Method::DELETE, path)).await?;
         self.accept(response).await.map(drop)
     }
 
-    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
+    pub(crate) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
         let response = self.send(request).await?;
         self.decode(self.accept(response).await?).await
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, self.endpoint.url(path))
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response> {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response> {
         request.send().await.map_err(|source| ClientError::from_transport(&self.endpoint, source))
     }
 
     /// Lets a good answer pass and turns any other one into an error.
-    async fn accept(&self, response: Response) -> Result<Response> {
+    pub(crate) async fn accept(&self, response: Response) -> Result<Response> {
         if response.status().is_success() {
             return Ok(response);
         }

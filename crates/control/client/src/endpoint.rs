@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use reqwest::Url;
 
-/// The address of a node's API: `http://HOST[:PORT]`.
+/// The address of a node's API: `https://HOST[:PORT]`, or `http://HOST[:PORT]` on the machine itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint(Url);
 
@@ -35,6 +35,26 @@ impl Endpoint {
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
+    /// The TCP port.
+    pub fn port(&self) -> u16 {
+        self.0.port_or_known_default().unwrap_or_default()
+    }
+
+    /// Whether what goes there is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// The same address over TLS.
+    #[must_use]
+    pub fn encrypted(&self) -> Self {
+        let (mut url, port) = (self.0.clone(), self.port());
+        // Neither fails for a URL that has a host.
+        let _ = url.set_scheme("https");
+        let _ = url.set_port(Some(port));
+        Self(url)
+    }
+
     /// The URL of `path`, which begins with a slash.
     pub(crate) fn url(&self, path: &str) -> Url {
         let mut url = self.0.clone();
@@ -49,8 +69,8 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = |reason| InvalidEndpoint { text: text.to_owned(), reason };
         let url = Url::parse(text).map_err(|_| invalid("it is not a URL"))?;
-        if url.scheme() != "http" {
-            return Err(invalid("only http:// is supported"));
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(invalid("only http:// and https:// are supported"));
         }
         let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         if !is_bare || !url.username().is_empty() || url.password().is_some() {
@@ -72,11 +92,14 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_a_host_and_a_port() {
-        for good in [Endpoint::DEFAULT, "http://[::1]:7480", "http://node7"] {
+        for good in [Endpoint::DEFAULT, "http://[::1]:7480", "http://node7", "https://node7:7480"] {
             assert_eq!(good.parse::<Endpoint>().unwrap().to_string(), good);
         }
         let endpoint: Endpoint = "http://node7:7480/".parse().unwrap();
         assert_eq!(endpoint.url("/v1/volumes/vm-17").as_str(), "http://node7:7480/v1/volumes/vm-17");
+        assert_eq!((endpoint.port(), endpoint.is_encrypted()), (7480, false));
+        assert_eq!(endpoint.encrypted().to_string(), "https://node7:7480");
+        assert_eq!("http://node7".parse::<Endpoint>().unwrap().encrypted().to_string(), "https://node7:80");
     }
 
     #[test]
@@ -97,7 +120,7 @@ mod tests {
     fn anything_else_says_what_is_wrong() {
         for (bad, part) in [
             ("node7", "not a URL"),
-            ("https://node7:7480", "only http://"),
+            ("ftp://node7:7480", "only http://"),
             ("127.0.0.1:7480", "not a URL"),
             ("node7:7480", "only http://"),
             ("http://node7/v1", "host and a port only"),

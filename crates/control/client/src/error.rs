@@ -12,6 +12,15 @@ pub type Result<T> = std::result::Result<T, ClientError>;
 /// Why a call did not give what was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// What it was to prove itself with, or to know the node by, cannot be used.
+    #[error("{what} cannot be used")]
+    BadIdentity {
+        /// Which.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: Option<reqwest::Error>,
+    },
     /// Nothing listens there, or no way leads there. The node has not seen the request.
     #[error("cannot reach a node at {endpoint}")]
     Unreachable {

@@ -8,10 +8,11 @@
 //! - It speaks to the endpoint and to nothing else: no proxy of the environment, no redirect is followed.
 //! - Every call ends, at the latest after [`REQUEST_TIMEOUT`].
 
+mod access;
 mod client;
 mod endpoint;
 mod error;
 
-pub use client::{CONNECT_TIMEOUT, Client, REQUEST_TIMEOUT};
+pub use client::{CONNECT_TIMEOUT, Client, Identity, REQUEST_TIMEOUT};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{ClientError, Result};

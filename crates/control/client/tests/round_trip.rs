@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use memory_node::{FOREIGN_DEVICE, FREE_DEVICE, Fault, MemoryNode};
+use quarry_api::{Guard, Service};
 use quarry_api_types::*;
-use quarry_client::{Client, ClientError};
+use quarry_client::{Client, ClientError, Identity};
 use quarry_node_api::{ErrorKind, NodeError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -20,14 +21,22 @@ struct Running {
 }
 
 fn client_of(address: SocketAddr) -> Client {
-    Client::new(format!("http://{address}").parse().unwrap()).unwrap()
+    client_with(address, None)
+}
+
+fn client_with(address: SocketAddr, token: Option<&Secret>) -> Client {
+    let token = token.map(|token| token.reveal().to_owned());
+    let identity = Identity { token, authorities: None };
+    Client::new(format!("http://{address}").parse().unwrap(), identity).unwrap()
 }
 
 async fn start() -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = client_of(listener.local_addr().unwrap());
+    let (guard, token) = Guard::in_memory();
+    let client = client_with(listener.local_addr().unwrap(), Some(&token));
     let node = Arc::new(MemoryNode::default());
-    tokio::spawn(quarry_api::serve(listener, node.clone(), std::future::pending()));
+    let service = Service { node: node.clone(), guard, tls: None };
+    tokio::spawn(quarry_api::serve(listener, service, std::future::pending()));
     Running { node, client }
 }
 
@@ -41,7 +50,8 @@ fn pool_over(device: &str, force: bool) -> CreatePool {
     CreatePool {
         name,
         devices,
-        copies: 1,
+        copies: None,
+        protection: None,
         force,
         warning_percent,
         critical_percent,
@@ -384,4 +394,38 @@ async fn strangers_and_broken_connections_are_told_apart() {
         let error = stranger(answer).await.status().await.unwrap_err();
         assert!(matches!(error, ClientError::Interrupted { .. }), "{answer}: {error:?}");
     }
+}
+
+#[tokio::test]
+async fn policies() {
+    let Running { client, .. } = start().await;
+    client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();
+    client.create_volume(&CreateVolume::new(name("v"), name("p"), 1 << 30)).await.unwrap();
+    client.create_group(&CreateGroup { name: name("g"), volumes: vec![name("v")] }).await.unwrap();
+    let settings = PolicySettings { compression: Some(Compression::Lz4), ..Default::default() };
+    let request = CreatePolicy { name: name("gold"), settings: settings.clone() };
+    let policy = client.create_policy(&request).await.unwrap();
+    assert_eq!(code_of(client.create_policy(&request)).await, ProblemCode::Conflict);
+    let bad = PolicySettings { history_s: Some(9999), ..Default::default() };
+    let request = CreatePolicy { name: name("bad"), settings: bad };
+    assert_eq!(code_of(client.create_policy(&request)).await, ProblemCode::Invalid);
+    assert_eq!(client.list_policies().await.unwrap(), std::slice::from_ref(&policy));
+    assert_eq!(client.show_policy(&name("gold")).await.unwrap(), policy);
+    let change = ChangePolicy { version: Some(7), settings: PolicySettings::default() };
+    assert_eq!(code_of(client.change_policy(&name("gold"), &change)).await, ProblemCode::Conflict);
+    let change = ChangePolicy { version: Some(1), ..change };
+    assert_eq!(client.change_policy(&name("gold"), &change).await.unwrap().version, 2);
+    let attach = AttachPolicy { policy: Some(name("gold")), overrides: settings };
+    let attached = client.attach_volume_policy(&name("v"), &attach).await.unwrap();
+    assert_eq!(client.show_volume_policy(&name("v")).await.unwrap(), attached);
+    assert_eq!(code_of(client.delete_policy(&name("gold"))).await, ProblemCode::InUse);
+    let nothing = AttachPolicy::default();
+    assert_eq!(code_of(client.attach_volume_policy(&name("v"), &nothing)).await, ProblemCode::Invalid);
+    assert_eq!(client.detach_volume_policy(&name("v")).await.unwrap().policy, None);
+    let attach = AttachPolicy { policy: Some(name("gold")), ..Default::default() };
+    let group = client.attach_group_policy(&name("g"), &attach).await.unwrap();
+    assert_eq!(client.show_group_policy(&name("g")).await.unwrap(), group);
+    assert_eq!(client.detach_group_policy(&name("g")).await.unwrap().policy, None);
+    client.delete_policy(&name("gold")).await.unwrap();
+    assert_eq!(code_of(client.show_policy(&name("gold"))).await, ProblemCode::NotFound);
 }

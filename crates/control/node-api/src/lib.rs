@@ -1,6 +1,7 @@
 //! The contract between the control plane and a node.
 //!
-//! What it is: the trait [`Node`] with every operation that the API offers, and [`NodeError`], which tells the
+//! What it is: the trait [`Node`] with every operation that the API offers, of which [`PolicyNode`] and
+//! [`JobNode`] are parts, and [`NodeError`], which tells the
 //! caller what to do. What it is not: no implementation. `quarryd` implements it over the data plane; tests of
 //! the API implement it in memory. This is the only way by which the control plane reaches storage.
 //!
@@ -11,8 +12,12 @@
 //!   by path, the snapshots of a volume by age, the oldest first).
 
 mod error;
+mod jobs;
 mod node;
+mod policies;
 
 pub use error::{ErrorKind, NodeError, Result};
+pub use jobs::JobNode;
 pub use node::Node;
+pub use policies::PolicyNode;
 pub use quarry_api_types as types;

@@ -2,15 +2,15 @@
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    AddDevice, ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes,
-    ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup, CreatePool,
-    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, Device, DeviceId, Events, EventsQuery,
-    Export, ExportSelector, Group, GroupSnapshot, Host, HostGroup, Keyring, Name, Pool, RenameVolume,
-    ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, UnlockKeyring,
-    Volume,
+    AddDevice, AdoptVolume, ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot,
+    ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup,
+    CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, Device, DeviceId, Events,
+    EventsQuery, Export, ExportSelector, Group, GroupSnapshot, Host, HostGroup, Keyring, MigrateVolume, Name,
+    Pool, RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub,
+    Status, UnlockKeyring, Volume,
 };
 
-use crate::Result;
+use crate::{JobNode, PolicyNode, Result};
 
 /// A storage node, as the control plane sees it.
 ///
@@ -22,7 +22,7 @@ use crate::Result;
 /// the implementation's to check. Beside the kinds named below, every call may fail with `Unavailable` while the
 /// node starts or stops, and with `Internal`.
 #[async_trait]
-pub trait Node: Send + Sync {
+pub trait Node: PolicyNode + JobNode {
     /// The devices of the node's pools, and whatever else the last scan has seen. Sorted by path.
     async fn list_devices(&self) -> Result<Vec<Device>>;
 
@@ -87,7 +87,7 @@ pub trait Node: Send + Sync {
     /// Ends the scrub of a pool, if one runs. `NotFound`; `Unavailable` when it is offline.
     async fn stop_scrub(&self, name: &Name) -> Result<Pool>;
 
-    /// Carves a thin volume from a pool. `NotFound`: no such pool. `Conflict`: the name is taken.
+    /// Carves a thin volume from a pool. `NotFound`: no such pool or policy. `Conflict`: the name is taken.
     /// `Unavailable`: the pool is offline. `NoSpace`: the pool cannot take even its record, or it has too many; it cannot
     /// honour the reservation; it would be over-committed beyond its limit. The last holds for growing and cloning too.
     async fn create_volume(&self, request: CreateVolume) -> Result<Volume>;
@@ -103,7 +103,8 @@ pub trait Node: Send + Sync {
     async fn resize_volume(&self, name: &Name, request: ResizeVolume) -> Result<Volume>;
 
     /// Changes when writes are safe, the quota, or the reservation, under I/O. `NotFound`. `Invalid`: a reservation beyond
-    /// size or quota. `NoSpace`: the pool cannot honour the reservation; the message says how much it could.
+    /// size or quota. `NoSpace`: the pool cannot honour the reservation; the message says how much it could. `Conflict`: its policy
+    /// means it to be otherwise.
     async fn change_volume(&self, name: &Name, request: ChangeVolume) -> Result<Volume>;
 
     /// Gives a volume another name. The name that it has already is a success. `NotFound`. `Conflict`: the name is taken.
@@ -122,6 +123,23 @@ pub trait Node: Send + Sync {
     /// Gives a volume the content and the size that one of its snapshots has; all snapshots stay. `NotFound`: no such
     /// volume, or no such snapshot of it. `InUse` while a client is connected.
     async fn roll_back_volume(&self, name: &Name, request: RollBackVolume) -> Result<Volume>;
+
+    /// Serves a device that holds data as a volume, as it is. `Conflict`: the name is taken; the device is in use by this node, or a
+    /// device of a pool. `NotFound`: no such device. `InUse`: somebody else uses it. `Invalid`: hosts could not reach all of it.
+    /// `Unavailable`: it does not answer.
+    async fn adopt_volume(&self, request: AdoptVolume) -> Result<Volume>;
+
+    /// Ends a volume in image mode, and leaves its device as it is. `NotFound`. `Unsupported`: it lies in a pool. `InUse` while it is
+    /// exported or moves.
+    async fn release_volume(&self, name: &Name) -> Result<()>;
+
+    /// Begins to move a volume to another place, under I/O, or goes on with it when it has stopped on its way there. `NotFound`: no
+    /// such volume, pool or device. `Conflict`: it is there already; it moves elsewhere; the device holds something; it has
+    /// snapshots that are not given up, or is in a group. `NoSpace`: the pool or the device is too small. `Unavailable`.
+    async fn migrate_volume(&self, name: &Name, request: MigrateVolume) -> Result<Volume>;
+
+    /// Leaves a volume that moves where it was. `NotFound`. `Conflict`: it does not move, or is at its new place.
+    async fn cancel_migration(&self, name: &Name) -> Result<Volume>;
 
     /// Gives a clone the snapshots that it stands on; the volume that had them becomes its clone. `NotFound`. `Conflict`:
     /// it is no clone, or a snapshot of its own has the name of one that it would get. `InUse` while a snapshot of the

@@ -3,6 +3,9 @@
 
 mod groups;
 mod hosts;
+mod jobs;
+mod migrations;
+mod policies;
 mod snapshots;
 mod things;
 
@@ -51,6 +54,9 @@ struct State {
     hosts: Vec<hosts::KnownHost>,
     host_groups: Vec<HostGroup>,
     exports: Vec<Export>,
+    policies: Vec<Policy>,
+    attached: Vec<policies::Attached>,
+    jobs: Vec<(Job, VecDeque<u64>)>,
     next_id: u128,
     health: Option<Health>,
     offline: u64,
@@ -221,7 +227,9 @@ impl Node for MemoryNode {
         if let Some(percent) = request.overcommit_limit_percent {
             pool.commitment.limit_percent = Some(percent).filter(|&percent| percent > 0);
         }
-        pool.copies = request.copies.unwrap_or(pool.copies);
+        if let Some(protection) = request.wanted_protection()? {
+            (pool.copies, pool.protection) = (protection.0.copies() as u8, protection);
+        }
         if let Some(rate) = request.rebuild_rate_bytes_per_s {
             pool.rebuild_rate_bytes_per_s = Some(rate).filter(|&rate| rate > 0);
         }
@@ -264,7 +272,7 @@ impl Node for MemoryNode {
     async fn delete_pool(&self, name: &Name) -> Result<()> {
         let mut state = self.begin().await?;
         state.pool(name)?;
-        let volumes = state.volumes.iter().filter(|volume| volume.pool == *name).count();
+        let volumes = state.volumes.iter().filter(|volume| volume.pool.as_ref() == Some(name)).count();
         if volumes > 0 {
             return Err(NodeError::new(ErrorKind::InUse, format!("pool '{name}' has {volumes} volume(s)"))
                 .with_next_step("Delete its volumes first; `quarry volume list` shows them."));
@@ -300,10 +308,17 @@ impl Node for MemoryNode {
         if state.volume(&request.name).is_ok() {
             return Err(NodeError::name_taken("volume", &request.name));
         }
-        let id = state.id();
-        let volume = things::volume(id, request);
+        let (id, policy, overrides) = (state.id(), request.policy.clone(), request.overrides());
+        let settings = match &policy {
+            Some(policy) => overrides.over(&state.policy(policy)?.settings),
+            None => overrides.clone(),
+        };
+        let volume = things::volume(id, request.with_settings(&settings));
         state.volumes.push(volume.clone());
         state.volumes.sort_by(|a, b| a.name.cmp(&b.name));
+        if policy.is_some() {
+            state.attach(Some(&volume.name), None, Some(AttachPolicy { policy, overrides }))?;
+        }
         Ok(volume)
     }
 
@@ -312,7 +327,7 @@ impl Node for MemoryNode {
     }
 
     async fn show_volume(&self, name: &Name) -> Result<Volume> {
-        self.begin().await?.volume(name).cloned()
+        self.begin().await?.look_at_volume(name)
     }
 
     async fn resize_volume(&self, name: &Name, request: ResizeVolume) -> Result<Volume> {
@@ -363,6 +378,22 @@ impl Node for MemoryNode {
 
     async fn roll_back_volume(&self, name: &Name, request: RollBackVolume) -> Result<Volume> {
         self.begin().await?.roll_back_volume(name, request)
+    }
+
+    async fn adopt_volume(&self, request: AdoptVolume) -> Result<Volume> {
+        self.begin().await?.adopt_volume(request)
+    }
+
+    async fn release_volume(&self, name: &Name) -> Result<()> {
+        self.begin().await?.release_volume(name)
+    }
+
+    async fn migrate_volume(&self, name: &Name, request: MigrateVolume) -> Result<Volume> {
+        self.begin().await?.migrate_volume(name, request)
+    }
+
+    async fn cancel_migration(&self, name: &Name) -> Result<Volume> {
+        self.begin().await?.cancel_migration(name)
     }
 
     async fn promote_volume(&self, name: &Name) -> Result<Volume> {

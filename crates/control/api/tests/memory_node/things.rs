@@ -54,12 +54,15 @@ pub fn member(id: u128, path: &str) -> PoolDevice {
 
 pub fn pool(id: u128, request: &CreatePool) -> Pool {
     let member = |(index, path): (usize, &String)| member(id << 8 | index as u128, path);
+    let protection = request.wanted_protection().expect("it was checked").0;
     let total_bytes = DEVICE_BYTES * request.devices.len() as u64;
     let free_bytes = total_bytes - total_bytes / 100;
     Pool {
         id: PoolId::from_random(id),
         name: request.name.clone(),
-        copies: request.copies,
+        copies: protection.copies() as u8,
+        protection: Protection(protection),
+        groups: PoolGroups::default(),
         state: PoolState::Online,
         reasons: Vec::new(),
         created: Timestamp::from_unix_ms(super::NOW_MS),
@@ -70,7 +73,7 @@ pub fn pool(id: u128, request: &CreatePool) -> Pool {
             free_bytes,
             reserved_bytes: total_bytes / 100,
             kept_bytes: 0,
-            available_bytes: free_bytes / u64::from(request.copies),
+            available_bytes: protection.data_bytes(free_bytes),
         },
         fill_percent: 0,
         levels: request.levels(),
@@ -123,7 +126,9 @@ pub fn volume(id: u128, request: CreateVolume) -> Volume {
     Volume {
         id: VolumeId::from_random(id),
         name: request.name,
-        pool: request.pool,
+        pool: Some(request.pool),
+        image: None,
+        migration: None,
         size_bytes: request.size_bytes,
         durability: request.durability,
         used_bytes: 0,

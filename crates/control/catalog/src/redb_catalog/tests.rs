@@ -1,14 +1,14 @@
 use std::fs;
 
 use quarry_api_types::{
-    DeviceId, GroupId, HostGroupId, HostId, NodeId, Protocol, SpaceLevels, Timestamp, VolumeId,
+    DeviceId, Durability, GroupId, HostGroupId, HostId, NodeId, Protocol, SpaceLevels, Timestamp, VolumeId,
 };
 use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    AudienceRecord, ChapRecord, DeviceRecord, MemberRecord, ProofRecord, RegistrationRecord,
-    ReservationRecord,
+    AudienceRecord, ChapRecord, DeviceRecord, MemberRecord, MigrationPhaseRecord, PlaceRecord, ProofRecord,
+    RegistrationRecord, ReservationRecord,
 };
 
 fn node(number: u128) -> NodeRecord {
@@ -20,6 +20,7 @@ fn pool(number: u128, name: &str) -> PoolRecord {
         id: PoolId::from_random(number),
         name: name.parse().unwrap(),
         copies: 2,
+        protection: None,
         devices: vec![
             DeviceRecord { id: DeviceId::from_random(1), path: "/dev/sdb".into(), removing: false },
             DeviceRecord { id: DeviceId::from_random(2), path: "/srv/disk".into(), removing: true },
@@ -97,6 +98,54 @@ fn group(number: u128, name: &str) -> GroupRecord {
         }],
         created: Timestamp::from_unix_ms(4),
     }
+}
+
+fn image(number: u128, name: &str) -> ImageRecord {
+    ImageRecord {
+        id: VolumeId::from_random(number),
+        name: name.parse().unwrap(),
+        device: "nbd://10.0.0.7:10809/lun0".into(),
+        size_bytes: 10 << 30,
+        read_only: number == 2,
+        durability: Durability::Flush,
+        in_use: true,
+        created: Timestamp::from_unix_ms(7),
+    }
+}
+
+fn migration(number: u128) -> MigrationRecord {
+    MigrationRecord {
+        volume_id: VolumeId::from_random(number),
+        volume: "erp".parse().unwrap(),
+        from: PlaceRecord::Device("/dev/sdx".into()),
+        to: PlaceRecord::Pool(PoolId::from_random(1)),
+        phase: MigrationPhaseRecord::Copying,
+        copied_bytes: 1 << 30,
+        made_device: false,
+        history_s: 60,
+        rate_bytes_per_s: Some(100 << 20),
+        begun: Timestamp::from_unix_ms(8),
+    }
+}
+
+#[test]
+fn volumes_outside_of_pools_and_on_their_way_are_remembered_until_they_are_forgotten() {
+    let directory = TempDir::new().unwrap();
+    let catalog = filled(directory.path());
+    let puts = [image(1, "web"), image(2, "erp")].map(Change::PutImage);
+    catalog.commit(&puts).unwrap();
+    catalog.commit(&[Change::PutMigration(migration(1)), Change::PutMigration(migration(2))]).unwrap();
+    drop(catalog);
+    let catalog = RedbCatalog::open(directory.path()).unwrap();
+    assert_eq!(catalog.images().unwrap(), [image(2, "erp"), image(1, "web")]);
+    // The switch is one step: which place counts, and what there is.
+    let switched = MigrationRecord { phase: MigrationPhaseRecord::Switched, ..migration(1) };
+    let ids = [VolumeId::from_random(1), VolumeId::from_random(2)];
+    let changes = [Change::PutMigration(switched.clone()), Change::DeleteImage(ids[0])];
+    catalog.commit(&changes).unwrap();
+    catalog.commit(&[Change::DeleteMigration(ids[1])]).unwrap();
+    assert_eq!(catalog.images().unwrap(), [image(2, "erp")]);
+    assert_eq!(catalog.migrations().unwrap(), [switched]);
 }
 
 fn filled(directory: &Path) -> RedbCatalog {
@@ -274,4 +323,25 @@ fn a_flipped_byte_is_found_or_does_no_harm() {
         }
     }
     assert!(found > 0, "no hit lay in a live page");
+}
+
+#[test]
+fn the_last_namespace_id_outlives_its_export() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("catalog.redb");
+    let put = |number: u128, protocol, namespace| {
+        let record = ExportRecord { protocol, number: Some(namespace), ..export(number, "disk") };
+        Change::PutExport(record)
+    };
+    {
+        let catalog = RedbCatalog::open(&path).expect("a new one");
+        assert_eq!(catalog.last_namespace_id().expect("it is read"), 0);
+        catalog.commit(&[put(1, Protocol::NvmeTcp, 7), put(2, Protocol::Iscsi, 9)]).expect("two exports");
+        catalog.commit(&[put(3, Protocol::NvmeTcp, 8)]).expect("an export");
+        catalog.commit(&[put(1, Protocol::NvmeTcp, 7)]).expect("an old one changes");
+        catalog.commit(&[Change::DeleteExport(ExportId::from_random(3))]).expect("it goes");
+        assert_eq!(catalog.last_namespace_id().expect("it is read"), 8);
+    }
+    let catalog = RedbCatalog::open(&path).expect("it is there");
+    assert_eq!(catalog.last_namespace_id().expect("it is read"), 8);
 }

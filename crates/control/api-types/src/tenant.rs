@@ -1,0 +1,145 @@
+//! Tenants: customers or departments that share a node and do not see each other.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::request::check_list;
+use crate::{InvalidRequest, Name, Timestamp};
+
+/// Most bytes of a tenant's name: those of its objects have it in front.
+pub const TENANT_NAME_BYTES_MAX: usize = 31;
+/// Most pools that a tenant may use.
+pub const TENANT_POOLS_MAX: usize = 64;
+
+/// A tenant as it is now. To it belong the volumes, groups, hosts, host groups and users whose names begin with its name and a
+/// dot, with their snapshots and exports.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Tenant {
+    /// Its name, without a dot.
+    pub name: Name,
+    /// The pools in which it may make volumes.
+    pub pools: Vec<Name>,
+    /// The most that its volumes together may be large, in bytes. Absent for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_bytes: Option<u64>,
+    /// The most volumes that it may have. Absent for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<u32>,
+    /// The most I/O operations a second of all its volumes. It is kept, and not enforced yet. Absent for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops: Option<u64>,
+    /// How large its volumes together are now, in bytes.
+    pub used_bytes: u64,
+    /// How many volumes it has now.
+    pub used_volumes: u32,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// A request for a new tenant. A bound of 0 is none.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTenant {
+    /// Its name: at most 31 bytes, without a dot.
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$")]
+    pub name: Name,
+    /// The pools in which it may make volumes.
+    #[serde(default)]
+    #[schema(max_items = 64)]
+    pub pools: Vec<Name>,
+    /// The most that its volumes together may be large, in bytes; no bound when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_bytes: Option<u64>,
+    /// The most volumes that it may have; no bound when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<u32>,
+    /// The most I/O operations a second of all its volumes; no bound when absent. It is kept, and not enforced yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops: Option<u64>,
+}
+
+impl CreateTenant {
+    /// Checks all that can be judged without knowing the node.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        if self.name.as_str().contains('.') {
+            return Err(InvalidRequest::new(
+                "name",
+                "a tenant's name has no dot: what follows one is the tenant's",
+            ));
+        }
+        if self.name.as_str().len() > TENANT_NAME_BYTES_MAX {
+            return Err(InvalidRequest::new("name", format!("at most {TENANT_NAME_BYTES_MAX} bytes")));
+        }
+        check_list("pools", &self.pools, TENANT_POOLS_MAX)
+    }
+}
+
+/// A request to change a tenant. A bound of 0 takes the bound away.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeTenant {
+    /// All pools in which it may make volumes from now on; those that it has stay where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 64)]
+    pub pools: Option<Vec<Name>>,
+    /// The most that its volumes together may be large, in bytes, or 0. Less than they are stops growth only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_bytes: Option<u64>,
+    /// The most volumes that it may have, or 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<u32>,
+    /// The most I/O operations a second, or 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops: Option<u64>,
+}
+
+impl ChangeTenant {
+    /// Checks all that can be judged without knowing the tenant.
+    pub fn check(&self) -> Result<(), InvalidRequest> {
+        if *self == Self::default() {
+            return Err(InvalidRequest::new("pools", "nothing to change: give pools or a bound"));
+        }
+        self.pools.as_ref().map_or(Ok(()), |pools| check_list("pools", pools, TENANT_POOLS_MAX))
+    }
+}
+
+/// The tenant to which what has this name belongs, if it belongs to one: what stands in front of the first dot. Names of things
+/// that belong to nobody may have dots, too, as long as no tenant is called so.
+pub fn tenant_of(name: &str) -> Option<&str> {
+    name.split_once('.').map(|(tenant, _)| tenant)
+}
+
+/// Fails when a name does not show the tenant to which its thing is to belong.
+pub(crate) fn check_belongs(name: &Name, tenant: Option<&Name>) -> Result<(), InvalidRequest> {
+    match tenant {
+        Some(tenant) if tenant_of(name.as_str()) != Some(tenant.as_str()) => {
+            let message =
+                format!("what belongs to tenant '{tenant}' has a name that begins with '{tenant}.'");
+            Err(InvalidRequest::new("name", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_is_what_stands_before_the_dot() {
+        assert_eq!(tenant_of("acme.vm-17"), Some("acme"));
+        assert_eq!(tenant_of("acme.vm.17@monday"), Some("acme"));
+        assert_eq!(tenant_of("vm-17"), None);
+        let tenant = |name: &str| CreateTenant {
+            name: name.parse().unwrap(),
+            pools: vec![],
+            capacity_bytes: None,
+            volumes: None,
+            iops: None,
+        };
+        assert_eq!(tenant("acme").check(), Ok(()));
+        assert!(tenant("acme.eu").check().unwrap_err().to_string().contains("no dot"));
+        assert!(tenant(&"t".repeat(32)).check().unwrap_err().to_string().contains("at most 31 bytes"));
+        assert!(ChangeTenant::default().check().is_err());
+    }
+}

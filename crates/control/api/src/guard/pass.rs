@@ -1,0 +1,263 @@
+//! The way of a request past the guard.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::RequestExt;
+use axum::body::Bytes;
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use quarry_api_types::ProblemCode;
+use quarry_node_api::{ErrorKind, Node, NodeError};
+use serde_json::Value;
+
+use super::operations::{self, Operation};
+use super::trail::Asked;
+use super::{Guard, Peer, tenancy};
+use crate::limits::{BODY_TIMEOUT, REQUEST_BYTES_MAX, REQUEST_ID_BYTES_MAX};
+use crate::problem::{ApiError, body_too_large, body_too_slow};
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// What the middleware works with.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) node: Arc<dyn Node>,
+}
+
+/// Lets a request pass, or answers it.
+pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let id = gate.guard.request_id(given_id(&request));
+    let mut response = gate.answer(request, next, &id).await.unwrap_or_else(IntoResponse::into_response);
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    // Answers are about one asker at one moment, and some have secrets in them.
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The id that the client has chosen, when it is a short word.
+fn given_id(request: &Request) -> Option<String> {
+    let is_word = |text: &&str| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_word).map(str::to_owned)
+}
+
+impl Gate {
+    async fn answer(&self, mut request: Request, next: Next, id: &str) -> Result<Response, ApiError> {
+        let peer = request.extensions().get::<Peer>().copied();
+        let matched = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+        let operation = matched.as_deref().and_then(|path| operations::find(request.method(), path));
+        let name = operation.map_or_else(
+            || format!("{} {}", request.method(), request.uri().path()),
+            |operation| operation.id.to_owned(),
+        );
+        let (request_id, object) = (id.to_owned(), String::new());
+        let mut asked = Asked { principal: None, peer, request: request_id, operation: name, object };
+        if let Some(error) = in_clear(peer) {
+            return self.refuse(&asked, error).await;
+        }
+        asked.principal = self.identify(request.headers(), operation, &asked).await?;
+        request.extensions_mut().insert(Arc::clone(&self.guard));
+        let Some(operation) = operation else {
+            return match matched {
+                // What is not in the table is not let, whether the router has it or not.
+                Some(path) => Ok(operations::not_allowed(&request, &path)),
+                None => Ok(next.run(request).await),
+            };
+        };
+        let (mut request, body) = match operation.is_read() {
+            true => (request, None),
+            false => read_body(request).await?,
+        };
+        if body.as_ref().is_some_and(|body| !body.is_object()) {
+            return Err(no_object());
+        }
+        let path = path_parts(&mut request).await;
+        let names = tenancy::names(operation, &path, body.as_ref());
+        asked.object =
+            names.iter().map(|(_, name)| name.as_str()).chain(inner(&path)).collect::<Vec<_>>().join(" ");
+        if let Some(principal) = &asked.principal {
+            let allowed = self.guard.allow(&self.node, principal, operation, &names, body.as_ref()).await;
+            if let Err(error) = allowed {
+                return self.refuse(&asked, error).await;
+            }
+            request.extensions_mut().insert(principal.clone());
+        }
+        request.extensions_mut().insert(asked.clone());
+        match operation.is_read() {
+            true => self.read(operation, &asked, request, next).await,
+            // Who logs in has not proved anything yet: the handler tells how it went.
+            false if operation.permission.is_none() => Ok(next.run(request).await),
+            false => self.change(operation, asked, names, body, request, next).await,
+        }
+    }
+
+    /// Who asks; `None` only where anybody may.
+    async fn identify(
+        &self,
+        headers: &HeaderMap,
+        operation: Option<&Operation>,
+        asked: &Asked,
+    ) -> Result<Option<quarry_auth::Principal>, ApiError> {
+        let guard = &self.guard;
+        let is_open = operation.is_some_and(|operation| {
+            operation.permission.is_none() || (operation.id == "metrics" && guard.metrics_are_open)
+        });
+        let stranger = match guard.who(headers, asked.peer) {
+            Ok(Some(principal)) => return Ok(Some(principal)),
+            Ok(None) if is_open => return Ok(None),
+            Ok(None) => guard.stranger("the request has no token", asked.peer),
+            Err(stranger) => stranger,
+        };
+        guard.count_refusal();
+        if stranger.is_told {
+            guard.refused(asked, &stranger.error).await;
+        }
+        Err(stranger.error)
+    }
+
+    async fn refuse(&self, asked: &Asked, error: ApiError) -> Result<Response, ApiError> {
+        self.guard.count_refusal();
+        self.guard.refused(asked, &error).await;
+        Err(error)
+    }
+
+    /// Runs what changes nothing; shows a tenant only what belongs to it.
+    async fn read(
+        &self,
+        operation: &Operation,
+        asked: &Asked,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, ApiError> {
+        let has_body = request.method() != Method::HEAD;
+        let response = next.run(request).await;
+        let tenant = asked.principal.as_ref().and_then(|principal| principal.tenant.as_ref());
+        let (Some(member), Some(tenant), true) = (operation.lists, tenant, response.status().is_success())
+        else {
+            return Ok(response);
+        };
+        let (mut parts, body) = response.into_parts();
+        parts.headers.remove(header::CONTENT_LENGTH);
+        if !has_body {
+            return Ok(Response::from_parts(parts, axum::body::Body::empty()));
+        }
+        let failed = |cause: String| {
+            ApiError::from(NodeError::new(ErrorKind::Internal, "the list cannot be shown").with_cause(cause))
+        };
+        let bytes =
+            axum::body::to_bytes(body, usize::MAX).await.map_err(|error| failed(error.to_string()))?;
+        let list: Value = serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
+        let own = tenancy::only_own(list, member, tenant.as_str()).to_string();
+        Ok(Response::from_parts(parts, own.into()))
+    }
+
+    /// Runs a change to its end, even when nobody waits for it any more, with an entry before and one behind.
+    async fn change(
+        &self,
+        operation: &'static Operation,
+        asked: Asked,
+        names: tenancy::Named,
+        body: Option<Value>,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, ApiError> {
+        let gate = self.clone();
+        let changed = tokio::spawn(async move {
+            let guard = &gate.guard;
+            guard.begun(&asked).await?;
+            let held = match operation.growth {
+                Some(growth) => guard.check_growth(&gate.node, growth, &names, body.as_ref()).await,
+                None => Ok(None),
+            };
+            let (response, _held) = match held {
+                Ok(held) => (Ok(next.run(request).await), held),
+                Err(error) => (Err(error), None),
+            };
+            let status = response.as_ref().map_or_else(ApiError::status, Response::status);
+            guard.ended(&asked, status).await;
+            response
+        });
+        changed.await.unwrap_or_else(|failure| {
+            let error = NodeError::new(ErrorKind::Internal, "the node failed in the middle of the request");
+            Err(error.with_cause(failure.to_string()).into())
+        })
+    }
+}
+
+/// Why a request that everybody on its way can read is not listened to. On the machine itself nobody else is on its way.
+fn in_clear(peer: Option<Peer>) -> Option<ApiError> {
+    let peer = peer.filter(|peer| !peer.is_encrypted && !peer.address.ip().to_canonical().is_loopback())?;
+    Some(ApiError::new(
+        ProblemCode::Forbidden,
+        StatusCode::FORBIDDEN,
+        format!("a request from {} must be encrypted", peer.address.ip().to_canonical()),
+        "Use https:// with the same port; a token that went over the network in clear should be revoked.",
+    ))
+}
+
+/// The whole body, so that the guard and the handler see the same; and what it says, when it is JSON.
+async fn read_body(request: Request) -> Result<(Request, Option<Value>), ApiError> {
+    let (parts, body) = request.into_parts();
+    let read = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, REQUEST_BYTES_MAX));
+    let bytes: Bytes = match read.await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(_)) => return Err(body_too_large()),
+        Err(_) => return Err(body_too_slow()),
+    };
+    let value = serde_json::from_slice(&bytes).ok();
+    Ok((Request::from_parts(parts, bytes.into()), value))
+}
+
+/// A list would be taken for the members of a request in their order, and the guard looks for names by their members.
+fn no_object() -> ApiError {
+    let detail = "the body is JSON, but no object";
+    let next_step = "Correct the body; /v1/openapi.json describes it.";
+    ApiError::new(ProblemCode::Invalid, StatusCode::BAD_REQUEST, detail, next_step)
+}
+
+/// The parts of the path by their names. Those that are no UTF-8 are left out, and the handler refuses them.
+async fn path_parts(request: &mut Request) -> BTreeMap<String, String> {
+    let Ok(parts) = request.extract_parts::<RawPathParams>().await else { return BTreeMap::new() };
+    parts.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// What a path names inside what else it names.
+fn inner(path: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    path.iter()
+        .filter(|(part, _)| matches!(part.as_str(), "snapshot" | "device" | "id"))
+        .map(|(_, value)| value.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_on_another_machine_must_speak_tls() {
+        let peer =
+            |address: &str, is_encrypted| Some(Peer { address: address.parse().unwrap(), is_encrypted });
+        for (address, is_encrypted, is_let) in [
+            ("127.0.0.1:1", false, true),
+            ("127.8.0.1:1", false, true),
+            ("[::1]:1", false, true),
+            ("[::ffff:127.0.0.1]:1", false, true),
+            ("10.0.0.1:1", false, false),
+            ("[::ffff:10.0.0.1]:1", false, false),
+            ("[fd00::1]:1", false, false),
+            ("10.0.0.1:1", true, true),
+        ] {
+            assert_eq!(in_clear(peer(address, is_encrypted)).is_none(), is_let, "{address}");
+        }
+        let told = in_clear(peer("10.0.0.1:1", false)).unwrap();
+        assert_eq!(told.status(), StatusCode::FORBIDDEN);
+        assert!(told.detail().contains("10.0.0.1 must be encrypted"));
+    }
+}

@@ -1,0 +1,154 @@
+//! Whose things a request is about, and whether the asker may.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use quarry_api_types::{ExportSelector, Name, ProblemCode};
+use quarry_auth::{Principal, Scope};
+use quarry_node_api::{Node, NodeError};
+use serde_json::Value;
+
+use super::Guard;
+use super::operations::{Operation, Place, Refers};
+use crate::problem::ApiError;
+
+/// The names in a request, with what they stand for.
+pub(super) type Named = Vec<(Refers, String)>;
+
+/// Finds the names where the operation has them.
+pub(super) fn names(operation: &Operation, path: &BTreeMap<String, String>, body: Option<&Value>) -> Named {
+    let mut found = Named::new();
+    for &(refers, place) in operation.names {
+        match place {
+            Place::Path(part) => found.extend(path.get(part).map(|name| (refers, name.clone()))),
+            Place::Body(member) => match body.and_then(|body| body.get(member)) {
+                Some(Value::String(name)) => found.push((refers, name.clone())),
+                Some(Value::Array(names)) => {
+                    found.extend(names.iter().filter_map(|name| Some((refers, name.as_str()?.to_owned()))));
+                }
+                _ => {}
+            },
+        }
+    }
+    found
+}
+
+impl Guard {
+    /// Whether the asker may do what the operation does with these things. The role alone can forbid it; of what belongs to another
+    /// tenant the answer is that it is not there.
+    pub(super) async fn allow(
+        &self,
+        node: &Arc<dyn Node>,
+        principal: &Principal,
+        operation: &Operation,
+        names: &Named,
+        body: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        let Some(permission) = operation.permission else { return Ok(()) };
+        if !self.may(principal, permission, &principal.scope()) {
+            return Err(forbidden(principal, operation));
+        }
+        for (refers, name) in names {
+            let permitted = |scope: &Scope| self.may(principal, permission, scope);
+            match *refers {
+                Refers::Existing(sort) if !permitted(&Scope::of_name(name)) => {
+                    return Err(not_there(sort, name));
+                }
+                Refers::New(sort) if !permitted(&Scope::of_name(name)) => {
+                    return Err(foreign_name(principal, sort, name));
+                }
+                Refers::Tenant if !permitted(&Scope::Tenant(name.clone())) => {
+                    return Err(not_there("tenant", name));
+                }
+                Refers::Pool if !self.may_use_pool(principal, name) => return Err(not_there("pool", name)),
+                Refers::Export if principal.tenant.is_some() => {
+                    let scope = export_scope(node, name).await;
+                    if !scope.is_some_and(|scope| permitted(&scope)) {
+                        return Err(not_there("export", name));
+                    }
+                }
+                _ => {}
+            }
+        }
+        match operation.id {
+            "create_export" => check_audience(principal, body),
+            _ => Ok(()),
+        }
+    }
+
+    /// A tenant uses the pools that were granted to it.
+    fn may_use_pool(&self, principal: &Principal, pool: &str) -> bool {
+        let Some(tenant) = &principal.tenant else { return true };
+        self.store
+            .tenant(tenant)
+            .is_ok_and(|tenant| tenant.pools.iter().any(|granted| granted.as_str() == pool))
+    }
+}
+
+/// Whose an export is: what it serves says it. An id must be looked up.
+async fn export_scope(node: &Arc<dyn Node>, selector: &str) -> Option<Scope> {
+    match selector.parse().ok()? {
+        ExportSelector::Volume(name) => Some(Scope::of_name(name.as_str())),
+        ExportSelector::Snapshot(path) => Some(Scope::of_name(path.volume.as_str())),
+        selector @ ExportSelector::Id(_) => {
+            let found = node.show_exports(&selector).await.ok()?;
+            found.first().map(|export| Scope::of_name(export.volume.as_str()))
+        }
+    }
+}
+
+/// What is exported over iSCSI or NVMe/TCP to nobody in particular is seen by the hosts of every tenant.
+fn check_audience(principal: &Principal, body: Option<&Value>) -> Result<(), ApiError> {
+    let member = |name: &str| body.and_then(|body| body.get(name)).filter(|value| !value.is_null());
+    let is_shown_to_all = matches!(member("protocol").and_then(Value::as_str), Some("iscsi" | "nvme-tcp"))
+        && member("host").is_none()
+        && member("host_group").is_none();
+    if principal.tenant.is_none() || !is_shown_to_all {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        ProblemCode::Forbidden,
+        StatusCode::FORBIDDEN,
+        "a tenant exports over iscsi and nvme-tcp to its own hosts only",
+        "Name one of your hosts or host groups; whoever runs the node makes them.",
+    ))
+}
+
+fn forbidden(principal: &Principal, operation: &Operation) -> ApiError {
+    let detail =
+        format!("the role {} of '{}' does not permit {}", principal.role, principal.user, operation.id);
+    ApiError::new(
+        ProblemCode::Forbidden,
+        StatusCode::FORBIDDEN,
+        detail,
+        "Ask somebody whose role permits it; `quarry whoami` shows yours.",
+    )
+}
+
+/// The same answer as the node's own when it has no such thing.
+pub(crate) fn not_there(sort: &str, name: &str) -> ApiError {
+    NodeError::not_found(sort, name).into()
+}
+
+fn foreign_name(principal: &Principal, sort: &str, name: &str) -> ApiError {
+    let tenant = principal.tenant.as_ref().map_or("", Name::as_str);
+    ApiError::new(
+        ProblemCode::Forbidden,
+        StatusCode::FORBIDDEN,
+        format!("'{name}' is no name for a {sort} of tenant '{tenant}'"),
+        &format!("Choose a name that begins with '{tenant}.'"),
+    )
+}
+
+/// What of a list belongs to a tenant, by this member of each item.
+pub(super) fn only_own(list: Value, member: &str, tenant: &str) -> Value {
+    let is_own = |item: &Value| {
+        let name = item.get(member).and_then(Value::as_str).unwrap_or("");
+        Scope::of_name(name) == Scope::Tenant(tenant.to_owned())
+    };
+    match list {
+        Value::Array(items) => Value::Array(items.into_iter().filter(is_own).collect()),
+        _ => Value::Array(Vec::new()),
+    }
+}

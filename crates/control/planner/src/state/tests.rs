@@ -1,0 +1,106 @@
+//! Documents against what is there, and steps that are done to a node of lists.
+
+use quarry_api_types::State;
+
+use super::*;
+
+fn state(json: &str) -> State {
+    serde_json::from_str(json).unwrap()
+}
+
+const SITE: &str = r#"{
+    "pools":[{"name":"fast","devices":["/dev/sdb","/dev/sdc"],"copies":2}],
+    "policies":[{"name":"gold","settings":{"compression":"lz4"}}],
+    "volumes":[
+        {"name":"a","pool":"fast","size_bytes":1073741824,"policy":"gold"},
+        {"name":"b","pool":"fast","size_bytes":1073741824,"policy":"gold","overrides":{"compression":"off","tier":"nvme"}},
+        {"name":"c","pool":"fast","size_bytes":4096,"durability":"always"}],
+    "groups":[{"name":"shop","volumes":["a","b"],"policy":"gold"}],
+    "hosts":[{"name":"web","initiators":["iqn.1993-08.org.debian:01:web"]}],
+    "host_groups":[{"name":"farm","hosts":["web"]}],
+    "exports":[{"volume":"a","protocol":"nbd"},{"volume":"b","protocol":"iscsi","host":"web","number":7}]}"#;
+
+fn texts(steps: &StateSteps) -> Vec<String> {
+    steps.steps.iter().map(StateStep::to_string).collect()
+}
+
+#[test]
+fn an_empty_node_gets_everything_in_an_order_that_works() {
+    let planned = plan_state(&state(SITE), &Present::default());
+    assert!(planned.plan.problems.is_empty(), "{:?}", planned.plan.problems);
+    assert_eq!(
+        texts(&planned),
+        [
+            "create pool fast",
+            "create host web",
+            "create host group farm",
+            "create policy gold",
+            "create volume a",
+            "create volume b",
+            "set the policy of volume b",
+            "create volume c",
+            "create group shop",
+            "set the policy of group shop",
+            "export a over nbd",
+            "export b over iscsi"
+        ]
+    );
+    assert_eq!(planned.plan.changes.len(), state(SITE).count());
+}
+
+#[test]
+fn what_is_not_there_and_not_stated_is_a_problem_with_its_place() {
+    let planned = plan_state(
+        &state(
+            r#"{"volumes":[{"name":"v","pool":"gone","size_bytes":1000,"policy":"none","compression":"lz4"}],
+            "groups":[{"name":"g","volumes":["x"]}],"host_groups":[{"name":"f","hosts":["h"]}],
+            "exports":[{"volume":"y","protocol":"iscsi","host":"z"}]}"#,
+        ),
+        &Present::default(),
+    );
+    let problems: Vec<String> = planned
+        .plan
+        .problems
+        .iter()
+        .map(|problem| format!("{}: {}", problem.place, problem.message))
+        .collect();
+    for part in [
+        "volume 'v', pool: there is no pool 'gone'",
+        "volume 'v', policy: there is no policy 'none'",
+        "volume 'v', size_bytes: 1000 is not a multiple of 512",
+        "group 'g', volumes: there is no volume 'x'",
+        "host-group 'f', hosts: there is no host 'h'",
+        "export 'y over iscsi to z', volume: there is no such volume",
+        "export 'y over iscsi to z', host: there is no such host",
+    ] {
+        assert!(problems.iter().any(|problem| problem.starts_with(part)), "{part}: {problems:#?}");
+    }
+}
+
+#[test]
+fn a_policy_and_a_volume_do_not_contradict_each_other() {
+    let planned = plan_state(
+        &state(
+            r#"{"pools":[{"name":"p","devices":["/a"]}],"policies":[{"name":"gold","settings":{"compression":"lz4"}}],
+            "volumes":[{"name":"v","pool":"p","size_bytes":512,"policy":"gold","compression":"off"}]}"#,
+        ),
+        &Present::default(),
+    );
+    let [problem] = &planned.plan.problems[..] else { panic!("{:?}", planned.plan.problems) };
+    assert_eq!(problem.place.field.as_deref(), Some("compression"));
+    assert!(problem.message.contains("say it under overrides"), "{}", problem.message);
+}
+
+#[test]
+fn a_device_in_a_directory_is_known_by_the_directory() {
+    for (stated, device, is_same) in [
+        ("/srv/disks", "/srv/disks/pool-1", true),
+        ("/srv/disks/", "/srv/disks/pool-1", true),
+        ("/srv/disks", "/srv/disks/a/b", false),
+        ("/srv/dis", "/srv/disks/pool-1", false),
+        ("/dev/sdb", "/dev/sdb", true),
+        ("/dev/sdb", "/dev/sdb1", false),
+    ] {
+        assert_eq!(super::pools::is_device(stated, device), is_same, "{stated} {device}");
+    }
+}
