@@ -5,8 +5,9 @@ use clap::{Parser, Subcommand};
 
 use crate::scenario::conformance;
 use crate::scenario::{
-    clients, crash, demo, devices, encryption, extract, filesystems, fill, guest, images, network_device,
-    pull_device, restart, run, sessions, sim, simulated, snapshots, volumes,
+    access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, guest,
+    image_mode, images, network_device, protection, pull_device, rebuild, restart, run, sessions, sim,
+    simulated, snapshots, volumes,
 };
 use crate::{arrows, bench, fuzz, instructions, tidy};
 
@@ -32,8 +33,14 @@ enum Task {
     PullDevice(pull_device::Options),
     /// Makes devices fail, replaces them, adds, drains and removes others under verified load
     Devices(devices::Options),
+    /// Measures what an erasure code costs beside copies of the same durability
+    Protection(protection::Options),
+    /// Measures how fast a lost device's copies are made again, with idle hosts and with busy ones
+    Rebuild(rebuild::Options),
     /// Restarts, stops and ends the NBD server of a device of a two-copy pool under verified load
     NetworkDevice(network_device::Options),
+    /// Takes a foreign device over, moves it into a pool, between pools and out again under verified load, killed on the way
+    ImageMode(image_mode::Options),
     /// Fills a pool to the last block under verified load, frees and goes on, many times
     Fill(fill::Options),
     /// Puts ext4 and xfs on a volume
@@ -53,8 +60,12 @@ enum Task {
     Images(images::Options),
     /// Takes snapshots, clones and sets, and kills the node in between
     Snapshots(snapshots::Options),
+    /// Applies a folder of YAML to an empty node that is killed at every step
+    Documents(documents::Options),
     /// Tries encrypted volumes with and without their key, and looks for clear text on the device
     Encryption(encryption::Options),
+    /// Tries who may use the API: tokens, TLS, tenants, and the audit log over kills
+    Access(access::Options),
     /// Makes very many volumes and measures what they cost
     Volumes(volumes::Options),
     /// Connects very many idle hosts and measures what they cost
@@ -91,7 +102,10 @@ impl Xtask {
             Task::RestartTime(options) => restart::run(&options),
             Task::PullDevice(options) => pull_device::run(&options),
             Task::Devices(options) => devices::run(&options),
+            Task::Protection(options) => protection::run(&options),
+            Task::Rebuild(options) => rebuild::run(&options),
             Task::NetworkDevice(options) => network_device::run(&options),
+            Task::ImageMode(options) => image_mode::run(&options),
             Task::Fill(options) => fill::run(&options),
             Task::Filesystems(options) => filesystems::run(&options),
             Task::Clients(options) => clients::run(&options),
@@ -101,7 +115,9 @@ impl Xtask {
             Task::Golden(options) => extract::golden::run(&options),
             Task::Images(options) => images::run(&options),
             Task::Snapshots(options) => snapshots::run(&options),
+            Task::Documents(options) => documents::run(&options),
             Task::Encryption(options) => encryption::run(&options),
+            Task::Access(options) => access::run(&options),
             Task::Volumes(options) => volumes::run(&options),
             Task::Sessions(options) => sessions::run(&options),
             Task::Fuzz(options) => fuzz::run(&options),

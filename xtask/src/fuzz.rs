@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{command, workspace};
 
 /// Every target, one file each in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 16] = [
+const TARGETS: [&str; 19] = [
     "anchor",
     "batch",
     "chunk",
@@ -22,12 +22,15 @@ const TARGETS: [&str; 16] = [
     "iscsi_session",
     "iscsi_text",
     "label",
+    "nbd_session",
     "node",
     "nvme_command",
     "nvme_pdu",
     "nvme_session",
     "packed",
+    "parity",
     "scsi_command",
+    "vhost_control",
     "vhost_queue",
 ];
 

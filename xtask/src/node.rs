@@ -159,9 +159,22 @@ impl Node {
         Quarry::new(&self.options.bin_dir, &format!("http://{}", self.api))
     }
 
+    /// Where it listens for the API.
+    pub fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// What a page answers to somebody without a token, its head included.
+    pub fn page_without_token(&self, path: &str) -> Result<String> {
+        Ok(get(self.api, path, None)?)
+    }
+
     /// The figures for Prometheus.
     pub fn metrics(&self) -> Result<String> {
-        Ok(get(self.api, "/metrics")?)
+        let path = self.options.dir.join("data").join("admin.token");
+        let token =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(get(self.api, "/metrics", Some(token.trim()))?)
     }
 
     /// Path of the NBD unix socket.
@@ -206,10 +219,11 @@ impl Node {
 }
 
 /// What the page at `path` answers, its head included.
-fn get(api: SocketAddr, path: &str) -> std::io::Result<String> {
+fn get(api: SocketAddr, path: &str, token: Option<&str>) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&api, HEALTH_TIMEOUT)?;
     stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n")?;
+    let proof = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {api}\r\n{proof}Connection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
@@ -222,7 +236,7 @@ pub fn free_address() -> Result<SocketAddr> {
 
 /// Whether `GET /v1/health` answers 200.
 pub fn is_healthy(api: SocketAddr) -> bool {
-    get(api, "/v1/health").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+    get(api, "/v1/health", None).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
 }
 
 /// Writes a passphrase for a keyring into `dir`; says where.
@@ -237,13 +251,13 @@ pub fn write_passphrase(dir: &Path, text: &str) -> Result<PathBuf> {
 pub fn start_with_volume(
     options: NodeOptions,
     devices: &[PathBuf],
-    copies: u8,
+    protection: &str,
     volume_bytes: u64,
     more: &[&str],
 ) -> Result<Node> {
     let node = Node::start(options)?;
     let quarry = node.quarry();
-    quarry.create_pool(POOL, devices, copies)?;
+    quarry.create_pool(POOL, devices, protection)?;
     let size = volume_bytes.to_string();
     let words = ["volume", "create", VOLUME, "--pool", POOL, "--size", &size];
     quarry.run(&[&words, more].concat())?;

@@ -42,9 +42,9 @@ impl Quarry {
     }
 
     /// `pool create`.
-    pub fn create_pool(&self, name: &str, devices: &[PathBuf], copies: u8) -> Result<()> {
+    pub fn create_pool(&self, name: &str, devices: &[PathBuf], protection: &str) -> Result<()> {
         let mut command = self.command();
-        command.args(["pool", "create", name, "--copies", &copies.to_string()]);
+        command.args(["pool", "create", name, "--protection", protection]);
         for device in devices {
             command.arg("--device").arg(device);
         }

@@ -13,7 +13,7 @@ use crate::pool::{self, Pool};
 struct ListedPool {
     name: String,
     id: String,
-    copies: u8,
+    protection: String,
     devices: Vec<ListedDevice>,
     logs: Vec<ListedLog>,
     volumes: Vec<ListedVolume>,
@@ -88,7 +88,7 @@ fn listed(pool: &Pool) -> Result<ListedPool> {
     Ok(ListedPool {
         name: pool.label.pool_name.clone(),
         id: pool.label.pool.to_string(),
-        copies: pool.label.copies,
+        protection: pool.label.protection.to_string(),
         devices: devices.collect(),
         logs: logs.iter().map(|log| ListedLog { log: log.id.0, tail_batches: log.batches }).collect(),
         volumes: logs.iter().flat_map(volumes).collect(),
@@ -123,8 +123,8 @@ fn volumes(log: &Log) -> Vec<ListedVolume> {
 
 impl ListedPool {
     fn text(&self) -> String {
-        let Self { name, id, copies, .. } = self;
-        let mut text = format!("pool {name}  {id}  copies {copies}\n");
+        let Self { name, id, protection, .. } = self;
+        let mut text = format!("pool {name}  {id}  {protection}\n");
         for device in &self.devices {
             let ListedDevice { index, id, path, size_bytes, present } = device;
             let state = if *present { "present" } else { "MISSING" };

@@ -40,7 +40,7 @@ pub fn open(pool: &Pool) -> Result<(Vec<Log>, Vec<String>)> {
 }
 
 impl Log {
-    /// The bytes of a record from the first copy whose checksum is right.
+    /// The bytes of a record from the first copy, or combination of its group, whose checksum is right.
     pub fn record(
         &self,
         pool: &Pool,
@@ -48,11 +48,11 @@ impl Log {
         sectors: u8,
         checksum: u32,
     ) -> Result<Vec<u8>, String> {
-        let Some((slots, sector)) = self.segments.resolve(address) else {
+        let Some((chunk, sector)) = self.segments.resolve(address) else {
             return Err(format!("{address:?} is not in the segment table"));
         };
         let offset = u64::from(sector) * quarry_types::SECTOR_BYTES as u64;
         let length = usize::from(sectors) * quarry_types::SECTOR_BYTES;
-        pool.read_checked(slots, offset, length, |bytes| block::check(bytes, checksum))
+        self.segments.read(pool, chunk, (offset, length), |bytes| block::check(bytes, checksum))
     }
 }

@@ -18,6 +18,7 @@
 
 mod arguments;
 mod block;
+mod code;
 mod device;
 mod extent;
 mod image;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use quarry_format::anchor::Slot;
-use quarry_format::image::{Image, ImageRun};
+use quarry_format::image::{Image, ImageGroup, ImageRun};
 use quarry_format::label::GRANULE_SECTORS;
-use quarry_types::{ChunkId, LogAddress, SegmentId};
+use quarry_types::{ChunkId, LogAddress, SECTOR_BYTES, SegmentId};
 
+use crate::code;
 use crate::pool::Pool;
 
 /// A segment, as an image or the tail says.
@@ -28,6 +29,9 @@ struct Kept {
 pub struct Segments {
     chunks: BTreeMap<ChunkId, Vec<Slot>>,
     all: BTreeMap<SegmentId, Segment>,
+    groups: Vec<ImageGroup>,
+    /// The group of a coded chunk with data, and which member it is.
+    coded: BTreeMap<ChunkId, (usize, usize)>,
 }
 
 impl Kept {
@@ -74,7 +78,12 @@ impl Segments {
             let runs = segment.runs.clone();
             all.insert(segment.segment, Segment { runs, kept, end_sector: segment.end_sector });
         }
-        Ok(Self { chunks: chunks.collect(), all })
+        let groups = image.groups.clone();
+        let members = groups.iter().enumerate().flat_map(|(group, coded)| {
+            coded.data.iter().enumerate().map(move |(member, (chunk, _))| (*chunk, (group, member)))
+        });
+        let coded = members.collect();
+        Ok(Self { chunks: chunks.collect(), all, groups, coded })
     }
 
     /// A segment of the tail that the image does not know.
@@ -101,8 +110,8 @@ impl Segments {
         self.all.get(&id)
     }
 
-    /// The copies of the record at `address`, and its sector in each.
-    pub fn resolve(&self, address: LogAddress) -> Option<(&[Slot], u32)> {
+    /// The chunk of the record at `address`, and its sector in it.
+    pub fn resolve(&self, address: LogAddress) -> Option<(ChunkId, u32)> {
         let segment = self.all.get(&address.segment())?;
         let (sector, index) = match &segment.kept {
             None => (address.sector(), 0),
@@ -114,7 +123,60 @@ impl Segments {
             Some(_) => return None,
         };
         let run = segment.runs.get(index)?;
-        Some((self.slots(run.chunk), run.start_sector.checked_add(sector)?))
+        Some((run.chunk, run.start_sector.checked_add(sector)?))
+    }
+
+    /// Bytes that lie `offset` bytes into a chunk and pass `check`: of one of its copies, or computed from others of its group, from any
+    /// combination of them.
+    pub fn read<T>(
+        &self,
+        pool: &Pool,
+        chunk: ChunkId,
+        (offset, length): (u64, usize),
+        check: impl Fn(&[u8]) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let wrong = match pool.read_checked(self.slots(chunk), offset, length, &check) {
+            Ok(value) => return Ok(value),
+            Err(wrong) => wrong,
+        };
+        let Some(&(group, wanted)) = self.coded.get(&chunk) else { return Err(wrong) };
+        let group = &self.groups[group];
+        let (data, members) = (group.data.len(), group.data.len() + group.parity.len());
+        let others = (0..members).filter(|&member| member != wanted);
+        let sources: Vec<(usize, Vec<u8>)> = others
+            .filter_map(|member| Some((member, self.member_bytes(pool, group, member, (offset, length))?)))
+            .collect();
+        for mask in (0u32..1 << sources.len()).filter(|mask| mask.count_ones() as usize == data) {
+            let chosen = sources.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1);
+            let chosen: Vec<(usize, Vec<u8>)> = chosen.map(|(_, source)| source.clone()).collect();
+            if let Ok(value) = check(&code::recover(data, members, wanted, &chosen)) {
+                return Ok(value);
+            }
+        }
+        let found = sources.len();
+        Err(format!(
+            "{wrong}; {found} other chunks of its group of {data}+{} do not tell it",
+            group.parity.len()
+        ))
+    }
+
+    /// The bytes of a member of a group: zeroes behind its end.
+    fn member_bytes(
+        &self,
+        pool: &Pool,
+        group: &ImageGroup,
+        member: usize,
+        (offset, length): (u64, usize),
+    ) -> Option<Vec<u8>> {
+        let (chunk, end) = match group.data.get(member) {
+            Some((chunk, sectors)) => (*chunk, u64::from(*sectors) * SECTOR_BYTES as u64),
+            None => (group.parity[member - group.data.len()], pool.label.segment_bytes),
+        };
+        let there = end.saturating_sub(offset).min(length as u64) as usize;
+        let mut bytes =
+            pool.read_checked(self.slots(chunk), offset, there, |bytes| Ok(bytes.to_vec())).ok()?;
+        bytes.resize(length, 0);
+        Some(bytes)
     }
 }
 
@@ -125,7 +187,6 @@ mod tests {
     use super::*;
 
     fn table(words: Vec<u64>, runs: &[(u32, u64, u32)]) -> Segments {
-        let slots = |chunk: u64| (ChunkId(chunk), vec![Slot { device: 0, index: chunk as u32 }]);
         let run = |&(first_sector, chunk, start_sector)| ImageRun {
             first_sector,
             chunk: ChunkId(chunk),
@@ -133,12 +194,17 @@ mod tests {
         };
         let kept = (!words.is_empty()).then(|| Kept::new(&words, 2048).expect("a size that fits"));
         let segment = Segment { runs: runs.iter().map(run).collect(), kept, end_sector: 0 };
-        Segments { chunks: (0..4).map(slots).collect(), all: [(SegmentId::new(LogId(0), 5), segment)].into() }
+        Segments {
+            chunks: BTreeMap::new(),
+            all: [(SegmentId::new(LogId(0), 5), segment)].into(),
+            groups: Vec::new(),
+            coded: BTreeMap::new(),
+        }
     }
 
-    fn place(table: &Segments, sector: u32) -> Option<(u32, u32)> {
-        let (slots, sector) = table.resolve(LogAddress::new(SegmentId::new(LogId(0), 5), sector))?;
-        Some((slots[0].index, sector))
+    fn place(table: &Segments, sector: u32) -> Option<(u64, u32)> {
+        let (chunk, sector) = table.resolve(LogAddress::new(SegmentId::new(LogId(0), 5), sector))?;
+        Some((chunk.0, sector))
     }
 
     #[test]

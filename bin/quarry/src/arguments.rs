@@ -1,10 +1,15 @@
 //! What can be typed.
 
+mod access;
 mod devices;
+mod documents;
 mod exports;
 mod groups;
 mod hosts;
 mod images;
+mod migrations;
+mod node;
+mod policies;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,17 +17,24 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quarry_api_types::{
-    Compression, Deduplication, Durability, EventSeverity, Name, SnapshotPath, Timestamp, UnknownWord,
+    Compression, Deduplication, Durability, Name, Protection, SnapshotPath, Timestamp, UnknownWord,
     VolumePath,
 };
 use quarry_client::Endpoint;
 use quarry_types::ByteSize;
 
+pub use self::access::{
+    AuditCommand, AuditSelection, Login, TenantBounds, TenantCommand, TokenCommand, UserCommand,
+};
 pub use self::devices::{DeviceCommand, DeviceOf, WaitForRebuild};
+pub use self::documents::{ApplyCommand, DiffCommand, JobCommand, StateCommand};
 pub use self::exports::{CreateExport, ExportCommand};
 pub use self::groups::GroupCommand;
 pub use self::hosts::{ChapOptions, HostCommand, HostGroupCommand};
 pub use self::images::{ExportImage, ImageFormat, ImportVolume, TargetFormat};
+pub use self::migrations::{AdoptVolume, MigrateVolume};
+pub use self::node::{EventCommand, KeyringCommand};
+pub use self::policies::{PolicyCommand, PolicyOptions, WhyCommand};
 use crate::values::{Bound, Percent, Ratio, Window};
 
 const EXAMPLES_AND_EXIT_CODES: &str = "\
@@ -51,6 +63,7 @@ Exit codes:
   4  conflict: the name is taken, or the thing is in use
   5  unavailable: quarryd cannot be reached, or cannot do it now
   6  no space
+  7  not allowed: no token, one that has ended, or one that may not do it
 130  interrupted; what was begun has been undone";
 
 /// Manage a Quarry node: its devices, pools, volumes, snapshots, groups, exports and hosts.
@@ -65,6 +78,14 @@ pub struct Arguments {
     /// How to print the answer
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "table")]
     pub output: Format,
+
+    /// File with the text of a token [default: QUARRY_TOKEN, the last `quarry login`, or the node's own on this machine]
+    #[arg(long, global = true, value_name = "FILE", env = "QUARRY_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Certificates, in PEM form, from which the node's must come: its api-ca.pem [default: those of the system]
+    #[arg(long, global = true, value_name = "FILE", env = "QUARRY_CA")]
+    pub ca_file: Option<PathBuf>,
 
     #[command(subcommand)]
     pub command: Command,
@@ -95,6 +116,24 @@ pub enum Command {
     /// Groups: volumes that are snapshotted and rolled back together
     #[command(subcommand)]
     Group(GroupCommand),
+    /// Policies: how volumes are meant to be, and snapshots by the calendar
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Why something is as it is
+    #[command(subcommand)]
+    Why(WhyCommand),
+    /// Make the node what a document says: pools, policies, volumes, groups, hosts, exports
+    ///
+    /// What the document does not name is left alone, and nothing is ever deleted. It goes on over a restart of the node.
+    Apply(ApplyCommand),
+    /// Tell what applying a document would change
+    Diff(DiffCommand),
+    /// State: all that is intended, as a document
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Jobs: what the node does for longer than a command waits
+    #[command(subcommand)]
+    Job(JobCommand),
     /// Exports: volumes and snapshots served over a protocol
     #[command(subcommand)]
     Export(ExportCommand),
@@ -107,6 +146,25 @@ pub enum Command {
     /// Events: what has happened on the node that somebody may have to act on
     #[command(subcommand)]
     Event(EventCommand),
+    /// Log in with a password; the commands that follow need none
+    #[command(after_help = "Example:\n  quarry --endpoint https://node7:7480 --ca-file api-ca.pem login ann")]
+    Login(Login),
+    /// End the present login
+    Logout,
+    /// Show who you are for the node
+    Whoami,
+    /// Users: who may log in, and as what
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Tokens: what programs prove themselves with
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Tenants: who share the node and do not see each other
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Audit log: who has changed what, and who was not let
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// The node in one page
     Status,
 }
@@ -124,11 +182,11 @@ pub enum PoolCommand {
     List,
     /// Show a pool with its devices
     Show { name: Name },
-    /// Change how many copies a pool keeps, how full it may be before somebody is told, how often it may be promised, or how fast
+    /// Change how a pool keeps what it holds, how full it may be before somebody is told, how often it may be promised, or how fast
     /// data is moved between its devices
     #[command(
         after_help = "Examples:\n  quarry pool set fast --warning 70% --critical 90% --overcommit 3.0\n  \
-        quarry pool set fast --copies 3"
+        quarry pool set fast --copies 3\n  quarry pool set fast --protection ec:4+2"
     )]
     Set(SetPool),
     /// End a pool that has no volumes and give its devices back
@@ -155,9 +213,12 @@ pub struct CreatePool {
     /// Files, directories or block devices of the node, or NBD exports (nbd://ADDRESS:PORT/EXPORT); can be repeated
     #[arg(long = "device", value_name = "PATH", required = true, num_args = 1..)]
     pub devices: Vec<PathBuf>,
-    /// On how many distinct devices everything is kept: 1 to 3
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
-    pub copies: u8,
+    /// On how many distinct devices everything is kept: 1 to 4; 1 if not given
+    #[arg(long, value_name = "N", conflicts_with = "protection", value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub copies: Option<u8>,
+    /// How everything is kept: copies:N, or ec:K+M for an erasure code that survives the loss of any M devices, 2+1 to 8+3
+    #[arg(long, value_name = "PROTECTION")]
+    pub protection: Option<Protection>,
     /// Take devices that have something on them, which is lost
     #[arg(long)]
     pub force: bool,
@@ -176,7 +237,7 @@ pub struct CreatePool {
 pub struct SetPool {
     pub name: Name,
     /// Fill level from which on somebody should act
-    #[arg(long, value_name = "PERCENT", required_unless_present_any = ["critical", "overcommit", "copies", "rebuild_rate"])]
+    #[arg(long, value_name = "PERCENT", required_unless_present_any = ["critical", "overcommit", "copies", "protection", "rebuild_rate"])]
     pub warning: Option<Percent>,
     /// Fill level from which on somebody must act now
     #[arg(long, value_name = "PERCENT")]
@@ -184,9 +245,12 @@ pub struct SetPool {
     /// How often the pool may be promised, for example 3.0, or none
     #[arg(long, value_name = "RATIO")]
     pub overcommit: Option<Ratio>,
-    /// On how many distinct devices everything is kept: 1 to 3; copies are made or given up in the background
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3))]
+    /// On how many distinct devices everything is kept: 1 to 4; copies are made or given up in the background
+    #[arg(long, value_name = "N", conflicts_with = "protection", value_parser = clap::value_parser!(u8).range(1..=4))]
     pub copies: Option<u8>,
+    /// How everything is kept: copies:N, or ec:K+M for an erasure code; what is there is converted in the background
+    #[arg(long, value_name = "PROTECTION")]
+    pub protection: Option<Protection>,
     /// What is copied each second at most when devices fail, join or are drained, for example 200MiB, or none
     #[arg(long, value_name = "SIZE")]
     pub rebuild_rate: Option<Bound>,
@@ -265,6 +329,16 @@ pub enum VolumeCommand {
     #[command(after_help = "Examples:\n  quarry volume export-image vm-17 vm-17.qcow2\n  \
         quarry volume export-image vm-17@monday /mnt/usb/vm-17.vhdx --format vhdx --verify")]
     ExportImage(ExportImage),
+    /// Serve a device that holds data as a volume, as it is (image mode); nothing is copied, and nothing of Quarry's is written to it
+    #[command(after_help = "Examples:\n  quarry volume adopt erp --device nbd://10.0.0.7/lun0\n  \
+        quarry volume adopt erp --device /dev/disk/by-id/wwn-0x5000c500a1b2c3d4 --read-only")]
+    Adopt(AdoptVolume),
+    /// Let go of the device of a volume in image mode; what is on it stays
+    Release { name: Name },
+    /// Move a volume to a pool or to a device, while it is in use; everything is compared before the old place is left
+    #[command(after_help = "Examples:\n  quarry volume migrate erp --to-pool fast --wait\n  \
+        quarry volume migrate erp --to-device /dev/sdx --force\n  quarry volume migrate erp --cancel")]
+    Migrate(MigrateVolume),
     /// Destroy a volume that is not exported, and everything on it
     Delete {
         name: Name,
@@ -315,6 +389,9 @@ pub struct NewVolumeSettings {
     /// Encrypt its blocks under a key of its own; quarryd needs a key store for that
     #[arg(long)]
     pub encrypt: bool,
+    /// Have it made and kept as this policy means it to be; the options above override the policy
+    #[arg(long)]
+    pub policy: Option<Name>,
 }
 
 #[derive(Args, Debug)]
@@ -398,41 +475,6 @@ pub struct WaitForSpace {
     pub no_progress: bool,
 }
 
-#[derive(Subcommand, Debug)]
-pub enum KeyringCommand {
-    /// Show whether the node can open encrypted volumes
-    Show,
-    /// Open the keyring of a node that was started without its passphrase, and with it the encrypted volumes
-    ///
-    /// Without --passphrase-file the passphrase is one line of standard input; a terminal is asked for it. It goes to a node on this
-    /// machine only, because the API is not encrypted.
-    Unlock {
-        /// File with the passphrase
-        #[arg(long, value_name = "FILE")]
-        passphrase_file: Option<PathBuf>,
-    },
-}
-
-#[derive(Subcommand, Debug)]
-pub enum EventCommand {
-    /// List events, the oldest first
-    #[command(after_help = "Example:\n  quarry event list --severity warning --follow")]
-    List {
-        /// Only those of this severity and above
-        #[arg(long, value_parser = word(EventSeverity::ALL, EventSeverity::as_str))]
-        severity: Option<EventSeverity>,
-        /// Only those about the pool or volume of this name, or the device of this path
-        #[arg(long, value_name = "NAME")]
-        object: Option<String>,
-        /// Only those after the one with this id
-        #[arg(long, value_name = "ID", default_value_t = 0)]
-        since: u64,
-        /// Go on and print what happens; as JSON, one event a line
-        #[arg(long)]
-        follow: bool,
-    },
-}
-
 /// One of the API's words, with the choice shown in the help.
 fn word<T>(all: &'static [T], text: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
 where
@@ -465,7 +507,7 @@ mod tests {
         ] {
             let Ok(Command::Pool(PoolCommand::Create(create))) = parse(line) else { panic!("{line}") };
             assert_eq!(create.devices, ["a", "b", "c"].map(PathBuf::from), "{line}");
-            assert_eq!((create.name.as_str(), create.copies), ("p", 2));
+            assert_eq!((create.name.as_str(), create.copies), ("p", Some(2)));
         }
     }
 
@@ -509,7 +551,10 @@ mod tests {
             "quarry pool create p",
             "quarry pool create p --device",
             "quarry pool create a/b --device x",
-            "quarry pool create p --device x --copies 4",
+            "quarry pool create p --device x --copies 5",
+            "quarry pool create p --device x --copies 2 --protection ec:4+2",
+            "quarry pool create p --device x --protection ec:9+2",
+            "quarry pool set p --protection raid5",
             "quarry volume create v --pool p --size big",
             "quarry volume create v --pool p --size 1G --durability never",
             "quarry snapshot create --name s",
@@ -544,7 +589,12 @@ mod tests {
             "quarry host create h --network 10.0.0.1 --mutual-user u --mutual-secret-file f",
             "quarry host update h --no-chap --chap-user u --chap-secret-file f",
             "quarry host group add g",
-            "quarry --endpoint https://node volume list",
+            "quarry --endpoint ftp://node volume list",
+            "quarry user create u",
+            "quarry user create u --role king",
+            "quarry token create --life soon",
+            "quarry tenant set t --no-pools --pool p",
+            "quarry audit verify --number 3",
             "quarry -o yaml status",
         ] {
             assert!(parse(line).is_err(), "{line}");

@@ -11,7 +11,10 @@ use crate::arguments::{
 };
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
-use crate::{exports, freeing, groups, hosts, images, keyring, members, tables};
+use crate::{
+    access, connect, documents, exports, freeing, groups, hosts, images, jobs, keyring, members, migrations,
+    policies, tables,
+};
 
 /// How often a command that waits for a scrub looks at it.
 const SCRUB_POLL: std::time::Duration = std::time::Duration::from_millis(500);
@@ -19,13 +22,29 @@ const SCRUB_POLL: std::time::Duration = std::time::Duration::from_millis(500);
 type Result = std::result::Result<(), Failure>;
 
 pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
-    let client = Client::new(arguments.endpoint)?;
+    let client = match &arguments.command {
+        Command::Login(_) => connect::connect_as_stranger(&arguments)?,
+        _ => connect::connect(&arguments)?,
+    };
     match arguments.command {
+        Command::Login(ref login) => access::log_in(&client, &arguments, login, output).await,
+        Command::Logout => access::log_out(&client, &arguments, output).await,
+        Command::Whoami => output.answer(&client.show_session().await?, tables::access::session),
+        Command::User(command) => access::user(&client, command, output).await,
+        Command::Token(command) => access::token(&client, command, output).await,
+        Command::Tenant(command) => access::tenant(&client, command, output).await,
+        Command::Audit(command) => crate::audit::run(&client, command, output).await,
         Command::Device(command) => members::run(&client, command, output).await,
         Command::Pool(command) => pool(&client, command, output).await,
         Command::Volume(command) => volume(&client, command, output).await,
         Command::Snapshot(command) => snapshot(&client, command, output).await,
         Command::Group(command) => groups::run(&client, command, output).await,
+        Command::Policy(command) => policies::run(&client, command, output).await,
+        Command::Why(command) => policies::why(&client, command, output).await,
+        Command::Apply(command) => documents::apply(&client, command, output).await,
+        Command::Diff(command) => documents::diff(&client, command, output).await,
+        Command::State(command) => documents::run(&client, command, output).await,
+        Command::Job(command) => jobs::run(&client, command, output).await,
         Command::Export(command) => exports::run(&client, command, output).await,
         Command::Host(command) => hosts::run(&client, command, output).await,
         Command::Keyring(command) => keyring::run(&client, command, output).await,
@@ -60,6 +79,7 @@ async fn pool(client: &Client, command: PoolCommand, output: &mut Output) -> Res
                 critical_percent: set.critical.map(|percent| percent.0),
                 overcommit_limit_percent: set.overcommit.map(|ratio| ratio.0),
                 copies: set.copies,
+                protection: set.protection,
                 rebuild_rate_bytes_per_s: set.rebuild_rate.map(|rate| rate.0),
             };
             output.answer(&client.change_pool(&set.name, &request).await?, tables::pool)
@@ -80,7 +100,16 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
         VolumeCommand::List => {
             output.answer(&client.list_volumes().await?, |volumes| tables::volumes(volumes))
         }
-        VolumeCommand::Show { name } => output.answer(&client.show_volume(&name).await?, tables::volume),
+        VolumeCommand::Show { name } => {
+            let volume = client.show_volume(&name).await?;
+            // What lies on a device of its own is under no policy.
+            let policy = match &volume.pool {
+                Some(_) => Some(client.show_volume_policy(&name).await?),
+                None => None,
+            };
+            let summary = policy.as_ref().map_or_else(String::new, tables::policies::summary);
+            output.answer(&volume, |volume| tables::volume(volume) + &summary)
+        }
         VolumeCommand::Resize { name, size } => {
             let request = api::ResizeVolume { size_bytes: size.0 };
             output.answer(&client.resize_volume(&name, &request).await?, tables::volume)
@@ -119,6 +148,9 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
         }
         VolumeCommand::Import(import) => images::import(client, import, output).await,
         VolumeCommand::ExportImage(export) => images::export(client, export, output).await,
+        VolumeCommand::Adopt(adopt) => migrations::adopt(client, adopt, output).await,
+        VolumeCommand::Release { name } => migrations::release(client, &name, output).await,
+        VolumeCommand::Migrate(migrate) => migrations::migrate(client, migrate, output).await,
         VolumeCommand::Delete { name, with_snapshots, wait } => {
             let pools = freeing::pools_of(client, &wait, std::slice::from_ref(&name)).await?;
             client.delete_volume(&name, &api::DeleteVolume { with_snapshots }).await?;
@@ -146,6 +178,7 @@ pub fn volume_request(
         deduplication: settings.deduplication,
         history_s: settings.history.0,
         encrypted: settings.encrypt,
+        policy: settings.policy.clone(),
     }
 }
 
@@ -210,6 +243,7 @@ fn pool_request(create: CreatePool) -> std::result::Result<api::CreatePool, Fail
         name: create.name,
         devices,
         copies: create.copies,
+        protection: create.protection,
         force: create.force,
         warning_percent: create.warning.0,
         critical_percent: create.critical.0,

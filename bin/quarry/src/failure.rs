@@ -23,6 +23,8 @@ pub enum Exit {
     Unavailable = 5,
     /// Not enough space.
     NoSpace = 6,
+    /// No token, one that has ended, or one that may not do it.
+    NotAllowed = 7,
     /// A signal ended it; what it had begun it has undone.
     Interrupted = 130,
 }
@@ -83,6 +85,9 @@ impl From<ClientError> for Failure {
                  trying again."
                     .to_owned(),
             ),
+            ClientError::BadIdentity { .. } => {
+                (Exit::Usage, "Check --token-file, QUARRY_TOKEN and --ca-file.".to_owned())
+            }
             ClientError::NotQuarry { .. } => (
                 Exit::Failure,
                 "Check --endpoint and QUARRY_ENDPOINT, and that quarry and quarryd are of one version.".to_owned(),
@@ -98,7 +103,8 @@ fn exit_of(problem: &Problem) -> Exit {
         ProblemCode::Invalid | ProblemCode::TooLarge => Exit::Usage,
         ProblemCode::NotFound => Exit::NotFound,
         ProblemCode::Conflict | ProblemCode::InUse => Exit::Conflict,
-        ProblemCode::Unavailable => Exit::Unavailable,
+        ProblemCode::Unavailable | ProblemCode::TooManyRequests => Exit::Unavailable,
+        ProblemCode::Unauthenticated | ProblemCode::Forbidden => Exit::NotAllowed,
         ProblemCode::NoSpace => Exit::NoSpace,
         ProblemCode::Unsupported
         | ProblemCode::Internal
@@ -106,6 +112,7 @@ fn exit_of(problem: &Problem) -> Exit {
         | ProblemCode::MethodNotAllowed => Exit::Failure,
         ProblemCode::Unknown => match problem.status {
             400 | 422 => Exit::Usage,
+            401 | 403 => Exit::NotAllowed,
             404 => Exit::NotFound,
             409 => Exit::Conflict,
             503 => Exit::Unavailable,

@@ -24,7 +24,7 @@ pub async fn pools_of(
 ) -> Result<BTreeSet<Name>, Failure> {
     let mut pools = BTreeSet::new();
     for volume in volumes.iter().filter(|_| wait.wait) {
-        pools.insert(client.show_volume(volume).await?.pool);
+        pools.extend(client.show_volume(volume).await?.pool);
     }
     Ok(pools)
 }

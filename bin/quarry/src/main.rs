@@ -8,8 +8,12 @@
 //! - The exit code says what kind of thing went wrong, see [`failure::Exit`]; a reader that goes away early
 //!   (`quarry volume list | head -1`) is no failure.
 
+mod access;
 mod arguments;
+mod audit;
 mod commands;
+mod connect;
+mod documents;
 mod events;
 mod exports;
 mod failure;
@@ -17,10 +21,14 @@ mod freeing;
 mod groups;
 mod hosts;
 mod images;
+mod jobs;
 mod keyring;
 mod members;
+mod migrations;
 mod output;
+mod policies;
 mod progress;
+mod rules;
 mod secrets;
 mod tables;
 mod values;

@@ -32,6 +32,11 @@ impl Output {
         }
     }
 
+    /// How answers are printed.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
     /// Prints what was done, for people only: the API answers with nothing.
     pub fn done(&mut self, text: &str) -> Result<(), Failure> {
         match self.format {

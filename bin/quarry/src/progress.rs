@@ -11,6 +11,7 @@ use crate::output::note;
 
 const BAR: &str =
     "{prefix} {wide_bar} {percent} %  {bytes} of {total_bytes}  {binary_bytes_per_sec}  {eta} left";
+const COUNTED_BAR: &str = "{prefix} {wide_bar} {percent} %  {pos} of {len} {msg}  {eta} left";
 /// A bar moves on its own this often, so that one sees the time run.
 const TICK: Duration = Duration::from_millis(500);
 /// Where there is no terminal: percent between two lines, the time after which there is one all the same, and the time that
@@ -23,6 +24,8 @@ const LINE_PAUSE_MIN: Duration = Duration::from_secs(1);
 pub struct Progress {
     what: String,
     bytes: u64,
+    /// In what is counted, when it is not bytes.
+    unit: Option<String>,
     shown: Shown,
 }
 
@@ -35,15 +38,21 @@ enum Shown {
 impl Progress {
     /// `what` over `bytes` bytes of data, holes not counted.
     pub fn begin(what: &str, bytes: u64, is_wanted: bool) -> Self {
+        Self::begin_in(what, bytes, "bytes", is_wanted)
+    }
+
+    /// `what` over `total` of a unit.
+    pub fn begin_in(what: &str, bytes: u64, unit: &str, is_wanted: bool) -> Self {
+        let unit = Some(unit.to_owned()).filter(|unit| unit != "bytes");
         let shown = match (is_wanted, std::io::stderr().is_terminal()) {
             (false, _) => Shown::Nothing,
-            (true, true) => Shown::Bar(bar(what, bytes)),
+            (true, true) => Shown::Bar(bar(what, bytes, unit.as_deref())),
             (true, false) => {
                 let now = Instant::now();
                 Shown::Lines { start: now, last: now, last_percent: 0.0 }
             }
         };
-        Self { what: what.to_owned(), bytes, shown }
+        Self { what: what.to_owned(), bytes, unit, shown }
     }
 
     /// It is at `percent` of the data.
@@ -56,7 +65,13 @@ impl Progress {
                 let is_step = percent >= *last_percent + LINE_STEP || last.elapsed() >= LINE_PAUSE_MAX;
                 if is_step && last.elapsed() >= LINE_PAUSE_MIN {
                     (*last, *last_percent) = (Instant::now(), percent);
-                    note(&line(&self.what, percent, self.bytes, start.elapsed()));
+                    let line = match &self.unit {
+                        None => line(&self.what, percent, self.bytes, start.elapsed()),
+                        Some(unit) => {
+                            format!("{}: {percent:.0} %, {done} of {} {unit}", self.what, self.bytes)
+                        }
+                    };
+                    note(&line);
                 }
             }
         }
@@ -70,11 +85,13 @@ impl Progress {
     }
 }
 
-fn bar(what: &str, bytes: u64) -> ProgressBar {
+fn bar(what: &str, bytes: u64, unit: Option<&str>) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template(BAR).expect("the template is valid");
+    let template = if unit.is_some() { COUNTED_BAR } else { BAR };
+    let style = ProgressStyle::with_template(template).expect("the template is valid");
     bar.set_style(style);
     bar.set_prefix(what.to_owned());
+    bar.set_message(unit.unwrap_or_default().to_owned());
     bar.enable_steady_tick(TICK);
     bar
 }
@@ -106,6 +123,7 @@ mod tests {
 
     #[test]
     fn the_bars_template_is_valid() {
-        bar("importing", 1 << 20).finish_and_clear();
+        bar("importing", 1 << 20, None).finish_and_clear();
+        bar("apply", 20, Some("steps")).finish_and_clear();
     }
 }

@@ -8,16 +8,19 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use crate::failure::{Exit, Failure};
 
-/// Fails when a secret would go over a network: the API is spoken in clear. `what` is the secret, `command` what was typed.
+/// Fails when a secret would go over a network in clear. `what` is the secret, `command` what was typed.
 pub fn check_endpoint(client: &Client, what: &str, command: &str) -> Result<(), Failure> {
-    if client.endpoint().is_loopback() {
+    if client.endpoint().is_loopback() || client.endpoint().is_encrypted() {
         return Ok(());
     }
     Err(Failure {
         exit: Exit::Usage,
         message: format!("{what} is not sent over a network"),
-        cause: Some("the node's API does not encrypt what goes over it".to_owned()),
-        next_step: format!("Run the command on the node itself, or through a tunnel: `ssh NODE {command}`."),
+        cause: Some(format!("{} is not encrypted", client.endpoint())),
+        next_step: format!(
+            "Use {}, or run the command on the node itself: `ssh NODE {command}`.",
+            client.endpoint().encrypted()
+        ),
     })
 }
 

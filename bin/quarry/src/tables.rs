@@ -1,8 +1,12 @@
 //! Answers of the API for people.
 
+pub mod access;
 pub mod exports;
 pub mod groups;
 pub mod hosts;
+pub mod jobs;
+mod places;
+pub mod policies;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use quarry_api_types::{
@@ -15,7 +19,7 @@ use crate::output::printable;
 use crate::values::Window;
 
 /// A cell: text to the left, numbers to the right.
-enum Value {
+pub(crate) enum Value {
     Text(String),
     Number(String),
 }
@@ -104,7 +108,7 @@ pub fn pools(pools: &[Pool]) -> String {
         vec![
             text(&pool.name),
             text(pool.state),
-            number(pool.copies),
+            text(pool.protection),
             number(pool.devices.len()),
             size(pool.capacity.total_bytes),
             size(pool.capacity.used_bytes),
@@ -112,7 +116,7 @@ pub fn pools(pools: &[Pool]) -> String {
             number(pool.volumes),
         ]
     };
-    let headings = ["NAME", "STATE", ">COPIES", ">DEVICES", ">TOTAL", ">USED", ">AVAILABLE", ">VOLUMES"];
+    let headings = ["NAME", "STATE", "PROTECTION", ">DEVICES", ">TOTAL", ">USED", ">AVAILABLE", ">VOLUMES"];
     table(&headings, pools.iter().map(row))
 }
 
@@ -121,7 +125,7 @@ pub fn pool(pool: &Pool) -> String {
     let mut rows = vec![("Name", text(&pool.name)), ("Id", text(pool.id)), ("State", text(pool.state))];
     rows.extend(pool.reasons.iter().map(|reason| ("Reason", text(reason))));
     rows.extend([
-        ("Copies", number(pool.copies)),
+        ("Protection", text(protection_line(pool))),
         ("Total", size(capacity.total_bytes)),
         ("Used", size(capacity.used_bytes)),
         ("Full", text(fill_line(pool))),
@@ -158,6 +162,17 @@ pub fn pool(pool: &Pool) -> String {
     });
     let headings = ["DEVICE", "STATE", "KIND", "CLASS", ">SIZE", ">USED", "ID"];
     format!("{}\n{}", properties(rows), table(&headings, members))
+}
+
+fn protection_line(pool: &Pool) -> String {
+    let groups = &pool.groups;
+    match pool.protection.0.code() {
+        None => pool.protection.to_string(),
+        Some(_) => format!(
+            "{}; {} segments in {} groups, {} in {} copies",
+            pool.protection, groups.grouped_segments, groups.groups, groups.ungrouped_segments, pool.copies
+        ),
+    }
 }
 
 /// What does not lie on the devices on which it should.
@@ -286,7 +301,7 @@ pub fn volumes(volumes: &[Volume]) -> String {
     let row = |volume: &Volume| {
         vec![
             text(&volume.name),
-            text(&volume.pool),
+            text(places::place(volume)),
             size(volume.size_bytes),
             size(volume.used_bytes),
             text(volume.durability),
@@ -305,7 +320,9 @@ pub fn volume(volume: &Volume) -> String {
     properties(vec![
         ("Name", text(&volume.name)),
         ("Id", text(volume.id)),
-        ("Pool", text(&volume.pool)),
+        ("Pool", optional(volume.pool.as_ref())),
+        ("Device", places::device(volume)),
+        ("Migration", places::migration(volume)),
         ("Size", exact_size(volume.size_bytes)),
         ("Used", size(volume.used_bytes)),
         ("Quota", optional(volume.quota_bytes.map(ByteSize))),

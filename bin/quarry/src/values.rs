@@ -72,6 +72,38 @@ impl fmt::Display for Window {
     }
 }
 
+/// `on` or `off`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Switch(pub bool);
+
+impl FromStr for Switch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "on" => Ok(Self(true)),
+            "off" => Ok(Self(false)),
+            _ => Err(format!("'{text}' is neither on nor off")),
+        }
+    }
+}
+
+/// How long something lives, in seconds: written `90d`, `12h`, `30m` or `3600s`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Life(pub u64);
+
+impl FromStr for Life {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let units = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
+        let parsed = units.iter().find_map(|&(unit, seconds)| {
+            text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(seconds).filter(|&life| life > 0)
+        });
+        parsed.map(Self).ok_or_else(|| format!("'{text}' is not a time, for example 90d, 12h or 30m"))
+    }
+}
+
 /// How often a pool may be promised, in percent: written `3`, `3.0` or `2.5`; `none` for 0, which is no bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ratio(pub u32);
@@ -109,6 +141,16 @@ mod tests {
             assert!(text.parse::<Ratio>().is_err(), "{text}");
         }
         assert!("much".parse::<Bound>().is_err());
+    }
+
+    #[test]
+    fn a_life_has_a_unit() {
+        for (text, seconds) in [("90d", 7_776_000), ("12h", 43_200), ("30m", 1800), ("1s", 1)] {
+            assert_eq!(text.parse(), Ok(Life(seconds)), "{text}");
+        }
+        for text in ["", "d", "0d", "12", "-1h", "99999999999999999999d"] {
+            assert!(text.parse::<Life>().is_err(), "{text}");
+        }
     }
 
     #[test]

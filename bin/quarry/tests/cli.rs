@@ -8,68 +8,17 @@
 #[path = "../../../crates/control/api/tests/memory_node/mod.rs"]
 mod memory_node;
 
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
+mod binary;
 
-use memory_node::{Fault, MemoryNode};
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use binary::{Node, quarry, stderr};
+use memory_node::Fault;
 use quarry_api_types::{
     Cause, Changes, Event, EventSeverity, Export, Freeing, Health, HealthLevel, Pool, Snapshot, Volume,
 };
 use quarry_node_api::{ErrorKind, NodeError};
-use tokio::runtime::Runtime;
-
-struct Node {
-    memory: Arc<MemoryNode>,
-    address: SocketAddr,
-    _runtime: Runtime,
-}
-
-impl Node {
-    fn start() -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let (memory, address) = (Arc::new(MemoryNode::default()), listener.local_addr().unwrap());
-        runtime.spawn(quarry_api::serve(listener, memory.clone(), std::future::pending()));
-        Self { memory, address, _runtime: runtime }
-    }
-
-    fn command(&self, line: &str) -> Command {
-        quarry(&format!("http://{}", self.address), line)
-    }
-
-    fn run(&self, line: &str) -> Output {
-        self.command(line).output().unwrap()
-    }
-
-    /// Runs what must succeed and gives its stdout.
-    fn ok(&self, line: &str) -> String {
-        let output = self.run(line);
-        assert!(output.status.success(), "{line}: {}", stderr(&output));
-        assert_eq!(stderr(&output), "", "{line}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs what must fail with `exit` and gives its stderr.
-    fn fails(&self, line: &str, exit: i32) -> String {
-        let output = self.run(line);
-        assert_eq!(output.status.code(), Some(exit), "{line}: {}", stderr(&output));
-        assert!(output.stdout.is_empty(), "{line}");
-        stderr(&output)
-    }
-}
-
-fn quarry(endpoint: &str, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quarry"));
-    command.args(line.split_whitespace()).env("QUARRY_ENDPOINT", endpoint).stdin(Stdio::null());
-    command
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
 #[test]
 fn the_main_job() {
     let node = Node::start();
@@ -83,7 +32,7 @@ fn the_main_job() {
         "NAME   POOL    SIZE  USED  DURABILITY  CORE  EXPORTED  SNAPSHOTS  ORIGIN\n\
          vm-17  fast  40 GiB   0 B  always         1  yes               0  -\n"
     );
-    assert!(node.ok("pool show fast").contains("State:      online\n"));
+    assert!(node.ok("pool show fast").contains("State:       online\n"));
     assert!(node.ok("status").contains("Volumes:  1; 0 B of 40 GiB mapped\n"));
     assert!(node.ok("export list").contains("nbd://127.0.0.1:10809/vm-17"));
     node.fails("volume delete vm-17", 4);
@@ -127,6 +76,29 @@ fn snapshots_and_clones() {
     let snapshots: Vec<Snapshot> = serde_json::from_str(&node.ok("-o json snapshot list base")).unwrap();
     assert_eq!(snapshots[0].path().to_string(), "base@v2");
     assert_eq!(node.ok("snapshot delete base@v2"), "Snapshot base@v2 deleted.\n");
+}
+
+#[test]
+fn a_device_is_adopted_and_its_volume_moves_into_a_pool() {
+    let node = Node::start();
+    node.ok("pool create tank --device /dev/sdb");
+    let stderr = node.fails("volume adopt erp --device /dev/sdx", 3);
+    assert!(stderr.contains("/dev/sdx"), "{stderr}");
+    let volume: Volume =
+        serde_json::from_str(&node.ok("-o json volume adopt erp --device /dev/sdc --read-only")).unwrap();
+    assert!(volume.pool.is_none() && volume.image.is_some_and(|image| image.read_only));
+    assert!(node.ok("volume show erp").contains("/dev/sdc, read-only"));
+    assert!(node.ok("volume list").contains("(image)"));
+    let moving = node.ok("volume migrate erp --to-pool tank --rate 50MiB");
+    assert!(moving.contains("to pool tank, copying; 0 % copied"), "{moving}");
+    assert!(node.ok("volume migrate erp --cancel").contains("Migration:      -"));
+    node.fails("volume migrate erp --cancel", 4);
+    node.fails("volume migrate erp --to-pool tank --to-device /dev/sdd", 2);
+    node.fails("volume migrate erp", 2);
+    let moved = node.ok("volume migrate erp --to-pool tank --wait --no-progress");
+    assert!(moved.contains("Pool:           tank") && moved.contains("Device:         -"), "{moved}");
+    let stderr = node.fails("volume release erp", 1);
+    assert!(stderr.contains("lies in a pool"), "{stderr}");
 }
 
 #[test]
@@ -273,7 +245,7 @@ fn a_deletion_is_waited_for_until_its_space_is_free() {
     assert_eq!(node.ok("snapshot delete v@s --wait"), "Snapshot v@s deleted.\n");
     // The last that was to be seen: it has waited, and not for what is shared.
     let shown = node.ok("pool show p");
-    assert!(shown.contains("Freeing:    nothing; 1 deleted snapshots stay as long as"), "{shown}");
+    assert!(shown.contains("Freeing:     nothing; 1 deleted snapshots stay as long as"), "{shown}");
     node.memory.free(&[left(4 << 20)]);
     node.ok("volume delete v");
     assert!(node.ok("pool show p").contains("1 deleted snapshots, 4 MiB left to look at"));
@@ -480,7 +452,7 @@ fn levels_and_events_of_a_pool() {
 
     let node = Node::start();
     node.ok("pool create p --device /dev/sdb --warning 75%");
-    assert!(node.ok("pool show p").contains("Full:       0 % (warning at 75 %, critical at 95 %)\n"));
+    assert!(node.ok("pool show p").contains("Full:        0 % (warning at 75 %, critical at 95 %)\n"));
     assert!(node.ok("pool set p --critical 90").contains("(warning at 75 %, critical at 90 %)"));
     let refused = node.fails("pool set p --warning 91%", 2);
     assert!(refused.contains("91 is above the critical level of 90"), "{refused}");
@@ -512,7 +484,10 @@ fn levels_and_events_of_a_pool() {
 fn bounds_of_volumes_and_pools() {
     let node = Node::start();
     let shown = node.ok("pool create p --device /dev/sdb --overcommit 2.5");
-    assert!(shown.contains("Promised:   0.00 times (limit 2.50): 0 B in volumes, 0 B reserved\n"), "{shown}");
+    assert!(
+        shown.contains("Promised:    0.00 times (limit 2.50): 0 B in volumes, 0 B reserved\n"),
+        "{shown}"
+    );
     assert!(node.ok("pool set p --overcommit none").contains("(no limit)"));
     let shown = node.ok("volume create v --pool p --size 20GiB --quota 15GiB --reserve 5GiB");
     assert!(

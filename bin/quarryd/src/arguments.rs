@@ -28,6 +28,18 @@ pub struct Arguments {
     /// Address of the REST API [default: 127.0.0.1:7480]
     #[arg(long, value_name = "ADDR")]
     pub api: Option<String>,
+    /// Certificate of the API in PEM form, with those that lead to its authority behind it [default: one of the node's own authority]
+    #[arg(long, value_name = "FILE", requires = "api_key")]
+    pub api_cert: Option<PathBuf>,
+    /// Its key in PEM form
+    #[arg(long, value_name = "FILE", requires = "api_cert")]
+    pub api_key: Option<PathBuf>,
+    /// Name or address by which clients ask for the API, for the certificate that the node makes; can be repeated
+    #[arg(long = "api-name", value_name = "NAME")]
+    pub api_names: Vec<String>,
+    /// Anybody may read /metrics, without a token
+    #[arg(long)]
+    pub metrics_open: bool,
     /// TCP address for NBD [default: 127.0.0.1:10809, unless --nbd-unix is given]
     #[arg(long, value_name = "ADDR")]
     pub nbd: Option<String>,
@@ -71,7 +83,7 @@ pub struct Arguments {
     /// File with the passphrase of the keyring, which encrypted volumes need [default: systemd's credential 'quarry-keyring']
     #[arg(long, value_name = "FILE")]
     pub keyring_passphrase_file: Option<PathBuf>,
-    /// Configuration file with the same names: data_dir, api, nbd, nbd_unix, nbd_tls_cert, nbd_tls_key, nbd_tls_client_ca, iscsi, nvme_tcp and advertise (lists), vhost_user, cores, memory,
+    /// Configuration file with the same names: data_dir, api, api_cert, api_key, api_names (a list), metrics_open, nbd, nbd_unix, nbd_tls_cert, nbd_tls_key, nbd_tls_client_ca, iscsi, nvme_tcp and advertise (lists), vhost_user, cores, memory,
     /// scrub_days, scrub_rate, keyring_passphrase_file
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
@@ -90,6 +102,20 @@ pub enum Command {
     /// Change the keyring of a node that is stopped, and end
     #[command(subcommand)]
     Keyring(KeyringCommand),
+    /// Write a new token that may do everything into the data directory of a node that is stopped, and end
+    ///
+    /// For a node whose admins have lost their tokens and passwords. Other tokens and all users stay what they are.
+    NewAdminToken(NewAdminToken),
+}
+
+#[derive(clap::Args, Debug)]
+pub struct NewAdminToken {
+    /// Directory of the node's catalog
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The configuration file that quarryd is started with
+    #[arg(long, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -134,6 +160,13 @@ pub struct Check {
     /// The configuration file that quarryd is started with
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
+}
+
+impl From<NewAdminToken> for Arguments {
+    fn from(new: NewAdminToken) -> Self {
+        let NewAdminToken { data_dir, config } = new;
+        Self { data_dir, config, ..Self::default() }
+    }
 }
 
 impl From<Check> for Arguments {

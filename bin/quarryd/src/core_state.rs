@@ -17,6 +17,7 @@ use quarry_tls::ServerTls;
 use quarry_types::{LogId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 use quarry_volume::Volume;
 
+use crate::core_places::Places;
 use crate::cores::{Cores, Tables, ToCores};
 use crate::remote_volume::RemoteVolumes;
 
@@ -66,6 +67,7 @@ pub struct CoreState {
     holds: RefCell<BTreeMap<SnapshotSetId, Held>>,
     /// The way to the volumes of other cores.
     others: OnceCell<Rc<RemoteVolumes>>,
+    pub places: Places,
 }
 
 /// Volumes whose writes are held back for a set of snapshots.
@@ -90,6 +92,7 @@ impl CoreState {
             vhost_user: RefCell::default(),
             holds: RefCell::default(),
             others: OnceCell::new(),
+            places: Places::default(),
         }
     }
 
@@ -113,8 +116,7 @@ impl CoreState {
         addresses: Vec<Address>,
         tls: Option<ServerTls>,
     ) -> Result<(), NodeError> {
-        let buffers = self.env.buffers.clone();
-        self.others.get_or_init(|| RemoteVolumes::new(cores.clone(), self.tables.access.clone(), buffers));
+        self.ways_to_others(&cores);
         let to_cores = Rc::new(ToCores { index: self.index, cores });
         let budget = self.budget_bytes();
         let exports = self.tables.exports.clone();
@@ -126,6 +128,12 @@ impl CoreState {
             self.env.spawner.spawn(server.clone().serve(listener)).detach();
         }
         Ok(())
+    }
+
+    /// The way to the volumes of other cores.
+    pub fn ways_to_others(&self, cores: &Cores) -> &Rc<RemoteVolumes> {
+        let (access, buffers) = (&self.tables.access, &self.env.buffers);
+        self.others.get_or_init(|| RemoteVolumes::new(cores.clone(), access.clone(), buffers.clone()))
     }
 
     async fn listen(&self, protocol: &str, address: &Address) -> Result<Rc<dyn Listener>, NodeError> {
@@ -291,6 +299,12 @@ impl CoreState {
         })
     }
 
+    /// A volume of a log of this core.
+    pub fn engine_volume(&self, pool: PoolId, log: LogId, id: VolumeId) -> Option<Rc<dyn Volume>> {
+        let volume = self.engine(pool, log).ok()?.volume(id).ok()?;
+        Some(volume)
+    }
+
     /// Every engine of this core with its pool.
     pub fn engines(&self) -> Vec<(PoolId, Rc<Engine>)> {
         self.engines.borrow().iter().map(|((pool, _), engine)| (*pool, engine.clone())).collect()
@@ -366,11 +380,26 @@ impl CoreState {
 impl CoreState {
     /// The volume with this id, or the snapshot, if this core owns it and it is open.
     pub fn own_volume(&self, id: VolumeId) -> Option<Rc<dyn Volume>> {
+        if let Some(way) = self.places.way(id) {
+            return Some(way);
+        }
+        if let Some(volume) = self.unrouted_volume(id) {
+            return Some(self.places.lay(id, volume));
+        }
+        // A snapshot is served under its own id, and does not move.
         let engines = self.engines.borrow();
-        let volume = engines.values().find_map(|engine| engine.volume(id).ok());
-        // A snapshot is served under its own id.
-        let snapshot = || engines.values().find_map(|engine| engine.snapshot_volume(SnapshotId(id.0)).ok());
-        volume.or_else(snapshot).map(|volume| volume as Rc<dyn Volume>)
+        let snapshot = engines.values().find_map(|engine| engine.snapshot_volume(SnapshotId(id.0)).ok());
+        snapshot.map(|snapshot| snapshot as Rc<dyn Volume>)
+    }
+
+    /// A volume of this core where it is, without the way that a move could lead elsewhere.
+    pub fn unrouted_volume(&self, id: VolumeId) -> Option<Rc<dyn Volume>> {
+        if let Some(image) = self.places.image(id) {
+            return Some(Rc::new(image));
+        }
+        let engines = self.engines.borrow();
+        let mut counting = engines.iter().filter(|((pool, _), _)| self.places.counts(id, *pool));
+        counting.find_map(|(_, engine)| engine.volume(id).ok()).map(|volume| volume as Rc<dyn Volume>)
     }
 
     /// The way to the volumes of other cores, once it serves.

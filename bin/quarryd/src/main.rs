@@ -2,12 +2,17 @@
 //! core, and answers the REST API on threads of tokio.
 //!
 //! `arguments` says what the command line and the configuration file may say; `serve` starts everything, waits for a
-//! signal and stops in order; `check` verifies the pools of a node that is stopped, `keyring` changes its keyring's passphrase; `cores` are the data plane's threads, `core_state` what lives on each of them, `remote_volume` the way to volumes of other cores;
+//! signal and stops in order; `check` verifies the pools of a node that is stopped, `keyring` changes its keyring's passphrase;
+//! `access` opens what the node knows of users and tells clients on this machine where it is, `certificate` makes what the API proves
+//! itself with; `cores` are the data plane's threads, `core_state` what lives on each of them, `remote_volume` the way to volumes of other cores;
 //! `reservation_store` keeps reservations; `node` is the
 //! trait of `node-api` over them, one file per sort of thing.
 
+mod access;
 mod arguments;
+mod certificate;
 mod check;
+mod core_places;
 mod core_state;
 mod cores;
 mod keyring;
@@ -30,6 +35,9 @@ fn main() -> ExitCode {
         None => false,
         Some(arguments::Command::Keyring(arguments::KeyringCommand::ChangePassphrase(change))) => {
             return keyring::change_passphrase(change).unwrap_or_else(|error| fail(&error, 1));
+        }
+        Some(arguments::Command::NewAdminToken(new)) => {
+            return access::new_admin_token(new).unwrap_or_else(|error| fail(&error, 1));
         }
         Some(arguments::Command::Check(check)) => {
             arguments = check.into();

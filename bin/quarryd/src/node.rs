@@ -2,6 +2,8 @@
 //!
 //! Changes hold one lock, so that checks and what they allow belong together; lists and I/O do not take it.
 
+mod apply;
+mod attachments;
 mod check;
 mod clones;
 mod conditions;
@@ -15,11 +17,20 @@ mod groups;
 mod host_groups;
 mod host_table;
 mod hosts;
+mod images;
+mod jobs;
 mod keyring;
 mod keys;
 mod membership;
 mod metrics;
+mod migration_steps;
+mod migrations;
 mod offers;
+mod place_metrics;
+mod places;
+mod policies;
+mod policy_events;
+mod policy_world;
 mod pools;
 mod promises;
 mod scrub;
@@ -29,27 +40,29 @@ mod status;
 mod vhost_user;
 mod volumes;
 mod watch;
+mod works;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex as StdMutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use quarry_api_types::{
-    AddDevice, ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot, ChangeVolume, Changes,
-    ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup, CreatePool,
-    CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, Device, DeviceId, Events, EventsQuery,
-    Export, ExportSelector, Group, GroupId, GroupSnapshot, Host, HostGroup, Keyring, Name, NodeId, Pool,
-    RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status,
-    Timestamp, UnlockKeyring, Volume,
+    AddDevice, AdoptVolume, ChangeGroup, ChangeHost, ChangeHostGroup, ChangePool, ChangeSnapshot,
+    ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup,
+    CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, Device, DeviceId, Events,
+    EventsQuery, Export, ExportSelector, Group, GroupId, GroupSnapshot, Host, HostGroup, Keyring,
+    MigrateVolume, Name, NodeId, Pool, RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot,
+    SnapshotPath, StartScrub, Status, Timestamp, UnlockKeyring, Volume,
 };
 use quarry_catalog::{Catalog, Change, GroupRecord, NodeRecord, PoolRecord};
 use quarry_events::EventLog;
 use quarry_node_api::{ErrorKind, Node, NodeError, Result};
 use quarry_pool::PoolShared;
+use quarry_reconciler::Reconciler;
 use quarry_target::{Access, Exports, Reservations};
-use quarry_types::{LogId, PoolId};
+use quarry_types::{LogId, PoolId, VolumeId};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -86,15 +99,24 @@ pub struct DataNode {
     has_sockets: AtomicBool,
     access: Access,
     reservations: Reservations,
+    /// The iSCSI target, once there is one.
+    iscsi: OnceLock<quarry_iscsi::Target>,
     settings: Settings,
     api: SocketAddr,
     id: NodeId,
     began: Instant,
     pools: RwLock<BTreeMap<PoolId, PoolEntry>>,
+    images: RwLock<BTreeMap<VolumeId, images::ImageEntry>>,
+    migrations: RwLock<BTreeMap<VolumeId, migrations::MigrationEntry>>,
     /// As in the catalog.
     groups: RwLock<BTreeMap<GroupId, GroupRecord>>,
     /// As in the catalog.
     hosts: RwLock<HostTable>,
+    /// As in the catalog.
+    policies: RwLock<policies::PolicyTable>,
+    reconciler: Reconciler,
+    compliance: StdMutex<policy_events::Compliance>,
+    jobs: jobs::Jobs,
     scanned: RwLock<Vec<Device>>,
     changing: Mutex<()>,
     keys: RwLock<Keys>,
@@ -112,8 +134,12 @@ impl DataNode {
     ) -> Result<Self> {
         let id = node_id(&*catalog)?;
         let groups = catalog.groups().map_err(|error| catalog_error(&error))?;
+        let images = images::known(&*catalog, cores.count())?;
+        let migrations = migrations::known(&*catalog)?;
         let hosts = catalog.hosts().map_err(|error| catalog_error(&error))?;
         let host_groups = catalog.host_groups().map_err(|error| catalog_error(&error))?;
+        let policies = policies::PolicyTable::read(&*catalog).map_err(|error| catalog_error(&error))?;
+        let jobs = jobs::Jobs::read(&*catalog).map_err(|error| catalog_error(&error))?;
         let Tables { exports, vhost_user, access, reservations } = tables;
         for host in &hosts {
             access.set_host(host_table::to_target(host)).map_err(|error| hosts::access_error(&error))?;
@@ -128,13 +154,20 @@ impl DataNode {
             has_sockets: AtomicBool::new(false),
             access,
             reservations,
+            iscsi: OnceLock::new(),
             settings,
             api,
             id,
             began: Instant::now(),
             pools: RwLock::default(),
+            images: RwLock::new(images),
+            migrations: RwLock::new(migrations),
             groups: RwLock::new(groups.into_iter().map(|group| (group.id, group)).collect()),
             hosts: RwLock::new(HostTable::new(hosts, host_groups)),
+            policies: RwLock::new(policies),
+            reconciler: Reconciler::default(),
+            compliance: StdMutex::default(),
+            jobs,
             scanned: RwLock::default(),
             changing: Mutex::default(),
             keys: RwLock::new(Err("the node was started without a key store".to_owned())),
@@ -145,6 +178,12 @@ impl DataNode {
     #[must_use]
     pub fn with_keys(self, keys: Keys) -> Self {
         Self { keys: RwLock::new(keys), ..self }
+    }
+
+    /// The initiators of this target hear from now on what the node notices.
+    pub fn watch_for(&self, target: quarry_iscsi::Target) {
+        // There is one target a node, and whoever makes it says so once.
+        let _ = self.iscsi.set(target);
     }
 
     /// Begins to serve NBD: every core its sessions, the first core the listeners.
@@ -195,7 +234,7 @@ fn node_id(catalog: &dyn Catalog) -> Result<NodeId> {
 }
 
 #[expect(clippy::disallowed_types, reason = "the control plane's times of creation, shown to people")]
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_unix_ms(since.as_millis() as u64)
 }
@@ -299,6 +338,7 @@ impl Node for DataNode {
 
     async fn change_volume(&self, name: &Name, request: ChangeVolume) -> Result<Volume> {
         let _changing = self.changing.lock().await;
+        self.check_against_policy(name, &request).await?;
         self.alter_volume(name, request).await
     }
 
@@ -325,6 +365,26 @@ impl Node for DataNode {
     async fn roll_back_volume(&self, name: &Name, request: RollBackVolume) -> Result<Volume> {
         let _changing = self.changing.lock().await;
         self.roll_back(name, request).await
+    }
+
+    async fn adopt_volume(&self, request: AdoptVolume) -> Result<Volume> {
+        let _changing = self.changing.lock().await;
+        self.adopt(request).await
+    }
+
+    async fn release_volume(&self, name: &Name) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.release(name).await
+    }
+
+    async fn migrate_volume(&self, name: &Name, request: MigrateVolume) -> Result<Volume> {
+        let _changing = self.changing.lock().await;
+        self.migrate(name, request).await
+    }
+
+    async fn cancel_migration(&self, name: &Name) -> Result<Volume> {
+        let _changing = self.changing.lock().await;
+        self.cancel(name).await
     }
 
     async fn promote_volume(&self, name: &Name) -> Result<Volume> {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use futures::future::{AbortHandle, Abortable, LocalBoxFuture};
 use quarry_env::{BufferPool, View};
 use quarry_target::{Access, Mapping};
-use quarry_types::VolumeId;
+use quarry_types::{LogId, PoolId, VolumeId};
 use quarry_volume::{
     Comparison, ErrorKind, Extent, Result, Views, Volume, VolumeError, VolumeInfo, WriteFlags, ZeroMode,
 };
@@ -55,7 +55,33 @@ impl RemoteVolumes {
         let generation = self.access.generation();
         let mapping = self.access.mapping_of(id).filter(|mapping| mapping.core != core)?;
         let Mapping { core: owner, volume: info, .. } = (*mapping).clone();
-        Some(Rc::new(RemoteVolume { id, owner, way: self.clone(), facts: RefCell::new((generation, info)) }))
+        Some(self.remote(id, owner, (generation, info), None))
+    }
+
+    /// The volume with this id, which core `owner` serves, however it is exported.
+    pub fn volume_on(self: &Rc<Self>, id: VolumeId, owner: usize, info: VolumeInfo) -> Rc<dyn Volume> {
+        self.remote(id, owner, (self.access.generation(), info), None)
+    }
+
+    /// The volume with this id in a log of core `owner`, and no other volume of that id, wherever ways to it lead.
+    pub fn volume_in_pool(
+        self: &Rc<Self>,
+        id: VolumeId,
+        owner: usize,
+        info: VolumeInfo,
+        log: (PoolId, LogId),
+    ) -> Rc<dyn Volume> {
+        self.remote(id, owner, (self.access.generation(), info), Some(log))
+    }
+
+    fn remote(
+        self: &Rc<Self>,
+        id: VolumeId,
+        owner: usize,
+        facts: (u64, VolumeInfo),
+        log: Option<(PoolId, LogId)>,
+    ) -> Rc<dyn Volume> {
+        Rc::new(RemoteVolume { id, owner, log, way: self.clone(), facts: RefCell::new(facts) })
     }
 
     /// Bytes that may still be sent on their way to a core.
@@ -69,6 +95,8 @@ impl RemoteVolumes {
 struct RemoteVolume {
     id: VolumeId,
     owner: usize,
+    /// The log that has it, where it must be that one.
+    log: Option<(PoolId, LogId)>,
     way: Rc<RemoteVolumes>,
     /// What the table of mappings said of it, and at which of its generations.
     facts: RefCell<(u64, VolumeInfo)>,
@@ -133,13 +161,17 @@ impl RemoteVolume {
         F: FnOnce(Rc<dyn Volume>, BufferPool) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T>> + 'static,
     {
-        let (id, owner) = (self.id, self.owner);
+        let (id, owner, log) = (self.id, self.owner, self.log);
         let (abort, aborted) = AbortHandle::new_pair();
         let _given_up = GivenUp(abort);
         let called = self.way.cores.call(owner, move |state| async move {
             let unavailable =
                 |context: String| Err(Carried { kind: ErrorKind::Unavailable, operation, context });
-            let done = match state.own_volume(id) {
+            let volume = match log {
+                None => state.own_volume(id),
+                Some((pool, log)) => state.engine_volume(pool, log, id),
+            };
+            let done = match volume {
                 // It looks whether it was given up before each step: see the invariants.
                 Some(volume) => {
                     match Abortable::new(task(volume, state.env.buffers.clone()), aborted).await {
@@ -157,6 +189,24 @@ impl RemoteVolume {
             VolumeError::new(ErrorKind::Unavailable, operation, what)
         })?;
         done.map_err(VolumeError::from)
+    }
+
+    /// [`Self::call`] for operations that carry data to the owner.
+    async fn carry<F, Fut>(&self, operation: &'static str, data: View, task: F) -> Result<()>
+    where
+        F: FnOnce(Rc<dyn Volume>, View) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<()>> + 'static,
+    {
+        check_data(operation, &[&data])?;
+        let admitted = self.admit(operation, data.len()).await?;
+        let bytes = data.to_vec();
+        drop(data);
+        self.call(operation, admitted, move |volume, buffers| {
+            let data = buffers.copy_of(&bytes);
+            drop(bytes);
+            task(volume, data)
+        })
+        .await
     }
 
     /// [`Self::call`] for operations that carry no data.
@@ -210,17 +260,19 @@ impl Volume for RemoteVolume {
     }
 
     fn write(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            check_data("write", &[&data])?;
-            let admitted = self.admit("write", data.len()).await?;
-            let data = data.to_vec();
-            self.call("write", admitted, move |volume, buffers| async move {
-                let view = buffers.copy_of(&data);
-                drop(data);
-                volume.write(offset, view, flags).await
-            })
-            .await
-        })
+        Box::pin(
+            self.carry(
+                "write",
+                data,
+                move |volume, data| async move { volume.write(offset, data, flags).await },
+            ),
+        )
+    }
+
+    fn write_atomic(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
+        Box::pin(self.carry("atomic write", data, move |volume, data| async move {
+            volume.write_atomic(offset, data, flags).await
+        }))
     }
 
     fn compare_and_write(

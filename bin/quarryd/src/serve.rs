@@ -46,6 +46,9 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("the API cannot listen on {} (--api)", settings.api))?;
     let api = listener.local_addr()?;
+    let guard = crate::access::open(&settings)?;
+    let tls = crate::certificate::api_tls(&settings, api).await?;
+    let kept = settings.clone();
     let tables = Tables { reservations: reservation_store::open(catalog.clone())?, ..Tables::default() };
     let sessions = [tables.exports.clone(), tables.vhost_user.clone()];
     let (iscsi, advertised) = (settings.iscsi.clone(), settings.advertised(&settings.iscsi));
@@ -56,6 +59,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let node = node.map_err(plain)?.with_keys(keys);
     node.open_pools().await.map_err(plain)?;
     node.unlock_volumes().await;
+    node.open_images().await;
+    node.resume_migrations().await;
     node.serve_nbd().await.map_err(plain)?;
     serve_iscsi(&node, &cores, tables.clone(), iscsi, advertised).await?;
     serve_nvme_tcp(&node, &cores, tables, nvme_tcp, advertised_nvme).await?;
@@ -81,12 +86,32 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let node = node.clone();
         async move { node.watch().await }
     });
+    let policies = tokio::spawn({
+        let node = node.clone();
+        async move { node.keep_policies().await }
+    });
+    let applying = tokio::spawn({
+        let node = node.clone();
+        async move { node.apply_documents().await }
+    });
     let tending = tokio::spawn({
         let node = node.clone();
         async move { node.tend_devices().await }
     });
-    quarry_api::serve(listener, node.clone(), stop).await;
+    let migrating = tokio::spawn({
+        let node = node.clone();
+        async move { node.tend_migrations().await }
+    });
+    let link = crate::access::publish(api.port(), &kept);
+    let service = quarry_api::Service { node: node.clone(), guard, tls: Some(tls) };
+    quarry_api::serve(listener, service, stop).await;
+    if let Some(link) = link {
+        crate::access::withdraw(link, &kept);
+    }
     tending.abort();
+    migrating.abort();
+    policies.abort();
+    applying.abort();
     calendar.abort();
     watch.abort();
     erasing.abort();
@@ -122,6 +147,7 @@ async fn serve_iscsi(
         let served = cores.call(index, move |state| state.serve_iscsi(all, target, addresses)).await;
         served.map_err(plain)?.map_err(plain)?;
     }
+    node.watch_for(target);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What the node was told: the command line over the configuration file over the defaults.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,12 @@ const SCRUB_RATE_BYTES_MIN: u64 = 1 << 20;
 pub struct Settings {
     pub data_dir: PathBuf,
     pub api: SocketAddr,
+    /// What the API proves itself with; a certificate of the node's own authority when absent.
+    pub api_certificate: Option<CertificateFiles>,
+    /// Further names of the node for that certificate.
+    pub api_names: Vec<String>,
+    /// Whether anybody may read the figures for Prometheus.
+    pub metrics_are_open: bool,
     /// The first one is what an export's URI names.
     pub nbd: Vec<Address>,
     /// What NBD over TCP has to be encrypted with.
@@ -44,12 +51,31 @@ pub struct Settings {
     pub keyring_passphrase_file: Option<PathBuf>,
 }
 
+/// A certificate and its key, in PEM form.
+#[derive(Clone)]
+pub struct CertificateFiles {
+    pub certificate: Vec<u8>,
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for CertificateFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CertificateFiles(..)")
+    }
+}
+
 /// The configuration file.
 #[derive(serde::Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct File {
     data_dir: Option<PathBuf>,
     api: Option<String>,
+    api_cert: Option<PathBuf>,
+    api_key: Option<PathBuf>,
+    #[serde(default)]
+    api_names: Vec<String>,
+    #[serde(default)]
+    metrics_open: bool,
     nbd: Option<String>,
     nbd_unix: Option<PathBuf>,
     nbd_tls_cert: Option<PathBuf>,
@@ -104,6 +130,12 @@ impl Settings {
             keyring_passphrase_file: passphrase_file(
                 arguments.keyring_passphrase_file.or(file.keyring_passphrase_file),
             ),
+            api_certificate: api_certificate(
+                arguments.api_cert.or(file.api_cert),
+                arguments.api_key.or(file.api_key),
+            )?,
+            api_names: if arguments.api_names.is_empty() { file.api_names } else { arguments.api_names },
+            metrics_are_open: arguments.metrics_open || file.metrics_open,
             vhost_user: vhost_user(arguments.vhost_user.or(file.vhost_user), &data_dir)?,
             data_dir,
             api: address("--api", &api)?,
@@ -147,6 +179,20 @@ fn tcp(listeners: &[Address]) -> impl Iterator<Item = SocketAddr> {
         Address::Tcp(address) => Some(*address),
         Address::Unix(_) => None,
     })
+}
+
+fn api_certificate(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> anyhow::Result<Option<CertificateFiles>> {
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(CertificateFiles {
+            certificate: read_bytes("--api-cert", &certificate)?,
+            key: read_bytes("--api-key", &key)?,
+        })),
+        _ => bail!("the API needs a certificate and its key: --api-cert FILE --api-key FILE"),
+    }
 }
 
 fn nbd_tls(

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quarry_api_types::{CreatePool, CreateVolume, Name, SpaceLevels};
-use quarry_catalog::RedbCatalog;
+use quarry_catalog::{CatalogError, RedbCatalog};
 use quarry_env::Address;
 use quarry_env_linux::CoreHandle;
 use quarry_events::EventLog;
@@ -39,6 +40,9 @@ pub fn settings(directory: &Path) -> Settings {
     Settings {
         data_dir: directory.join("data"),
         api: ([127, 0, 0, 1], 0).into(),
+        api_certificate: None,
+        api_names: vec![],
+        metrics_are_open: false,
         nbd_tls: None,
         nbd: vec![Address::Unix(directory.join("nbd.sock"))],
         iscsi: tcp(3260),
@@ -53,10 +57,21 @@ pub fn settings(directory: &Path) -> Settings {
     }
 }
 
+/// A commit that was on its way when the node before was abandoned ends first: with a process it would have ended.
+async fn open_catalog(data_dir: &Path) -> RedbCatalog {
+    for _ in 0..100 {
+        match RedbCatalog::open(data_dir) {
+            Err(CatalogError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
+            opened => return opened.expect("the catalog opens"),
+        }
+    }
+    panic!("somebody keeps the catalog open");
+}
+
 impl TestNode {
     /// Starts it, for the first time or again.
     pub async fn start(settings: Settings) -> Self {
-        let catalog = Arc::new(RedbCatalog::open(&settings.data_dir).expect("the catalog opens"));
+        let catalog = Arc::new(open_catalog(&settings.data_dir).await);
         let reservations = reservation_store::open(catalog.clone()).expect("it can be read");
         let tables = Tables { reservations, ..Tables::default() };
         let (cores, handles) =
@@ -82,7 +97,8 @@ impl TestNode {
         let pool = CreatePool {
             name: name("p"),
             devices: vec![path.display().to_string()],
-            copies: 1,
+            copies: None,
+            protection: None,
             force: false,
             warning_percent,
             critical_percent,

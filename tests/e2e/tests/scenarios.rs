@@ -6,8 +6,8 @@ use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
 use xtask::scenario::{
-    clients, crash, demo, devices, encryption, extract, filesystems, fill, images, network_device,
-    pull_device, sim, snapshots,
+    access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, image_mode,
+    images, network_device, pull_device, sim, snapshots,
 };
 use xtask::workspace::{self, Profile};
 
@@ -79,9 +79,27 @@ fn a_failing_device_of_a_two_copy_pool_goes_unnoticed() {
 #[test]
 fn devices_fail_are_replaced_join_and_leave() {
     let _turn = turn();
-    let options =
-        devices::Options { devices: 6, device_mib: 256, volume_mib: 96, seed: 1, profile: profile() };
-    devices::run(&options).expect("devices");
+    for (devices, protection) in [(6, "copies:2"), (8, "ec:4+2")] {
+        let protection = protection.to_owned();
+        let (device_mib, volume_mib) = (256, 96);
+        let options =
+            devices::Options { devices, device_mib, volume_mib, protection, seed: 1, profile: profile() };
+        devices::run(&options).expect("devices");
+    }
+}
+
+#[test]
+fn a_foreign_device_is_served_as_it_is_moves_in_and_around_and_out_again() {
+    let _turn = turn();
+    let options = image_mode::Options {
+        volume_mib: 1024,
+        loaded_mib: 64,
+        device_mib: 1024,
+        kills: 2,
+        seed: 1,
+        profile: profile(),
+    };
+    image_mode::run(&options).expect("image-mode");
 }
 
 #[test]
@@ -137,6 +155,12 @@ fn snapshots_hold_what_was() {
 }
 
 #[test]
+fn a_document_is_made_so_on_a_node_that_is_killed() {
+    let _turn = turn();
+    documents::run(&documents::Options { every: 8, profile: profile() }).expect("documents");
+}
+
+#[test]
 fn the_demo_runs() {
     let _turn = turn();
     demo::run(&demo::Options { profile: profile() }).expect("demo");
@@ -146,6 +170,12 @@ fn the_demo_runs() {
 fn the_simulator_finds_nothing_in_1000_seeds() {
     let _turn = turn();
     sim::run(&sim::Options { seeds: 1000, start: 0, jobs: 2, seed: None, profile: profile() }).expect("sim");
+}
+
+#[test]
+fn the_api_knows_who_asks_and_remembers_it_over_kills() {
+    let _turn = turn();
+    access::run(&access::Options { profile: profile() }).expect("access");
 }
 
 #[test]

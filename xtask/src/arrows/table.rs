@@ -34,7 +34,7 @@ const BOTH_SIDES: [&str; 1] = ["quarryd"];
 const ALONE: [&str; 1] = ["quarry-extract"];
 
 /// Arrows inside one floor.
-pub const SIDEWAYS: [(&str, &str); 27] = [
+pub const SIDEWAYS: [(&str, &str); 37] = [
     ("quarry-format", "quarry-types"),
     ("quarry-crypt", "quarry-types"),
     ("quarry-reduce", "quarry-format"),
@@ -42,9 +42,12 @@ pub const SIDEWAYS: [(&str, &str); 27] = [
     ("quarry-env-linux", "quarry-env"),
     ("quarry-env-sim", "quarry-env"),
     ("quarry-pool", "quarry-device"),
+    ("quarry-pool", "quarry-ec"),
     ("quarry-log", "quarry-pool"),
     ("quarry-cleaner", "quarry-pool"),
     ("quarry-engine", "quarry-volume"),
+    ("quarry-image", "quarry-volume"),
+    ("quarry-migration", "quarry-volume"),
     ("quarry-nbd", "quarry-target"),
     ("quarry-nbd", "quarry-tls"),
     ("quarry-scsi", "quarry-target"),
@@ -57,10 +60,17 @@ pub const SIDEWAYS: [(&str, &str); 27] = [
     ("quarry-node-api", "quarry-api-types"),
     ("quarry-api", "quarry-api-types"),
     ("quarry-api", "quarry-node-api"),
+    ("quarry-api", "quarry-auth"),
+    ("quarry-api", "quarry-audit"),
+    ("quarry-auth", "quarry-api-types"),
+    ("quarry-audit", "quarry-api-types"),
     ("quarry-client", "quarry-api-types"),
     ("quarry-client", "quarry-node-api"),
     ("quarry-catalog", "quarry-api-types"),
     ("quarry-events", "quarry-api-types"),
+    ("quarry-planner", "quarry-api-types"),
+    ("quarry-reconciler", "quarry-api-types"),
+    ("quarry-reconciler", "quarry-planner"),
     ("quarry-e2e", "xtask"),
 ];
 

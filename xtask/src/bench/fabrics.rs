@@ -82,7 +82,7 @@ impl Servers {
         let devices = scratch.devices(1, 2 * VOLUME_BYTES)?;
         let mut node_options = node::options(bin_dir, scratch.path());
         (node_options.cores, node_options.has_fabrics) = (options.cores, true);
-        let node = node::start_with_volume(node_options, &devices, 1, VOLUME_BYTES, &[])?;
+        let node = node::start_with_volume(node_options, &devices, "copies:1", VOLUME_BYTES, &[])?;
         fio::precondition(&node.uri(VOLUME), VOLUME_BYTES)?;
         let quarry = node.quarry();
         let (iscsi, nvme_tcp) =

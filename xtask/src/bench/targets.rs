@@ -102,5 +102,5 @@ fn start_quarryd(scratch: &Scratch, bin_dir: &Path, options: &Options, volume_by
     let devices = scratch.devices(usize::from(options.copies), 2 * volume_bytes)?;
     let mut node_options = node::options(bin_dir, scratch.path());
     node_options.cores = options.cores;
-    node::start_with_volume(node_options, &devices, options.copies, volume_bytes, &[])
+    node::start_with_volume(node_options, &devices, &format!("copies:{}", options.copies), volume_bytes, &[])
 }

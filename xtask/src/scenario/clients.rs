@@ -34,7 +34,7 @@ pub fn run(options: &Options) -> Result<()> {
     require_space(scratch.path(), 3 * DEVICE_BYTES + 4 * VOLUME_BYTES)?;
     let devices = scratch.devices(3, DEVICE_BYTES)?;
     let mut node = Node::start(node::options(&bin_dir, scratch.path()))?;
-    node.quarry().create_pool(POOL, &devices, 2)?;
+    node.quarry().create_pool(POOL, &devices, "copies:2")?;
     let image = scratch.join("image.raw");
     make_image(&image)?;
     let tools = Tools { node: &node, image: &image, scratch: &scratch };

@@ -250,7 +250,8 @@ fn start(options: &Options, copies: u8, bin_dir: &Path, scratch: &Scratch) -> Re
         volume.extend(["--deduplication", "verified", "--history", "20s"]);
     }
     node_options.has_fabrics = options.protocol.fabric().is_some();
-    let node = node::start_with_volume(node_options, &devices, copies, volume_bytes, &volume)?;
+    let node =
+        node::start_with_volume(node_options, &devices, &format!("copies:{copies}"), volume_bytes, &volume)?;
     let access = match options.protocol.fabric() {
         None => Access::nbd(node.socket(), VOLUME),
         Some(fabric) => Access::Unit(node.quarry().create_unit(VOLUME, fabric)?),

@@ -72,7 +72,7 @@ fn set_up(bin_dir: &Path, scratch: &Scratch, steps: &mut Steps) -> Result<Node> 
     let node = steps.step("quarryd", || Node::start(node::options(bin_dir, scratch.path())))?;
     let quarry = node.quarry();
     steps.step(format!("quarry pool create {POOL} --copies 2 --device ... (three times)"), || {
-        quarry.create_pool(POOL, &devices, 2)
+        quarry.create_pool(POOL, &devices, "copies:2")
     })?;
     for (volume, size_bytes) in [(SYSTEM, IMAGE_BYTES), (LEDGER, LEDGER_BYTES)] {
         let size = size_bytes >> 20;

@@ -1,4 +1,4 @@
-//! Devices fail, are replaced, join and leave, and the number of copies changes, under a verified load: no host may notice.
+//! Devices fail, are replaced, join and leave, and the protection changes, under a verified load: no host may notice.
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -32,6 +32,9 @@ pub struct Options {
     /// Size of the volume in MiB.
     #[arg(long, default_value_t = 1024)]
     pub volume_mib: u64,
+    /// How the pool keeps what it holds; two devices fail at once if it allows that.
+    #[arg(long, default_value = "copies:2")]
+    pub protection: String,
     /// Decides the requests.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -42,8 +45,10 @@ pub struct Options {
 
 /// Runs it.
 pub fn run(options: &Options) -> Result<()> {
-    let mut steps =
-        Steps::begin("devices", "devices fail, are replaced, join and leave under load, two copies");
+    let mut steps = Steps::begin(
+        "devices",
+        &format!("devices fail, are replaced, join and leave under load, {}", options.protection),
+    );
     command::require(&["nbdkit", "nbdfuse", "fusermount3"])?;
     let bin_dir = workspace::build(options.profile, &["quarryd", "quarry"])?;
     let scratch = Scratch::new("devices")?;
@@ -57,7 +62,8 @@ pub fn run(options: &Options) -> Result<()> {
     all.iter_mut().zip(&faulty).for_each(|(path, faulty)| *path = faulty.path());
     let volume_bytes = options.volume_mib << 20;
     let mut node = steps.step("start, the first two devices behind nbdkit's error filter", || {
-        node::start_with_volume(node::options(&bin_dir, scratch.path()), &all, 2, volume_bytes, &[])
+        let node_options = node::options(&bin_dir, scratch.path());
+        node::start_with_volume(node_options, &all, &options.protection, volume_bytes, &[])
     })?;
     let oracle = Oracle::new(options.seed, 0..volume_bytes);
     steps.step("write the volume once", || oracle::write_all(&oracle, &node.socket(), VOLUME))?;
@@ -102,11 +108,15 @@ fn under_load(
         mix: Mix::default(),
     };
     let load = Load::start(oracle, &load_options)?;
-    for (index, faulty) in faulty.iter().enumerate() {
-        let path = faulty.path();
-        steps.step(format!("device {index} fails; its copies are made elsewhere"), || {
-            faulty.fail()?;
-            wait(node, |pool| member(pool, &path).is_some_and(|member| member["state"] == "failed"))?;
+    let at_once = losses_tolerated(&options.protection)?.clamp(1, faulty.len());
+    for some in faulty.chunks(at_once) {
+        let what = if some.len() == 1 { "a device fails" } else { "two devices fail" };
+        steps.step(format!("{what}; what they held is made elsewhere"), || {
+            for faulty in some {
+                faulty.fail()?;
+                let path = faulty.path();
+                wait(node, |pool| member(pool, &path).is_some_and(|member| member["state"] == "failed"))?;
+            }
             wait(node, is_settled)
         })?;
     }
@@ -124,9 +134,9 @@ fn under_load(
             device(node, &["remove", POOL, text(old)?, "--wait", "--no-progress"])
         })?;
     }
-    for copies in [3, 2] {
-        steps.step(format!("{copies} copies"), || {
-            node.quarry().run(&["pool", "set", POOL, "--copies", &copies.to_string()])?;
+    for protection in ["copies:3", &options.protection] {
+        steps.step(format!("conversion to {protection}"), || {
+            node.quarry().run(&["pool", "set", POOL, "--protection", protection])?;
             wait(node, is_settled)
         })?;
     }
@@ -146,15 +156,22 @@ fn under_load(
     Ok(())
 }
 
-fn text(path: &Path) -> Result<&str> {
+/// How many devices a pool may lose: copies:N one less than N, ec:K+M as many as M.
+fn losses_tolerated(protection: &str) -> Result<usize> {
+    let of_code = protection.strip_prefix("ec:").and_then(|code| code.split_once('+')?.1.parse().ok());
+    let of_copies = protection.strip_prefix("copies:").and_then(|copies| copies.parse::<usize>().ok());
+    of_code.or(of_copies.map(|copies| copies.saturating_sub(1))).context("no protection, for example ec:4+2")
+}
+
+pub(super) fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path that is not UTF-8")
 }
 
-fn device(node: &Node, arguments: &[&str]) -> Result<()> {
+pub(super) fn device(node: &Node, arguments: &[&str]) -> Result<()> {
     node.quarry().run(&[&["device"], arguments].concat()).map(drop)
 }
 
-fn member<'a>(pool: &'a serde_json::Value, path: &Path) -> Option<&'a serde_json::Value> {
+pub(super) fn member<'a>(pool: &'a serde_json::Value, path: &Path) -> Option<&'a serde_json::Value> {
     pool["devices"].as_array()?.iter().find(|member| member["path"].as_str() == path.to_str())
 }
 
@@ -162,7 +179,7 @@ fn is_settled(pool: &serde_json::Value) -> bool {
     pool["rebuild"]["chunks"] == 0
 }
 
-fn wait(node: &Node, is_so: impl Fn(&serde_json::Value) -> bool) -> Result<()> {
+pub(super) fn wait(node: &Node, is_so: impl Fn(&serde_json::Value) -> bool) -> Result<()> {
     let (start, quarry) = (Instant::now(), node.quarry());
     loop {
         let pool = quarry.pool(POOL)?;

@@ -83,7 +83,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn refuse(node: &Node, devices: &[PathBuf]) -> Result<()> {
-    node.quarry().create_pool(POOL, devices, 1)?;
+    node.quarry().create_pool(POOL, devices, "copies:1")?;
     let error = create(node, SECRET, &["--encrypt"]).err().context("it was created")?;
     let text = format!("{error:#}");
     ensure!(text.contains("--keyring-passphrase-file"), "the error does not say what to do: {text}");

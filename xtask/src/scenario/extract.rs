@@ -39,7 +39,7 @@ pub fn run(options: &Options) -> Result<()> {
     require_space(scratch.path(), 4 * DEVICES as u64 * DEVICE_BYTES)?;
     let devices = scratch.devices(DEVICES, DEVICE_BYTES)?;
     let mut node = Node::start(NodeOptions { cores: Some(2), ..node::options(&bin_dir, scratch.path()) })?;
-    node.quarry().create_pool(POOL, &devices, 2)?;
+    node.quarry().create_pool(POOL, &devices, "copies:2")?;
     steps.step("volumes, snapshots, clones, rollback, promote, cleaning", || history::make(&node, ROUNDS))?;
     let killed = steps.step("kill -9, and copies of the devices", || {
         node.kill()?;

@@ -61,7 +61,7 @@ pub fn run(options: &Options) -> Result<()> {
     require_space(scratch.path(), 3 * DEVICE_BYTES)?;
     let devices = scratch.devices(3, DEVICE_BYTES)?;
     let mut node = Node::start(node::options(&bin_dir, scratch.path()))?;
-    node.quarry().create_pool(POOL, &devices, 2)?;
+    node.quarry().create_pool(POOL, &devices, "copies:2")?;
     let files = sample::files(options.files_mib << 20, 0)?;
     for file_system in &FILE_SYSTEMS {
         one(file_system, &mut node, &files, &scratch, &mut steps)

@@ -71,7 +71,13 @@ pub fn run(options: &Options) -> Result<()> {
     let node_options = node::NodeOptions { cores: Some(2), ..node::options(&bin_dir, scratch.path()) };
     let volume_bytes = device_bytes / 8;
     let mut node = steps.step("start", || {
-        node::start_with_volume(node_options, &devices, options.copies, volume_bytes, &[])
+        node::start_with_volume(
+            node_options,
+            &devices,
+            &format!("copies:{}", options.copies),
+            volume_bytes,
+            &[],
+        )
     })?;
     let oracle = Oracle::new(options.seed, 0..volume_bytes);
     for round in 0..options.rounds {

@@ -105,7 +105,7 @@ fn in_scratch(bin_dir: &Path, folder: &Path, script: &Path, scratch: &Scratch) -
     let advertise = ADDRESSES.map(str::to_owned).to_vec();
     let node_options = NodeOptions { has_fabrics: true, advertise, ..node::options(bin_dir, scratch.path()) };
     let mut node = Node::start(node_options)?;
-    node.quarry().create_pool(POOL, &scratch.devices(DEVICES, DEVICE_BYTES)?, 2)?;
+    node.quarry().create_pool(POOL, &scratch.devices(DEVICES, DEVICE_BYTES)?, "copies:2")?;
     let share = scratch.join("share");
     fs::create_dir(&share)?;
     for entry in fs::read_dir(folder.join("scenarios"))? {

@@ -54,7 +54,7 @@ pub fn run(options: &Options) -> Result<()> {
     require_space(scratch.path(), 2 * DEVICE_BYTES + 4 * IMAGE_BYTES)?;
     let device = scratch.device("device.img", DEVICE_BYTES)?;
     let mut node = Node::start(node::options(&bin_dir, scratch.path()))?;
-    node.quarry().create_pool(POOL, &[device], 1)?;
+    node.quarry().create_pool(POOL, &[device], "copies:1")?;
     let image = scratch.join("image.raw");
     make_image(&image)?;
     let world = World { node: &node, scratch: &scratch, image: &image };
@@ -244,7 +244,7 @@ impl World<'_> {
         let scratch = Scratch::new("images-other")?;
         let device = scratch.device("device.img", DEVICE_BYTES / 8)?;
         let mut other = Node::start(node::options(bin_dir, scratch.path()))?;
-        other.quarry().create_pool(POOL, &[device], 1)?;
+        other.quarry().create_pool(POOL, &[device], "copies:1")?;
         other.quarry().create_volume("volume", POOL, IMAGE_BYTES, "flush")?;
         other.quarry().run(&["snapshot", "create", "volume", "--name", "same"])?;
         other.quarry().create_export("volume@same")?;

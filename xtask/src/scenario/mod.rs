@@ -1,19 +1,24 @@
 //! What the finished binaries must stand: each scenario starts its own node, puts it through one kind of trouble or
 //! use, and cleans up.
 
+pub mod access;
 pub mod clients;
 pub mod conformance;
 pub mod crash;
 pub mod demo;
 pub mod devices;
+pub mod documents;
 pub mod encryption;
 pub mod extract;
 pub mod filesystems;
 pub mod fill;
 pub mod guest;
+pub mod image_mode;
 pub mod images;
 pub mod network_device;
+pub mod protection;
 pub mod pull_device;
+pub mod rebuild;
 pub mod restart;
 pub mod run;
 pub mod sessions;

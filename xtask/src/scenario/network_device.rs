@@ -84,8 +84,13 @@ impl Backend {
                 std::fs::create_dir(&dir)?;
                 let volume_bytes = std::fs::metadata(file)?.len() * 3 / 4;
                 let devices = [file.to_owned()];
-                let node =
-                    node::start_with_volume(node::options(bin_dir, &dir), &devices, 1, volume_bytes, &[])?;
+                let node = node::start_with_volume(
+                    node::options(bin_dir, &dir),
+                    &devices,
+                    "copies:1",
+                    volume_bytes,
+                    &[],
+                )?;
                 return Ok(Self { socket: node.socket(), process: Process::Node(node), export: VOLUME });
             }
         };
@@ -158,7 +163,13 @@ pub fn run(options: &Options) -> Result<()> {
     let devices = [files[0].clone(), backend.uri()];
     let volume_bytes = options.volume_mib << 20;
     let mut node = steps.step("start, the second device behind an NBD server", || {
-        node::start_with_volume(node::options(&bin_dir, scratch.path()), &devices, 2, volume_bytes, &[])
+        node::start_with_volume(
+            node::options(&bin_dir, scratch.path()),
+            &devices,
+            "copies:2",
+            volume_bytes,
+            &[],
+        )
     })?;
     let oracle = Oracle::new(options.seed, 0..volume_bytes);
     steps.step("write the volume once", || oracle::write_all(&oracle, &node.socket(), VOLUME))?;

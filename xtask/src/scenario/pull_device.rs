@@ -52,7 +52,13 @@ pub fn run(options: &Options) -> Result<()> {
     devices[1] = faulty.path();
     let volume_bytes = options.volume_mib << 20;
     let mut node = steps.step("start, the second device behind nbdkit's error filter", || {
-        node::start_with_volume(node::options(&bin_dir, scratch.path()), &devices, 2, volume_bytes, &[])
+        node::start_with_volume(
+            node::options(&bin_dir, scratch.path()),
+            &devices,
+            "copies:2",
+            volume_bytes,
+            &[],
+        )
     })?;
     let oracle = Oracle::new(options.seed, 0..volume_bytes);
     steps.step("write the volume once", || oracle::write_all(&oracle, &node.socket(), VOLUME))?;

@@ -49,7 +49,13 @@ pub fn run(options: &Options) -> Result<()> {
     require_space(scratch.path(), u64::from(copies) * device_bytes)?;
     let devices = scratch.devices(usize::from(copies), device_bytes)?;
     let mut node = steps.step("start", || {
-        node::start_with_volume(node::options(&bin_dir, scratch.path()), &devices, copies, VOLUME_BYTES, &[])
+        node::start_with_volume(
+            node::options(&bin_dir, scratch.path()),
+            &devices,
+            &format!("copies:{copies}"),
+            VOLUME_BYTES,
+            &[],
+        )
     })?;
     let oracle = Oracle::new(1, 0..written_bytes);
     steps.step(format!("write {written_gib} GiB"), || oracle::write_all(&oracle, &node.socket(), VOLUME))?;

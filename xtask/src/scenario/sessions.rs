@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> Result<()> {
         let device = scratch.device(&format!("device-{number}.img"), DEVICE_BYTES)?;
         let mut node_options = node::options(&bin_dir, &dir);
         node_options.has_fabrics = true;
-        let mut node = node::start_with_volume(node_options, &[device], 1, VOLUME_BYTES, &[])?;
+        let mut node = node::start_with_volume(node_options, &[device], "copies:1", VOLUME_BYTES, &[])?;
         let cost = steps.step_with(
             format!("{name}: connect and watch for {} s", options.seconds),
             || measure(&node, iscsi, nvme_tcp, options.seconds),

@@ -70,7 +70,7 @@ pub fn run(options: &Options) -> Result<()> {
 fn set_up(node: &Node, devices: &[PathBuf]) -> Result<()> {
     let quarry = node.quarry();
     for (pool, device) in POOLS.iter().zip(devices) {
-        quarry.create_pool(pool, std::slice::from_ref(device), 1)?;
+        quarry.create_pool(pool, std::slice::from_ref(device), "copies:1")?;
     }
     for (volume, pool) in [DATA, JOURNAL].into_iter().zip(POOLS) {
         quarry.create_volume(volume, pool, VOLUME_BYTES, "flush")?;

@@ -40,7 +40,7 @@ pub fn run(options: &Options) -> Result<()> {
     let began = Instant::now();
     steps.step("make them", || {
         let quarry = node.quarry();
-        quarry.create_pool(POOL, &devices, 1)?;
+        quarry.create_pool(POOL, &devices, "copies:1")?;
         (0..options.count)
             .try_for_each(|number| quarry.create_volume(&format!("v{number}"), POOL, VOLUME_BYTES, "flush"))
     })?;

@@ -54,7 +54,7 @@ pub struct CreateExport {
     /// Its number over iSCSI, from 0 to 16383 [default: the lowest that is free]
     #[arg(long, value_name = "N", conflicts_with = "nsid")]
     pub lun: Option<u32>,
-    /// Its number over NVMe/TCP, from 1 to 16383 [default: the lowest that is free]
+    /// Its number over NVMe/TCP, from 1 to 16383 [default: the next one that was not given lately]
     #[arg(long, value_name = "N")]
     pub nsid: Option<u32>,
     /// Its clients may only read

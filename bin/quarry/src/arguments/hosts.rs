@@ -66,7 +66,7 @@ pub struct UpdateHost {
     pub no_chap: bool,
 }
 
-/// What is proved at an iSCSI login. The secrets go to a node on this machine only, because the API is not encrypted.
+/// What is proved at an iSCSI login. The secrets go to another machine over https only.
 #[derive(Args, Debug)]
 pub struct ChapOptions {
     /// The name by which it proves itself at an iSCSI login

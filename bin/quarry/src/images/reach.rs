@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn client(endpoint: &str) -> Client {
-        Client::new(endpoint.parse().unwrap()).unwrap()
+        Client::new(endpoint.parse().unwrap(), quarry_client::Identity::default()).unwrap()
     }
 
     #[test]

@@ -21,8 +21,8 @@ impl DataNode {
             (None, None) => CloneOf::Volume(found.status.id),
         };
         let all = self.volumes_of(None).await?;
-        check_new_name(&all, &request.name)?;
-        check_count(&all)?;
+        check_new_name(self, &all, &request.name)?;
+        check_count(self, &all)?;
         self.check_growth(found.pool, found.status.size_bytes).await?;
         let path = VolumePath { volume: origin.clone(), snapshot: request.snapshot };
         let what = format!("'{path}' was not cloned");

@@ -11,7 +11,7 @@ use quarry_api_types::{
     SpaceLevels,
 };
 use quarry_events::{ConditionChange, NewEvent};
-use quarry_types::ByteSize;
+use quarry_types::{ByteSize, VolumeId};
 
 /// So far below a level a pool must fall before it counts as below it, in percent: a fill level trembles.
 const BELOW_PERCENT: u8 = 2;
@@ -71,6 +71,13 @@ pub(super) struct Seen {
     pub(super) damaged: BTreeMap<String, BTreeSet<u64>>,
     /// Its volumes that have a quota, by name.
     pub(super) quotas: BTreeMap<String, Quota>,
+    /// All of its volumes.
+    pub(super) volumes: Vec<VolumeId>,
+}
+
+/// Whether a pool is fuller than its warning level, among what stands, by key.
+pub(super) fn is_filling(standing: &BTreeMap<String, String>, pool: &Pool) -> bool {
+    standing.contains_key(&key(Subject::Space, pool.name.as_str(), pool.name.as_str()))
 }
 
 /// A quota and what has come of it.

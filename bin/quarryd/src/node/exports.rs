@@ -10,10 +10,10 @@ use quarry_api_types::{
 use quarry_catalog::{AudienceRecord, Change, ExportRecord};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_target::{Clients, ExportError, names};
-use quarry_types::SnapshotId;
+use quarry_types::{SnapshotId, VolumeId};
 
 use super::host_table::{Clash, fabric_of};
-use super::volumes::FoundVolume;
+use super::places::{Located, in_image_mode};
 use super::{DataNode, now};
 
 /// How long clients that are disconnected may take to finish what they do.
@@ -29,11 +29,11 @@ impl DataNode {
         request.check()?;
         self.check_served(request.protocol)?;
         let path = request.path();
-        let found = self.find_volume(&path.volume).await?;
-        let snapshot = self.exported_snapshot(&found, &path).await?;
+        let located = self.locate(&path.volume).await?;
+        let snapshot = self.exported_snapshot(&located, &path).await?;
         let mut record = ExportRecord {
             id: ExportId(uuid::Uuid::new_v4()),
-            volume_id: found.status.id,
+            volume_id: located.id(),
             audience: self.audience_of(request.host.as_ref(), request.host_group.as_ref())?,
             volume: request.volume,
             snapshot: request.snapshot,
@@ -43,7 +43,7 @@ impl DataNode {
             created: now(),
         };
         self.settle_number(&mut record)?;
-        self.offer(&found, snapshot, &record).await?;
+        self.offer(&located, snapshot, &record).await?;
         if let Err(error) = self.commit(vec![Change::PutExport(record.clone())]).await {
             // Without the record it would be gone at the next start: not served is what the caller is told.
             let _ = self.withdraw(&record).await;
@@ -85,7 +85,8 @@ impl DataNode {
             return Err(clash_error(&clash));
         }
         if record.number.is_none() && fabric_of(record.protocol).is_some() {
-            let free = table.free_number(record, &all);
+            let last = self.catalog.last_namespace_id().map_err(|error| super::catalog_error(&error))?;
+            let free = table.free_number(record, &all, last);
             record.number = Some(free.ok_or_else(|| {
                 NodeError::new(ErrorKind::NoSpace, "no number is free for everybody who is to see the export")
                     .with_next_step("End exports that are no longer needed, or export it to fewer hosts.")
@@ -97,36 +98,55 @@ impl DataNode {
     /// The snapshot that an export of `path` serves, if it is one.
     pub(super) async fn exported_snapshot(
         &self,
-        found: &FoundVolume,
+        located: &Located,
         path: &VolumePath,
     ) -> Result<Option<SnapshotId>> {
-        match path.clone() {
-            VolumePath { volume, snapshot: Some(snapshot) } => {
+        let VolumePath { volume, snapshot: Some(snapshot) } = path.clone() else { return Ok(None) };
+        match located {
+            Located::Pool(found) => {
+                self.check_at_rest(found.status.id, volume.as_str())?;
                 let path = SnapshotPath { volume, snapshot };
                 self.find_snapshot_of(found, &path).await.map(Some)
             }
-            VolumePath { snapshot: None, .. } => Ok(None),
+            Located::Device(image) => Err(in_image_mode(&volume, &image.record.device)),
         }
     }
 
     /// Serves every export of the catalog whose volume is there.
     pub(super) async fn load_exports(&self) -> Result<()> {
-        let volumes = self.volumes_of(None).await?;
+        let volumes: Vec<Located> = self.volumes_of(None).await?.into_iter().map(Located::Pool).collect();
         for record in self.export_records()? {
-            let path = path_of(&record);
-            let Some(found) = volumes.iter().find(|volume| volume.status.id == record.volume_id) else {
-                tracing::warn!(export = %record.id, volume = %record.volume, "the volume of an export is not there");
+            // Those of volumes in image mode follow when their devices are open.
+            if self.images().contains_key(&record.volume_id) {
                 continue;
-            };
-            let offered = match self.exported_snapshot(found, &path).await {
-                Ok(snapshot) => self.offer(found, snapshot, &record).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = offered {
-                tracing::warn!(export = %record.id, %error, "an export is not served");
+            }
+            match volumes.iter().find(|volume| volume.id() == record.volume_id) {
+                Some(located) => self.offer_known(located, &record).await,
+                None => {
+                    tracing::warn!(export = %record.id, volume = %record.volume, "the volume of an export is not there");
+                }
             }
         }
         Ok(())
+    }
+
+    /// Serves the exports of a volume in image mode whose device is open now.
+    pub(super) async fn offer_exports_of(&self, id: VolumeId) {
+        let image = self.images().get(&id).cloned().map(Located::Device);
+        let (Some(located), Ok(records)) = (image, self.export_records()) else { return };
+        for record in records.iter().filter(|record| record.volume_id == id && !self.is_offered(record)) {
+            self.offer_known(&located, record).await;
+        }
+    }
+
+    async fn offer_known(&self, located: &Located, record: &ExportRecord) {
+        let offered = match self.exported_snapshot(located, &path_of(record)).await {
+            Ok(snapshot) => self.offer(located, snapshot, record).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = offered {
+            tracing::warn!(export = %record.id, %error, "an export is not served");
+        }
     }
 
     /// Fails when the catalog has an export that `is_meant` picks, naming it.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use quarry_api_types::{ChangeGroup, CreateGroup, GROUP_VOLUMES_MAX, Group, GroupId, Name};
-use quarry_catalog::{Change, GroupRecord, MemberRecord};
+use quarry_catalog::{AttachmentKey, Change, GroupRecord, MemberRecord};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_types::VolumeId;
 
@@ -103,6 +103,7 @@ impl DataNode {
         for name in names {
             let found = all.iter().find(|volume| volume.status.name == name.as_str());
             let found = found.ok_or_else(|| self.no_volume(name))?;
+            self.check_at_rest(found.status.id, name.as_str())?;
             if let Some(group) = groups.get(&found.status.id) {
                 let what = format!("volume '{name}' is in group '{group}' already");
                 return Err(NodeError::new(ErrorKind::Conflict, what).with_next_step(format!(
@@ -168,7 +169,9 @@ impl DataNode {
 
     pub(super) async fn end_group(&self, name: &Name) -> Result<()> {
         let id = self.group_record(name)?.id;
-        self.commit(vec![Change::DeleteGroup(id)]).await?;
+        let attachment = AttachmentKey::Group(id);
+        self.commit(vec![Change::DeleteGroup(id), Change::DeleteAttachment(attachment)]).await?;
+        self.policy_table_mut().attachments.remove(&attachment);
         self.groups.write().expect("nobody panics with this lock: a panic ends the process").remove(&id);
         Ok(())
     }

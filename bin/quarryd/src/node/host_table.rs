@@ -113,11 +113,24 @@ impl HostTable {
         same.or_else(|| others.iter().find(has_same).map(|other| Clash::Number(other)))
     }
 
-    /// The lowest number under which nobody of an export's audience is meant to see a volume, be it there now or not.
-    pub(super) fn free_number(&self, export: &ExportRecord, all: &[ExportRecord]) -> Option<u32> {
+    /// A number under which nobody of an export's audience is meant to see a volume, be it there now or not: over iSCSI the lowest.
+    /// Of namespace ids the next one behind `last_namespace_id`, round and round: hosts repeat what they have queued for an id when
+    /// they connect again, before they look what it stands for, so an id that was given is not given again for long.
+    pub(super) fn free_number(
+        &self,
+        export: &ExportRecord,
+        all: &[ExportRecord],
+        last_namespace_id: u32,
+    ) -> Option<u32> {
         let mut taken: Vec<u32> = self.meeting(export, all).filter_map(|other| other.number).collect();
         taken.sort_unstable();
-        fabric_of(export.protocol)?.numbers().find(|number| taken.binary_search(number).is_err())
+        let fabric = fabric_of(export.protocol)?;
+        let first = match fabric {
+            Fabric::Iscsi => *fabric.numbers().start(),
+            Fabric::NvmeTcp => last_namespace_id + 1,
+        };
+        let is_free = |number: &u32| taken.binary_search(number).is_err();
+        (first..=*fabric.numbers().end()).find(is_free).or_else(|| fabric.numbers().find(is_free))
     }
 
     /// The other exports over the same protocol that somebody sees who sees this one.

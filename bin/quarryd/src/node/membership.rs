@@ -15,7 +15,7 @@ use quarry_device::JoinRequest;
 use quarry_engine::Rehoming;
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_pool::{DeviceStatus, MembershipError, PoolShared};
-use quarry_types::PoolId;
+use quarry_types::{PoolId, Protection};
 
 use super::{DataNode, OpenPool, PoolEntry};
 use crate::core_state::CoreState;
@@ -126,6 +126,7 @@ impl DataNode {
     }
 
     async fn join(&self, entry: &PoolEntry, open: &OpenPool, request: AddDevice) -> Result<()> {
+        self.check_not_outside(std::slice::from_ref(&request.path)).await?;
         let path = PathBuf::from(&request.path);
         let join = JoinRequest {
             path,
@@ -256,15 +257,14 @@ impl DataNode {
         self.shown(pool).await
     }
 
-    /// Changes how many copies a pool keeps.
-    pub(super) async fn change_copies(&self, name: &Name, copies: u8) -> Result<()> {
+    /// Changes how a pool keeps what it holds.
+    pub(super) async fn change_protection(&self, name: &Name, protection: Protection) -> Result<()> {
         let (_, open) = self.open_entry(name)?;
         let engines = self.engine_statuses(Some(open.shared.id)).await?;
         let live_bytes = engines.iter().map(|engine| engine.live_bytes).sum();
-        let changing = self.at_home(&open, move |pool| async move {
-            pool.change_copies(usize::from(copies), live_bytes).await
-        });
-        let what = format!("pool '{name}' keeps its number of copies");
+        let changing = self
+            .at_home(&open, move |pool| async move { pool.change_protection(protection, live_bytes).await });
+        let what = format!("pool '{name}' stays as it is kept now");
         changing.await?.map_err(|error| membership_error(&what, &error))
     }
 
@@ -418,14 +418,14 @@ fn membership_error(what: &str, error: &MembershipError) -> NodeError {
         MembershipError::NoMember { .. } => {
             (ErrorKind::NotFound, "`quarry pool show` lists the pool's devices.")
         }
-        MembershipError::TooFewDevices { .. } => {
-            (ErrorKind::Conflict, "Add a device first (`quarry device add POOL PATH`), or keep fewer copies.")
-        }
+        MembershipError::TooFewDevices { .. } => (
+            ErrorKind::Conflict,
+            "Add a device first (`quarry device add POOL PATH`), or choose a protection that needs fewer.",
+        ),
         MembershipError::NoRoom { .. } => {
             (ErrorKind::NoSpace, "Add a device first (`quarry device add POOL PATH`), or delete something.")
         }
         MembershipError::NotEmpty { .. } => (ErrorKind::InUse, "Wait until it is drained."),
-        MembershipError::Copies { .. } => (ErrorKind::Invalid, "Choose another number."),
         MembershipError::Format(error) => {
             return NodeError::new(super::pools::format_error_kind(error), what)
                 .caused_by(error)

@@ -1,4 +1,5 @@
-//! Figures for Prometheus, text format 0.0.4. Per pool, log, NBD device and node only, so that their number is bounded.
+//! Figures for Prometheus, text format 0.0.4. Per pool, log, NBD device, volume in image mode and node only, so that their number
+//! is bounded. Those of volumes that lie elsewhere or move are in `place_metrics`.
 
 use std::fmt::Write;
 
@@ -8,7 +9,7 @@ use quarry_node_api::Result;
 use super::DataNode;
 
 /// One family of figures: name, type, help.
-type Family = (&'static str, &'static str, &'static str);
+pub(super) type Family = (&'static str, &'static str, &'static str);
 
 const POOL_TOTAL: Family =
     ("quarry_pool_total_bytes", "gauge", "Bytes of a pool's devices, every copy counted.");
@@ -47,6 +48,10 @@ const POOL_SHARED_SNAPSHOTS: Family = (
     "gauge",
     "Deleted snapshots that stay because several things stand on them.",
 );
+const POOL_GROUPS: Family = ("quarry_pool_groups", "gauge", "Groups of segments that an erasure code keeps.");
+const POOL_GROUPED: Family = ("quarry_pool_grouped_segments", "gauge", "Segments with data in groups.");
+const POOL_UNGROUPED: Family =
+    ("quarry_pool_ungrouped_segments", "gauge", "Segments in no group, which have copies.");
 const POOL_REBUILD_LEFT: Family = (
     "quarry_pool_rebuild_left_bytes",
     "gauge",
@@ -111,6 +116,28 @@ const NVME_TCP_SESSIONS: Family =
     ("quarry_nvme_tcp_sessions", "gauge", "Hosts that are connected over NVMe/TCP.");
 const VHOST_USER_SESSIONS: Family =
     ("quarry_vhost_user_sessions", "gauge", "Virtual machines that are connected over vhost-user.");
+const POLICIES: Family = ("quarry_policies", "gauge", "Policies.");
+const POLICY_VOLUMES: Family = (
+    "quarry_policy_volumes",
+    "gauge",
+    "Volumes with a policy or an override, by whether they are as they are meant to be.",
+);
+const SCHEDULE_LAG: Family = (
+    "quarry_snapshot_schedule_lag_seconds",
+    "gauge",
+    "For how long the snapshot has been due that is due for longest.",
+);
+const SCHEDULE_TAKEN: Family =
+    ("quarry_snapshot_schedule_taken_total", "counter", "Snapshots that were taken by the calendar.");
+const SCHEDULE_EXPIRED: Family = (
+    "quarry_snapshot_schedule_expired_total",
+    "counter",
+    "Snapshots that were deleted because no rule keeps them any more.",
+);
+const POLICY_CHANGES: Family =
+    ("quarry_policy_changes_total", "counter", "Volumes whose settings were changed as their policy means.");
+const POLICY_FAILURES: Family =
+    ("quarry_policy_failures_total", "counter", "Steps towards what policies mean that did not work.");
 const HOSTS: Family = ("quarry_hosts", "gauge", "Hosts that may use exports over iSCSI and NVMe/TCP.");
 const NBD_CONNECTIONS: Family =
     ("quarry_nbd_device_connections", "gauge", "Open connections to an NBD export that is a device.");
@@ -165,6 +192,9 @@ impl DataNode {
         by_pool(POOL_FREEING, |pool| pool.freeing.left_bytes());
         by_pool(POOL_FREEING_SNAPSHOTS, |pool| pool.freeing.snapshots);
         by_pool(POOL_SHARED_SNAPSHOTS, |pool| pool.freeing.shared_snapshots);
+        by_pool(POOL_GROUPS, |pool| pool.groups.groups);
+        by_pool(POOL_GROUPED, |pool| pool.groups.grouped_segments);
+        by_pool(POOL_UNGROUPED, |pool| pool.groups.ungrouped_segments);
         by_pool(POOL_REBUILD_LEFT, |pool| pool.rebuild.left_bytes);
         by_pool(POOL_REBUILD_COPIED, |pool| pool.rebuild.copied_bytes);
         by_pool(POOL_REBUILD_EXPOSED, |pool| pool.rebuild.exposed_chunks);
@@ -213,12 +243,30 @@ impl DataNode {
         ] {
             put(&mut text, family, std::iter::once((String::new(), value)));
         }
+        self.put_policies(&mut text);
         self.put_nbd_devices(&mut text);
+        self.put_places(&mut text).await?;
         Ok(text)
     }
 }
 
 impl DataNode {
+    fn put_policies(&self, text: &mut String) {
+        let volumes = self.compliance_counts().into_iter();
+        put(text, POLICY_VOLUMES, volumes.map(|(state, count)| (format!("{{state=\"{state}\"}}"), count)));
+        let figures = self.reconciler.figures();
+        for (family, value) in [
+            (POLICIES, self.policy_table().policies.len() as u64),
+            (SCHEDULE_LAG, figures.lag_s),
+            (SCHEDULE_TAKEN, figures.taken),
+            (SCHEDULE_EXPIRED, figures.expired),
+            (POLICY_CHANGES, figures.changed),
+            (POLICY_FAILURES, figures.failed),
+        ] {
+            put(text, family, std::iter::once((String::new(), value)));
+        }
+    }
+
     fn put_nbd_devices(&self, text: &mut String) {
         let devices = self.cores.nbd_devices().stats();
         let mut by_device = |family: Family, value: fn(&ExportStats) -> u64| {
@@ -238,7 +286,11 @@ impl DataNode {
     }
 }
 
-fn put(text: &mut String, (name, kind, help): Family, samples: impl Iterator<Item = (String, u64)>) {
+pub(super) fn put(
+    text: &mut String,
+    (name, kind, help): Family,
+    samples: impl Iterator<Item = (String, u64)>,
+) {
     // Writing to a string does not fail.
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     for (labels, value) in samples {

@@ -1,7 +1,10 @@
 //! What is served now of what is meant to be: entries of the tables that sessions ask.
 
+use std::rc::Rc;
+
 use quarry_api_types::Protocol;
 use quarry_catalog::{Change, ExportRecord};
+use quarry_engine::Engine;
 use quarry_node_api::Result;
 use quarry_target::{AccessError, ExportError, Exports, Mapping};
 use quarry_types::{SnapshotId, VolumeId};
@@ -11,7 +14,7 @@ use super::DataNode;
 use super::exports::{export_error, path_of, sort};
 use super::host_table::fabric_of;
 use super::hosts::access_error;
-use super::volumes::FoundVolume;
+use super::places::Located;
 
 /// An entry of one of the tables.
 pub(super) enum Offer {
@@ -25,22 +28,21 @@ impl DataNode {
     /// Serves a volume, or a snapshot of it, as `record` says.
     pub(super) async fn offer(
         &self,
-        found: &FoundVolume,
+        located: &Located,
         snapshot: Option<SnapshotId>,
         record: &ExportRecord,
     ) -> Result<()> {
-        let (id, path) = (found.status.id, path_of(record));
-        let what = format!("{} '{path}' is not served", sort(&path));
-        let volume = self
-            .with_engine(found, what, move |engine| async move {
-                let volume = match snapshot {
-                    Some(snapshot) => engine.snapshot_volume(snapshot)?,
-                    None => engine.volume(id)?,
-                };
-                Ok(volume.info())
-            })
-            .await?;
-        self.put(self.entry(record, volume, found.core)).await
+        let volume = match (located, snapshot) {
+            (Located::Pool(found), Some(snapshot)) => {
+                let path = path_of(record);
+                let what = format!("{} '{path}' is not served", sort(&path));
+                let info =
+                    move |engine: Rc<Engine>| async move { Ok(engine.snapshot_volume(snapshot)?.info()) };
+                self.with_engine(found, what, info).await?
+            }
+            _ => self.served_info(located).await?,
+        };
+        self.put(self.entry(record, volume, located.core())).await
     }
 
     fn entry(&self, record: &ExportRecord, volume: VolumeInfo, core: usize) -> Offer {

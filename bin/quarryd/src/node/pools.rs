@@ -1,22 +1,22 @@
 //! Pools: made, opened, shown, ended.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_api_types::{
     Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Freeing, Name, Pool, PoolData,
-    PoolDevice, PoolDeviceState, PoolState, Rebuild,
+    PoolDevice, PoolDeviceState, PoolGroups, PoolState, Protection, Rebuild,
 };
-use quarry_catalog::{Change, DeviceRecord, PoolRecord};
-use quarry_device::{FormatError, FormatRequest, format_devices};
+use quarry_catalog::{Change, DeviceRecord, FoundingRecord, PoolRecord};
+use quarry_device::{Content, FormatError, FormatRequest, Probe, format_devices, probe};
 use quarry_engine::EngineStatus;
 use quarry_env::{DiskKind, Env};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_pool::{DeviceStatus, LogState, PoolShared};
 use quarry_types::limits::LOGS_MAX;
-use quarry_types::{DeviceId, LogId, PoolId};
+use quarry_types::{DeviceId, LogId, PoolId, Protection as Kept};
 
 use super::freeing::freeing;
 use super::promises::commitment;
@@ -42,11 +42,21 @@ impl DataNode {
         if self.pools().values().any(|entry| entry.record.name == request.name) {
             return Err(NodeError::name_taken("pool", &request.name));
         }
+        self.check_not_outside(&request.devices).await?;
         let in_use = self.devices_in_use();
         let home = self.pools().len() % self.cores.count();
-        let (name, copies, levels) = (request.name.clone(), request.copies, request.levels());
+        let (name, levels) = (request.name.clone(), request.levels());
+        let protection = request.wanted_protection()?;
         let overcommit_limit_percent = Some(request.overcommit_limit_percent).filter(|&percent| percent > 0);
-        let shared = self.cores.call(home, move |state| format_pool(state, request, in_use)).await??;
+        let id = self.found_pool(&request).await?;
+        let formatting = self.cores.call(home, move |state| format_pool(state, request, id, in_use));
+        let shared = match formatting.await.flatten() {
+            Ok(shared) => shared,
+            Err(error) => {
+                self.commit(vec![Change::DeleteFounding(name)]).await?;
+                return Err(error);
+            }
+        };
         let wanted = shared.capacity().total_chunks / CHUNKS_PER_LOG_MIN;
         let logs = wanted.clamp(1, (self.cores.count() as u64).min(u64::from(LOGS_MAX))) as u16;
         let mut placed = Vec::new();
@@ -70,7 +80,8 @@ impl DataNode {
         let record = PoolRecord {
             id: shared.id,
             name,
-            copies,
+            copies: protection.0.copies() as u8,
+            protection: Some(protection),
             devices,
             created: now(),
             scrubbed: None,
@@ -78,10 +89,23 @@ impl DataNode {
             overcommit_limit_percent,
             rebuild_rate_bytes: None,
         };
-        self.commit(vec![Change::PutPool(record.clone())]).await?;
+        let founded = Change::DeleteFounding(record.name.clone());
+        self.commit(vec![Change::PutPool(record.clone()), founded]).await?;
         let entry = PoolEntry { record, opened: Ok(OpenPool { shared, logs: placed }) };
         self.pools_mut().insert(entry.record.id, entry.clone());
         self.describe_pool(&entry).await
+    }
+
+    /// The id of a new pool: that of an attempt to make the same one which was cut off, or a new one.
+    async fn found_pool(&self, request: &CreatePool) -> Result<PoolId> {
+        let before = self.catalog.founding(&request.name).map_err(|error| super::catalog_error(&error))?;
+        if let Some(before) = before.filter(|before| before.devices == request.devices) {
+            return Ok(before.id);
+        }
+        let (id, name, devices) =
+            (PoolId(uuid::Uuid::new_v4()), request.name.clone(), request.devices.clone());
+        self.commit(vec![Change::PutFounding(FoundingRecord { id, name, devices })]).await?;
+        Ok(id)
     }
 
     /// Devices of all pools of this node.
@@ -102,6 +126,7 @@ impl DataNode {
             let opened = opened.map_err(|error| format!("{error}. {}", error.next_step));
             self.pools_mut().insert(record.id, PoolEntry { record, opened });
         }
+        self.tell_all_uncounted().await?;
         self.finish_sets().await?;
         self.load_exports().await
     }
@@ -146,6 +171,7 @@ impl DataNode {
 
     /// Writes the checkpoints of all logs and closes all devices.
     pub async fn close_pools(&self) -> Result<()> {
+        self.close_images().await?;
         self.close_on_all_cores(None).await
     }
 
@@ -154,9 +180,9 @@ impl DataNode {
         let mut record = self.pool_entry(name)?.record;
         record.levels = request.levels(record.levels);
         record.levels.check()?;
-        if let Some(copies) = request.copies {
-            self.change_copies(name, copies).await?;
-            record.copies = copies;
+        if let Some(protection) = request.wanted_protection()? {
+            self.change_protection(name, protection.0).await?;
+            (record.copies, record.protection) = (protection.0.copies() as u8, Some(protection));
         }
         if let Some(rate) = request.rebuild_rate_bytes_per_s {
             let (_, open) = self.open_entry(name)?;
@@ -186,7 +212,7 @@ impl DataNode {
         })?;
         let id = shared.id;
         let volumes: Vec<String> =
-            self.volumes_of(Some(id)).await?.into_iter().map(|volume| volume.status.name).collect();
+            self.all_volumes_of(Some(id)).await?.into_iter().map(|volume| volume.status.name).collect();
         if !volumes.is_empty() {
             let what = format!("pool '{name}' has {} volumes: {}", volumes.len(), volumes.join(", "));
             return Err(NodeError::new(ErrorKind::InUse, what)
@@ -218,6 +244,8 @@ impl DataNode {
             id: record.id,
             name: record.name.clone(),
             copies: record.copies,
+            protection: record.protection(),
+            groups: PoolGroups::default(),
             state: PoolState::Offline,
             reasons: Vec::new(),
             created: record.created,
@@ -243,6 +271,7 @@ impl DataNode {
             }
             Ok(open) => {
                 pool.copies = open.shared.copies() as u8;
+                pool.protection = Protection(open.shared.protection());
                 self.describe_open_pool(open, record.overcommit_limit_percent, &mut pool).await?;
                 for device in &mut pool.devices {
                     let known = record.devices.iter().find(|known| known.id == device.id);
@@ -295,14 +324,15 @@ impl DataNode {
         pool.reasons.extend(exposed_reason(&pool.rebuild));
         pool.state = if pool.reasons.is_empty() { PoolState::Online } else { PoolState::Degraded };
         pool.capacity = capacity(shared, &engines);
+        pool.groups = groups(&engines);
         pool.fill_percent = fill_percent(&pool.capacity);
         pool.full = engines.iter().any(|engine| engine.full);
         pool.freeing = freeing(&engines);
         pool.segment_bytes = shared.geometry.segment_bytes;
         pool.logs = open.logs.len() as u16;
-        let volumes = self.volumes_of(Some(shared.id)).await?;
+        let volumes = self.all_volumes_of(Some(shared.id)).await?;
         pool.volumes = volumes.len() as u64;
-        let capacity_bytes = pool.capacity.total_bytes / u64::from(pool.copies.max(1));
+        let capacity_bytes = pool.protection.0.data_bytes(pool.capacity.total_bytes);
         pool.commitment = commitment(&volumes, capacity_bytes, limit_percent);
         pool.data = data(&engines, volumes.iter().map(|volume| volume.status.mapped_bytes).sum());
         pool.scrub = self.scrub_of(open).await?;
@@ -331,19 +361,40 @@ fn data(engines: &[EngineStatus], mapped_bytes: u64) -> PoolData {
     }
 }
 
-/// How full a pool is, every copy counted.
+fn groups(engines: &[EngineStatus]) -> PoolGroups {
+    PoolGroups {
+        groups: engines.iter().map(|engine| engine.groups).sum(),
+        grouped_segments: engines.iter().map(|engine| engine.grouped_chunks).sum(),
+        ungrouped_segments: engines.iter().map(|engine| engine.ungrouped_chunks).sum(),
+    }
+}
+
+/// How new data is kept with the devices that are in use.
+fn protection_now(shared: &PoolShared) -> Kept {
+    let protection = shared.protection();
+    match shared.usable_devices() < protection.devices() {
+        true => Kept::Copies(shared.copies_now().max(1) as u8),
+        false => protection,
+    }
+}
+
+/// How full a pool is, all counted that keeps data: copies or parity.
 fn capacity(shared: &PoolShared, engines: &[EngineStatus]) -> Capacity {
-    let chunks = shared.capacity();
-    let copies = shared.copies_now().max(1) as u64;
-    let total_bytes = chunks.total_chunks * shared.geometry.segment_bytes * copies;
-    let reserved: u64 = engines.iter().map(|engine| engine.reserved_bytes).sum();
-    let reserved_bytes = (reserved * copies).min(total_bytes);
-    let live: u64 = engines.iter().map(|engine| engine.live_bytes).sum();
-    let used_bytes = (live * copies).min(total_bytes - reserved_bytes);
+    let (protection, now) = (shared.protection(), protection_now(shared));
+    let segment_bytes = shared.geometry.segment_bytes;
+    let total_bytes = now.stored_bytes(shared.data_chunks(now, None) * segment_bytes);
+    let sum = |figure: fn(&EngineStatus) -> u64| engines.iter().map(figure).sum::<u64>();
+    // What is in no group takes more than it will, and so does what the pool needs to work.
+    let open = |bytes: u64| bytes * protection.copies() as u64;
+    let ungrouped = sum(|engine| engine.ungrouped_chunks) * segment_bytes;
+    let reserved =
+        open(sum(|engine| engine.reserved_bytes)) + open(ungrouped) - protection.stored_bytes(ungrouped);
+    let reserved_bytes = reserved.min(total_bytes);
+    let live = protection.stored_bytes(sum(|engine| engine.live_bytes));
+    let used_bytes = live.min(total_bytes - reserved_bytes);
     let free_bytes = total_bytes - reserved_bytes - used_bytes;
-    let kept: u64 = engines.iter().map(|engine| engine.kept_bytes).sum();
-    let kept_bytes = (kept * copies).min(free_bytes);
-    let available_bytes = (free_bytes - kept_bytes) / copies;
+    let kept_bytes = protection.stored_bytes(sum(|engine| engine.kept_bytes)).min(free_bytes);
+    let available_bytes = now.data_bytes(free_bytes - kept_bytes);
     Capacity { total_bytes, used_bytes, free_bytes, reserved_bytes, kept_bytes, available_bytes }
 }
 
@@ -428,16 +479,19 @@ async fn member_facts(state: &Rc<CoreState>, shared: &Arc<PoolShared>) -> Result
 async fn format_pool(
     state: Rc<CoreState>,
     request: CreatePool,
+    id: PoolId,
     in_use: BTreeMap<DeviceId, PathBuf>,
 ) -> Result<Arc<PoolShared>> {
     let env: &Env = &state.env;
+    let protection = request.wanted_protection()?.0;
+    let force = request.force || was_cut_off(env, &request, id).await;
     let format = FormatRequest {
-        pool: PoolId::from_random(env.random.next_u128()),
+        pool: id,
         pool_name: request.name.as_str().to_owned(),
-        copies: request.copies,
+        protection,
         paths: request.devices.iter().map(PathBuf::from).collect(),
         directory_file_bytes: None,
-        force: request.force,
+        force,
         in_use,
     };
     let devices = format_devices(env, &format).await.map_err(|error| format_error(&request.name, &error))?;
@@ -446,10 +500,27 @@ async fn format_pool(
     Ok(pool.shared.clone())
 }
 
+/// Whether an attempt to make this very pool was cut off: devices carry its labels, and nothing else is on any of them.
+async fn was_cut_off(env: &Env, request: &CreatePool, id: PoolId) -> bool {
+    let mut is_labelled = false;
+    for path in &request.devices {
+        match probe(env, Path::new(path)).await {
+            Ok(Probe::Directory { .. }) => {}
+            Ok(Probe::Disk(disk)) => match disk.content {
+                Content::Empty => {}
+                Content::Quarry(label) if label.pool == id => is_labelled = true,
+                _ => return false,
+            },
+            _ => return false,
+        }
+    }
+    is_labelled
+}
+
 pub(super) fn format_error_kind(error: &FormatError) -> ErrorKind {
     match error {
         FormatError::DeviceCount { .. }
-        | FormatError::Copies { .. }
+        | FormatError::Protection { .. }
         | FormatError::Name { .. }
         | FormatError::Same { .. }
         | FormatError::TooSmall { .. }

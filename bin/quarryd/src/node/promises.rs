@@ -70,7 +70,7 @@ impl DataNode {
     /// Whether the volumes of a pool may have so many bytes more.
     pub(super) async fn check_growth(&self, pool: PoolId, more_bytes: u64) -> Result<()> {
         let pool = self.describe_pool(&self.entry_of(pool)?).await?;
-        let capacity_bytes = pool.capacity.total_bytes / u64::from(pool.copies.max(1));
+        let capacity_bytes = pool.protection.0.data_bytes(pool.capacity.total_bytes);
         check_commitment(&pool.name, &pool.commitment, capacity_bytes, more_bytes)
     }
 

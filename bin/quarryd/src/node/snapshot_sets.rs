@@ -54,16 +54,31 @@ impl DataNode {
         locked_until: Option<Timestamp>,
     ) -> Result<Vec<Snapshot>> {
         let locked_until_s = lock_end(locked_until)?.unwrap_or(0);
-        let set = SnapshotSet {
-            id: SnapshotSetId(uuid::Uuid::new_v4()),
-            members: volumes.len() as u16,
-            settled: false,
-        };
         let mut found = Vec::with_capacity(volumes.len());
         for volume in volumes {
             let volume = self.find_volume(volume).await?;
             found.push(FoundSnapshot { volume, id: SnapshotId(uuid::Uuid::new_v4()) });
         }
+        self.take_found_set(&name, &found, locked_until_s).await?;
+        let mut shown = Vec::with_capacity(found.len());
+        for snapshot in found {
+            shown.push(self.describe_found(snapshot).await?);
+        }
+        Ok(shown)
+    }
+
+    /// Takes snapshots that have their ids already, as a set.
+    pub(super) async fn take_found_set(
+        &self,
+        name: &Name,
+        found: &[FoundSnapshot],
+        locked_until_s: u64,
+    ) -> Result<()> {
+        let set = SnapshotSet {
+            id: SnapshotSetId(uuid::Uuid::new_v4()),
+            members: found.len() as u16,
+            settled: false,
+        };
         let new = |snapshot: &FoundSnapshot| NewSnapshot {
             id: snapshot.id,
             name: name.as_str().to_owned(),
@@ -71,12 +86,7 @@ impl DataNode {
             set: Some(set),
         };
         let new: Vec<NewSnapshot> = found.iter().map(new).collect();
-        self.take_together(set, &found, new).await?;
-        let mut shown = Vec::with_capacity(found.len());
-        for snapshot in found {
-            shown.push(self.describe_found(snapshot).await?);
-        }
-        Ok(shown)
+        self.take_together(set, found, new).await
     }
 
     /// Holds all volumes, takes all snapshots, lets go, and settles or forgets what was taken.

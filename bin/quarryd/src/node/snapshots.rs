@@ -102,19 +102,29 @@ impl DataNode {
 
     pub(super) async fn make_snapshot(&self, volume: &Name, request: CreateSnapshot) -> Result<Snapshot> {
         let locked_until_s = lock_end(request.locked_until)?.unwrap_or(0);
-        let found = self.find_volume(volume).await?;
-        let path = SnapshotPath { volume: volume.clone(), snapshot: request.name };
-        let (volume_id, id) = (found.status.id, SnapshotId(uuid::Uuid::new_v4()));
-        let name = path.snapshot.as_str().to_owned();
-        let new = NewSnapshot { id, name, locked_until_s, set: None };
-        let what = format!("snapshot '{path}' was not taken");
+        let volume = self.find_volume(volume).await?;
+        let snapshot = FoundSnapshot { volume, id: SnapshotId(uuid::Uuid::new_v4()) };
+        self.take_snapshot(&snapshot, &request.name, locked_until_s).await?;
+        self.describe_found(snapshot).await
+    }
+
+    /// Takes a snapshot that has its id already.
+    pub(super) async fn take_snapshot(
+        &self,
+        snapshot: &FoundSnapshot,
+        name: &Name,
+        locked_until_s: u64,
+    ) -> Result<()> {
+        let FoundSnapshot { volume, id } = snapshot;
+        let new = NewSnapshot { id: *id, name: name.as_str().to_owned(), locked_until_s, set: None };
+        let (volume_id, what) =
+            (volume.status.id, format!("snapshot '{}@{name}' was not taken", volume.status.name));
         self.with_engine(
-            &found,
+            volume,
             what,
             move |engine| async move { engine.create_snapshot(volume_id, new).await },
         )
-        .await?;
-        self.describe_found(FoundSnapshot { volume: found, id }).await
+        .await
     }
 
     pub(super) async fn alter_snapshot(

@@ -25,9 +25,9 @@ impl DataNode {
                 served.push(format!("{name} on {}", addresses.join(" and ")));
             }
         }
-        let volumes = self.volumes_of(None).await.map_or(0, |volumes| volumes.len());
+        let volumes = self.volumes_of(None).await.map_or(0, |volumes| volumes.len()) + self.images().len();
         format!(
-            "quarryd {} serves the API on http://{}, {}: {} pools, {volumes} volumes, {} exports, {} cores",
+            "quarryd {} serves the API on https://{}, {}: {} pools, {volumes} volumes, {} exports, {} cores",
             env!("CARGO_PKG_VERSION"),
             self.api,
             served.join(", "),
@@ -44,6 +44,7 @@ impl DataNode {
         let buffers = self.buffer_bytes().await?;
         let used_bytes = engines.iter().map(|engine| engine.memory_bytes as u64).sum::<u64>()
             + buffers.iter().sum::<u64>();
+        let images: Vec<u64> = self.images().values().map(|entry| entry.record.size_bytes).collect();
         let in_state = |state: PoolState| pools.iter().filter(|pool| pool.state == state).count() as u64;
         Ok(Status {
             node_id: self.id,
@@ -61,12 +62,12 @@ impl DataNode {
                 freeing: freeing(&engines),
             },
             volumes: VolumesStatus {
-                count: volumes.len() as u64,
-                size_bytes: volumes.iter().map(|volume| volume.status.size_bytes).sum(),
-                used_bytes: volumes.iter().map(|volume| volume.status.mapped_bytes).sum(),
+                count: (volumes.len() + images.len()) as u64,
+                size_bytes: volumes.iter().map(|volume| volume.status.size_bytes).chain(images.clone()).sum(),
+                used_bytes: volumes.iter().map(|volume| volume.status.mapped_bytes).chain(images).sum(),
             },
             exports: self.offer_count() as u64,
-            health: Health::from_causes(pools.iter().flat_map(causes).collect()),
+            health: Health::from_causes(pools.iter().flat_map(causes).chain(self.place_causes()).collect()),
         })
     }
 

@@ -121,6 +121,14 @@ async fn hosts_and_numbers_are_the_same_after_a_restart() {
     assert_eq!(node.node.list_hosts().await.expect("a list"), hosts);
     let again = node.node.create_export(to_host("a", Protocol::Iscsi, "web")).await.expect("an export");
     assert_eq!(again.number, Some(0), "the lowest that is free");
+    // A namespace id is not given again, also after a restart.
+    let nvme = before.iter().find(|one| one.protocol == Protocol::NvmeTcp).expect("it is in the list");
+    let selector = ExportSelector::Id(nvme.id);
+    node.node.delete_export(&selector, DeleteExport::default()).await.expect("nobody is logged in");
+    node.stop().await;
+    let node = TestNode::start(settings(directory.path())).await;
+    let other = node.node.create_export(export("b", Protocol::NvmeTcp)).await.expect("an export");
+    assert_eq!((nvme.number, other.number), (Some(1), Some(2)));
     node.stop().await;
 }
 

@@ -7,12 +7,14 @@ use std::rc::Rc;
 use quarry_api_types::{
     CreateVolume, Name, RenameVolume, ResizeVolume, Timestamp, Volume, VolumeHistory, VolumePath,
 };
+use quarry_catalog::AttachmentKey;
 use quarry_engine::{Engine, EngineError, EngineStatus, VolumeStatus};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_types::limits::{BLOCK_BYTES, VOLUMES_MAX};
 use quarry_types::{LogId, PoolId, VolumeId, VolumeSettings};
 
 use super::engine_error::engine_error;
+use super::places::{Located, in_image_mode};
 use super::{DataNode, OpenPool};
 
 /// A volume and where it lives.
@@ -25,8 +27,15 @@ pub(super) struct FoundVolume {
 }
 
 impl DataNode {
-    /// The volumes of one pool, or of all.
+    /// The volumes of one pool, or of all. Of one that moves that which counts.
     pub(super) async fn volumes_of(&self, pool: Option<PoolId>) -> Result<Vec<FoundVolume>> {
+        let mut all = self.counted(self.all_volumes_of(pool).await?);
+        all.sort_by(|a, b| a.status.name.cmp(&b.status.name));
+        Ok(all)
+    }
+
+    /// Everything that is a volume in one pool, or in all, whether it counts or not.
+    pub(super) async fn all_volumes_of(&self, pool: Option<PoolId>) -> Result<Vec<FoundVolume>> {
         let listing = (0..self.cores.count()).map(|core| {
             self.cores.call(core, move |state| async move {
                 let engines =
@@ -48,7 +57,6 @@ impl DataNode {
         for listed in futures::future::join_all(listing).await {
             all.extend(listed?);
         }
-        all.sort_by(|a, b| a.status.name.cmp(&b.status.name));
         Ok(all)
     }
 
@@ -68,14 +76,20 @@ impl DataNode {
         Ok(all)
     }
 
+    /// A volume that lies in a pool and stays there.
     pub(super) async fn find_volume(&self, name: &Name) -> Result<FoundVolume> {
         let all = self.volumes_of(None).await?;
         let found = all.into_iter().find(|volume| volume.status.name == name.as_str());
-        found.ok_or_else(|| self.no_volume(name))
+        let found = found.ok_or_else(|| self.no_volume(name))?;
+        self.check_at_rest(found.status.id, name.as_str())?;
+        Ok(found)
     }
 
     /// No open pool has a volume of that name.
     pub(super) fn no_volume(&self, name: &Name) -> NodeError {
+        if let Some(image) = self.image_named(name) {
+            return in_image_mode(name, &image.record.device);
+        }
         let offline = self.pools().values().filter(|entry| entry.opened.is_err()).count();
         let error = NodeError::not_found("volume", name);
         match offline {
@@ -107,14 +121,16 @@ impl DataNode {
                 .with_cause(reason)
         })?;
         let all = self.volumes_of(None).await?;
-        check_new_name(&all, &request.name)?;
-        check_count(&all)?;
+        check_new_name(self, &all, &request.name)?;
+        check_count(self, &all)?;
         let volumes_in =
             |log: LogId| all.iter().filter(|volume| volume.pool == shared.id && volume.log == log).count();
         let (log, core) = logs
             .into_iter()
             .min_by_key(|(log, _)| (volumes_in(*log), *log))
             .ok_or_else(|| NodeError::new(ErrorKind::Unavailable, "the pool has no log"))?;
+        let id = VolumeId(uuid::Uuid::new_v4());
+        let (request, attachment) = self.under_policy(request, id, shared.id)?;
         let (pool, name) = (shared.id, request.name.as_str().to_owned());
         let (size_bytes, durability) = (request.size_bytes, request.durability.into());
         let (quota_bytes, reserved_bytes) = (request.quota_bytes, request.reserved_bytes);
@@ -125,27 +141,36 @@ impl DataNode {
         self.check_growth(pool, size_bytes).await?;
         self.check_new_reservation(pool, reserved_bytes).await?;
         let key = if request.encrypted { Some(self.new_key(&request.name).await?) } else { None };
+        self.begin_attachment(attachment).await?;
         let created = self.cores.call(core, move |state| async move {
             let engine = state.engine(pool, log)?;
-            let id = VolumeId::from_random(state.env.random.next_u128());
             let made = engine.create_volume(id, &name, size_bytes, settings, key).await;
             made.map_err(|error| engine_error(format!("volume '{name}' was not created"), &error))
         });
-        created.await??;
+        if let Err(error) = created.await.flatten() {
+            self.forget_attachments(vec![AttachmentKey::Volume(id)]).await?;
+            return Err(error);
+        }
         self.describe_volume(&request.name).await
     }
 
     pub(super) async fn describe_volume(&self, name: &Name) -> Result<Volume> {
-        let found = self.find_volume(name).await?;
-        self.describe(found, &self.groups_by_volume())
+        match self.locate(name).await? {
+            Located::Pool(found) => self.describe(found, &self.groups_by_volume()),
+            Located::Device(image) => Ok(self.describe_image(&image)),
+        }
     }
 
     pub(super) async fn describe_volumes(&self) -> Result<Vec<Volume>> {
         let groups = self.groups_by_volume();
-        self.volumes_of(None).await?.into_iter().map(|found| self.describe(found, &groups)).collect()
+        let in_pools = self.volumes_of(None).await?.into_iter().map(|found| self.describe(found, &groups));
+        let mut all = in_pools.collect::<Result<Vec<Volume>>>()?;
+        all.extend(self.images().values().map(|entry| self.describe_image(entry)));
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
     }
 
-    fn describe(&self, found: FoundVolume, groups: &BTreeMap<VolumeId, Name>) -> Result<Volume> {
+    pub(super) fn describe(&self, found: FoundVolume, groups: &BTreeMap<VolumeId, Name>) -> Result<Volume> {
         let FoundVolume { pool, core, status, .. } = found;
         let pool =
             self.pools().get(&pool).map(|entry| entry.record.name.clone()).ok_or_else(|| {
@@ -160,7 +185,9 @@ impl DataNode {
         };
         Ok(Volume {
             id: status.id,
-            pool,
+            pool: Some(pool),
+            image: None,
+            migration: self.describe_migration(status.id),
             size_bytes: status.size_bytes,
             durability: status.settings.durability.into(),
             used_bytes: status.mapped_bytes,
@@ -205,7 +232,7 @@ impl DataNode {
     pub(super) async fn give_name(&self, name: &Name, request: RenameVolume) -> Result<Volume> {
         let found = self.find_volume(name).await?;
         if request.name != *name {
-            check_new_name(&self.volumes_of(None).await?, &request.name)?;
+            check_new_name(self, &self.volumes_of(None).await?, &request.name)?;
             self.check_unexported(|record| record.volume_id == found.status.id)?;
             let (id, new_name) = (found.status.id, request.name.as_str().to_owned());
             let what = format!("volume '{name}' was not renamed");
@@ -216,6 +243,7 @@ impl DataNode {
             )
             .await?;
             self.update_group_of(found.status.id, Some(&request.name)).await;
+            self.update_attachment_of(found.status.id, Some(&request.name)).await;
         }
         self.describe_volume(&request.name).await
     }
@@ -229,7 +257,11 @@ impl DataNode {
             engine.delete_volume(id, with_snapshots).await
         })
         .await?;
+        for core in 0..self.cores.count() {
+            self.cores.call(core, move |state| async move { state.places.forget(id) }).await?;
+        }
         self.update_group_of(id, None).await;
+        self.update_attachment_of(id, None).await;
         let gone = snapshots.into_iter().map(|snapshot| VolumeId(snapshot.id.0));
         self.forget_reservations(std::iter::once(id).chain(gone)).await;
         Ok(())
@@ -237,16 +269,17 @@ impl DataNode {
 }
 
 /// Whether a name is free.
-pub(super) fn check_new_name(all: &[FoundVolume], name: &Name) -> Result<()> {
-    if all.iter().any(|volume| volume.status.name == name.as_str()) {
+pub(super) fn check_new_name(node: &DataNode, all: &[FoundVolume], name: &Name) -> Result<()> {
+    let is_taken = all.iter().any(|volume| volume.status.name == name.as_str());
+    if is_taken || node.image_named(name).is_some() {
         return Err(NodeError::name_taken("volume", name));
     }
     Ok(())
 }
 
 /// Whether the node takes a volume more.
-pub(super) fn check_count(all: &[FoundVolume]) -> Result<()> {
-    if all.len() >= VOLUMES_MAX {
+pub(super) fn check_count(node: &DataNode, all: &[FoundVolume]) -> Result<()> {
+    if all.len() + node.images().len() >= VOLUMES_MAX {
         let what = format!("the node has {VOLUMES_MAX} volumes, which is the most");
         return Err(NodeError::new(ErrorKind::NoSpace, what));
     }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use quarry_iscsi::SoftThreshold;
 use quarry_node_api::Result;
 use quarry_types::PoolId;
 use tokio::time::Instant;
 
 use super::DataNode;
-use super::conditions::{Quota, Seen, compare};
+use super::conditions::{Quota, Seen, compare, is_filling};
+use super::policy_events::is_of_policy;
 use super::volumes::FoundVolume;
 
 /// How often everything is looked at.
@@ -52,6 +54,7 @@ impl DataNode {
             tracing::error!(%error, "what was wrong before the start cannot be read");
             BTreeMap::new()
         });
+        standing.retain(|key, _| !is_of_policy(key));
         let mut known = Known::default();
         for number in 0.. {
             match self.look(&mut known, number).await {
@@ -66,6 +69,7 @@ impl DataNode {
                     if !changes.is_empty() {
                         self.record(events, changes).await;
                     }
+                    self.tell_thresholds(&standing, &seen);
                 }
                 // The next look tells more; while the node stops there is none.
                 Err(error) => tracing::debug!(%error, "the pools could not be looked at"),
@@ -76,23 +80,39 @@ impl DataNode {
 
     async fn look(&self, known: &mut Known, number: u64) -> Result<Vec<Seen>> {
         let mut all = Vec::new();
-        for pool in self.describe_pools().await? {
+        let pools = self.describe_pools().await?;
+        self.track_jobs(&pools).await;
+        for pool in pools {
             let engines = self.engine_statuses(Some(pool.id)).await?;
             let count = engines.iter().map(|engine| engine.refused_writes).sum();
             let refused = known.note(pool.id.0, count, number);
             let damaged = self.damaged_blocks(pool.id).await?;
-            let mut quotas = BTreeMap::new();
+            let (mut quotas, mut volumes) = (BTreeMap::new(), Vec::new());
             for FoundVolume { status, .. } in self.volumes_of(Some(pool.id)).await? {
+                volumes.push(status.id);
                 if status.settings.quota_bytes > 0 {
                     let refused = known.note(status.id.0, status.quota_refusals, number);
                     let (bytes, mapped_bytes) = (status.settings.quota_bytes, status.mapped_bytes);
                     quotas.insert(status.name, Quota { bytes, mapped_bytes, refused });
                 }
             }
-            all.push(Seen { pool, refused, damaged, quotas });
+            all.push(Seen { pool, refused, damaged, quotas, volumes });
         }
         known.forget(number);
         Ok(all)
+    }
+
+    /// Has initiators hear of pools that are fuller than their warning level.
+    fn tell_thresholds(&self, standing: &BTreeMap<String, String>, seen: &[Seen]) {
+        let Some(target) = self.iscsi.get() else { return };
+        for Seen { pool, volumes, .. } in seen {
+            let usable_bytes = pool.capacity.total_bytes.saturating_sub(pool.capacity.reserved_bytes);
+            let threshold = SoftThreshold {
+                used_bytes: usable_bytes / 100 * u64::from(pool.levels.warning_percent),
+                is_reached: is_filling(standing, pool),
+            };
+            volumes.iter().for_each(|&volume| target.note_threshold(volume, threshold));
+        }
     }
 
     /// First bytes of the blocks of a pool that are known to have no good copy, by volume or snapshot.

@@ -116,6 +116,10 @@ async fn every_operation_does_on_the_owner_what_it_says() {
             };
             assert_eq!(compare(7, 8).await.expect("it was 7"), Comparison::Written);
             assert_eq!(compare(7, 9).await.expect("it is 8"), Comparison::Differs { at: 0 });
+            let whole = volume.write_atomic(4 * BLOCK as u64, buffers.copy_of(&[6; BLOCK]), flags).await;
+            whole.expect("an atomic write");
+            let sixes = volume.read(4 * BLOCK as u64, BLOCK as u32).await.expect("a read");
+            assert_eq!(gather(&sixes), [6; BLOCK]);
             volume.write_zeroes(0, 512, ZeroMode::KeepAllocated, flags).await.expect("zeroes");
             volume.discard(2 * BLOCK as u64, BLOCK as u64, flags).await.expect("a discard");
             let extents = volume.extents(0, 4 * BLOCK as u64, 8).await.expect("extents");

@@ -36,7 +36,7 @@ pub fn run(options: &Options) -> Result<()> {
     let scratch = Scratch::new("golden")?;
     let devices = scratch.devices(DEVICES, DEVICE_BYTES)?;
     let mut node = Node::start(NodeOptions { cores: Some(2), ..node::options(&bin_dir, scratch.path()) })?;
-    node.quarry().create_pool(POOL, &devices, 2)?;
+    node.quarry().create_pool(POOL, &devices, "copies:2")?;
     steps.step("a history, then kill -9", || {
         history::make(&node, ROUNDS)?;
         node.kill()

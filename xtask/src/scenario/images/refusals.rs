@@ -82,7 +82,7 @@ impl World<'_> {
         self.import_fails(self.image(), &[], 4, "exists already")?;
         quarry.run(&["volume", "delete", "new"])?;
         let device = self.scratch.device("small.img", 32 << 20)?;
-        quarry.create_pool("small", &[device], 1)?;
+        quarry.create_pool("small", &[device], "copies:1")?;
         let words = ["volume", "import", self.image(), "--pool", "small", "--name", "new"];
         self.fails(&words, None, 6, "does not fit into pool 'small'")?;
         let forced = [&words[..], &["--skip-space-check", "--no-progress"]].concat();

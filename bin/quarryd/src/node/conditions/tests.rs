@@ -1,4 +1,4 @@
-use quarry_api_types::{Capacity, DeviceClass, DeviceKind, PoolData, Timestamp};
+use quarry_api_types::{Capacity, DeviceClass, DeviceKind, PoolData, PoolGroups, Protection, Timestamp};
 use quarry_types::{DeviceId, PoolId};
 
 use super::*;
@@ -18,6 +18,8 @@ fn pool(fill_percent: u8) -> Seen {
         id: PoolId::from_random(1),
         name: "tank".parse().unwrap(),
         copies: 1,
+        protection: Protection::default(),
+        groups: PoolGroups::default(),
         state: PoolState::Online,
         reasons: Vec::new(),
         created: Timestamp::from_unix_ms(1),
@@ -36,7 +38,7 @@ fn pool(fill_percent: u8) -> Seen {
         volumes: 0,
         scrub: None,
     };
-    Seen { pool, refused: false, damaged: BTreeMap::new(), quotas: BTreeMap::new() }
+    Seen { pool, refused: false, damaged: BTreeMap::new(), quotas: BTreeMap::new(), volumes: Vec::new() }
 }
 
 /// The conditions of a node over several looks.

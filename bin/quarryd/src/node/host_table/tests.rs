@@ -101,15 +101,17 @@ fn the_lowest_number_is_free_for_the_whole_audience() {
         export(2, 2, to_farm(), Some(1)),
         export(3, 3, to_host(3), Some(0)),
     ];
-    let free = |audience| table.free_number(&export(9, 9, audience, None), &all);
+    let free = |audience| table.free_number(&export(9, 9, audience, None), &all, 5);
     assert_eq!(
         [free(to_host(1)), free(to_host(2)), free(to_farm()), free(None)],
         [Some(2), Some(0), Some(2), Some(2)]
     );
     let nvme = ExportRecord { protocol: Protocol::NvmeTcp, ..export(9, 9, None, None) };
-    assert_eq!(table.free_number(&nvme, &all), Some(1), "namespaces begin at 1");
+    assert_eq!(table.free_number(&nvme, &all, 0), Some(1), "namespaces begin at 1");
+    assert_eq!(table.free_number(&nvme, &all, 5), Some(6), "none that was given lately");
+    assert_eq!(table.free_number(&nvme, &all, 16_383), Some(1), "round and round");
     let nbd = ExportRecord { protocol: Protocol::Nbd, ..nvme };
-    assert_eq!(table.free_number(&nbd, &all), None);
+    assert_eq!(table.free_number(&nbd, &all, 0), None);
 }
 
 #[test]
