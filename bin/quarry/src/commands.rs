@@ -102,12 +102,7 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
         }
         VolumeCommand::Show { name } => {
             let volume = client.show_volume(&name).await?;
-            // What lies on a device of its own is under no policy.
-            let policy = match &volume.pool {
-                Some(_) => Some(client.show_volume_policy(&name).await?),
-                None => None,
-            };
-            let summary = policy.as_ref().map_or_else(String::new, tables::policies::summary);
+            let summary = tables::policies::summary(&client.show_volume_policy(&name).await?);
             output.answer(&volume, |volume| tables::volume(volume) + &summary)
         }
         VolumeCommand::Resize { name, size } => {

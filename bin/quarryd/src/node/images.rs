@@ -184,7 +184,7 @@ impl DataNode {
 
     pub(super) async fn release(&self, name: &Name) -> Result<()> {
         let Some(entry) = self.image_named(name) else {
-            self.find_volume(name).await?;
+            self.find_to_look_at(name).await?;
             let what = format!("volume '{name}' lies in a pool, not on a device of its own");
             return Err(NodeError::new(ErrorKind::Unsupported, what).with_next_step(format!(
                 "Move it to a device first, `quarry volume migrate {name} --to-device PATH`; or delete it."

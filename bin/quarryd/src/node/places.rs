@@ -63,9 +63,7 @@ impl DataNode {
         if let Some(image) = self.image_named(name) {
             return Ok(Located::Device(image));
         }
-        let all = self.volumes_of(None).await?;
-        let found = all.into_iter().find(|volume| volume.status.name == name.as_str());
-        found.map(Located::Pool).ok_or_else(|| self.no_volume(name))
+        self.find_to_look_at(name).await.map(Located::Pool)
     }
 
     /// Fails for a volume that moves: what would be changed of it might be left behind.

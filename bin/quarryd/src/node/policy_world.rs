@@ -14,6 +14,7 @@ use quarry_planner::{
 use quarry_reconciler::{StepError, World};
 use quarry_types::{SnapshotId, VolumeId};
 
+use super::places::Located;
 use super::snapshots::FoundSnapshot;
 use super::volumes::{FoundVolume, parse_name};
 use super::{DataNode, now};
@@ -125,7 +126,10 @@ impl DataNode {
     }
 
     pub(super) async fn describe_volume_policy(&self, name: &Name) -> Result<VolumePolicy> {
-        let found = self.find_volume(name).await?;
+        let found = match self.locate(name).await? {
+            Located::Pool(found) => found,
+            Located::Device(_) => return Ok(VolumePolicy::unmanaged(name.clone())),
+        };
         let intended = self.intended();
         let mut observed = self.observe(&intended).await?;
         self.reconciler.add_failures(&mut observed);
@@ -153,6 +157,8 @@ impl DataNode {
                 let mut taken = Vec::with_capacity(snapshots.len());
                 for TakenSnapshot { volume, volume_name, id } in snapshots {
                     let volume = find(*volume).cloned().ok_or_else(|| self.no_volume(volume_name))?;
+                    // It would stay behind.
+                    self.check_at_rest(volume.status.id, volume_name.as_str())?;
                     taken.push(FoundSnapshot { volume, id: *id });
                 }
                 match (&taken[..], group) {

@@ -56,7 +56,7 @@ impl DataNode {
     }
 
     pub(super) async fn describe_snapshots(&self, volume: &Name) -> Result<Vec<Snapshot>> {
-        let volume = self.find_volume(volume).await?;
+        let volume = self.find_to_look_at(volume).await?;
         self.snapshots_of(&volume).await
     }
 
@@ -70,8 +70,9 @@ impl DataNode {
     }
 
     pub(super) async fn describe_snapshot(&self, path: &SnapshotPath) -> Result<Snapshot> {
-        let found = self.find_snapshot(path).await?;
-        self.describe_found(found).await
+        let volume = self.find_to_look_at(&path.volume).await?;
+        let id = self.find_snapshot_of(&volume, path).await?;
+        self.describe_found(FoundSnapshot { volume, id }).await
     }
 
     pub(super) async fn describe_found(&self, found: FoundSnapshot) -> Result<Snapshot> {
@@ -163,7 +164,7 @@ impl DataNode {
     }
 
     pub(super) async fn describe_changes(&self, volume: &Name, query: ChangesQuery) -> Result<Changes> {
-        let found = self.find_volume(volume).await?;
+        let found = self.find_to_look_at(volume).await?;
         let mut ends = [None; 2];
         for (end, name) in ends.iter_mut().zip([query.from, query.to]) {
             if let Some(snapshot) = name {

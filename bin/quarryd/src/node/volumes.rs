@@ -76,13 +76,18 @@ impl DataNode {
         Ok(all)
     }
 
-    /// A volume that lies in a pool and stays there.
+    /// A volume that lies in a pool and stays there: what may be changed.
     pub(super) async fn find_volume(&self, name: &Name) -> Result<FoundVolume> {
-        let all = self.volumes_of(None).await?;
-        let found = all.into_iter().find(|volume| volume.status.name == name.as_str());
-        let found = found.ok_or_else(|| self.no_volume(name))?;
+        let found = self.find_to_look_at(name).await?;
         self.check_at_rest(found.status.id, name.as_str())?;
         Ok(found)
+    }
+
+    /// A volume that lies in a pool, which may be moving: what may be looked at.
+    pub(super) async fn find_to_look_at(&self, name: &Name) -> Result<FoundVolume> {
+        let all = self.volumes_of(None).await?;
+        let found = all.into_iter().find(|volume| volume.status.name == name.as_str());
+        found.ok_or_else(|| self.no_volume(name))
     }
 
     /// No open pool has a volume of that name.

@@ -104,6 +104,24 @@ pub struct VolumePolicy {
     pub schedule: Option<ScheduleStatus>,
 }
 
+impl VolumePolicy {
+    /// That of a volume of which nobody has said how it is meant to be.
+    pub fn unmanaged(volume: Name) -> Self {
+        Self {
+            volume,
+            policy: None,
+            version: None,
+            through_group: None,
+            overrides: PolicySettings::default(),
+            state: ComplianceState::Unmanaged,
+            settings: Vec::new(),
+            plan: Vec::new(),
+            failure: None,
+            schedule: None,
+        }
+    }
+}
+
 /// The policy of a consistency group.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct GroupPolicy {

@@ -21,18 +21,9 @@ pub fn judge(
     steps: &[Step],
     now: Timestamp,
 ) -> VolumePolicy {
-    let name = volume.volume.name.clone();
     let mut judged = VolumePolicy {
-        volume: name,
-        policy: None,
-        version: None,
-        through_group: None,
-        overrides: Default::default(),
-        state: ComplianceState::Unmanaged,
-        settings: Vec::new(),
         plan: steps.iter().filter(|step| step.concerns(volume.volume.id)).map(Step::to_string).collect(),
-        failure: None,
-        schedule: None,
+        ..VolumePolicy::unmanaged(volume.volume.name.clone())
     };
     let Some(governing) = intended.governing(volume.volume.id) else { return judged };
     judged.policy = governing.policy.map(|policy| policy.name.clone());
