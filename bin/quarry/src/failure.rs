@@ -102,7 +102,7 @@ fn exit_of(problem: &Problem) -> Exit {
     match problem.code {
         ProblemCode::Invalid | ProblemCode::TooLarge => Exit::Usage,
         ProblemCode::NotFound => Exit::NotFound,
-        ProblemCode::Conflict | ProblemCode::InUse => Exit::Conflict,
+        ProblemCode::Conflict | ProblemCode::InUse | ProblemCode::Changed => Exit::Conflict,
         ProblemCode::Unavailable | ProblemCode::TooManyRequests => Exit::Unavailable,
         ProblemCode::Unauthenticated | ProblemCode::Forbidden => Exit::NotAllowed,
         ProblemCode::NoSpace => Exit::NoSpace,

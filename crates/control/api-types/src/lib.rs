@@ -51,6 +51,7 @@ mod timestamp;
 mod token;
 mod user;
 mod volume;
+mod watch;
 mod wishes;
 
 pub use audit::{AuditEntries, AuditEntry, AuditKind, AuditQuery, AuditVerification, VerifyAudit};
@@ -109,5 +110,6 @@ pub use volume::{
     ChangeVolume, CloneVolume, Compression, CreateVolume, Deduplication, DeleteVolume, Durability,
     RenameVolume, ResizeVolume, RollBackVolume, Volume, VolumeHistory, check_bounds,
 };
+pub use watch::{WatchQuery, WatchSort, Watched, WatchedKind};
 pub use wishes::{QualityOfService, Replication, Tier};
 pub use words::UnknownWord;

@@ -15,6 +15,8 @@ pub enum ProblemCode {
     Conflict,
     /// The thing is in use; end the use first.
     InUse,
+    /// It was changed since the client has read it.
+    Changed,
     /// There is not enough space.
     NoSpace,
     /// The node cannot do it now; try again later.
@@ -70,6 +72,7 @@ impl ProblemCode {
         Self::NotFound,
         Self::Conflict,
         Self::InUse,
+        Self::Changed,
         Self::NoSpace,
         Self::Unavailable,
         Self::Unsupported,
@@ -89,6 +92,7 @@ impl ProblemCode {
             Self::NotFound => "not-found",
             Self::Conflict => "conflict",
             Self::InUse => "in-use",
+            Self::Changed => "changed",
             Self::NoSpace => "no-space",
             Self::Unavailable => "unavailable",
             Self::Unsupported => "unsupported",
@@ -110,6 +114,7 @@ impl ProblemCode {
             Self::NotFound => "No such thing",
             Self::Conflict => "The request contradicts what exists",
             Self::InUse => "It is in use",
+            Self::Changed => "It was changed since it was read",
             Self::NoSpace => "Not enough space",
             Self::Unavailable => "Not available now",
             Self::Unsupported => "Not supported",

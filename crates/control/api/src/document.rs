@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use quarry_api_types::Problem;
 use quarry_node_api::Node;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ObjectBuilder, Required};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::conventions::Lists;
 use crate::routes::{
     audit, changes, clones, devices, events, exports, groups, host_groups, hosts, jobs, keyring, members,
-    migrations, node, policies, pools, session, snapshots, state, tenants, tokens, users, volumes,
+    migrations, node, policies, pools, session, snapshots, state, tenants, tokens, users, volumes, watch,
 };
 
 #[derive(OpenApi)]
@@ -46,6 +50,44 @@ impl Modify for Tokens {
 
 /// Every route that the document describes.
 pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
+    let mut routes = listed_routes();
+    let document = routes.get_openapi_mut();
+    Lists::of(document).document(document);
+    conventions(document);
+    routes
+}
+
+/// Adds the headers that all operations take.
+fn conventions(document: &mut utoipa::openapi::OpenApi) {
+    for path in document.paths.paths.values_mut() {
+        for read in path.get.iter_mut() {
+            let known = "Tags of answers that the client has: if one of them is still right, 304 says so.";
+            describe(read, "If-None-Match", known);
+        }
+        for change in [&mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten()
+        {
+            let wanted = "The tag with which the object that the path names was read: if it was changed since, 412 says so and \
+                          nothing is done. What is only measured does not count as a change.";
+            describe(change, "If-Match", wanted);
+            let key = "A new text for each change, for example a UUID: if the change is sent again with it, it is not made again, and \
+                       the answer is the one of the first time. Remembered for a day at most, and not beyond the node's next start.";
+            describe(change, "Idempotency-Key", key);
+        }
+    }
+}
+
+fn describe(operation: &mut Operation, header: &str, description: &str) {
+    let parameter = ParameterBuilder::new()
+        .name(header)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build();
+    operation.parameters.get_or_insert_default().push(parameter.into());
+}
+
+fn listed_routes() -> OpenApiRouter<Arc<dyn Node>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(devices::list_devices))
         .routes(routes!(devices::scan_devices))
@@ -109,6 +151,7 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(keyring::show_keyring))
         .routes(routes!(keyring::unlock_keyring))
         .routes(routes!(events::list_events))
+        .routes(routes!(watch::watch))
         .routes(routes!(node::status))
         .routes(routes!(node::health))
         .routes(routes!(session::log_in))

@@ -10,10 +10,12 @@
 //! - A call to the node runs to its end even when the client hangs up in the middle.
 //! - No request reaches a handler that [`Guard`] has not let pass; its head comment in `guard` says how. An operation that is not
 //!   in the table of permissions is refused, and a test compares the table with the document.
+//! - Lists, tags and repeated changes are the same for every operation, see `conventions`.
 //! - Connections, the size of a request and the time to send one are bounded, see [`limits`].
 
 mod access;
 mod call;
+mod conventions;
 mod document;
 mod extract;
 mod guard;
@@ -23,6 +25,7 @@ mod router;
 mod routes;
 mod server;
 mod tls;
+mod watch;
 
 pub use document::openapi_json;
 pub use guard::Guard;

@@ -16,3 +16,13 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a request's id that a client may choose.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Most items in a page of a list.
+pub const PAGE_ITEMS_MAX: usize = 1000;
+/// Most bytes of a key by which a change is known when it is sent again.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Most changes whose answers are remembered for when they are sent again.
+pub const REPEATS_MAX: usize = 1024;
+/// Most bytes of these answers.
+pub const REPEATS_BYTES_MAX: usize = 8 << 20;
+/// Most clients that watch at the same time.
+pub const WATCHES_MAX: usize = 32;

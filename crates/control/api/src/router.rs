@@ -9,29 +9,40 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use quarry_api_types::ProblemCode;
 use quarry_node_api::Node;
+use tokio::sync::Semaphore;
 
+use crate::conventions::Lists;
 use crate::guard::{self, Gate, Guard};
-use crate::limits::REQUEST_BYTES_MAX;
+use crate::limits::{REQUEST_BYTES_MAX, WATCHES_MAX};
 use crate::problem::{ApiError, method_not_allowed};
 use crate::{document, routes};
 
 /// The whole API over `node`, with `guard` in front of it.
 pub fn router(node: Arc<dyn Node>, guard: Arc<Guard>) -> Router {
-    let gate = Gate { guard, node: Arc::clone(&node) };
     let (routes, document) = document::documented_routes().split_for_parts();
+    let lists = Arc::new(Lists::of(&document));
     let document = Arc::new(document::to_text(&document));
     let serve_document = move || {
         let document = Arc::clone(&document);
         async move { ([(header::CONTENT_TYPE, "application/json")], document.as_str().to_owned()) }
     };
-    routes
+    let routes = routes
         .route("/v1/openapi.json", get(serve_document))
         .route("/metrics", get(routes::node::metrics))
         .fallback(unknown_route)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
-        .layer(axum::middleware::from_fn_with_state(gate, guard::pass))
-        .with_state(node)
+        .with_state(Arc::clone(&node));
+    let gate = Gate {
+        guard,
+        node,
+        routes: routes.clone(),
+        lists,
+        repeats: Arc::default(),
+        objects: Arc::default(),
+        watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+    };
+    routes.layer(axum::middleware::from_fn_with_state(gate, guard::pass))
 }
 
 async fn unknown_route(uri: Uri) -> impl IntoResponse {

@@ -23,3 +23,4 @@ pub(crate) mod tenants;
 pub(crate) mod tokens;
 pub(crate) mod users;
 pub(crate) mod volumes;
+pub(crate) mod watch;

@@ -63,7 +63,7 @@ pub async fn serve(listener: TcpListener, service: Service, stop: impl Future<Ou
         match accepted {
             Ok((stream, address)) => {
                 let (router, tls, watcher) = (router.clone(), tls.clone(), graceful.watcher());
-                let mut is_stopping = is_stopping.clone();
+                let (mut is_stopping, stopping) = (is_stopping.clone(), Stopping(is_stopping.clone()));
                 tokio::spawn(async move {
                     // One that has not said yet what it is has no request that could end first.
                     let opened = tokio::select! {
@@ -73,10 +73,12 @@ pub async fn serve(listener: TcpListener, service: Service, stop: impl Future<Ou
                     // A connection that breaks is its client's affair.
                     let _ = match opened {
                         Ok(Opened::Clear(stream)) => {
-                            requests(stream, Peer { address, is_encrypted: false }, router, watcher).await
+                            let peer = Peer { address, is_encrypted: false };
+                            requests(stream, (peer, stopping), router, watcher).await
                         }
                         Ok(Opened::Encrypted(stream)) => {
-                            requests(*stream, Peer { address, is_encrypted: true }, router, watcher).await
+                            let peer = Peer { address, is_encrypted: true };
+                            requests(*stream, (peer, stopping), router, watcher).await
                         }
                         Err(error) => Err(error),
                     };
@@ -92,6 +94,18 @@ pub async fn serve(listener: TcpListener, service: Service, stop: impl Future<Ou
             "API requests were still running after {} s; stopping without them",
             STOP_TIMEOUT.as_secs()
         );
+    }
+}
+
+/// Whether the server stops, for answers that would go on for ever.
+#[derive(Clone)]
+pub(crate) struct Stopping(watch::Receiver<()>);
+
+impl Stopping {
+    /// Waits until it does.
+    pub(crate) async fn wait(&mut self) {
+        // Nothing is ever sent: the other end is dropped.
+        let _ = self.0.changed().await;
     }
 }
 
@@ -121,12 +135,13 @@ async fn is_tls(stream: &TcpStream) -> io::Result<bool> {
 
 async fn requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-    peer: Peer,
+    (peer, stopping): (Peer, Stopping),
     router: Router,
     watcher: Watcher,
 ) -> io::Result<()> {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(stopping.clone());
         let answer = router.clone().oneshot(request.map(Body::new));
         async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
     });

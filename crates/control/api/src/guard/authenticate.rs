@@ -31,6 +31,11 @@ impl Guard {
         Err(self.stranger(why, peer))
     }
 
+    /// Who sends the token in these headers, if somebody does.
+    pub(crate) fn knows(&self, headers: &HeaderMap) -> Option<Principal> {
+        self.who(headers, None).ok().flatten()
+    }
+
     /// The answer to somebody without a token that is good. Nobody guesses 256 bits, so it is always the same; but a flood of them
     /// from one address is told once.
     pub(super) fn stranger(&self, why: &str, peer: Option<Peer>) -> Stranger {

@@ -251,6 +251,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op(Delete, "/v1/tenants/{name}", "delete_tenant", ChangeTenants).names(TENANT),
     op(Get, "/v1/audit", "list_audit", ReadAudit),
     op(Get, "/v1/audit/verification", "verify_audit", ReadAudit),
+    op(Get, "/v1/watch", "watch", UseSession),
     // These two are not in the OpenAPI document: one is the document, and the other has a form of its own.
     op(Get, "/v1/openapi.json", "openapi", UseSession),
     op(Get, "/metrics", "metrics", ReadMetrics),
@@ -262,6 +263,23 @@ pub(crate) fn find(method: &Method, path: &str) -> Option<&'static Operation> {
         OPERATIONS.iter().map(|operation| ((operation.method, operation.path), operation)).collect()
     });
     BY_ROUTE.get(&(known(method)?, path)).copied()
+}
+
+/// The operation with this id.
+pub(crate) fn by_id(id: &str) -> Option<&'static Operation> {
+    OPERATIONS.iter().find(|operation| operation.id == id)
+}
+
+/// What shows the object that a change is about, and the path of that: of the change's own path as much as can be shown.
+pub(crate) fn shown<'a>(change: &Operation, path: &'a str) -> Option<(&'static Operation, &'a str)> {
+    let (mut template, mut path) = (change.path, path);
+    loop {
+        if let Some(show) = find(&Method::GET, template) {
+            return Some((show, path));
+        }
+        template = template.rsplit_once('/')?.0;
+        path = path.rsplit_once('/')?.0;
+    }
 }
 
 /// The answer to a method that a path does not have.

@@ -3,19 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::RequestExt;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{RequestExt, Router};
 use quarry_api_types::ProblemCode;
+use quarry_auth::Principal;
 use quarry_node_api::{ErrorKind, Node, NodeError};
 use serde_json::Value;
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
 
 use super::operations::{self, Operation};
 use super::trail::Asked;
 use super::{Guard, Peer, tenancy};
+use crate::conventions::{Entered, Known, Lists, Objects, Repeats, Selection, Tag, is_known, is_wanted};
 use crate::limits::{BODY_TIMEOUT, REQUEST_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use crate::problem::{ApiError, body_too_large, body_too_slow};
 
@@ -26,6 +30,12 @@ const REQUEST_ID: &str = "x-request-id";
 pub(crate) struct Gate {
     pub(crate) guard: Arc<Guard>,
     pub(crate) node: Arc<dyn Node>,
+    /// The handlers, without this in front of them.
+    pub(crate) routes: Router,
+    pub(crate) lists: Arc<Lists>,
+    pub(crate) repeats: Arc<Repeats>,
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) watches: Arc<Semaphore>,
 }
 
 /// Lets a request pass, or answers it.
@@ -72,10 +82,11 @@ impl Gate {
                 None => Ok(next.run(request).await),
             };
         };
-        let (mut request, body) = match operation.is_read() {
-            true => (request, None),
+        let (mut request, bytes) = match operation.is_read() {
+            true => (request, Bytes::new()),
             false => read_body(request).await?,
         };
+        let body: Option<Value> = serde_json::from_slice(&bytes).ok();
         if body.as_ref().is_some_and(|body| !body.is_object()) {
             return Err(no_object());
         }
@@ -91,11 +102,24 @@ impl Gate {
             request.extensions_mut().insert(principal.clone());
         }
         request.extensions_mut().insert(asked.clone());
-        match operation.is_read() {
-            true => self.read(operation, &asked, request, next).await,
-            // Who logs in has not proved anything yet: the handler tells how it went.
-            false if operation.permission.is_none() => Ok(next.run(request).await),
-            false => self.change(operation, asked, names, body, request, next).await,
+        if operation.is_read() {
+            return self.read(operation, asked.principal.as_ref(), request, next).await;
+        }
+        // Who logs in has not proved anything yet: the handler tells how it went.
+        let (Some(principal), true) = (asked.principal.clone(), operation.permission.is_some()) else {
+            return Ok(next.run(request).await);
+        };
+        let parts = (request.method(), request.uri(), request.headers());
+        match self.repeats.look(&principal.user, parts, &bytes)? {
+            Known::Nothing => self.change(operation, (asked, principal), (names, body), request, next).await,
+            Known::Answer(answer) => Ok(*answer),
+            Known::First(begun) => {
+                let response = self.change(operation, (asked, principal), (names, body), request, next).await;
+                let (parts, body) = response.unwrap_or_else(IntoResponse::into_response).into_parts();
+                let body = whole(body).await?;
+                begun.end(parts.status, &parts.headers, &body);
+                Ok(Response::from_parts(parts, body.into()))
+            }
         }
     }
 
@@ -105,7 +129,7 @@ impl Gate {
         headers: &HeaderMap,
         operation: Option<&Operation>,
         asked: &Asked,
-    ) -> Result<Option<quarry_auth::Principal>, ApiError> {
+    ) -> Result<Option<Principal>, ApiError> {
         let guard = &self.guard;
         let is_open = operation.is_some_and(|operation| {
             operation.permission.is_none() || (operation.id == "metrics" && guard.metrics_are_open)
@@ -129,49 +153,126 @@ impl Gate {
         Err(error)
     }
 
-    /// Runs what changes nothing; shows a tenant only what belongs to it.
+    /// Runs what changes nothing.
     async fn read(
         &self,
         operation: &Operation,
-        asked: &Asked,
-        request: Request,
+        principal: Option<&Principal>,
+        mut request: Request,
         next: Next,
     ) -> Result<Response, ApiError> {
-        let has_body = request.method() != Method::HEAD;
-        let response = next.run(request).await;
-        let tenant = asked.principal.as_ref().and_then(|principal| principal.tenant.as_ref());
-        let (Some(member), Some(tenant), true) = (operation.lists, tenant, response.status().is_success())
-        else {
-            return Ok(response);
-        };
-        let (mut parts, body) = response.into_parts();
-        parts.headers.remove(header::CONTENT_LENGTH);
-        if !has_body {
-            return Ok(Response::from_parts(parts, axum::body::Body::empty()));
+        let (uri, known) = (request.uri().clone(), request.headers().get(header::IF_NONE_MATCH).cloned());
+        let selection = self.lists.selection(operation.id, &uri)?;
+        // What is said of an answer is the same as if it were sent (RFC 9110 section 9.3.2); the router does not send it.
+        if request.method() == Method::HEAD {
+            *request.method_mut() = Method::GET;
         }
-        let failed = |cause: String| {
-            ApiError::from(NodeError::new(ErrorKind::Internal, "the list cannot be shown").with_cause(cause))
+        if operation.id == "watch" {
+            request.extensions_mut().insert(self.clone());
+        }
+        let response = next.run(request).await;
+        let mut response = self.shown(operation, principal, (selection, &uri), response).await?;
+        let tag = response.headers().get(header::ETAG).and_then(Tag::given);
+        if known.zip(tag).is_some_and(|(known, tag)| is_known(&known, &tag)) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Body::empty();
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            response.headers_mut().remove(header::CONTENT_TYPE);
+        }
+        Ok(response)
+    }
+
+    /// What an operation that changes nothing says of `path`, to somebody who may ask.
+    pub(crate) async fn look(
+        &self,
+        operation: &Operation,
+        principal: &Principal,
+        path: &str,
+    ) -> Result<Response, ApiError> {
+        let mut request = Request::get(path).body(Body::empty()).map_err(|error| broken(&error))?;
+        request.extensions_mut().insert(Arc::clone(&self.guard));
+        request.extensions_mut().insert(principal.clone());
+        let uri = request.uri().clone();
+        let response = self.routes.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+        self.shown(operation, Some(principal), (None, &uri), response).await
+    }
+
+    /// Leaves to a tenant only what belongs to it, and of a list what is wanted of it; gives it a tag.
+    async fn shown(
+        &self,
+        operation: &Operation,
+        principal: Option<&Principal>,
+        (selection, uri): (Option<Selection>, &Uri),
+        response: Response,
+    ) -> Result<Response, ApiError> {
+        let (mut parts, body) = response.into_parts();
+        let is_json = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+        if parts.status != StatusCode::OK || !is_json {
+            return Ok(Response::from_parts(parts, body));
+        }
+        let mut body = whole(body).await?;
+        let tenant = principal.and_then(|principal| principal.tenant.as_ref());
+        let own = operation.lists.zip(tenant);
+        let selection = selection.filter(|selection| own.is_some() || !selection.is_all());
+        if own.is_some() || selection.is_some() {
+            let mut list: Value = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
+            if let Some((member, tenant)) = own {
+                list = tenancy::only_own(list, member, tenant.as_str());
+            }
+            if let (Some(selection), Value::Array(items)) = (selection, &mut list) {
+                *items = selection.apply(std::mem::take(items), uri, &mut parts.headers);
+            }
+            body = list.to_string().into();
+        }
+        let tag = Tag::of(&body);
+        parts.headers.insert(header::ETAG, tag.header());
+        parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
+        // It may be kept, if it is asked each time whether it is still so.
+        parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        Ok(Response::from_parts(parts, body.into()))
+    }
+
+    /// Waits until a change of an object may begin, and looks whether the object is as the change wants it.
+    async fn enter(
+        &self,
+        operation: &Operation,
+        principal: &Principal,
+        names: &tenancy::Named,
+        (path, wanted): (&str, Option<&HeaderValue>),
+    ) -> Result<Entered, ApiError> {
+        let Some((show, path)) = operations::shown(operation, path) else {
+            return match wanted {
+                None => Ok(self.objects.enter(operation.path, false).await),
+                Some(_) => Err(changed_since("there is nothing whose tag could be compared")),
+            };
         };
-        let bytes =
-            axum::body::to_bytes(body, usize::MAX).await.map_err(|error| failed(error.to_string()))?;
-        let list: Value = serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))?;
-        let own = tenancy::only_own(list, member, tenant.as_str()).to_string();
-        Ok(Response::from_parts(parts, own.into()))
+        let entered = self.objects.enter(path, wanted.is_some()).await;
+        let Some(wanted) = wanted else { return Ok(entered) };
+        self.guard.allow(&self.node, principal, show, names, None).await?;
+        let response = self.look(show, principal, path).await?;
+        let tag = response.headers().get(header::ETAG).and_then(Tag::given);
+        match tag {
+            Some(tag) if is_wanted(wanted, &tag) => Ok(entered),
+            Some(_) => Err(changed_since("it is not as it was read: its tag is another one")),
+            None => Err(changed_since("it cannot be shown, so it has no tag")),
+        }
     }
 
     /// Runs a change to its end, even when nobody waits for it any more, with an entry before and one behind.
     async fn change(
         &self,
         operation: &'static Operation,
-        asked: Asked,
-        names: tenancy::Named,
-        body: Option<Value>,
+        (asked, principal): (Asked, Principal),
+        (names, body): (tenancy::Named, Option<Value>),
         request: Request,
         next: Next,
     ) -> Result<Response, ApiError> {
         let gate = self.clone();
         let changed = tokio::spawn(async move {
             let guard = &gate.guard;
+            let (path, wanted) =
+                (request.uri().path().to_owned(), request.headers().get(header::IF_MATCH).cloned());
+            let _entered = gate.enter(operation, &principal, &names, (&path, wanted.as_ref())).await?;
             guard.begun(&asked).await?;
             let held = match operation.growth {
                 Some(growth) => guard.check_growth(&gate.node, growth, &names, body.as_ref()).await,
@@ -203,8 +304,8 @@ fn in_clear(peer: Option<Peer>) -> Option<ApiError> {
     ))
 }
 
-/// The whole body, so that the guard and the handler see the same; and what it says, when it is JSON.
-async fn read_body(request: Request) -> Result<(Request, Option<Value>), ApiError> {
+/// The whole body, so that the guard and the handler see the same.
+async fn read_body(request: Request) -> Result<(Request, Bytes), ApiError> {
     let (parts, body) = request.into_parts();
     let read = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, REQUEST_BYTES_MAX));
     let bytes: Bytes = match read.await {
@@ -212,8 +313,26 @@ async fn read_body(request: Request) -> Result<(Request, Option<Value>), ApiErro
         Ok(Err(_)) => return Err(body_too_large()),
         Err(_) => return Err(body_too_slow()),
     };
-    let value = serde_json::from_slice(&bytes).ok();
-    Ok((Request::from_parts(parts, bytes.into()), value))
+    Ok((Request::from_parts(parts, bytes.clone().into()), bytes))
+}
+
+/// The whole body of an answer that is in memory.
+pub(crate) async fn whole(body: Body) -> Result<Bytes, ApiError> {
+    axum::body::to_bytes(body, usize::MAX).await.map_err(|error| broken(&error))
+}
+
+pub(crate) fn broken(error: &dyn std::error::Error) -> ApiError {
+    let message = "the node's answer cannot be sent";
+    NodeError::new(ErrorKind::Internal, message).with_cause(error.to_string()).into()
+}
+
+fn changed_since(why: &str) -> ApiError {
+    ApiError::new(
+        ProblemCode::Changed,
+        StatusCode::PRECONDITION_FAILED,
+        format!("nothing was changed: {why}"),
+        "Read it again, look at what is different, and send the change with its new tag.",
+    )
 }
 
 /// A list would be taken for the members of a request in their order, and the guard looks for names by their members.

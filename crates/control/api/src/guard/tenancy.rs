@@ -14,7 +14,7 @@ use super::operations::{Operation, Place, Refers};
 use crate::problem::ApiError;
 
 /// The names in a request, with what they stand for.
-pub(super) type Named = Vec<(Refers, String)>;
+pub(crate) type Named = Vec<(Refers, String)>;
 
 /// Finds the names where the operation has them.
 pub(super) fn names(operation: &Operation, path: &BTreeMap<String, String>, body: Option<&Value>) -> Named {
@@ -37,7 +37,7 @@ pub(super) fn names(operation: &Operation, path: &BTreeMap<String, String>, body
 impl Guard {
     /// Whether the asker may do what the operation does with these things. The role alone can forbid it; of what belongs to another
     /// tenant the answer is that it is not there.
-    pub(super) async fn allow(
+    pub(crate) async fn allow(
         &self,
         node: &Arc<dyn Node>,
         principal: &Principal,
