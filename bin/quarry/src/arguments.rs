@@ -33,7 +33,7 @@ pub use self::groups::GroupCommand;
 pub use self::hosts::{ChapOptions, HostCommand, HostGroupCommand};
 pub use self::images::{ExportImage, ImageFormat, ImportVolume, TargetFormat};
 pub use self::migrations::{AdoptVolume, MigrateVolume};
-pub use self::node::{EventCommand, KeyringCommand};
+pub use self::node::{EventCommand, KeyringCommand, WatchCommand};
 pub use self::policies::{PolicyCommand, PolicyOptions, WhyCommand};
 use crate::values::{Bound, Percent, Ratio, Window};
 
@@ -146,6 +146,8 @@ pub enum Command {
     /// Events: what has happened on the node that somebody may have to act on
     #[command(subcommand)]
     Event(EventCommand),
+    /// Watch what is there and every change of it; as JSON, one message a line
+    Watch(WatchCommand),
     /// Log in with a password; the commands that follow need none
     #[command(after_help = "Example:\n  quarry --endpoint https://node7:7480 --ca-file api-ca.pem login ann")]
     Login(Login),

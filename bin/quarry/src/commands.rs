@@ -49,6 +49,7 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
         Command::Host(command) => hosts::run(&client, command, output).await,
         Command::Keyring(command) => keyring::run(&client, command, output).await,
         Command::Event(command) => crate::events::run(&client, command, output).await,
+        Command::Watch(command) => crate::watch::run(&client, command, output).await,
         Command::Status => output.answer(&client.status().await?, tables::status),
     }
 }

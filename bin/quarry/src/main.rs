@@ -32,6 +32,7 @@ mod rules;
 mod secrets;
 mod tables;
 mod values;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -11,7 +11,7 @@ pub mod policies;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use quarry_api_types::{
     Cause, Changes, Commitment, Device, DeviceState, Event, Freeing, Health, Keyring, LostBlock, Pool,
-    PoolData, Scrub, ScrubState, Snapshot, Status, Volume,
+    PoolData, Scrub, ScrubState, Snapshot, Status, Volume, WatchSort, Watched,
 };
 use quarry_types::ByteSize;
 
@@ -548,4 +548,20 @@ mod tests {
             assert_eq!(duration(seconds), text);
         }
     }
+}
+
+/// The headings of [`watch_line`].
+pub const WATCH_HEADING: &str = "KIND      SORT         KEY               OBJECT";
+
+/// One message of a watch. Objects are long, so of them as JSON as much as is said in one line.
+pub fn watch_line(message: &Watched) -> String {
+    let Watched { kind, sort, key, object } = message;
+    let sort = sort.map_or("-", WatchSort::as_str);
+    let key = printable(key.as_deref().unwrap_or("-"));
+    let object = match object {
+        Some(serde_json::Value::String(text)) => printable(text),
+        Some(object) => printable(&object.to_string()),
+        None => String::new(),
+    };
+    format!("{kind:<8}  {sort:<11}  {key:<16}  {object}").trim_end().to_owned()
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
-use quarry_api_types::EventSeverity;
+use clap::{Args, Subcommand};
+use quarry_api_types::{EventSeverity, WatchSort};
 
 use super::word;
 
@@ -20,6 +20,17 @@ pub enum KeyringCommand {
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
     },
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  quarry watch volumes jobs events")]
+pub struct WatchCommand {
+    /// What to watch
+    #[arg(required = true, value_name = "SORT", value_parser = word(WatchSort::ALL, WatchSort::as_str))]
+    pub sorts: Vec<WatchSort>,
+    /// Events after the one with this id as well [default: those from now on]
+    #[arg(long, value_name = "ID")]
+    pub since: Option<u64>,
 }
 
 #[derive(Subcommand, Debug)]

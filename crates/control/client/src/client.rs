@@ -567,7 +567,7 @@ impl Client {
         serde_json::from_slice(&body).map_err(|source| self.not_quarry(status, Some(source)))
     }
 
-    fn not_quarry(&self, status: StatusCode, source: Option<serde_json::Error>) -> ClientError {
+    pub(crate) fn not_quarry(&self, status: StatusCode, source: Option<serde_json::Error>) -> ClientError {
         ClientError::NotQuarry { endpoint: self.endpoint.clone(), status: status.as_u16(), source }
     }
 }

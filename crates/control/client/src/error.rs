@@ -39,6 +39,12 @@ pub enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    /// A node that is watched says nothing any more.
+    #[error("the node at {endpoint} has gone silent")]
+    Silent {
+        /// Who.
+        endpoint: Endpoint,
+    },
     /// The node says why not.
     #[error("{}", .0.detail)]
     Problem(Box<Problem>),

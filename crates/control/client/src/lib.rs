@@ -6,13 +6,15 @@
 //!
 //! Invariants:
 //! - It speaks to the endpoint and to nothing else: no proxy of the environment, no redirect is followed.
-//! - Every call ends, at the latest after [`REQUEST_TIMEOUT`].
+//! - Every call ends, at the latest after [`REQUEST_TIMEOUT`]; a [`Watch`] when the node has been silent for a minute.
 
 mod access;
 mod client;
 mod endpoint;
 mod error;
+mod watch;
 
 pub use client::{CONNECT_TIMEOUT, Client, Identity, REQUEST_TIMEOUT};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{ClientError, Result};
+pub use watch::Watch;
