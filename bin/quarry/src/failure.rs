@@ -85,6 +85,9 @@ impl From<ClientError> for Failure {
                  trying again."
                     .to_owned(),
             ),
+            ClientError::Silent { .. } => {
+                (Exit::Unavailable, "Look whether it is there with `quarry status`, and watch again.".to_owned())
+            }
             ClientError::BadIdentity { .. } => {
                 (Exit::Usage, "Check --token-file, QUARRY_TOKEN and --ca-file.".to_owned())
             }

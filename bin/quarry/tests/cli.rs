@@ -17,6 +17,7 @@ use binary::{Node, quarry, stderr};
 use memory_node::Fault;
 use quarry_api_types::{
     Cause, Changes, Event, EventSeverity, Export, Freeing, Health, HealthLevel, Pool, Snapshot, Volume,
+    WatchSort, Watched, WatchedKind,
 };
 use quarry_node_api::{ErrorKind, NodeError};
 #[test]
@@ -478,6 +479,28 @@ fn levels_and_events_of_a_pool() {
     drop(lines);
     node.memory.happen(EventSeverity::Info, "p");
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn changes_can_be_watched() {
+    use std::io::{BufRead, BufReader};
+
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    let mut child = node.command("-o json watch volumes pools").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<Watched>(&lines.next().unwrap().unwrap()).unwrap();
+    let told = |message: Watched| (message.kind, message.sort, message.key);
+    assert_eq!(told(next()), (WatchedKind::Put, Some(WatchSort::Pools), Some("p".to_owned())));
+    assert_eq!(told(next()), (WatchedKind::Synced, None, None));
+    node.ok("volume create v --pool p --size 1GiB");
+    // The pool has a volume more, and there is that volume.
+    let put = [told(next()), told(next())];
+    assert!(put.contains(&(WatchedKind::Put, Some(WatchSort::Volumes), Some("v".to_owned()))), "{put:?}");
+    drop(lines);
+    node.ok("volume delete v");
+    assert!(child.wait().unwrap().success(), "it ends when nobody reads any more");
+    assert!(node.fails("watch colours", 2).contains("volumes"));
 }
 
 #[test]
