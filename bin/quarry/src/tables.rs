@@ -506,6 +506,22 @@ fn duration(seconds: u64) -> String {
     }
 }
 
+/// The headings of [`watch_line`].
+pub const WATCH_HEADING: &str = "KIND      SORT         KEY               OBJECT";
+
+/// One message of a watch. Objects are long, so of them as JSON as much as is said in one line.
+pub fn watch_line(message: &Watched) -> String {
+    let Watched { kind, sort, key, object } = message;
+    let sort = sort.map_or("-", WatchSort::as_str);
+    let key = printable(key.as_deref().unwrap_or("-"));
+    let object = match object {
+        Some(serde_json::Value::String(text)) => printable(text),
+        Some(object) => printable(&object.to_string()),
+        None => String::new(),
+    };
+    format!("{kind:<8}  {sort:<11}  {key:<16}  {object}").trim_end().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -548,20 +564,4 @@ mod tests {
             assert_eq!(duration(seconds), text);
         }
     }
-}
-
-/// The headings of [`watch_line`].
-pub const WATCH_HEADING: &str = "KIND      SORT         KEY               OBJECT";
-
-/// One message of a watch. Objects are long, so of them as JSON as much as is said in one line.
-pub fn watch_line(message: &Watched) -> String {
-    let Watched { kind, sort, key, object } = message;
-    let sort = sort.map_or("-", WatchSort::as_str);
-    let key = printable(key.as_deref().unwrap_or("-"));
-    let object = match object {
-        Some(serde_json::Value::String(text)) => printable(text),
-        Some(object) => printable(&object.to_string()),
-        None => String::new(),
-    };
-    format!("{kind:<8}  {sort:<11}  {key:<16}  {object}").trim_end().to_owned()
 }
