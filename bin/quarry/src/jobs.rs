@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quarry_api_types::{Job, JobState, JobsQuery};
+use quarry_api_types::{Job, JobState};
 use quarry_client::{Client, ClientError};
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ type Result<T> = std::result::Result<T, Failure>;
 pub async fn run(client: &Client, command: JobCommand, output: &mut Output) -> Result<()> {
     match command {
         JobCommand::List { state } => {
-            output.answer(&client.list_jobs(&JobsQuery { state }).await?, |jobs| tables::jobs(jobs))
+            output.answer(&client.list_jobs(state).await?, |jobs| tables::jobs(jobs))
         }
         JobCommand::Show { id } => output.answer(&client.show_job(id).await?, tables::job),
         JobCommand::Cancel { id } => output.answer(&client.cancel_job(id).await?, tables::job),

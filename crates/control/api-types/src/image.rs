@@ -38,7 +38,7 @@ pub struct AdoptVolume {
     /// The volume's name, unique on the node.
     pub name: Name,
     /// The absolute path of a file or a block device, or the address of an NBD export.
-    #[schema(example = "nbd://10.0.0.7/lun0")]
+    #[schema(example = "/dev/sdc")]
     pub device: String,
     /// Whether it is only read; it is not locked then.
     #[serde(default)]

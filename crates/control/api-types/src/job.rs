@@ -1,7 +1,7 @@
 //! Jobs: what a node does for longer than a request waits.
 
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::Timestamp;
 
@@ -75,15 +75,4 @@ impl Job {
     pub fn is_over(&self) -> bool {
         self.state != JobState::Running
     }
-}
-
-/// Which jobs.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct JobsQuery {
-    /// Only jobs in this state.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>)]
-    pub state: Option<JobState>,
 }

@@ -74,7 +74,7 @@ pub use host_group::{ChangeHostGroup, CreateHostGroup, HOST_GROUP_HOSTS_MAX, Hos
 pub use ids::{ExportId, ExportSelector, GroupId, HostGroupId, HostId, NodeId, PolicyId};
 pub use image::{AdoptVolume, ImageState, VolumeImage};
 pub use initiator::{INITIATOR_NAME_BYTES_MAX, InitiatorName, InitiatorNameProblem, InvalidInitiatorName};
-pub use job::{Job, JobKind, JobState, JobsQuery};
+pub use job::{Job, JobKind, JobState};
 pub use keyring::{Keyring, KeyringState, UnlockKeyring};
 pub use membership::{AddDevice, Rebuild};
 pub use migration::{MigrateVolume, MigrationState, VolumeMigration};
@@ -104,7 +104,7 @@ pub use state::{
 pub use status::{ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, Status, VolumesStatus};
 pub use tenant::{ChangeTenant, CreateTenant, TENANT_NAME_BYTES_MAX, TENANT_POOLS_MAX, Tenant, tenant_of};
 pub use timestamp::{InvalidTimestamp, Timestamp};
-pub use token::{CreateToken, NewToken, TOKEN_LIFE_S_MAX, TOKEN_PURPOSE_BYTES_MAX, Token, TokensQuery};
+pub use token::{CreateToken, NewToken, TOKEN_LIFE_S_MAX, TOKEN_PURPOSE_BYTES_MAX, Token};
 pub use user::{CreateUser, Login, PASSWORD_BYTES, Role, Session, SetPassword, User};
 pub use volume::{
     ChangeVolume, CloneVolume, Compression, CreateVolume, Deduplication, DeleteVolume, Durability,

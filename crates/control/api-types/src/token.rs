@@ -1,7 +1,7 @@
 //! Tokens: what a request proves itself with.
 
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::user::check_tenant;
 use crate::{InvalidRequest, Name, Role, Secret, Timestamp};
@@ -86,16 +86,6 @@ impl CreateToken {
             _ => Ok(()),
         }
     }
-}
-
-/// Which tokens are wanted.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct TokensQuery {
-    /// Those of this user only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<Name>,
 }
 
 #[cfg(test)]

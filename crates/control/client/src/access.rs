@@ -2,7 +2,7 @@
 
 use quarry_api_types::{
     AuditEntries, AuditQuery, AuditVerification, ChangeTenant, CreateTenant, CreateToken, CreateUser, Login,
-    Name, NewToken, Session, SetPassword, Tenant, Token, TokensQuery, User, VerifyAudit,
+    Name, NewToken, Session, SetPassword, Tenant, Token, User, VerifyAudit,
 };
 use reqwest::Method;
 
@@ -51,8 +51,9 @@ impl Client {
     }
 
     /// Tokens.
-    pub async fn list_tokens(&self, query: &TokensQuery) -> Result<Vec<Token>> {
-        self.json(self.request(Method::GET, "/v1/tokens").query(query)).await
+    pub async fn list_tokens(&self, user: Option<&Name>) -> Result<Vec<Token>> {
+        let wanted: Vec<_> = user.iter().map(|user| ("user", user.as_str())).collect();
+        self.json(self.request(Method::GET, "/v1/tokens").query(&wanted)).await
     }
 
     /// Makes a token.

@@ -7,7 +7,7 @@ use quarry_api_types::{
     ChangeSnapshot, ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost,
     CreateHostGroup, CreatePolicy, CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport,
     DeleteVolume, Device, DeviceId, Events, EventsQuery, Export, ExportSelector, Group, GroupPolicy,
-    GroupSnapshot, Health, Host, HostGroup, Job, JobsQuery, Keyring, MigrateVolume, Name, Policy, Pool,
+    GroupSnapshot, Health, Host, HostGroup, Job, JobState, Keyring, MigrateVolume, Name, Policy, Pool,
     Problem, RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub,
     State, StatePlan, Status, UnlockKeyring, Volume, VolumePolicy,
 };
@@ -395,9 +395,10 @@ impl Client {
         self.post("/v1/state", state).await
     }
 
-    /// What the node does for longer than a request waits, and what it did.
-    pub async fn list_jobs(&self, query: &JobsQuery) -> Result<Vec<Job>> {
-        self.json(self.request(Method::GET, "/v1/jobs").query(query)).await
+    /// What the node does for longer than a request waits, and what it did; of all states, or of one.
+    pub async fn list_jobs(&self, state: Option<JobState>) -> Result<Vec<Job>> {
+        let wanted: Vec<_> = state.iter().map(|state| ("state", state.as_str())).collect();
+        self.json(self.request(Method::GET, "/v1/jobs").query(&wanted)).await
     }
 
     /// One job.

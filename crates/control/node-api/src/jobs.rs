@@ -1,7 +1,7 @@
 //! Documents of intended state, and jobs, as a node keeps them.
 
 use async_trait::async_trait;
-use quarry_api_types::{Job, JobsQuery, State, StatePlan};
+use quarry_api_types::{Job, State, StatePlan};
 
 use crate::Result;
 
@@ -22,7 +22,7 @@ pub trait JobNode: Send + Sync {
 
     /// What the node does for longer than a request waits, and what it did: all that runs, and the newest thousand that have ended.
     /// By number, the oldest first.
-    async fn list_jobs(&self, query: JobsQuery) -> Result<Vec<Job>>;
+    async fn list_jobs(&self) -> Result<Vec<Job>>;
 
     /// One job. `NotFound`.
     async fn show_job(&self, id: u64) -> Result<Job>;

@@ -45,9 +45,16 @@ pub fn run(options: &Options) -> Result<()> {
     program.args(["--url", &format!("http://{}", node.api())]);
     program.args(["--header", &format!("Authorization: Bearer {}", token.trim())]);
     program.args(["--max-examples", &options.examples.to_string()]);
-    // These end the token itself, and what looks into the machine's devices finds those of others.
+    // These end the token itself; what looks into the machine's devices finds those of others; and a watch has no end.
     program.args(["--exclude-operation-id", "log_out", "--exclude-operation-id", "revoke_token"]);
-    program.args(["--exclude-operation-id", "delete_user", "--exclude-operation-id", "scan_devices"]);
+    program.args([
+        "--exclude-operation-id",
+        "delete_user",
+        "--exclude-operation-id",
+        "scan_devices",
+        "--exclude-operation-id",
+        "watch",
+    ]);
     steps.step("schemathesis", || command::run_visibly(&mut program))?;
     node.check_running()?;
     let verified = node.quarry().json(&["audit", "verify"])?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use quarry_api_types::{ComplianceState, JobsQuery, Protocol, ResizeVolume, StatePlan};
+use quarry_api_types::{ComplianceState, Protocol, ResizeVolume, StatePlan};
 use quarry_node_api::JobNode as _;
 use tempfile::TempDir;
 
@@ -116,7 +116,7 @@ async fn ids(node: &TestNode) -> Vec<String> {
 
 async fn is_so(node: &TestNode, state: &State) {
     assert_eq!(node.node.plan_state(state.clone()).await.expect("planned"), StatePlan::default());
-    let jobs = node.node.list_jobs(JobsQuery::default()).await.expect("listed");
+    let jobs = node.node.list_jobs().await.expect("listed");
     assert!(jobs.iter().all(|job| job.state == JobState::Done), "{jobs:?}");
 }
 

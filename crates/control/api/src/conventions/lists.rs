@@ -173,11 +173,16 @@ impl Selection {
 
 /// The key of an item in its list: its name or path or id, with that of the volume to which it belongs in front.
 pub(crate) fn key_of(item: &Value) -> String {
-    let text = |name: &str| item.get(name).and_then(Value::as_str);
+    let text = |name: &str| match item.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        // In the order of texts they keep their own.
+        Value::Number(number) => Some(format!("{number:0>20}")),
+        _ => None,
+    };
     let own = text("name").or_else(|| text("path")).or_else(|| text("id")).unwrap_or_default();
     match text("volume") {
         Some(volume) => format!("{volume}/{own}"),
-        None => own.to_owned(),
+        None => own,
     }
 }
 
@@ -264,6 +269,18 @@ mod tests {
         assert_eq!(seen, ["a", "b", "c", "d"]);
         // Between two pages the last one of the first may be deleted.
         assert_eq!(names(&select("limit=2&after=bb").0), ["c", "d"]);
+    }
+
+    #[test]
+    fn keys_are_in_the_order_of_what_they_stand_for() {
+        let keys = [
+            json!({"id": 9}),
+            json!({"id": 10}),
+            json!({"name": "v", "id": "u"}),
+            json!({"volume": "v", "name": "s"}),
+        ];
+        let keys: Vec<_> = keys.iter().map(key_of).collect();
+        assert_eq!(keys, ["00000000000000000009", "00000000000000000010", "v", "v/s"]);
     }
 
     #[test]

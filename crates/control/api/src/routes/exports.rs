@@ -42,7 +42,7 @@ pub(crate) async fn create_export(
     get,
     path = "/v1/exports/{selector}",
     tag = "exports",
-    params(("selector" = String, Path, description = "Id of the export, or `VOLUME`, or `VOLUME@SNAPSHOT`.")),
+    params(("selector" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[A-Za-z0-9][A-Za-z0-9._-]{0,62})?$", description = "Id of the export, or `VOLUME`, or `VOLUME@SNAPSHOT`.")),
     responses((status = 200, description = "One at least, sorted by protocol.", body = Vec<Export>), Problems)
 )]
 pub(crate) async fn show_exports(
@@ -59,7 +59,7 @@ pub(crate) async fn show_exports(
     path = "/v1/exports/{selector}",
     tag = "exports",
     params(
-        ("selector" = String, Path, description = "Id of the export, or `VOLUME`, or `VOLUME@SNAPSHOT`."),
+        ("selector" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[A-Za-z0-9][A-Za-z0-9._-]{0,62})?$", description = "Id of the export, or `VOLUME`, or `VOLUME@SNAPSHOT`."),
         DeleteExport,
     ),
     responses((status = 204, description = "It is gone."), Problems)

@@ -2,10 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use quarry_api_types::{Job, JobsQuery};
+use quarry_api_types::Job;
 
 use crate::call::{NodeState, complete};
-use crate::extract::{Query, Segment};
+use crate::extract::Segment;
 use crate::problem::{ApiError, Problems};
 
 /// List what the node does for longer than a request waits, and what it did.
@@ -13,14 +13,10 @@ use crate::problem::{ApiError, Problems};
     get,
     path = "/v1/jobs",
     tag = "jobs",
-    params(JobsQuery),
     responses((status = 200, description = "The oldest first.", body = Vec<Job>), Problems)
 )]
-pub(crate) async fn list_jobs(
-    State(node): NodeState,
-    Query(query): Query<JobsQuery>,
-) -> Result<Json<Vec<Job>>, ApiError> {
-    complete(async move { node.list_jobs(query).await }).await.map(Json)
+pub(crate) async fn list_jobs(State(node): NodeState) -> Result<Json<Vec<Job>>, ApiError> {
+    complete(async move { node.list_jobs().await }).await.map(Json)
 }
 
 /// Show a job.

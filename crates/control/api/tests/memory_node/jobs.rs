@@ -158,10 +158,9 @@ impl JobNode for MemoryNode {
         Ok(job)
     }
 
-    async fn list_jobs(&self, query: JobsQuery) -> Result<Vec<Job>> {
+    async fn list_jobs(&self) -> Result<Vec<Job>> {
         let state = self.begin().await?;
-        let jobs = state.jobs.iter().map(|(job, _)| job.clone());
-        Ok(jobs.filter(|job| query.state.is_none_or(|state| job.state == state)).collect())
+        Ok(state.jobs.iter().map(|(job, _)| job.clone()).collect())
     }
 
     async fn show_job(&self, id: u64) -> Result<Job> {
