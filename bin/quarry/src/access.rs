@@ -73,8 +73,7 @@ pub async fn token(client: &Client, command: TokenCommand, output: &mut Output) 
             output.answer(&client.create_token(&request).await?, |new| new.text.reveal().to_owned())
         }
         TokenCommand::List { user } => {
-            let query = api::TokensQuery { user };
-            output.answer(&client.list_tokens(&query).await?, |tokens| tables::tokens(tokens))
+            output.answer(&client.list_tokens(user.as_ref()).await?, |tokens| tables::tokens(tokens))
         }
         TokenCommand::Revoke { id } => {
             client.revoke_token(&id).await?;

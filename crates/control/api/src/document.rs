@@ -7,7 +7,7 @@ use quarry_node_api::Node;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ObjectBuilder, Required};
+use utoipa::openapi::{ObjectBuilder, Required, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,7 +24,9 @@ use crate::routes::{
         title = "Quarry node API",
         version = "1",
         description = "Pools, thin volumes, their snapshots, their exports and the hosts that use them on one node. Errors are RFC 9457 problem documents; \
-                       decide by `code`, show `detail` and `next_step`.",
+                       decide by `code`, show `detail` and `next_step`. Changes take two more headers, as HTTP has them: `If-Match`, the tag \
+                       with which the object that the path names was read (412 if it was changed since), and `Idempotency-Key`, a new text \
+                       of 1 to 255 bytes for each change, with which it can be sent again and is made once.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "http://127.0.0.1:7480", description = "A node on this machine")),
@@ -57,21 +59,15 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
     routes
 }
 
-/// Adds the headers that all operations take.
+/// Adds what all operations that change nothing take and answer.
 fn conventions(document: &mut utoipa::openapi::OpenApi) {
     for path in document.paths.paths.values_mut() {
         for read in path.get.iter_mut() {
             let known = "Tags of answers that the client has: if one of them is still right, 304 says so.";
             describe(read, "If-None-Match", known);
-        }
-        for change in [&mut path.post, &mut path.put, &mut path.patch, &mut path.delete].into_iter().flatten()
-        {
-            let wanted = "The tag with which the object that the path names was read: if it was changed since, 412 says so and \
-                          nothing is done. What is only measured does not count as a change.";
-            describe(change, "If-Match", wanted);
-            let key = "A new text for each change, for example a UUID: if the change is sent again with it, it is not made again, and \
-                       the answer is the one of the first time. Remembered for a day at most, and not beyond the node's next start.";
-            describe(change, "Idempotency-Key", key);
+            let unchanged =
+                ResponseBuilder::new().description("The client has it: see `If-None-Match`.").build();
+            read.responses.responses.insert("304".to_owned(), unchanged.into());
         }
     }
 }

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use quarry_api_types::ProblemCode;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::limits::BODY_TIMEOUT;
 use crate::problem::{ApiError, body_too_large, body_too_slow};
@@ -22,11 +23,43 @@ where
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        match tokio::time::timeout(BODY_TIMEOUT, Json::from_request(request, state)).await {
-            Ok(Ok(Json(body))) => Ok(Self(body)),
-            Ok(Err(rejection)) => Err(body_error(&rejection)),
-            Err(_) => Err(body_too_slow()),
+        let mut body: Value =
+            match tokio::time::timeout(BODY_TIMEOUT, Json::from_request(request, state)).await {
+                Ok(Ok(Json(body))) => body,
+                Ok(Err(rejection)) => return Err(body_error(&rejection)),
+                Err(_) => return Err(body_too_slow()),
+            };
+        make_whole(&mut body);
+        serde_path_to_error::deserialize(body).map(Self).map_err(|error| {
+            let next_step = "Correct the body; /v1/openapi.json describes it.";
+            ApiError::new(
+                ProblemCode::Invalid,
+                StatusCode::UNPROCESSABLE_ENTITY,
+                error.to_string(),
+                next_step,
+            )
+        })
+    }
+}
+
+/// Writes whole numbers as such: for JSON, and its schemas, `4096.0` is one.
+fn make_whole(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            // Above this a float does not say which whole number it is.
+            if let Some(float) =
+                float.filter(|float| float.fract() == 0.0 && float.abs() <= (1u64 << 53) as f64)
+            {
+                *number = match float < 0.0 {
+                    true => (float as i64).into(),
+                    false => (float as u64).into(),
+                };
+            }
         }
+        Value::Array(items) => items.iter_mut().for_each(make_whole),
+        Value::Object(members) => members.values_mut().for_each(make_whole),
+        _ => {}
     }
 }
 
@@ -91,4 +124,18 @@ fn innermost(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_whole_however_they_are_written() {
+        let mut body = json!({"size": 4096.0, "list": [1e3, -2.0, 0.5, 1e300], "text": "4096.0"});
+        make_whole(&mut body);
+        assert_eq!(body, json!({"size": 4096, "list": [1000, -2, 0.5, 1e300], "text": "4096.0"}));
+    }
 }

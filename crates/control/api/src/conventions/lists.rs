@@ -176,7 +176,7 @@ pub(crate) fn key_of(item: &Value) -> String {
     let text = |name: &str| match item.get(name)? {
         Value::String(text) => Some(text.clone()),
         // In the order of texts they keep their own.
-        Value::Number(number) => Some(format!("{number:0>20}")),
+        Value::Number(number) => Some(format!("{:0>20}", number.to_string())),
         _ => None,
     };
     let own = text("name").or_else(|| text("path")).or_else(|| text("id")).unwrap_or_default();
