@@ -179,6 +179,32 @@ async fn a_change_with_a_key_is_made_once() {
     assert_eq!(made.filter(created).filter(|entry| entry["kind"] == "begun").count(), 2, "{entries}");
 }
 
+#[tokio::test]
+async fn a_change_whose_client_hangs_up_is_not_made_again() {
+    let world = with_volumes(0).await;
+    let body = json!({"name": "v", "pool": "p", "size_bytes": 4096});
+    let create =
+        || send(&world, Method::POST, "/v1/volumes", &[("idempotency-key", "k")], Some(body.clone()));
+    tokio::select! {
+        biased;
+        answer = create() => panic!("it has ended already: {}", answer.status),
+        () = tokio::task::yield_now() => {}
+    }
+    let again = loop {
+        let answer = create().await;
+        if answer.json()["detail"] != "the change with this idempotency key is under way" {
+            break answer;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(
+        (again.status, &again.head["idempotency-replayed"]),
+        (201, &"true".parse().unwrap()),
+        "{}",
+        again.text
+    );
+}
+
 /// The data of the messages of a watch, one after the other.
 struct Watching(axum::body::BodyDataStream, String);
 

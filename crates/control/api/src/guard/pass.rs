@@ -114,11 +114,17 @@ impl Gate {
             Known::Nothing => self.change(operation, (asked, principal), (names, body), request, next).await,
             Known::Answer(answer) => Ok(*answer),
             Known::First(begun) => {
-                let response = self.change(operation, (asked, principal), (names, body), request, next).await;
-                let (parts, body) = response.unwrap_or_else(IntoResponse::into_response).into_parts();
-                let body = whole(body).await?;
-                begun.end(parts.status, &parts.headers, &body);
-                Ok(Response::from_parts(parts, body.into()))
+                let gate = self.clone();
+                // What came of it is remembered above all when the client has hung up meanwhile.
+                let remembered = tokio::spawn(async move {
+                    let response =
+                        gate.change(operation, (asked, principal), (names, body), request, next).await;
+                    let (parts, body) = response.unwrap_or_else(IntoResponse::into_response).into_parts();
+                    let body = whole(body).await?;
+                    begun.end(parts.status, &parts.headers, &body);
+                    Ok(Response::from_parts(parts, body.into()))
+                });
+                remembered.await.unwrap_or_else(|failure| Err(broken(&failure)))
             }
         }
     }
