@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::scenario::conformance;
 use crate::scenario::{
     access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, guest,
-    image_mode, images, network_device, protection, pull_device, rebuild, restart, run, sessions, sim,
+    image_mode, images, network_device, protection, pull_device, qos, rebuild, restart, run, sessions, sim,
     simulated, snapshots, volumes,
 };
 use crate::{arrows, bench, fuzz, instructions, tidy};
@@ -37,6 +37,8 @@ enum Task {
     Protection(protection::Options),
     /// Measures how fast a lost device's copies are made again, with idle hosts and with busy ones
     Rebuild(rebuild::Options),
+    /// Measures limits, reservations and what a noisy neighbour does
+    Qos(qos::Options),
     /// Restarts, stops and ends the NBD server of a device of a two-copy pool under verified load
     NetworkDevice(network_device::Options),
     /// Takes a foreign device over, moves it into a pool, between pools and out again under verified load, killed on the way
@@ -104,6 +106,7 @@ impl Xtask {
             Task::Devices(options) => devices::run(&options),
             Task::Protection(options) => protection::run(&options),
             Task::Rebuild(options) => rebuild::run(&options),
+            Task::Qos(options) => qos::run(&options),
             Task::NetworkDevice(options) => network_device::run(&options),
             Task::ImageMode(options) => image_mode::run(&options),
             Task::Fill(options) => fill::run(&options),

@@ -1,4 +1,4 @@
-//! What snapshots cost a read and a write of 4 KiB, in instructions, counted by callgrind: the same on a busy machine.
+//! What snapshots, and quality of service that nobody has asked for, cost a read and a write of 4 KiB, in instructions, counted by callgrind: the same on a busy machine.
 
 use std::process::Command;
 
@@ -14,6 +14,9 @@ const CASES: [(&str, &str, &str); 4] = [
     ("none, after 20,000 random writes", "1000", "without"),
     ("1,000, one for each 20 of these", "1000", "spread"),
 ];
+
+/// Without snapshots, through an open gate.
+const GATED: &str = "gated";
 
 /// What is counted.
 #[derive(Clone, Debug, clap::Args)]
@@ -54,6 +57,15 @@ pub fn run(options: &Options) -> Result<()> {
     let write_without = count("write", "0", "all", options)?;
     let what = format!("one for each {} of the writes", options.operations / options.ongoing.max(1));
     rows.push(vec![what, String::new(), String::new(), per_operation(ongoing), more(ongoing, write_without)]);
+    let without = [count("read", "0", "all", options)?, write_without];
+    let gated = [count("read", "0", GATED, options)?, count("write", "0", GATED, options)?];
+    rows.push(vec![
+        "none, through a gate of quality of service that is open".to_owned(),
+        per_operation(gated[0]),
+        more(gated[0], without[0]),
+        per_operation(gated[1]),
+        more(gated[1], without[1]),
+    ]);
     println!("instructions of the engine for each operation, the simulated disk included:");
     print!("{}", table(&rows));
     Ok(())
@@ -63,11 +75,13 @@ pub fn run(options: &Options) -> Result<()> {
 fn count(verb: &str, snapshots: &str, how: &str, options: &Options) -> Result<f64> {
     let operations = if verb == "read" { options.operations / 10 } else { options.operations }.max(1);
     let program = workspace::target_dir().join("release/examples/cost");
+    let (how, gated) = if how == GATED { ("all", Some("gated")) } else { (how, None) };
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--collect-atstart=no", "--toggle-collect=cost::measured*"])
         .arg("--callgrind-out-file=/dev/null")
         .arg(program)
         .args([verb, snapshots, how, &operations.to_string()])
+        .args(gated)
         .output()
         .context("valgrind")?;
     let said = String::from_utf8_lossy(&output.stderr);

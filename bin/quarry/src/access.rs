@@ -85,13 +85,13 @@ pub async fn token(client: &Client, command: TokenCommand, output: &mut Output) 
 pub async fn tenant(client: &Client, command: TenantCommand, output: &mut Output) -> Result<(), Failure> {
     match command {
         TenantCommand::Create { name, bounds } => {
-            let TenantBounds { pools, capacity, volumes, iops } = bounds;
+            let TenantBounds { pools, capacity, volumes, qos } = *bounds;
             let request = api::CreateTenant {
                 name,
                 pools,
                 capacity_bytes: capacity.map(|bound| bound.0).filter(|&bytes| bytes > 0),
                 volumes: volumes.filter(|&count| count > 0),
-                iops: iops.filter(|&rate| rate > 0),
+                qos: crate::qos::changed(None, &qos),
             };
             output.answer(&client.create_tenant(&request).await?, tables::tenant)
         }
@@ -100,12 +100,16 @@ pub async fn tenant(client: &Client, command: TenantCommand, output: &mut Output
         }
         TenantCommand::Show { name } => output.answer(&client.show_tenant(&name).await?, tables::tenant),
         TenantCommand::Set { name, bounds, no_pools } => {
-            let TenantBounds { pools, capacity, volumes, iops } = bounds;
+            let TenantBounds { pools, capacity, volumes, qos } = *bounds;
+            let before = match qos.is_empty() {
+                true => None,
+                false => client.show_tenant(&name).await?.qos,
+            };
             let request = api::ChangeTenant {
                 pools: (no_pools || !pools.is_empty()).then_some(pools),
                 capacity_bytes: capacity.map(|bound| bound.0),
                 volumes,
-                iops,
+                qos: crate::qos::changed(before, &qos),
             };
             output.answer(&client.change_tenant(&name, &request).await?, tables::tenant)
         }

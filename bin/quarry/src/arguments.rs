@@ -10,6 +10,7 @@ mod images;
 mod migrations;
 mod node;
 mod policies;
+mod qos;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -35,6 +36,7 @@ pub use self::images::{ExportImage, ImageFormat, ImportVolume, TargetFormat};
 pub use self::migrations::{AdoptVolume, MigrateVolume};
 pub use self::node::{EventCommand, KeyringCommand, WatchCommand};
 pub use self::policies::{PolicyCommand, PolicyOptions, WhyCommand};
+pub use self::qos::QosOptions;
 use crate::values::{Bound, Percent, Ratio, Window};
 
 const EXAMPLES_AND_EXIT_CODES: &str = "\
@@ -394,13 +396,16 @@ pub struct NewVolumeSettings {
     /// Have it made and kept as this policy means it to be; the options above override the policy
     #[arg(long)]
     pub policy: Option<Name>,
+    #[command(flatten)]
+    pub qos: QosOptions,
 }
 
 #[derive(Args, Debug)]
 pub struct SetVolume {
     pub name: Name,
     /// The most that it may map, for example 15GiB, or none but its size
-    #[arg(long, value_name = "SIZE", required_unless_present_any = ["reserve", "durability", "compression", "deduplication", "history"])]
+    #[arg(long, value_name = "SIZE", required_unless_present_any = ["reserve", "durability", "compression", "deduplication", "history", "iops_min", "iops_max",
+        "bandwidth_min", "bandwidth_max", "burst", "weight", "latency_target_us", "no_qos"])]
     pub quota: Option<Bound>,
     /// What the pool keeps for it, whatever others write, or none
     #[arg(long, value_name = "SIZE")]
@@ -417,6 +422,8 @@ pub struct SetVolume {
     /// Keep the volume as it was at each second of a while back, for example 10m (at most 1h), or none
     #[arg(long, value_name = "TIME")]
     pub history: Option<Window>,
+    #[command(flatten)]
+    pub qos: QosOptions,
 }
 
 #[derive(Subcommand, Debug)]

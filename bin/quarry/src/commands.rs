@@ -13,7 +13,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{
     access, connect, documents, exports, freeing, groups, hosts, images, jobs, keyring, members, migrations,
-    policies, tables,
+    policies, qos, tables,
 };
 
 /// How often a command that waits for a scrub looks at it.
@@ -111,6 +111,10 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
             output.answer(&client.resize_volume(&name, &request).await?, tables::volume)
         }
         VolumeCommand::Set(set) => {
+            let before = match set.qos.is_empty() {
+                true => None,
+                false => client.show_volume(&set.name).await?.qos,
+            };
             let request = api::ChangeVolume {
                 durability: set.durability,
                 quota_bytes: set.quota.map(|quota| quota.0),
@@ -118,6 +122,7 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
                 compression: set.compression,
                 deduplication: set.deduplication,
                 history_s: set.history.map(|history| history.0),
+                qos: qos::changed(before, &set.qos),
             };
             output.answer(&client.change_volume(&set.name, &request).await?, tables::volume)
         }
@@ -174,6 +179,7 @@ pub fn volume_request(
         deduplication: settings.deduplication,
         history_s: settings.history.0,
         encrypted: settings.encrypt,
+        qos: qos::changed(None, &settings.qos),
         policy: settings.policy.clone(),
     }
 }

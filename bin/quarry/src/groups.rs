@@ -11,8 +11,8 @@ use crate::tables::groups as tables;
 
 pub async fn run(client: &Client, command: GroupCommand, output: &mut Output) -> Result<(), Failure> {
     match command {
-        GroupCommand::Create { name, volumes } => {
-            let request = api::CreateGroup { name, volumes };
+        GroupCommand::Create { name, volumes, qos } => {
+            let request = api::CreateGroup { name, volumes, qos: crate::qos::changed(None, &qos) };
             output.answer(&client.create_group(&request).await?, tables::group)
         }
         GroupCommand::List => output.answer(&client.list_groups().await?, |groups| tables::groups(groups)),
@@ -22,6 +22,11 @@ pub async fn run(client: &Client, command: GroupCommand, output: &mut Output) ->
         }
         GroupCommand::Remove { name, volumes: remove } => {
             change(client, &name, api::ChangeGroup { remove, ..Default::default() }, output).await
+        }
+        GroupCommand::Set { name, qos } => {
+            let before = client.show_group(&name).await?.qos;
+            let qos = crate::qos::changed(before, &qos);
+            change(client, &name, api::ChangeGroup { qos, ..Default::default() }, output).await
         }
         GroupCommand::Rename { name, new_name } => {
             change(client, &name, api::ChangeGroup { name: Some(new_name), ..Default::default() }, output)

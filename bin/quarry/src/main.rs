@@ -28,6 +28,7 @@ mod migrations;
 mod output;
 mod policies;
 mod progress;
+mod qos;
 mod rules;
 mod secrets;
 mod tables;

@@ -6,6 +6,7 @@ use quarry_client::Client;
 use crate::arguments::{PolicyCommand, PolicyOptions, WhyCommand};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::qos;
 use crate::tables::policies as tables;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -72,7 +73,10 @@ pub async fn run(client: &Client, command: PolicyCommand, output: &mut Output) -
 
 pub async fn why(client: &Client, command: WhyCommand, output: &mut Output) -> Result<()> {
     let WhyCommand::Volume { name } = command;
-    output.answer(&client.show_volume_policy(&name).await?, tables::why)
+    let throttled = client.show_volume(&name).await?;
+    output.answer(&client.show_volume_policy(&name).await?, |policy| {
+        tables::why(policy) + &super::tables::throttled(&throttled)
+    })
 }
 
 /// What was typed over what there was, without what is to be unset.
@@ -81,7 +85,8 @@ fn changed(
     options: &PolicyOptions,
     unset: &[api::PolicySetting],
 ) -> Result<api::PolicySettings> {
-    let typed = settings_of(options);
+    let mut typed = settings_of(options);
+    typed.qos = qos::changed(before.qos.clone(), &options.qos);
     if typed.is_empty() && unset.is_empty() {
         return Err(Failure {
             exit: Exit::Usage,
@@ -107,15 +112,6 @@ fn changed(
 fn settings_of(options: &PolicyOptions) -> api::PolicySettings {
     let rules = options.snapshots.clone();
     let time_zone = options.time_zone.clone().unwrap_or_default();
-    let qos = &options.qos;
-    let qos = api::QualityOfService {
-        iops_min: qos.iops_min,
-        iops_max: qos.iops_max,
-        bytes_per_s_min: qos.bandwidth_min.map(|bytes| bytes.0),
-        bytes_per_s_max: qos.bandwidth_max.map(|bytes| bytes.0),
-        weight: qos.weight,
-        latency_target_us: qos.latency_target_us,
-    };
     api::PolicySettings {
         durability: options.durability,
         compression: options.compression,
@@ -128,7 +124,7 @@ fn settings_of(options: &PolicyOptions) -> api::PolicySettings {
             .then_some(api::SnapshotSchedule { time_zone, rules }),
         protection: options.protection,
         tier: options.tier,
-        qos: Some(qos).filter(|qos| *qos != api::QualityOfService::default()),
+        qos: qos::changed(None, &options.qos),
         replication: options.replicate_to.clone().zip(options.rpo).map(|(target, rpo_s)| api::Replication {
             target,
             rpo_s: u32::try_from(rpo_s).unwrap_or(u32::MAX),

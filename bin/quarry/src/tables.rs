@@ -338,7 +338,24 @@ pub fn volume(volume: &Volume) -> String {
         ("Snapshots", number(volume.snapshots)),
         ("Origin", optional(volume.origin.as_ref())),
         ("Group", optional(volume.group.as_ref())),
+        ("QoS", optional(volume.qos.as_ref())),
+        ("Requests", requests(volume)),
     ])
+}
+
+/// Why a volume is as slow as it is, as far as quality of service goes; nothing where no request is scheduled.
+pub fn throttled(volume: &Volume) -> String {
+    match &volume.qos_status {
+        Some(_) => properties(vec![("QoS", optional(volume.qos.as_ref())), ("Requests", requests(volume))]),
+        None => String::new(),
+    }
+}
+
+/// How they fare, where they are scheduled.
+fn requests(volume: &Volume) -> Value {
+    let missed = volume.qos_status.as_ref().is_some_and(|status| status.reservation_missed);
+    let missed = if missed { "; LESS THAN PROMISED" } else { "" };
+    optional(volume.qos_status.as_ref().map(|status| format!("{status}{missed}")))
 }
 
 fn history(volume: &Volume) -> Value {

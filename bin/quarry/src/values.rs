@@ -38,6 +38,22 @@ impl FromStr for Bound {
     }
 }
 
+/// A number, or `none` for 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Number(pub u64);
+
+impl FromStr for Number {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            _ if text == "none" => Ok(Self(0)),
+            Ok(number) => Ok(Self(number)),
+            Err(_) => Err(format!("'{text}' is neither a whole number nor 'none'")),
+        }
+    }
+}
+
 /// How far back a volume's history goes, in seconds: written `600`, `600s`, `10m` or `1h`; `none` for 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window(pub u32);
@@ -141,6 +157,8 @@ mod tests {
             assert!(text.parse::<Ratio>().is_err(), "{text}");
         }
         assert!("much".parse::<Bound>().is_err());
+        assert_eq!(("500".parse(), "none".parse()), (Ok(Number(500)), Ok(Number(0))));
+        assert!("-1".parse::<Number>().is_err() && "5k".parse::<Number>().is_err());
     }
 
     #[test]

@@ -276,6 +276,7 @@ impl CoreState {
         let destination_is_blank = copied_bytes == 0 && (into_pool || made_device);
         let options = Options { copied_bytes, destination_is_blank, rate_bytes_per_s };
         let migration = Migration::new(self.env.clone(), source, to, options);
+        migration.set_turns(Rc::new(self.qos.clone()));
         // What is compared must not change by something that another process has sent.
         let is_late = to_device.as_ref().is_some_and(ImageVolume::is_behind_network)
             || matches!(&from, Origin::Device(image) if image.is_behind_network());

@@ -12,6 +12,7 @@ use quarry_env::{Address, Env, JoinHandle, Listener};
 use quarry_nbd::Server;
 use quarry_node_api::{ErrorKind, NodeError};
 use quarry_pool::{LogState, Pool, PoolShared};
+use quarry_qos::{Board, CoreQos, QosVolume};
 use quarry_target::Volumes;
 use quarry_tls::ServerTls;
 use quarry_types::{LogId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
@@ -68,6 +69,8 @@ pub struct CoreState {
     /// The way to the volumes of other cores.
     others: OnceCell<Rc<RemoteVolumes>>,
     pub places: Places,
+    /// In which order requests go to the volumes of this core.
+    pub qos: CoreQos,
 }
 
 /// Volumes whose writes are held back for a set of snapshots.
@@ -78,7 +81,8 @@ struct Held {
 }
 
 impl CoreState {
-    pub fn new(index: usize, env: Env, tables: Tables, memory_bytes: u64) -> Self {
+    pub fn new(index: usize, env: Env, tables: Tables, memory_bytes: u64, board: Board) -> Self {
+        let qos = CoreQos::new(env.clone(), index, board);
         Self {
             index,
             env,
@@ -93,6 +97,7 @@ impl CoreState {
             holds: RefCell::default(),
             others: OnceCell::new(),
             places: Places::default(),
+            qos,
         }
     }
 
@@ -236,6 +241,7 @@ impl CoreState {
 
     /// Keeps a pool that was opened on this core.
     pub fn add_pool(&self, pool: Rc<Pool>) {
+        pool.set_turns(Rc::new(self.qos.clone()));
         self.pools.borrow_mut().insert(pool.shared.id, pool);
     }
 
@@ -380,16 +386,18 @@ impl CoreState {
 impl CoreState {
     /// The volume with this id, or the snapshot, if this core owns it and it is open.
     pub fn own_volume(&self, id: VolumeId) -> Option<Rc<dyn Volume>> {
-        if let Some(way) = self.places.way(id) {
-            return Some(way);
+        let way = self.places.way(id).map(|way| way as Rc<dyn Volume>);
+        let volume = way.or_else(|| Some(self.places.lay(id, self.unrouted_volume(id)?) as Rc<dyn Volume>));
+        if let Some(volume) = volume {
+            return Some(QosVolume::new(volume, self.qos.gate(id)));
         }
-        if let Some(volume) = self.unrouted_volume(id) {
-            return Some(self.places.lay(id, volume));
-        }
-        // A snapshot is served under its own id, and does not move.
+        // A snapshot is served under its own id, and does not move. What is read of it counts as read of its volume.
         let engines = self.engines.borrow();
-        let snapshot = engines.values().find_map(|engine| engine.snapshot_volume(SnapshotId(id.0)).ok());
-        snapshot.map(|snapshot| snapshot as Rc<dyn Volume>)
+        let (engine, snapshot) = engines
+            .values()
+            .find_map(|engine| Some((engine, engine.snapshot_volume(SnapshotId(id.0)).ok()?)))?;
+        let counted = engine.volume_of_snapshot(SnapshotId(id.0)).unwrap_or(id);
+        Some(QosVolume::new(snapshot, self.qos.gate(counted)))
     }
 
     /// A volume of this core where it is, without the way that a move could lead elsewhere.

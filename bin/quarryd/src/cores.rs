@@ -9,6 +9,7 @@ use anyhow::Context;
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
 use quarry_nbd_disk::{Exports as NbdDevices, with_nbd};
 use quarry_node_api::{ErrorKind, NodeError};
+use quarry_qos::Board;
 use quarry_target::{Access, Exports, HandOver, Reservations, Stop};
 
 use crate::core_state::{self, CoreState};
@@ -44,14 +45,16 @@ impl Cores {
         let config = CoreConfig { pin: count > 1, ..CoreConfig::default() };
         let stop = Stop::default();
         let nbd_devices = NbdDevices::new(count);
+        let board = Board::new(count);
         let mut handles: Vec<CoreHandle<()>> = Vec::new();
         for index in 0..count {
             let (stop, tables, nbd_devices) = (stop.clone(), tables.clone(), nbd_devices.clone());
+            let board = board.clone();
             let share = memory_bytes / count as u64;
             let core = Core::start(&format!("core-{index}"), index, &config, move |env| async move {
                 let env = with_nbd(&env, &nbd_devices);
                 let stopped = stop.stopped();
-                core_state::install(Rc::new(CoreState::new(index, env, tables, share)));
+                core_state::install(Rc::new(CoreState::new(index, env, tables, share, board)));
                 stopped.await;
                 core_state::clear();
             });

@@ -33,6 +33,8 @@ mod policy_events;
 mod policy_world;
 mod pools;
 mod promises;
+mod qos;
+mod qos_metrics;
 mod scrub;
 mod snapshot_sets;
 mod snapshots;
@@ -53,8 +55,8 @@ use quarry_api_types::{
     ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup,
     CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, Device, DeviceId, Events,
     EventsQuery, Export, ExportSelector, Group, GroupId, GroupSnapshot, Host, HostGroup, Keyring,
-    MigrateVolume, Name, NodeId, Pool, RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot,
-    SnapshotPath, StartScrub, Status, Timestamp, UnlockKeyring, Volume,
+    MigrateVolume, Name, NodeId, Pool, QualityOfService, RenameVolume, ResizeVolume, RollBackGroup,
+    RollBackVolume, Snapshot, SnapshotPath, StartScrub, Status, Timestamp, UnlockKeyring, Volume,
 };
 use quarry_catalog::{Catalog, Change, GroupRecord, NodeRecord, PoolRecord};
 use quarry_events::EventLog;
@@ -120,6 +122,10 @@ pub struct DataNode {
     scanned: RwLock<Vec<Device>>,
     changing: Mutex<()>,
     keys: RwLock<Keys>,
+    /// As in the catalog.
+    qos: RwLock<qos::QosTable>,
+    /// What cores know of it.
+    qos_spread: Mutex<qos::Spread>,
 }
 
 impl DataNode {
@@ -140,6 +146,7 @@ impl DataNode {
         let host_groups = catalog.host_groups().map_err(|error| catalog_error(&error))?;
         let policies = policies::PolicyTable::read(&*catalog).map_err(|error| catalog_error(&error))?;
         let jobs = jobs::Jobs::read(&*catalog).map_err(|error| catalog_error(&error))?;
+        let qos = qos::QosTable::read(&*catalog).map_err(|error| catalog_error(&error))?;
         let Tables { exports, vhost_user, access, reservations } = tables;
         for host in &hosts {
             access.set_host(host_table::to_target(host)).map_err(|error| hosts::access_error(&error))?;
@@ -171,6 +178,8 @@ impl DataNode {
             scanned: RwLock::default(),
             changing: Mutex::default(),
             keys: RwLock::new(Err("the node was started without a key store".to_owned())),
+            qos: RwLock::new(qos),
+            qos_spread: Mutex::default(),
         })
     }
 
@@ -320,7 +329,9 @@ impl Node for DataNode {
 
     async fn create_volume(&self, request: CreateVolume) -> Result<Volume> {
         let _changing = self.changing.lock().await;
-        self.make_volume(request).await
+        let made = self.make_volume(request).await;
+        self.spread_qos_soon().await;
+        made
     }
 
     async fn list_volumes(&self) -> Result<Vec<Volume>> {
@@ -328,7 +339,8 @@ impl Node for DataNode {
     }
 
     async fn show_volume(&self, name: &Name) -> Result<Volume> {
-        self.describe_volume(name).await
+        let volume = self.describe_volume(name).await?;
+        self.with_qos_status(volume).await
     }
 
     async fn resize_volume(&self, name: &Name, request: ResizeVolume) -> Result<Volume> {
@@ -349,7 +361,9 @@ impl Node for DataNode {
 
     async fn rename_volume(&self, name: &Name, request: RenameVolume) -> Result<Volume> {
         let _changing = self.changing.lock().await;
-        self.give_name(name, request).await
+        let renamed = self.give_name(name, request).await;
+        self.spread_qos_soon().await;
+        renamed
     }
 
     async fn delete_volume(&self, name: &Name, with_snapshots: bool) -> Result<()> {
@@ -359,7 +373,9 @@ impl Node for DataNode {
 
     async fn clone_volume(&self, origin: &Name, request: CloneVolume) -> Result<Volume> {
         let _changing = self.changing.lock().await;
-        self.make_clone(origin, request).await
+        let made = self.make_clone(origin, request).await;
+        self.spread_qos_soon().await;
+        made
     }
 
     async fn roll_back_volume(&self, name: &Name, request: RollBackVolume) -> Result<Volume> {
@@ -434,7 +450,9 @@ impl Node for DataNode {
 
     async fn create_group(&self, request: CreateGroup) -> Result<Group> {
         let _changing = self.changing.lock().await;
-        self.make_group(request).await
+        let made = self.make_group(request).await;
+        self.spread_qos_soon().await;
+        made
     }
 
     async fn show_group(&self, name: &Name) -> Result<Group> {
@@ -443,12 +461,16 @@ impl Node for DataNode {
 
     async fn change_group(&self, name: &Name, request: ChangeGroup) -> Result<Group> {
         let _changing = self.changing.lock().await;
-        self.alter_group(name, request).await
+        let changed = self.alter_group(name, request).await;
+        self.spread_qos_soon().await;
+        changed
     }
 
     async fn delete_group(&self, name: &Name) -> Result<()> {
         let _changing = self.changing.lock().await;
-        self.end_group(name).await
+        let ended = self.end_group(name).await;
+        self.spread_qos_soon().await;
+        ended
     }
 
     async fn list_group_snapshots(&self, group: &Name) -> Result<Vec<GroupSnapshot>> {
@@ -549,6 +571,10 @@ impl Node for DataNode {
 
     async fn status(&self) -> Result<Status> {
         self.describe_node().await
+    }
+
+    async fn set_tenants_qos(&self, tenants: Vec<(Name, QualityOfService)>) -> Result<()> {
+        self.put_tenants_qos(tenants).await
     }
 
     async fn metrics(&self) -> Result<String> {

@@ -81,6 +81,7 @@ impl TestNode {
         let node = DataNode::new(catalog, events, cores.clone(), tables.clone(), settings, api);
         let node = node.expect("a node");
         node.open_pools().await.expect("its pools open");
+        node.set_tenants_qos(Vec::new()).await.expect("what volumes get is told");
         node.serve_nbd().await.expect("it serves");
         node.serve_vhost_user().await;
         Self { node, tables, cores, handles }

@@ -34,7 +34,7 @@ const BOTH_SIDES: [&str; 1] = ["quarryd"];
 const ALONE: [&str; 1] = ["quarry-extract"];
 
 /// Arrows inside one floor.
-pub const SIDEWAYS: [(&str, &str); 37] = [
+pub const SIDEWAYS: [(&str, &str); 38] = [
     ("quarry-format", "quarry-types"),
     ("quarry-crypt", "quarry-types"),
     ("quarry-reduce", "quarry-format"),
@@ -48,6 +48,7 @@ pub const SIDEWAYS: [(&str, &str); 37] = [
     ("quarry-engine", "quarry-volume"),
     ("quarry-image", "quarry-volume"),
     ("quarry-migration", "quarry-volume"),
+    ("quarry-qos", "quarry-volume"),
     ("quarry-nbd", "quarry-target"),
     ("quarry-nbd", "quarry-tls"),
     ("quarry-scsi", "quarry-target"),

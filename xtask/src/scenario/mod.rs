@@ -18,6 +18,7 @@ pub mod images;
 pub mod network_device;
 pub mod protection;
 pub mod pull_device;
+pub mod qos;
 pub mod rebuild;
 pub mod restart;
 pub mod run;

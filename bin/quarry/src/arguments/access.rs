@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use quarry_api_types::{AuditKind, Name, Role};
 
-use super::word;
+use super::{QosOptions, word};
 use crate::values::{Bound, Life};
 
 #[derive(Args, Debug)]
@@ -97,7 +97,7 @@ pub enum TenantCommand {
         /// Its name, without a dot
         name: Name,
         #[command(flatten)]
-        bounds: TenantBounds,
+        bounds: Box<TenantBounds>,
     },
     /// List tenants
     List,
@@ -108,7 +108,7 @@ pub enum TenantCommand {
     Set {
         name: Name,
         #[command(flatten)]
-        bounds: TenantBounds,
+        bounds: Box<TenantBounds>,
         /// It may make volumes in no pool any more; those that it has stay
         #[arg(long, conflicts_with = "pools")]
         no_pools: bool,
@@ -128,9 +128,8 @@ pub struct TenantBounds {
     /// The most volumes that it may have; 0 for any number
     #[arg(long, value_name = "N")]
     pub volumes: Option<u32>,
-    /// The most I/O operations a second of all its volumes, kept and not enforced yet; 0 for any number
-    #[arg(long, value_name = "N")]
-    pub iops: Option<u64>,
+    #[command(flatten)]
+    pub qos: QosOptions,
 }
 
 #[derive(Subcommand, Debug)]

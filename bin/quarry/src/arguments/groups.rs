@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use quarry_api_types::{Name, Timestamp};
 
-use super::WaitForSpace;
+use super::{QosOptions, WaitForSpace};
 
 #[derive(Subcommand, Debug)]
 pub enum GroupCommand {
@@ -15,6 +15,8 @@ pub enum GroupCommand {
         /// Its volumes, of any pools
         #[arg(value_name = "VOLUME")]
         volumes: Vec<Name>,
+        #[command(flatten)]
+        qos: Box<QosOptions>,
     },
     /// List groups
     List,
@@ -31,6 +33,16 @@ pub enum GroupCommand {
         name: Name,
         #[arg(value_name = "VOLUME", required = true)]
         volumes: Vec<Name>,
+    },
+    /// Say what the volumes of a group together get of the node's performance
+    #[command(
+        arg_required_else_help = true,
+        after_help = "Example:\n  quarry group set shop --iops-max 5000 --burst 10s"
+    )]
+    Set {
+        name: Name,
+        #[command(flatten)]
+        qos: Box<QosOptions>,
     },
     /// Give a group another name
     Rename {

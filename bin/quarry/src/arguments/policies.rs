@@ -5,7 +5,7 @@ use quarry_api_types::{
     Compression, Deduplication, Durability, Name, PolicySetting, Protection, SnapshotRule, Tier, ZoneName,
 };
 
-use super::word;
+use super::{QosOptions, word};
 use crate::rules::{parse_rule, parse_seconds};
 use crate::values::{Bound, Switch, Window};
 
@@ -132,27 +132,4 @@ pub struct PolicyOptions {
     /// How far the copy may be behind, for example 30s
     #[arg(long, value_name = "TIME", requires = "replicate_to", value_parser = parse_seconds)]
     pub rpo: Option<u64>,
-}
-
-/// What volumes get of the node's performance; stored, not carried out by this version.
-#[derive(Args, Debug, Default)]
-pub struct QosOptions {
-    /// I/Os a second that each volume gets; stored, not carried out by this version
-    #[arg(long, value_name = "N")]
-    pub iops_min: Option<u64>,
-    /// I/Os a second at most; stored, not carried out by this version
-    #[arg(long, value_name = "N")]
-    pub iops_max: Option<u64>,
-    /// What each volume may move a second for certain, for example 100MiB; stored, not carried out by this version
-    #[arg(long, value_name = "SIZE")]
-    pub bandwidth_min: Option<Bound>,
-    /// What each volume may move a second at most; stored, not carried out by this version
-    #[arg(long, value_name = "SIZE")]
-    pub bandwidth_max: Option<Bound>,
-    /// Share of what is left, 1 to 1000; stored, not carried out by this version
-    #[arg(long, value_name = "N")]
-    pub weight: Option<u32>,
-    /// Latency to aim at, in microseconds; stored, not carried out by this version
-    #[arg(long, value_name = "N")]
-    pub latency_target_us: Option<u64>,
 }

@@ -82,7 +82,7 @@ pub fn tenant(tenant: &Tenant) -> String {
             )),
         ),
         ("Volumes", text(format!("{} of {}", tenant.used_volumes, bound(tenant.volumes)))),
-        ("IOPS", text(format!("{}, not enforced yet", bound(tenant.iops)))),
+        ("QoS", optional(tenant.qos.as_ref())),
         ("Created", text(tenant.created)),
     ])
 }

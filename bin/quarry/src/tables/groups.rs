@@ -24,6 +24,7 @@ pub fn group(group: &Group) -> String {
     if !group.offline_volumes.is_empty() {
         rows.push(("Offline", text(list(&group.offline_volumes))));
     }
+    rows.push(("QoS", optional(group.qos.as_ref())));
     rows.push(("Created", text(group.created)));
     properties(rows)
 }

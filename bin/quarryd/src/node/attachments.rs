@@ -112,9 +112,9 @@ impl DataNode {
 
     /// Whether a change of a volume by hand goes together with what is meant for it.
     pub(super) async fn check_against_policy(&self, name: &Name, change: &ChangeVolume) -> Result<()> {
-        let found = self.find_volume(name).await?;
+        let located = self.locate(name).await?;
         let intended = self.intended();
-        let Some(governing) = intended.governing(found.status.id) else { return Ok(()) };
+        let Some(governing) = intended.governing(located.id()) else { return Ok(()) };
         let wanted = PolicySettings {
             durability: change.durability,
             compression: change.compression,
@@ -122,6 +122,7 @@ impl DataNode {
             history_s: change.history_s,
             quota_bytes: change.quota_bytes,
             reserved_bytes: change.reserved_bytes,
+            qos: change.qos.clone(),
             ..PolicySettings::default()
         };
         let contradicts = |setting: &&PolicySetting| match (

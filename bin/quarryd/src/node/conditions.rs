@@ -13,6 +13,8 @@ use quarry_api_types::{
 use quarry_events::{ConditionChange, NewEvent};
 use quarry_types::{ByteSize, VolumeId};
 
+use super::qos::Missed;
+
 /// So far below a level a pool must fall before it counts as below it, in percent: a fill level trembles.
 const BELOW_PERCENT: u8 = 2;
 /// Offsets of damaged blocks that an event names.
@@ -28,11 +30,20 @@ pub(super) enum Subject {
     Scrub,
     Damage,
     Quota,
+    Reservation,
 }
 
 impl Subject {
-    const ALL: [Self; 7] =
-        [Self::State, Self::Space, Self::Full, Self::Device, Self::Scrub, Self::Damage, Self::Quota];
+    const ALL: [Self; 8] = [
+        Self::State,
+        Self::Space,
+        Self::Full,
+        Self::Device,
+        Self::Scrub,
+        Self::Damage,
+        Self::Quota,
+        Self::Reservation,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
@@ -43,6 +54,7 @@ impl Subject {
             Self::Scrub => "scrub",
             Self::Damage => "damage",
             Self::Quota => "quota",
+            Self::Reservation => "reservation",
         }
     }
 
@@ -55,6 +67,9 @@ impl Subject {
             Self::Device => Some((EventKind::DeviceOnline, ObjectKind::Device, "takes part again")),
             Self::Scrub => None,
             Self::Quota => Some((EventKind::QuotaOk, ObjectKind::Volume, "is below its quota")),
+            Self::Reservation => {
+                Some((EventKind::ReservationKept, ObjectKind::Volume, "gets what was promised again"))
+            }
             Self::Damage => {
                 Some((EventKind::BlocksRecovered, ObjectKind::Volume, "has no damaged block that is known"))
             }
@@ -71,6 +86,8 @@ pub(super) struct Seen {
     pub(super) damaged: BTreeMap<String, BTreeSet<u64>>,
     /// Its volumes that have a quota, by name.
     pub(super) quotas: BTreeMap<String, Quota>,
+    /// Its volumes with a reservation whose requests are scheduled, by name, and what each got instead if it was missed.
+    pub(super) reservations: BTreeMap<String, Option<Missed>>,
     /// All of its volumes.
     pub(super) volumes: Vec<VolumeId>,
 }
@@ -134,6 +151,7 @@ pub(super) fn compare(
             Some((subject, seen, _)) if subject != Subject::State && is_offline(seen) => continue,
             // The volume is gone, or its quota.
             Some((Subject::Quota, seen, volume)) if !seen.quotas.contains_key(volume) => {}
+            Some((Subject::Reservation, seen, volume)) if !seen.reservations.contains_key(volume) => {}
             Some((subject, _, object)) => events.extend(ended(subject, object)),
             None => {}
         }
@@ -171,6 +189,9 @@ fn conditions(before: &BTreeMap<String, String>, seen: &Seen) -> Vec<Condition> 
     all.extend(pool.devices.iter().filter_map(|member| device(pool, member)));
     all.extend(scrub(pool));
     all.extend(seen.damaged.iter().map(|(volume, offsets)| damage(pool, volume, offsets)));
+    let missed =
+        |(volume, missed): (&String, &Option<Missed>)| Some(reservation(pool, volume, missed.as_ref()?));
+    all.extend(seen.reservations.iter().filter_map(missed));
     all.extend(seen.quotas.iter().filter_map(|(volume, one)| quota(before, pool, volume, one)));
     all
 }
@@ -357,6 +378,28 @@ fn quota(before: &BTreeMap<String, String>, pool: &Pool, volume: &str, quota: &Q
             )),
         },
     })
+}
+
+/// Told when it begins to be missed, until it is kept or nothing is asked for any more.
+fn reservation(pool: &Pool, volume: &str, missed: &Missed) -> Condition {
+    Condition {
+        key: key(Subject::Reservation, pool.name.as_str(), volume),
+        state: "missed".to_owned(),
+        event: NewEvent {
+            severity: EventSeverity::Warning,
+            kind: EventKind::ReservationMissed,
+            object_kind: ObjectKind::Volume,
+            object: volume.to_owned(),
+            message: format!("volume '{volume}' gets less than was promised"),
+            cause: Some(format!(
+                "its host has asked for more all the time and got {} of {}",
+                missed.got, missed.promised
+            )),
+            next_step: Some(format!(
+                "Promise less (`quarry volume set {volume}`), give others less, or move volumes to other devices. A host that keeps few requests under way cannot have more."
+            )),
+        },
+    }
 }
 
 #[cfg(test)]

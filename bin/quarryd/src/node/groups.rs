@@ -74,7 +74,8 @@ impl DataNode {
 
     pub(super) async fn make_group(&self, request: CreateGroup) -> Result<Group> {
         request.check()?;
-        let CreateGroup { name, volumes } = request;
+        let CreateGroup { name, volumes, qos } = request;
+        let qos = qos.filter(|qos| !qos.is_empty());
         self.check_new_group_name(&name)?;
         if self.group_records().len() >= GROUPS_MAX {
             let what = format!("the node has {GROUPS_MAX} groups, which is the most");
@@ -84,7 +85,7 @@ impl DataNode {
         let all = self.volumes_of(None).await?;
         let members = self.joining(&volumes, &all)?;
         let id = GroupId(uuid::Uuid::new_v4());
-        let record = GroupRecord { id, name, members, created: now() };
+        let record = GroupRecord { id, name, members, qos, created: now() };
         self.save_group(record.clone()).await?;
         self.in_words_of_group(&record, &all)
     }
@@ -136,13 +137,14 @@ impl DataNode {
             name: record.name.clone(),
             offline_volumes: offline.map(|member| member.name.clone()).collect(),
             volumes: members.into_iter().map(|member| member.name).collect(),
+            qos: record.qos.clone(),
             created: record.created,
         })
     }
 
     pub(super) async fn alter_group(&self, name: &Name, request: ChangeGroup) -> Result<Group> {
         request.check()?;
-        let ChangeGroup { name: new_name, add, remove } = request;
+        let ChangeGroup { name: new_name, add, remove, qos } = request;
         let mut record = self.group_record(name)?;
         if let Some(new_name) = new_name.filter(|new_name| new_name != name) {
             self.check_new_group_name(&new_name)?;
@@ -156,6 +158,9 @@ impl DataNode {
                 .with_next_step(format!("`quarry group show {name}` shows which are.")));
         }
         let staying = members.into_iter().filter(|member| !remove.contains(&member.name));
+        if let Some(qos) = qos {
+            record.qos = Some(qos).filter(|qos| !qos.is_empty());
+        }
         record.members = staying.map(|member| member.record).collect();
         record.members.extend(self.joining(&add, &all)?);
         if record.members.len() > GROUP_VOLUMES_MAX {

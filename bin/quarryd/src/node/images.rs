@@ -314,6 +314,8 @@ impl DataNode {
             snapshots: 0,
             origin: None,
             group: None,
+            qos: self.qos_of(record.id),
+            qos_status: None,
         }
     }
 }

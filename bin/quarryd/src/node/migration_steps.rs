@@ -276,6 +276,7 @@ impl DataNode {
         self.tell_uncounted(id).await?;
         let cores = self.cores.clone();
         self.cores.call(core, move |state| async move { state.finish_move(cores, id).await }).await??;
+        self.spread_qos_soon().await;
         let name = switched.volume;
         let message = format!("volume '{name}' has moved {}", self.to_in_words(&switched.to));
         self.tell(EventSeverity::Info, EventKind::MigrationFinished, &name, message, None).await;

@@ -84,6 +84,22 @@ impl DataNode {
 
     pub(super) async fn alter_volume(&self, name: &Name, request: ChangeVolume) -> Result<Volume> {
         request.check()?;
+        let qos = request.qos.clone();
+        if let Some(qos) = &qos {
+            self.check_promise(self.locate(name).await?.id(), name.as_str(), qos)?;
+        }
+        // It belongs to no pool: a volume may have it wherever it is, and while it moves.
+        if request != (ChangeVolume { qos: qos.clone(), ..ChangeVolume::default() }) {
+            self.alter_in_pool(name, request).await?;
+        }
+        if let Some(qos) = qos {
+            self.put_qos(self.locate(name).await?.id(), qos).await?;
+            self.spread_qos().await?;
+        }
+        self.describe_volume(name).await
+    }
+
+    async fn alter_in_pool(&self, name: &Name, request: ChangeVolume) -> Result<()> {
         let found = self.find_volume(name).await?;
         let status = &found.status;
         let before = status.settings;
@@ -103,8 +119,7 @@ impl DataNode {
         }
         let (id, what) = (status.id, format!("volume '{name}' was not changed"));
         self.with_engine(&found, what, move |engine| async move { engine.change_volume(id, settings).await })
-            .await?;
-        self.describe_volume(name).await
+            .await
     }
 }
 

@@ -146,7 +146,10 @@ impl DataNode {
         self.check_growth(pool, size_bytes).await?;
         self.check_new_reservation(pool, reserved_bytes).await?;
         let key = if request.encrypted { Some(self.new_key(&request.name).await?) } else { None };
+        let qos = request.qos.clone().unwrap_or_default();
+        self.check_promise(id, request.name.as_str(), &qos)?;
         self.begin_attachment(attachment).await?;
+        self.put_qos(id, qos).await?;
         let created = self.cores.call(core, move |state| async move {
             let engine = state.engine(pool, log)?;
             let made = engine.create_volume(id, &name, size_bytes, settings, key).await;
@@ -154,6 +157,7 @@ impl DataNode {
         });
         if let Err(error) = created.await.flatten() {
             self.forget_attachments(vec![AttachmentKey::Volume(id)]).await?;
+            self.forget_qos(id).await;
             return Err(error);
         }
         self.describe_volume(&request.name).await
@@ -215,6 +219,8 @@ impl DataNode {
             snapshots: status.snapshots as u64,
             origin,
             group: groups.get(&status.id).cloned(),
+            qos: self.qos_of(status.id),
+            qos_status: None,
         })
     }
 
@@ -267,6 +273,7 @@ impl DataNode {
         }
         self.update_group_of(id, None).await;
         self.update_attachment_of(id, None).await;
+        self.forget_qos(id).await;
         let gone = snapshots.into_iter().map(|snapshot| VolumeId(snapshot.id.0));
         self.forget_reservations(std::iter::once(id).chain(gone)).await;
         Ok(())

@@ -79,6 +79,7 @@ impl DataNode {
     }
 
     async fn look(&self, known: &mut Known, number: u64) -> Result<Vec<Seen>> {
+        self.look_at_reservations().await?;
         let mut all = Vec::new();
         let pools = self.describe_pools().await?;
         self.track_jobs(&pools).await;
@@ -88,15 +89,19 @@ impl DataNode {
             let refused = known.note(pool.id.0, count, number);
             let damaged = self.damaged_blocks(pool.id).await?;
             let (mut quotas, mut volumes) = (BTreeMap::new(), Vec::new());
+            let mut reservations = BTreeMap::new();
             for FoundVolume { status, .. } in self.volumes_of(Some(pool.id)).await? {
                 volumes.push(status.id);
+                if let Some(missed) = self.reservation_seen(status.id) {
+                    reservations.insert(status.name.clone(), missed);
+                }
                 if status.settings.quota_bytes > 0 {
                     let refused = known.note(status.id.0, status.quota_refusals, number);
                     let (bytes, mapped_bytes) = (status.settings.quota_bytes, status.mapped_bytes);
                     quotas.insert(status.name, Quota { bytes, mapped_bytes, refused });
                 }
             }
-            all.push(Seen { pool, refused, damaged, quotas, volumes });
+            all.push(Seen { pool, refused, damaged, quotas, reservations, volumes });
         }
         known.forget(number);
         Ok(all)

@@ -58,6 +58,10 @@ words! {
         QuotaReached = "quota-reached",
         /// A volume is below its quota again.
         QuotaOk = "quota-ok",
+        /// A volume gets less than was promised, although its host asks for it.
+        ReservationMissed = "reservation-missed",
+        /// A volume gets what was promised again.
+        ReservationKept = "reservation-kept",
         /// A volume in image mode is not served, or takes no writes.
         ImageOffline = "image-offline",
         /// A volume in image mode is served again.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::snapshot::check_volumes;
-use crate::{GroupId, InvalidRequest, Name, SET_VOLUMES_MAX, Timestamp};
+use crate::{GroupId, InvalidRequest, Name, QualityOfService, SET_VOLUMES_MAX, Timestamp};
 
 /// Most volumes of a group: as many as are snapshotted at one point in time.
 pub const GROUP_VOLUMES_MAX: usize = SET_VOLUMES_MAX;
@@ -22,6 +22,9 @@ pub struct Group {
     /// Those of its volumes that are not there now, because their pool is offline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub offline_volumes: Vec<Name>,
+    /// What its volumes together are to get of the node's performance; absent when nothing is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<QualityOfService>,
     /// When it was made.
     pub created: Timestamp,
 }
@@ -36,12 +39,16 @@ pub struct CreateGroup {
     #[serde(default)]
     #[schema(max_items = 64)]
     pub volumes: Vec<Name>,
+    /// What its volumes together are to get of the node's performance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<QualityOfService>,
 }
 
 impl CreateGroup {
     /// Checks all that can be judged without asking the pools.
     pub fn check(&self) -> Result<(), InvalidRequest> {
-        check_volumes("volumes", &self.volumes, 0..=GROUP_VOLUMES_MAX)
+        check_volumes("volumes", &self.volumes, 0..=GROUP_VOLUMES_MAX)?;
+        self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)
     }
 }
 
@@ -60,15 +67,19 @@ pub struct ChangeGroup {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 64)]
     pub remove: Vec<Name>,
+    /// What its volumes together are to get of the node's performance: all of it, what is absent in it is neither bounded nor promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<QualityOfService>,
 }
 
 impl ChangeGroup {
     /// Checks all that can be judged without asking the pools.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if *self == Self::default() {
-            let message = "nothing to change: give a name, volumes to add, or volumes to remove";
+            let message = "nothing to change: give a name, volumes to add, volumes to remove, or qos";
             return Err(InvalidRequest::new("name", message));
         }
+        self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)?;
         check_volumes("add", &self.add, 0..=GROUP_VOLUMES_MAX)?;
         check_volumes("remove", &self.remove, 0..=GROUP_VOLUMES_MAX)?;
         match self.add.iter().find(|name| self.remove.contains(name)) {
@@ -123,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_new_group_may_be_empty_and_has_each_volume_once() {
-        let group = |volumes| CreateGroup { name: "g".parse().unwrap(), volumes };
+        let group = |volumes| CreateGroup { name: "g".parse().unwrap(), volumes, qos: None };
         assert_eq!(group(vec![]).check(), Ok(()));
         assert_eq!(group(names(&["a", "b"])).check(), Ok(()));
         let many = (0..=GROUP_VOLUMES_MAX).map(|number| format!("v{number}").parse().unwrap()).collect();

@@ -39,6 +39,7 @@ mod policy;
 mod pool;
 mod problem;
 mod protection;
+mod qos;
 mod request;
 mod schedule;
 mod scrub;
@@ -88,6 +89,7 @@ pub use pool::{
 };
 pub use problem::{Problem, ProblemCode};
 pub use protection::Protection;
+pub use qos::{BURST_S_MAX, QosCause, QosStatus, QosWait, QualityOfService};
 pub use quarry_types::{DeviceId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 pub use request::InvalidRequest;
 pub use schedule::{
@@ -111,5 +113,5 @@ pub use volume::{
     RenameVolume, ResizeVolume, RollBackVolume, Volume, VolumeHistory, check_bounds,
 };
 pub use watch::{WatchQuery, WatchSort, Watched, WatchedKind};
-pub use wishes::{QualityOfService, Replication, Tier};
+pub use wishes::{Replication, Tier};
 pub use words::UnknownWord;

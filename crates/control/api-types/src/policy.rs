@@ -33,7 +33,7 @@ words! {
         Protection = "protection",
         /// Where its data lies. Stored, not carried out by this version.
         Tier = "tier",
-        /// What it gets of the node's performance. Stored, not carried out by this version.
+        /// What it gets of the node's performance.
         Qos = "qos",
         /// Where it is replicated to. Stored, not carried out by this version.
         Replication = "replication",
@@ -76,7 +76,7 @@ pub struct PolicySettings {
     /// Where data lies. Stored, not carried out by this version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
-    /// What a volume gets of the node's performance. Stored, not carried out by this version.
+    /// What a volume gets of the node's performance: all of it, what is absent in it is neither bounded nor promised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qos: Option<QualityOfService>,
     /// Where a volume is replicated to. Stored, not carried out by this version.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::pool::one_of;
 use crate::{
     Compression, Deduplication, Durability, InitiatorName, InvalidRequest, Name, Network, PolicySettings,
-    Protection, Protocol, VolumePath,
+    Protection, Protocol, QualityOfService, VolumePath,
 };
 
 /// What is meant to be. Of a thing that exists, what is absent is left as it is; of a new one it is the default. What a list names
@@ -123,6 +123,9 @@ pub struct StatedVolume {
     /// What its pool keeps for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_bytes: Option<u64>,
+    /// What it is to get of the node's performance: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<QualityOfService>,
     /// Its own policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Name>,
@@ -142,6 +145,9 @@ pub struct StatedGroup {
     pub name: Name,
     /// Its volumes: all of them.
     pub volumes: Vec<Name>,
+    /// What its volumes together are to get of the node's performance: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<QualityOfService>,
     /// Its policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Name>,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::request::check_list;
-use crate::{InvalidRequest, Name, Timestamp};
+use crate::{InvalidRequest, Name, QualityOfService, Timestamp};
 
 /// Most bytes of a tenant's name: those of its objects have it in front.
 pub const TENANT_NAME_BYTES_MAX: usize = 31;
@@ -25,9 +25,9 @@ pub struct Tenant {
     /// The most volumes that it may have. Absent for no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Option<u32>,
-    /// The most I/O operations a second of all its volumes. It is kept, and not enforced yet. Absent for no bound.
+    /// What its volumes together get of the node's performance; absent when nothing was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops: Option<u64>,
+    pub qos: Option<QualityOfService>,
     /// How large its volumes together are now, in bytes.
     pub used_bytes: u64,
     /// How many volumes it has now.
@@ -53,9 +53,9 @@ pub struct CreateTenant {
     /// The most volumes that it may have; no bound when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Option<u32>,
-    /// The most I/O operations a second of all its volumes; no bound when absent. It is kept, and not enforced yet.
+    /// What its volumes together are to get of the node's performance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops: Option<u64>,
+    pub qos: Option<QualityOfService>,
 }
 
 impl CreateTenant {
@@ -70,6 +70,7 @@ impl CreateTenant {
         if self.name.as_str().len() > TENANT_NAME_BYTES_MAX {
             return Err(InvalidRequest::new("name", format!("at most {TENANT_NAME_BYTES_MAX} bytes")));
         }
+        self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)?;
         check_list("pools", &self.pools, TENANT_POOLS_MAX)
     }
 }
@@ -88,9 +89,9 @@ pub struct ChangeTenant {
     /// The most volumes that it may have, or 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Option<u32>,
-    /// The most I/O operations a second, or 0.
+    /// What its volumes together are to get of the node's performance: all of it, what is absent in it is neither bounded nor promised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops: Option<u64>,
+    pub qos: Option<QualityOfService>,
 }
 
 impl ChangeTenant {
@@ -99,6 +100,7 @@ impl ChangeTenant {
         if *self == Self::default() {
             return Err(InvalidRequest::new("pools", "nothing to change: give pools or a bound"));
         }
+        self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)?;
         self.pools.as_ref().map_or(Ok(()), |pools| check_list("pools", pools, TENANT_POOLS_MAX))
     }
 }
@@ -135,7 +137,7 @@ mod tests {
             pools: vec![],
             capacity_bytes: None,
             volumes: None,
-            iops: None,
+            qos: None,
         };
         assert_eq!(tenant("acme").check(), Ok(()));
         assert!(tenant("acme.eu").check().unwrap_err().to_string().contains("no dot"));

@@ -5,7 +5,10 @@ use quarry_types::{ByteSize, SECTOR_BYTES, VolumeId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{InvalidRequest, Name, PolicySettings, Timestamp, VolumeImage, VolumeMigration, VolumePath};
+use crate::{
+    InvalidRequest, Name, PolicySettings, QosStatus, QualityOfService, Timestamp, VolumeImage,
+    VolumeMigration, VolumePath,
+};
 
 words! {
     /// When an acknowledged write has become safe.
@@ -169,6 +172,12 @@ pub struct Volume {
     /// The consistency group that it is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Name>,
+    /// What it is to get of the node's performance; absent when nothing is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<QualityOfService>,
+    /// How its requests fare, where they are scheduled. Shown with one volume, not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos_status: Option<QosStatus>,
 }
 
 /// What can be had of a volume's past: it can be cloned and rolled back as of each second of it.
@@ -218,6 +227,9 @@ pub struct CreateVolume {
     #[serde(default)]
     #[schema(default = false)]
     pub encrypted: bool,
+    /// What it is to get of the node's performance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<QualityOfService>,
     /// The policy that it has from its first moment on. What the request says beside that and is not a default is meant for this
     /// volume alone, whatever the policy says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -238,6 +250,7 @@ impl CreateVolume {
             deduplication: Deduplication::default(),
             history_s: 0,
             encrypted: false,
+            qos: None,
             policy: None,
         }
     }
@@ -255,6 +268,7 @@ impl CreateVolume {
             history_s: unless_default(self.history_s),
             quota_bytes: unless_default(self.quota_bytes),
             reserved_bytes: unless_default(self.reserved_bytes),
+            qos: self.qos.clone().filter(|qos| !qos.is_empty()),
             ..PolicySettings::default()
         }
     }
@@ -270,6 +284,7 @@ impl CreateVolume {
             history_s: settings.history_s.unwrap_or(self.history_s),
             quota_bytes: settings.quota_bytes.unwrap_or(self.quota_bytes),
             reserved_bytes: settings.reserved_bytes.unwrap_or(self.reserved_bytes),
+            qos: settings.qos.clone().or(self.qos),
             ..self
         }
     }
@@ -278,6 +293,7 @@ impl CreateVolume {
     pub fn check(&self) -> Result<(), InvalidRequest> {
         check_size(self.size_bytes)?;
         check_history(self.history_s)?;
+        self.qos.as_ref().map_or(Ok(()), QualityOfService::check)?;
         check_bounds(self.size_bytes, self.quota_bytes, self.reserved_bytes)
     }
 }
@@ -305,6 +321,9 @@ pub struct ChangeVolume {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 3600)]
     pub history_s: Option<u32>,
+    /// What it is to get of the node's performance: all of it, what is absent in it is neither bounded nor promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<QualityOfService>,
 }
 
 impl ChangeVolume {
@@ -313,6 +332,7 @@ impl ChangeVolume {
         if *self == Self::default() {
             return Err(InvalidRequest::new("quota_bytes", "nothing is to be changed"));
         }
+        self.qos.as_ref().map_or(Ok(()), QualityOfService::check)?;
         check_history(self.history_s.unwrap_or(0))
     }
 }

@@ -11,6 +11,7 @@
 mod authenticate;
 mod operations;
 mod pass;
+mod performance;
 mod quota;
 mod tenancy;
 mod trail;
@@ -19,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use quarry_api_types::{Secret, Timestamp};
+use quarry_api_types::{Name, QualityOfService, Secret, Timestamp};
 use quarry_audit::AuditLog;
 use quarry_auth::{AccessStore, Attempts, Permission, Policies, Principal, Scope};
 use tokio::sync::{Mutex, Semaphore};
@@ -75,6 +76,12 @@ impl Guard {
             refused: AtomicU64::new(0),
             unwritten: AtomicU64::new(0),
         }
+    }
+
+    /// What tenants get of the node's performance, those for which something is asked.
+    pub fn tenants_qos(&self) -> Vec<(Name, QualityOfService)> {
+        let tenants = self.store.tenants().into_iter();
+        tenants.filter_map(|tenant| Some((tenant.name.clone(), tenant.qos()?))).collect()
     }
 
     /// A guard that forgets everything when it is dropped, with a token that may do everything: for tests of what is behind it.

@@ -1,6 +1,6 @@
 //! What is kept, as JSON with the version of its form.
 
-use quarry_api_types::{Name, Role, Timestamp, Token, User};
+use quarry_api_types::{Name, QualityOfService, Role, Timestamp, Token, User};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -45,11 +45,22 @@ pub struct TenantRecord {
     /// The most volumes that it may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Option<u32>,
-    /// The most I/O operations a second.
+    /// What its volumes together get of the node's performance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub iops: Option<u64>,
+    pub qos: Option<QualityOfService>,
+    /// The most I/O operations a second, in records from before there was more to say: see [`Self::qos`].
+    #[serde(default, skip_serializing)]
+    pub(crate) iops: Option<u64>,
     /// When it was made.
     pub created: Timestamp,
+}
+
+impl TenantRecord {
+    /// What its volumes together get of the node's performance, if anything was asked for.
+    pub fn qos(&self) -> Option<QualityOfService> {
+        let before = || Some(QualityOfService { iops_max: Some(self.iops?), ..QualityOfService::default() });
+        self.qos.clone().or_else(before).filter(|qos| !qos.is_empty())
+    }
 }
 
 impl UserRecord {

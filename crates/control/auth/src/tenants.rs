@@ -23,7 +23,7 @@ impl AccessStore {
     /// Makes a tenant. Fails when there is one of this name, or users whose names would make them its users.
     pub fn create_tenant(&self, request: CreateTenant, now: Timestamp) -> Result<TenantRecord> {
         self.change(|state| {
-            let CreateTenant { name, pools, capacity_bytes, volumes, iops } = request;
+            let CreateTenant { name, pools, capacity_bytes, volumes, qos } = request;
             if state.tenants.contains_key(&name) {
                 return Err(AccessError::Taken { sort: "tenant", name });
             }
@@ -36,7 +36,8 @@ impl AccessStore {
                 pools,
                 capacity_bytes: capacity_bytes.filter(|&bytes| bytes > 0),
                 volumes: volumes.filter(|&count| count > 0),
-                iops: iops.filter(|&rate| rate > 0),
+                qos,
+                iops: None,
                 created: now,
             };
             Ok((vec![Step::PutTenant(record.clone())], record))
@@ -47,7 +48,7 @@ impl AccessStore {
     pub fn change_tenant(&self, name: &Name, request: ChangeTenant) -> Result<TenantRecord> {
         self.change(|state| {
             let mut record = state.tenants.get(name).cloned().ok_or_else(|| no_tenant(name))?;
-            let ChangeTenant { pools, capacity_bytes, volumes, iops } = request;
+            let ChangeTenant { pools, capacity_bytes, volumes, qos } = request;
             record.pools = pools.unwrap_or(record.pools);
             if let Some(bytes) = capacity_bytes {
                 record.capacity_bytes = Some(bytes).filter(|&bytes| bytes > 0);
@@ -55,8 +56,8 @@ impl AccessStore {
             if let Some(count) = volumes {
                 record.volumes = Some(count).filter(|&count| count > 0);
             }
-            if let Some(rate) = iops {
-                record.iops = Some(rate).filter(|&rate| rate > 0);
+            if let Some(qos) = qos {
+                (record.qos, record.iops) = (Some(qos), None);
             }
             Ok((vec![Step::PutTenant(record.clone())], record))
         })

@@ -4,7 +4,7 @@ use quarry_api_types::{ExportId, GroupId, HostGroupId, HostId, Name, PolicyId, P
 
 use crate::{
     ApplyRecord, AttachmentKey, AttachmentRecord, ExportRecord, FoundingRecord, GroupRecord, HostGroupRecord,
-    HostRecord, ImageRecord, JobRecord, MigrationRecord, NodeRecord, PolicyRecord, PoolRecord,
+    HostRecord, ImageRecord, JobRecord, MigrationRecord, NodeRecord, PolicyRecord, PoolRecord, QosRecord,
     ReservationRecord, Result,
 };
 
@@ -57,6 +57,10 @@ pub enum Change {
     PutAttachment(AttachmentRecord),
     /// Forget that.
     DeleteAttachment(AttachmentKey),
+    /// Remember what a volume gets of the node's performance.
+    PutQos(QosRecord),
+    /// Forget that.
+    DeleteQos(VolumeId),
     /// Remember a job.
     PutJob(JobRecord),
     /// Forget a job.
@@ -113,6 +117,9 @@ pub trait Catalog: Send + Sync {
 
     /// To what policies are attached, in no particular order.
     fn attachments(&self) -> Result<Vec<AttachmentRecord>>;
+
+    /// What volumes get of the node's performance, in no particular order.
+    fn qos(&self) -> Result<Vec<QosRecord>>;
 
     /// Every job that is remembered, by number.
     fn jobs(&self) -> Result<Vec<JobRecord>>;

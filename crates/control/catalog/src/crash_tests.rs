@@ -118,7 +118,8 @@ fn changes(round: u128) -> Vec<Change> {
         read_only: false,
         created,
     };
-    let group = GroupRecord { id: GroupId::from_random(round), name: name("g"), members: vec![], created };
+    let group =
+        GroupRecord { id: GroupId::from_random(round), name: name("g"), members: vec![], qos: None, created };
     let old = round.saturating_sub(3);
     vec![
         Change::PutPool(pool),

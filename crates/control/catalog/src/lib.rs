@@ -34,7 +34,7 @@ pub use place_record::{ImageRecord, MigrationPhaseRecord, MigrationRecord, Place
 pub use policy_record::{AttachedTo, AttachmentKey, AttachmentRecord, PolicyRecord};
 pub use record::{
     AudienceRecord, DeviceRecord, ExportRecord, FoundingRecord, GroupRecord, MemberRecord, NodeRecord,
-    PoolRecord,
+    PoolRecord, QosRecord,
 };
 pub use redb_catalog::RedbCatalog;
 pub use reservation_record::{HeldRecord, RegistrationRecord, ReservationKindRecord, ReservationRecord};

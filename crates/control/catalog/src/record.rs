@@ -2,7 +2,7 @@
 
 use quarry_api_types::{
     DeviceId, ExportId, GroupId, HostGroupId, HostId, Name, NodeId, PoolId, Protection, Protocol,
-    SpaceLevels, Timestamp, VolumeId,
+    QualityOfService, SpaceLevels, Timestamp, VolumeId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +131,16 @@ impl Record for NodeRecord {}
 impl Record for PoolRecord {}
 impl Record for FoundingRecord {}
 impl Record for GroupRecord {}
+impl Record for QosRecord {}
+
+/// What a volume gets of the node's performance. One that is not there any more does no harm: ids are never used again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct QosRecord {
+    /// The volume.
+    pub volume_id: VolumeId,
+    /// What it gets.
+    pub qos: QualityOfService,
+}
 
 /// A consistency group.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -141,6 +151,9 @@ pub struct GroupRecord {
     pub name: Name,
     /// Its volumes, in the order in which they joined. One may have been deleted since.
     pub members: Vec<MemberRecord>,
+    /// What its volumes together get of the node's performance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<QualityOfService>,
     /// When it was made.
     pub created: Timestamp,
 }

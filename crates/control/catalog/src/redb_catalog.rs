@@ -12,7 +12,7 @@ use crate::codec::{self, DecodeError, RECORD_VERSION_MAX, VERSION};
 use crate::{
     ApplyRecord, AttachmentRecord, Catalog, CatalogError, Change, ExportRecord, FoundingRecord, GroupRecord,
     HostGroupRecord, HostRecord, ImageRecord, JobRecord, MigrationRecord, NodeRecord, PolicyRecord,
-    PoolRecord, ReservationRecord, Result, file,
+    PoolRecord, QosRecord, ReservationRecord, Result, file,
 };
 
 type Table = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -30,6 +30,7 @@ const HOSTS: Table = TableDefinition::new("hosts");
 const HOST_GROUPS: Table = TableDefinition::new("host_groups");
 const POLICIES: Table = TableDefinition::new("policies");
 const ATTACHMENTS: Table = TableDefinition::new("attachments");
+const QOS: Table = TableDefinition::new("qos");
 const JOBS: Table = TableDefinition::new("jobs");
 const APPLY: Table = TableDefinition::new("apply");
 const APPLY_KEY: &str = "under-way";
@@ -76,6 +77,7 @@ impl RedbCatalog {
         catalog.migrations()?;
         catalog.policies()?;
         catalog.attachments()?;
+        catalog.qos()?;
         catalog.jobs()?;
         catalog.apply()?;
         Ok(catalog)
@@ -224,6 +226,10 @@ impl Catalog for RedbCatalog {
         self.list(ATTACHMENTS)
     }
 
+    fn qos(&self) -> Result<Vec<QosRecord>> {
+        self.list(QOS)
+    }
+
     fn jobs(&self) -> Result<Vec<JobRecord>> {
         self.list(JOBS)
     }
@@ -296,6 +302,10 @@ fn apply(transaction: &WriteTransaction, change: &Change) -> std::result::Result
         Change::PutAttachment(record) => {
             put(transaction, ATTACHMENTS, &record.key().to_string(), &codec::encode(record))
         }
+        Change::PutQos(record) => {
+            put(transaction, QOS, &record.volume_id.to_string(), &codec::encode(record))
+        }
+        Change::DeleteQos(volume) => delete(transaction, QOS, &volume.to_string()),
         Change::PutJob(record) => put(transaction, JOBS, &job_key(record.job.id), &codec::encode(record)),
         Change::DeleteJob(id) => delete(transaction, JOBS, &job_key(*id)),
         Change::PutApply(record) => put(transaction, APPLY, APPLY_KEY, &codec::encode(record)),

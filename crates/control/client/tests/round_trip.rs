@@ -248,13 +248,13 @@ async fn groups() {
     for volume in ["v", "w"] {
         client.create_volume(&CreateVolume::new(name(volume), name("p"), 1 << 30)).await.unwrap();
     }
-    let request = CreateGroup { name: name("g"), volumes: vec![name("v")] };
+    let request = CreateGroup { name: name("g"), volumes: vec![name("v")], qos: None };
     let group = client.create_group(&request).await.unwrap();
     assert_eq!(client.show_group(&name("g")).await.unwrap(), group);
     assert_eq!(code_of(client.create_group(&request)).await, ProblemCode::Conflict);
-    let twice = CreateGroup { name: name("h"), volumes: vec![name("w"), name("w")] };
+    let twice = CreateGroup { name: name("h"), volumes: vec![name("w"), name("w")], qos: None };
     assert_eq!(code_of(client.create_group(&twice)).await, ProblemCode::Invalid);
-    let change = ChangeGroup { name: Some(name("h")), add: vec![name("w")], remove: vec![] };
+    let change = ChangeGroup { name: Some(name("h")), add: vec![name("w")], ..Default::default() };
     assert_eq!(client.change_group(&name("g"), &change).await.unwrap().volumes, [name("v"), name("w")]);
     assert_eq!(code_of(client.show_group(&name("g"))).await, ProblemCode::NotFound);
     assert_eq!(code_of(client.change_group(&name("h"), &ChangeGroup::default())).await, ProblemCode::Invalid);
@@ -401,7 +401,7 @@ async fn policies() {
     let Running { client, .. } = start().await;
     client.create_pool(&pool_over(FREE_DEVICE, false)).await.unwrap();
     client.create_volume(&CreateVolume::new(name("v"), name("p"), 1 << 30)).await.unwrap();
-    client.create_group(&CreateGroup { name: name("g"), volumes: vec![name("v")] }).await.unwrap();
+    client.create_group(&CreateGroup { name: name("g"), volumes: vec![name("v")], qos: None }).await.unwrap();
     let settings = PolicySettings { compression: Some(Compression::Lz4), ..Default::default() };
     let request = CreatePolicy { name: name("gold"), settings: settings.clone() };
     let policy = client.create_policy(&request).await.unwrap();

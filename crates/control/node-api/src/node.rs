@@ -6,8 +6,8 @@ use quarry_api_types::{
     ChangeVolume, Changes, ChangesQuery, CloneVolume, CreateExport, CreateGroup, CreateHost, CreateHostGroup,
     CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport, Device, DeviceId, Events,
     EventsQuery, Export, ExportSelector, Group, GroupSnapshot, Host, HostGroup, Keyring, MigrateVolume, Name,
-    Pool, RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub,
-    Status, UnlockKeyring, Volume,
+    Pool, QualityOfService, RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot,
+    SnapshotPath, StartScrub, Status, UnlockKeyring, Volume,
 };
 
 use crate::{JobNode, PolicyNode, Result};
@@ -280,6 +280,9 @@ pub trait Node: PolicyNode + JobNode {
 
     /// The node in one page.
     async fn status(&self) -> Result<Status>;
+
+    /// Tells the node what the volumes of each tenant together get of its performance: of all tenants for which that is bounded.
+    async fn set_tenants_qos(&self, tenants: Vec<(Name, QualityOfService)>) -> Result<()>;
 
     /// The node's figures in Prometheus' text format 0.0.4.
     async fn metrics(&self) -> Result<String>;

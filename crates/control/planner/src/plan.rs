@@ -153,6 +153,7 @@ fn changed(change: &ChangeVolume) -> String {
         change.history_s.map(|to| format!("history to {to} s")),
         change.quota_bytes.map(|to| format!("quota to {}", size(to))),
         change.reserved_bytes.map(|to| format!("reservation to {}", size(to))),
+        change.qos.as_ref().map(|to| format!("quality of service to {to}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

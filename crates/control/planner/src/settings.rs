@@ -23,6 +23,7 @@ pub(crate) fn actual(volume: &Volume, pool: Protection) -> PolicySettings {
         quota_bytes: Some(volume.quota_bytes.unwrap_or(0)),
         reserved_bytes: Some(volume.reserved_bytes),
         protection: Some(pool),
+        qos: Some(volume.qos.clone().unwrap_or_default()),
         ..PolicySettings::default()
     }
 }
@@ -43,7 +44,8 @@ pub(crate) fn remedy(
         | PolicySetting::Deduplication
         | PolicySetting::History
         | PolicySetting::Quota
-        | PolicySetting::Reservation => Remedy::Change,
+        | PolicySetting::Reservation
+        | PolicySetting::Qos => Remedy::Change,
         PolicySetting::Encryption => Remedy::None(
             "a volume is encrypted or not from its first write on: make another one with the policy and copy the data".to_owned(),
         ),
@@ -59,7 +61,6 @@ pub(crate) fn remedy(
             }
         },
         PolicySetting::Tier => not_yet("placement by tier"),
-        PolicySetting::Qos => not_yet("quality of service"),
         PolicySetting::Replication => not_yet("replication"),
         PolicySetting::Snapshots => return None,
     })
@@ -70,6 +71,7 @@ pub(crate) fn change(intended: &PolicySettings, actual: &PolicySettings) -> Opti
     fn if_other<T: PartialEq>(intended: Option<T>, actual: Option<T>) -> Option<T> {
         if intended == actual { None } else { intended }
     }
+    let qos = if_other(intended.qos.as_ref(), actual.qos.as_ref()).cloned();
     let change = ChangeVolume {
         durability: if_other(intended.durability, actual.durability),
         quota_bytes: if_other(intended.quota_bytes, actual.quota_bytes),
@@ -77,6 +79,7 @@ pub(crate) fn change(intended: &PolicySettings, actual: &PolicySettings) -> Opti
         compression: if_other(intended.compression, actual.compression),
         deduplication: if_other(intended.deduplication, actual.deduplication),
         history_s: if_other(intended.history_s, actual.history_s),
+        qos,
     };
     Some(change).filter(|change| *change != ChangeVolume::default())
 }

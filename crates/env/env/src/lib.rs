@@ -16,6 +16,7 @@ mod executor;
 mod network;
 mod sharing;
 mod signal;
+mod turns;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub use executor::{Executor, JoinHandle, LocalSpawner, PickNext, Ready, yield_no
 pub use network::{Address, DetachedStream, Listener, Network, PEER_FILES_MAX, ReceivedWithFiles, Stream};
 pub use sharing::{PeerEvent, PeerFile, SharedMemory, Sharing};
 pub use signal::Signal;
+pub use turns::{Passed, Turns, Work};
 
 /// Monotonic and wall-clock time.
 pub trait Clock {

@@ -1,8 +1,9 @@
 //! What reads and writes of 4 KiB cost the engine, to be counted under callgrind (`cargo xtask instructions`): everything that
 //! happens inside `measured`, over a simulated disk.
 //!
-//! `cost read|write SNAPSHOTS all|spread|without|ongoing OPERATIONS`: over a volume that has so many snapshots, taken all at once,
-//! spread over random writes before or (without) not taken beside these, or spread over the measured operations.
+//! `cost read|write SNAPSHOTS all|spread|without|ongoing OPERATIONS [gated]`: over a volume that has so many snapshots, taken all at once,
+//! spread over random writes before or (without) not taken beside these, or spread over the measured operations. With `gated`
+//! behind them, through an open gate of quality of service, as a node serves it.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -11,9 +12,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quarry_device::{FormatRequest, format_devices};
-use quarry_engine::{Engine, EngineVolume, Limits, NewSnapshot};
+use quarry_engine::{Engine, Limits, NewSnapshot};
 use quarry_env::Env;
 use quarry_env_sim::{Config, DiskSpec, Process, World};
+use quarry_qos::{Board, CoreQos, QosVolume};
 use quarry_types::{LogId, PoolId, Protection, SnapshotId, VolumeId, VolumeSettings};
 use quarry_volume::{Volume, WriteFlags};
 use uuid::Uuid;
@@ -39,12 +41,12 @@ fn random(state: &mut u64) -> u64 {
 struct Subject {
     env: Env,
     engine: Rc<Engine>,
-    volume: Rc<EngineVolume>,
+    volume: Rc<dyn Volume>,
     chance: u64,
 }
 
 impl Subject {
-    async fn new(env: Env) -> Self {
+    async fn new(env: Env, is_gated: bool) -> Self {
         let request = FormatRequest {
             pool: PoolId(Uuid::from_u128(0x40)),
             pool_name: "pool".to_owned(),
@@ -60,7 +62,11 @@ impl Subject {
         let engine = Engine::create(env.clone(), pool, LogId(0), limits).await.expect("create");
         let settings = VolumeSettings::default();
         engine.create_volume(VOLUME, "volume", VOLUME_BYTES, settings, None).await.expect("volume");
-        let volume = engine.volume(VOLUME).expect("it exists");
+        let mut volume: Rc<dyn Volume> = engine.volume(VOLUME).expect("it exists");
+        if is_gated {
+            let qos = CoreQos::new(env.clone(), 0, Board::new(1));
+            volume = QosVolume::new(volume, qos.gate(VOLUME));
+        }
         Self { env, engine, volume, chance: 7 }
     }
 
@@ -81,8 +87,8 @@ impl Subject {
     }
 }
 
-async fn prepare(env: Env, snapshots: u64, (writes_between, takes): (u64, bool)) -> Subject {
-    let mut subject = Subject::new(env).await;
+async fn prepare(env: Env, is_gated: bool, snapshots: u64, (writes_between, takes): (u64, bool)) -> Subject {
+    let mut subject = Subject::new(env, is_gated).await;
     for offset in (0..VOLUME_BYTES).step_by(1 << 20) {
         subject.write(offset, 1 << 20).await;
     }
@@ -109,9 +115,10 @@ fn measured(world: &World, process: &Process, work: impl Future<Output = ()> + '
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_gated = arguments.pop_if(|last| last == "gated").is_some();
     let [verb, snapshots, how, operations] = &arguments[..] else {
-        panic!("cost read|write SNAPSHOTS all|spread|without|ongoing OPERATIONS")
+        panic!("cost read|write SNAPSHOTS all|spread|without|ongoing OPERATIONS [gated]")
     };
     let (reads, how) = (verb == "read", how.clone());
     let snapshots: u64 = snapshots.parse().expect("a number of snapshots");
@@ -121,7 +128,7 @@ fn main() {
     let process = world.process(1);
     let ongoing = if how == "ongoing" { snapshots } else { 0 };
     let writes_between = if how == "spread" || how == "without" { WRITES_BETWEEN } else { 0 };
-    let before = prepare(process.env(0), snapshots - ongoing, (writes_between, how != "without"));
+    let before = prepare(process.env(0), is_gated, snapshots - ongoing, (writes_between, how != "without"));
     let mut subject = world.block_on(&process, 0, before, LIMIT).unwrap_or_else(|stuck| panic!("{stuck}"));
     measured(&world, &process, async move {
         for number in 0..operations {

@@ -73,6 +73,8 @@ impl Engine {
             }
             self.check_progress(operation)?;
             self.wake.raise();
+            // What is to gain space, or keeps a checkpoint from beginning, must not wait for its turn behind those who wait here.
+            self.store.pool.hurry();
             let _waiting = Waiting::begin(space);
             futures::select_biased! {
                 () = space.changed.after(version).fuse() => {}

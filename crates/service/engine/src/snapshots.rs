@@ -239,6 +239,12 @@ impl Engine {
         Ok(Rc::new(EngineVolume { engine: self.clone(), state }))
     }
 
+    /// The volume of a snapshot; `None` when either is not there.
+    pub fn volume_of_snapshot(&self, id: SnapshotId) -> Option<VolumeId> {
+        let volume = self.find_snapshot(id).ok()?.head.borrow().volume;
+        Some(self.volumes.get(volume)?.id)
+    }
+
     /// Holds the writes of a volume back, so that it can be snapshotted at one point in time with others.
     pub fn hold(&self, volume: VolumeId) -> Result<Hold, EngineError> {
         Ok(Hold::begin(self.find(volume)?))

@@ -30,11 +30,15 @@ impl Migration {
         }
         while !sides.is_done() {
             sides.check()?;
+            // Both sides are read, or one is read and the other written.
+            let passed = sides.turn(2 * REGION_BYTES).await;
+            sides.check()?;
             let step = Step::begin(sides);
             let read_bytes = match sides.progress.get().copied_bytes < sides.size_bytes {
                 true => sides.copy_region().await?,
                 false => sides.verify_region().await?,
             };
+            drop(passed);
             step.end(sides, read_bytes).await;
         }
         sides.check()

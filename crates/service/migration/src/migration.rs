@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
-use quarry_env::{Env, Signal, View};
+use quarry_env::{Env, Passed, Signal, Turns, View, Work};
 use quarry_volume::{
     Comparison, Extent, RangeQueue, Result, Views, Volume, VolumeInfo, WriteFlags, ZeroMode,
 };
@@ -58,6 +58,8 @@ pub(crate) struct Sides {
     pub(crate) read_ended: Signal,
     /// Where everything goes once this is over.
     pub(crate) next: OnceCell<Rc<dyn Volume>>,
+    /// Who says when the copy may go on.
+    turns: RefCell<Option<Rc<dyn Turns>>>,
 }
 
 /// A volume that is on its way from one place to another. Clones are the same one.
@@ -85,7 +87,13 @@ impl Migration {
             reads: Cell::new(0),
             read_ended: Signal::default(),
             next: OnceCell::new(),
+            turns: RefCell::default(),
         }))
+    }
+
+    /// The copy takes turns from now on.
+    pub fn set_turns(&self, turns: Rc<dyn Turns>) {
+        *self.0.turns.borrow_mut() = Some(turns);
     }
 
     /// Where the data is until the switch.
@@ -136,6 +144,12 @@ impl Drop for Reading<'_> {
 }
 
 impl Sides {
+    /// Waits until so many bytes may be copied or compared. The answer is to be kept until they are.
+    pub(crate) async fn turn(&self, bytes: u64) -> Option<Passed> {
+        let turn = self.turns.borrow().as_ref()?.turn(Work::Migration, bytes)?;
+        Some(turn.await)
+    }
+
     fn begin_reading(&self) -> Reading<'_> {
         self.reads.set(self.reads.get() + 1);
         self.host_operations.set(self.host_operations.get() + 1);

@@ -38,7 +38,7 @@ impl std::ops::Deref for Bytes<'_> {
 
 impl<'a> Source<'a> {
     pub(crate) fn new(store: &'a LogStore, chunk: &'a Rc<Chunk>) -> Self {
-        Self { store, chunk, window: Window::new(store, chunk) }
+        Self { store, chunk, window: Window::of_victim(store, chunk) }
     }
 
     pub(crate) fn chunk(&self) -> &Rc<Chunk> {

@@ -1,6 +1,6 @@
 //! Reading a chunk from front to back: one large read instead of one for each header and each survivor.
 
-use quarry_env::Buffer;
+use quarry_env::{Buffer, Work};
 use quarry_pool::{Chunk, CopyError, LogStore};
 use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BLOCK_BYTES};
 
@@ -16,11 +16,18 @@ pub(crate) struct Window<'a> {
     chunk: &'a Chunk,
     start: usize,
     held: Option<Buffer>,
+    /// What is read is also written, in turns of the cleaner.
+    is_moved: bool,
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(store: &'a LogStore, chunk: &'a Chunk) -> Self {
-        Self { store, chunk, start: 0, held: None }
+        Self { store, chunk, start: 0, held: None, is_moved: false }
+    }
+
+    /// Of a chunk whose survivors are moved.
+    pub(crate) fn of_victim(store: &'a LogStore, chunk: &'a Chunk) -> Self {
+        Self { is_moved: true, ..Self::new(store, chunk) }
     }
 
     /// The `length` bytes at `offset`, which must lie in the chunk and begin at a sector.
@@ -48,6 +55,10 @@ impl<'a> Window<'a> {
     async fn read(&self, offset: usize, length: usize) -> Result<Buffer, CopyError> {
         let slots = self.chunk.slots();
         let (pool, last) = (&self.store.pool, slots.last().expect("a chunk has at least one copy"));
+        let _passed = match self.is_moved {
+            true => pool.turn(Work::Cleaning, 2 * length as u64).await,
+            false => None,
+        };
         for slot in slots.iter().filter(|slot| !pool.shared.is_failed(slot.device)) {
             if let Ok(buffer) = pool.read_copy(*slot, offset as u64, length).await {
                 return Ok(buffer);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use quarry_ec::{Code, Shape};
+use quarry_env::Work;
 use quarry_format::anchor::Slot;
 use quarry_types::limits::SECTOR_BYTES;
 use quarry_types::{ChunkId, SegmentId};
@@ -121,6 +122,7 @@ impl LogStore {
             }
         }
         for range in windows(granule, grouping.ends.iter().copied().max().unwrap_or(0)) {
+            let _passed = pool.turn(Work::Grouping, (range.len() * (data.len() + ids.len())) as u64).await;
             let window = pool.coded_window(&code, &data, range.clone()).await?;
             coded.lost_pieces += window.lost();
             let mut writes = Vec::new();
@@ -237,6 +239,8 @@ impl Pool {
         let mut coded = Coded::default();
         let ranges = std::iter::once(0..granule).chain(windows(granule, group.end(index)));
         for range in ranges {
+            let read = if is_parity { data.len() } else { 1 };
+            let _passed = self.turn(Work::Rebuild, (range.len() * (read + slots.len())) as u64).await;
             let bytes = if !is_parity {
                 let canonical = self.canonical(&own, None, range.clone()).await?;
                 coded.lost_pieces += canonical.lost;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use quarry_device::Device;
-use quarry_env::{Env, View};
+use quarry_env::{Env, Passed, Turns, View, Work};
 use quarry_types::limits::DEVICES_MAX;
 
 use crate::{Chunk, Geometry, PoolShared};
@@ -20,6 +20,8 @@ pub struct Pool {
     pub shared: Arc<PoolShared>,
     devices: RefCell<Vec<Option<Rc<Device>>>>,
     reads_in_flight: Vec<Cell<u32>>,
+    /// Who says when background work may go on.
+    turns: RefCell<Option<Rc<dyn Turns>>>,
 }
 
 impl Pool {
@@ -27,7 +29,25 @@ impl Pool {
     pub fn new(env: Env, shared: Arc<PoolShared>, mut devices: Vec<Option<Rc<Device>>>) -> Self {
         devices.resize(DEVICES_MAX, None);
         let reads_in_flight = devices.iter().map(|_| Cell::new(0)).collect();
-        Self { env, shared, devices: RefCell::new(devices), reads_in_flight }
+        Self { env, shared, devices: RefCell::new(devices), reads_in_flight, turns: RefCell::default() }
+    }
+
+    /// Background work on the pool takes turns from now on.
+    pub fn set_turns(&self, turns: Rc<dyn Turns>) {
+        *self.turns.borrow_mut() = Some(turns);
+    }
+
+    /// Waits until background work that moves so many bytes may go on. The answer is to be kept until it has.
+    pub async fn turn(&self, work: Work, bytes: u64) -> Option<Passed> {
+        let turn = self.turns.borrow().as_ref()?.turn(work, bytes)?;
+        Some(turn.await)
+    }
+
+    /// Hosts wait for what background work gains, or holds.
+    pub fn hurry(&self) {
+        if let Some(turns) = &*self.turns.borrow() {
+            turns.hurry();
+        }
     }
 
     /// Puts a device there that has joined or come back, or takes it away.

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures::future::OptionFuture;
-use quarry_env::{Buffer, View};
+use quarry_env::{Buffer, View, Work};
 use quarry_format::anchor::Slot;
 use quarry_types::limits::SECTOR_BYTES;
 use quarry_types::{LogId, SegmentId};
@@ -373,6 +373,8 @@ impl Pool {
         let windows = windows(contents, self.geometry().granule_bytes as usize);
         let mut before: Option<(View, &Window)> = None;
         for window in windows.iter().map(Some).chain([None]) {
+            let bytes = window.map_or(0, |window| window.bytes.len() * (1 + slots.len()));
+            let _passed = self.turn(Work::Rebuild, bytes as u64).await;
             let reading: OptionFuture<_> = window.map(|window| self.read_window(chunk, window)).into();
             let writing: OptionFuture<_> =
                 before.as_ref().map(|(view, window)| self.write_window(slots, window, view)).into();
@@ -407,6 +409,7 @@ impl Pool {
         for window in windows.iter().filter(|window| !window.pieces.is_empty()) {
             let (start, pieces) = (window.bytes.start, &contents.pieces[window.pieces.clone()]);
             for &slot in slots {
+                let _passed = self.turn(Work::Rebuild, window.bytes.len() as u64).await;
                 let read = self.read_copy_apart(slot, start as u64, window.bytes.len()).await;
                 let mut buffer = read.map_err(|error| PoolError::Unreadable {
                     chunk: chunk.id(),

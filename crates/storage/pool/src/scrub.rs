@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use quarry_env::{Buffer, View};
+use quarry_env::{Buffer, View, Work};
 use quarry_format::anchor::Slot;
 use quarry_types::limits::SECTOR_BYTES;
 
@@ -64,6 +64,7 @@ impl Pool {
     ) {
         let start = offset_of(pieces[0].0);
         let end = pieces.last().map_or(start, |(sector, piece)| offset_of(*sector) + piece.bytes());
+        let _passed = self.turn(Work::Scrub, (end - start) as u64).await;
         let read = self.read_copy_part_apart(slot, start as u64, end - start).await;
         for (index, (sector, piece)) in (first..).zip(pieces) {
             let range = offset_of(*sector) - start..offset_of(*sector) - start + piece.bytes();
@@ -130,6 +131,7 @@ impl LogStore {
             pool.compare(chunk, 0, &wanted, &mut scrubbed).await;
         }
         for range in windows(granule, group.end(k)) {
+            let _passed = pool.turn(Work::Scrub, (range.len() * members.len()) as u64).await;
             let window = pool.coded_window(group.code(), &data, range.clone()).await?;
             if window.lost() > 0 {
                 continue;

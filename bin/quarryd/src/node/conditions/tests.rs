@@ -38,7 +38,14 @@ fn pool(fill_percent: u8) -> Seen {
         volumes: 0,
         scrub: None,
     };
-    Seen { pool, refused: false, damaged: BTreeMap::new(), quotas: BTreeMap::new(), volumes: Vec::new() }
+    Seen {
+        pool,
+        refused: false,
+        damaged: BTreeMap::new(),
+        quotas: BTreeMap::new(),
+        reservations: BTreeMap::new(),
+        volumes: Vec::new(),
+    }
 }
 
 /// The conditions of a node over several looks.
@@ -190,6 +197,26 @@ fn a_quota_is_told_when_it_bites_and_when_it_is_far_again() {
         assert_eq!(kind, told, "{mapped_bytes}");
     }
     assert_eq!(history.look(&[pool(0)]), [], "the volume is gone");
+    assert!(history.0.is_empty());
+}
+
+#[test]
+fn a_reservation_that_is_missed_is_told_once_and_its_end_too() {
+    let mut history = History::default();
+    let missed = || Missed { promised: "1000 IOPS".to_owned(), got: "500 IOPS".to_owned() };
+    for (seen_as, told) in [
+        (Some(None), None),
+        (Some(Some(missed())), Some(EventKind::ReservationMissed)),
+        (Some(Some(missed())), None),
+        (Some(None), Some(EventKind::ReservationKept)),
+        (Some(Some(missed())), Some(EventKind::ReservationMissed)),
+        // Nothing is promised any more.
+        (None, None),
+    ] {
+        let mut seen = pool(0);
+        seen.reservations.extend(seen_as.map(|missed| ("vm".to_owned(), missed)));
+        assert_eq!(history.look(&[seen]).first().map(|(kind, _)| *kind), told);
+    }
     assert!(history.0.is_empty());
 }
 

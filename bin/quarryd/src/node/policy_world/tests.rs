@@ -205,7 +205,8 @@ async fn a_schedule_takes_and_deletes_its_own_snapshots_on_a_node_that_is_killed
 async fn the_volumes_of_a_group_are_snapshotted_at_one_point_in_time() {
     let folder = TempDir::new().expect("a folder");
     let node = TestNode::with_volumes(folder.path(), &["a", "b", "c"]).await;
-    let group = CreateGroup { name: name("shop"), volumes: ["a", "b", "c"].map(name).to_vec() };
+    let volumes = ["a", "b", "c"].map(name).to_vec();
+    let group = CreateGroup { name: name("shop"), volumes, qos: None };
     node.node.create_group(group).await.expect("a group");
     policy(&node, "hourly", r#"{"snapshots":{"rules":[{"every":"1h","keep":3}]}}"#).await;
     policy(&node, "plain", r#"{"compression":"lz4"}"#).await;

@@ -20,6 +20,7 @@ const MEASURED: &[&str] = &[
     "history",
     "locked",
     "migration",
+    "qos_status",
     "reasons",
     "rebuild",
     "referenced_bytes",

@@ -10,6 +10,7 @@ use quarry_api_types::{ChangeTenant, CreateTenant, Name, Tenant, tenant_of};
 use quarry_auth::{Permission, Scope, TenantRecord};
 use quarry_node_api::{ErrorKind, Node, NodeError};
 
+use crate::Guard;
 use crate::access::{Asker, GuardState, blocking};
 use crate::call::NodeState;
 use crate::extract::{Body, Segment};
@@ -54,6 +55,7 @@ pub(crate) async fn create_tenant(
     check_pools(&node, &request.pools).await?;
     check_empty(&node, &request.name, ErrorKind::Conflict).await?;
     let record = blocking(&guard, move |guard| guard.store.create_tenant(request, now())).await?;
+    tell_node(&node, &guard).await?;
     let location = format!("/v1/tenants/{}", record.name);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(show(&node, record).await?)))
 }
@@ -92,6 +94,7 @@ pub(crate) async fn change_tenant(
     request.check()?;
     check_pools(&node, request.pools.as_deref().unwrap_or_default()).await?;
     let record = blocking(&guard, move |guard| guard.store.change_tenant(&name, request)).await?;
+    tell_node(&node, &guard).await?;
     show(&node, record).await.map(Json)
 }
 
@@ -111,18 +114,25 @@ pub(crate) async fn delete_tenant(
     guard.store.tenant(&name)?;
     check_empty(&node, &name, ErrorKind::InUse).await?;
     blocking(&guard, move |guard| guard.store.delete_tenant(&name)).await?;
+    tell_node(&node, &guard).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The node learns what each tenant gets of its performance.
+async fn tell_node(node: &Arc<dyn Node>, guard: &Guard) -> Result<(), ApiError> {
+    Ok(node.set_tenants_qos(guard.tenants_qos()).await?)
 }
 
 async fn show(node: &Arc<dyn Node>, record: TenantRecord) -> Result<Tenant, ApiError> {
     let volumes = volumes_of(node, record.name.as_str()).await?;
-    let TenantRecord { name, pools, capacity_bytes, volumes: most, iops, created } = record;
+    let qos = record.qos();
+    let TenantRecord { name, pools, capacity_bytes, volumes: most, created, .. } = record;
     Ok(Tenant {
         name,
         pools,
         capacity_bytes,
         volumes: most,
-        iops,
+        qos,
         used_bytes: volumes.iter().map(|volume| volume.size_bytes).fold(0, u64::saturating_add),
         used_volumes: u32::try_from(volumes.len()).unwrap_or(u32::MAX),
         created,

@@ -33,8 +33,15 @@ impl State {
         self.check_joining(&request.volumes)?;
         let id = GroupId::from_random(self.id());
         let created = Timestamp::from_unix_ms(super::NOW_MS);
-        let CreateGroup { name, volumes } = request;
-        let group = Group { id, name, volumes, offline_volumes: vec![], created };
+        let CreateGroup { name, volumes, qos } = request;
+        let group = Group {
+            id,
+            name,
+            volumes,
+            offline_volumes: vec![],
+            qos: qos.filter(|qos| !qos.is_empty()),
+            created,
+        };
         self.groups.push(group.clone());
         self.groups.sort_by(|a, b| a.name.cmp(&b.name));
         self.refresh();
@@ -54,6 +61,9 @@ impl State {
         self.check_joining(&request.add)?;
         changed.volumes.retain(|volume| !request.remove.contains(volume));
         changed.volumes.extend(request.add);
+        if let Some(qos) = request.qos {
+            changed.qos = Some(qos).filter(|qos| !qos.is_empty());
+        }
         *self.group(name)? = changed.clone();
         self.groups.sort_by(|a, b| a.name.cmp(&b.name));
         self.refresh();

@@ -93,6 +93,7 @@ impl JobNode for MemoryNode {
                 history_s: Some(volume.history_s),
                 quota_bytes: None,
                 reserved_bytes: None,
+                qos: None,
                 policy: None,
                 overrides: None,
                 version: Some("1".to_owned()),

@@ -346,6 +346,9 @@ impl Node for MemoryNode {
         let quota_bytes = request.quota_bytes.or(volume.quota_bytes).unwrap_or(0);
         let reserved_bytes = request.reserved_bytes.unwrap_or(volume.reserved_bytes);
         check_bounds(volume.size_bytes, quota_bytes, reserved_bytes)?;
+        if let Some(qos) = request.qos {
+            volume.qos = Some(qos).filter(|qos| !qos.is_empty());
+        }
         volume.durability = request.durability.unwrap_or(volume.durability);
         volume.quota_bytes = Some(quota_bytes).filter(|&quota| quota > 0);
         volume.reserved_bytes = reserved_bytes;
@@ -559,6 +562,10 @@ impl Node for MemoryNode {
         status.health = state.health.clone().unwrap_or_else(Health::ok);
         status.pools.offline = state.offline;
         Ok(status)
+    }
+
+    async fn set_tenants_qos(&self, _: Vec<(Name, QualityOfService)>) -> Result<()> {
+        Ok(())
     }
 
     async fn metrics(&self) -> Result<String> {

@@ -146,6 +146,8 @@ pub fn volume(id: u128, request: CreateVolume) -> Volume {
         snapshots: 0,
         origin: None,
         group: None,
+        qos: request.qos.filter(|qos| !qos.is_empty()),
+        qos_status: None,
     }
 }
 

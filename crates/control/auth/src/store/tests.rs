@@ -32,7 +32,7 @@ fn tenant(text: &str) -> CreateTenant {
         pools: vec![name("fast")],
         capacity_bytes: Some(1 << 30),
         volumes: None,
-        iops: None,
+        qos: None,
     }
 }
 
@@ -122,9 +122,14 @@ fn a_tenant_has_bounds_and_users_and_ends_without_them() {
     let change = ChangeTenant { capacity_bytes: Some(0), volumes: Some(3), ..ChangeTenant::default() };
     let changed = store.change_tenant(&name("acme"), change).unwrap();
     assert_eq!((changed.capacity_bytes, changed.volumes, changed.pools), (None, Some(3), vec![name("fast")]));
-    let unbound = CreateTenant { capacity_bytes: Some(0), volumes: Some(0), iops: Some(0), ..tenant("free") };
+    let unbound = CreateTenant {
+        capacity_bytes: Some(0),
+        volumes: Some(0),
+        qos: Some(Default::default()),
+        ..tenant("free")
+    };
     let unbound = store.create_tenant(unbound, at(0)).unwrap();
-    assert_eq!((unbound.capacity_bytes, unbound.volumes, unbound.iops), (None, None, None));
+    assert_eq!((unbound.capacity_bytes, unbound.volumes, unbound.qos()), (None, None, None));
     store.delete_tenant(&name("free")).unwrap();
     assert!(matches!(store.delete_tenant(&name("acme")), Err(AccessError::HasUsers { .. })));
     store.delete_user(&name("acme.ann")).unwrap();

@@ -96,6 +96,7 @@ fn group(number: u128, name: &str) -> GroupRecord {
             volume: "db".parse().unwrap(),
             pool_id: PoolId::from_random(1),
         }],
+        qos: None,
         created: Timestamp::from_unix_ms(4),
     }
 }

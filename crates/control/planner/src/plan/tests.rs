@@ -44,6 +44,8 @@ fn volume(number: u128) -> ObservedVolume {
         snapshots: 0,
         origin: None,
         group: None,
+        qos: None,
+        qos_status: None,
     };
     ObservedVolume {
         volume,
@@ -117,6 +119,7 @@ impl World {
                 let volume = &mut self.observed.volumes.get_mut(volume).unwrap().volume;
                 volume.compression = change.compression.unwrap_or(volume.compression);
                 volume.quota_bytes = change.quota_bytes.or(volume.quota_bytes);
+                volume.qos = change.qos.clone().or_else(|| volume.qos.clone());
             }
         }
     }
@@ -336,6 +339,19 @@ fn settings_are_changed_where_that_can_be_and_judged_where_not() {
     assert!(plan.volumes[0].reason.as_ref().unwrap().starts_with("encryption: "));
     world.settle();
     assert!(world.plan().steps.is_empty());
+}
+
+#[test]
+fn quality_of_service_is_carried_out_like_other_settings() {
+    let mut world = World::new(r#"{"qos":{"iops_max":500,"burst_s":2}}"#, false, "2026-11-20T10:00:00Z");
+    let plan = world.plan();
+    let step = "set quality of service to at most 500 IOPS, burst 2 s of volume v1";
+    assert_eq!(plan.steps.iter().map(Step::to_string).collect::<Vec<_>>(), [step]);
+    assert_eq!(plan.volumes[0].state, ComplianceState::Converging);
+    world.settle();
+    let plan = world.plan();
+    assert!(plan.steps.is_empty());
+    assert_eq!(plan.volumes[0].state, ComplianceState::Compliant);
 }
 
 #[test]

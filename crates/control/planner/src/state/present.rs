@@ -72,6 +72,7 @@ impl Present {
             history_s: free(is_meant(PolicySetting::History), volume.history_s),
             quota_bytes: free(is_meant(PolicySetting::Quota), volume.quota_bytes.unwrap_or(0)),
             reserved_bytes: free(is_meant(PolicySetting::Reservation), volume.reserved_bytes),
+            qos: volume.qos.clone().filter(|_| !is_meant(PolicySetting::Qos)),
             policy: self.own_policy(&volume.name).cloned(),
             overrides: policy
                 .map(|policy| policy.overrides.clone())
@@ -90,6 +91,7 @@ impl Present {
         StatedGroup {
             name: group.name.clone(),
             volumes: group.volumes.clone(),
+            qos: group.qos.clone(),
             policy: self.group_policies.get(&group.name).cloned(),
             version: None,
         }

@@ -92,6 +92,24 @@ fn a_policy_and_a_volume_do_not_contradict_each_other() {
 }
 
 #[test]
+fn quality_of_service_is_stated_of_volumes_and_groups() {
+    let wanted = r#"{"pools":[{"name":"p","devices":["/a"]}],
+        "volumes":[{"name":"v","pool":"p","size_bytes":512,"qos":{"iops_max":500}}],
+        "groups":[{"name":"g","volumes":["v"],"qos":{"iops_max":MAX}}]}"#;
+    let planned = plan_state(&state(&wanted.replace("MAX", "900")), &Present::default());
+    assert!(planned.plan.problems.is_empty(), "{:?}", planned.plan.problems);
+    let asked = planned.steps.iter().filter_map(|step| match step {
+        StateStep::CreateVolume(request) => request.qos.as_ref()?.iops_max,
+        StateStep::CreateGroup(request) => request.qos.as_ref()?.iops_max,
+        _ => None,
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), [500, 900]);
+    let planned = plan_state(&state(&wanted.replace("MAX", "0")), &Present::default());
+    let [problem] = &planned.plan.problems[..] else { panic!("{:?}", planned.plan.problems) };
+    assert_eq!(problem.place.field.as_deref(), Some("qos"));
+}
+
+#[test]
 fn a_device_in_a_directory_is_known_by_the_directory() {
     for (stated, device, is_same) in [
         ("/srv/disks", "/srv/disks/pool-1", true),

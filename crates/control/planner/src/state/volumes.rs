@@ -2,7 +2,7 @@
 
 use quarry_api_types::{
     AttachPolicy, ChangeGroup, ChangeVolume, CreateGroup, CreateVolume, Name, PolicySetting, PolicySettings,
-    ResizeVolume, StatedAction, StatedKind, StatedVolume, Volume,
+    QualityOfService, ResizeVolume, StatedAction, StatedKind, StatedVolume, Volume,
 };
 use quarry_types::ByteSize;
 
@@ -19,6 +19,7 @@ fn direct(stated: &StatedVolume) -> PolicySettings {
         history_s: stated.history_s,
         quota_bytes: stated.quota_bytes,
         reserved_bytes: stated.reserved_bytes,
+        qos: stated.qos.clone(),
         ..PolicySettings::default()
     }
 }
@@ -122,6 +123,9 @@ impl Planner<'_> {
             self.refuse(&thing, "encrypted", "a volume is encrypted or not from its first write on");
         }
         let change = free_changes(&mut thing, stated, volume, &meant);
+        if let Some(Err(invalid)) = change.qos.as_ref().map(QualityOfService::check) {
+            self.refuse(&thing, invalid.field, invalid.message);
+        }
         let attach = self.attached(&mut thing, stated);
         self.check_version(&thing, stated.version.as_ref(), version_of(&is));
         // First what is meant: a change by hand goes together with it then.
@@ -202,7 +206,13 @@ impl Planner<'_> {
                     thing.what.push(format!("volumes: {} {what}", list(which)));
                 }
             }
-            let request = CreateGroup { name: stated.name.clone(), volumes: stated.volumes.clone() };
+            let qos_now = found.and_then(|group| group.qos.clone()).unwrap_or_default();
+            let qos = stated.qos.clone().filter(|wanted| *wanted != qos_now);
+            if let Some(wanted) = &qos {
+                thing.differs("qos", &qos_now, wanted);
+            }
+            let (name, volumes) = (stated.name.clone(), stated.volumes.clone());
+            let request = CreateGroup { name, volumes, qos: qos.clone() };
             if let Err(invalid) = request.check() {
                 self.refuse(&thing, invalid.field, invalid.message);
             }
@@ -220,8 +230,8 @@ impl Planner<'_> {
             }
             match found {
                 None => joining.push(StateStep::CreateGroup(request)),
-                Some(_) if !add.is_empty() => {
-                    let change = ChangeGroup { add, ..ChangeGroup::default() };
+                Some(_) if !add.is_empty() || qos.is_some() => {
+                    let change = ChangeGroup { add, qos, ..ChangeGroup::default() };
                     joining.push(StateStep::ChangeGroup(stated.name.clone(), change));
                 }
                 Some(_) => {}
@@ -257,7 +267,7 @@ fn free_changes(
     fn unless<T>(is_meant: bool, value: Option<&T>) -> Option<&T> {
         value.filter(|_| !is_meant)
     }
-    let quota = volume.quota_bytes.unwrap_or(0);
+    let (quota, qos) = (volume.quota_bytes.unwrap_or(0), volume.qos.clone().unwrap_or_default());
     ChangeVolume {
         durability: thing.change(
             "durability",
@@ -289,5 +299,6 @@ fn free_changes(
             &volume.reserved_bytes,
             unless(meant.reserved_bytes.is_some(), stated.reserved_bytes.as_ref()),
         ),
+        qos: thing.change("qos", &qos, unless(meant.qos.is_some(), stated.qos.as_ref())),
     }
 }

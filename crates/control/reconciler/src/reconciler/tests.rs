@@ -58,6 +58,8 @@ fn volume(number: u128) -> ObservedVolume {
         snapshots: 0,
         origin: None,
         group: None,
+        qos: None,
+        qos_status: None,
     };
     ObservedVolume {
         volume,
