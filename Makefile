@@ -25,6 +25,7 @@ run: setup
 	@cargo xtask run $(ARGS)
 
 test: setup
+	@scripts/setup-prometheus.sh
 	@scripts/test.sh $(ARGS)
 
 test-guest: setup

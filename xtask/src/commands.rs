@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use crate::scenario::conformance;
 use crate::scenario::{
     access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, guest,
-    image_mode, images, network_device, protection, pull_device, qos, rebuild, restart, run, sessions, sim,
-    simulated, snapshots, volumes,
+    image_mode, images, metrics, network_device, protection, pull_device, qos, rebuild, restart, run,
+    sessions, sim, simulated, snapshots, volumes,
 };
 use crate::{arrows, bench, fuzz, instructions, tidy};
 
@@ -68,6 +68,8 @@ enum Task {
     Encryption(encryption::Options),
     /// Tries who may use the API: tokens, TLS, tenants, and the audit log over kills
     Access(access::Options),
+    /// Scrapes a node under load with a real Prometheus; tries the written list, the dashboards and the alerts
+    Metrics(metrics::Options),
     /// Makes very many volumes and measures what they cost
     Volumes(volumes::Options),
     /// Connects very many idle hosts and measures what they cost
@@ -121,6 +123,7 @@ impl Xtask {
             Task::Documents(options) => documents::run(&options),
             Task::Encryption(options) => encryption::run(&options),
             Task::Access(options) => access::run(&options),
+            Task::Metrics(options) => metrics::run(&options),
             Task::Volumes(options) => volumes::run(&options),
             Task::Sessions(options) => sessions::run(&options),
             Task::Fuzz(options) => fuzz::run(&options),

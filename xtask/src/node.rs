@@ -37,6 +37,8 @@ pub struct NodeOptions {
     pub has_fabrics: bool,
     /// `--advertise`, each of them.
     pub advertise: Vec<String>,
+    /// Further arguments of quarryd.
+    pub more: Vec<String>,
 }
 
 /// A node on loopback and a unix socket of its own.
@@ -104,6 +106,7 @@ impl Node {
         for address in &options.advertise {
             command.args(["--advertise", address]);
         }
+        command.args(&options.more);
         self.server = Some(Server::start("quarryd", &command, &self.log_path())?);
         Ok(())
     }
@@ -281,6 +284,7 @@ pub fn options(bin_dir: &Path, dir: &Path) -> NodeOptions {
         passphrase: None,
         has_fabrics: false,
         advertise: Vec::new(),
+        more: Vec::new(),
     }
 }
 

@@ -169,8 +169,26 @@ pub enum Command {
     /// Audit log: who has changed what, and who was not let
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// The node in one page
+    /// The node on one screen: health, capacity, rates and work under way
+    ///
+    /// Takes a second, in which the rates are counted; as JSON it answers at once, without them.
     Status,
+    /// Watch volumes, devices and work on a screen
+    ///
+    /// Keys: v volumes, d devices, w work; o, b, l, n sort by operations, bytes, latency, name; arrows move; q ends.
+    Top {
+        /// Seconds between two looks
+        #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+        every: u64,
+    },
+    /// List requests of hosts that took too long, with what they waited for
+    SlowRequests,
+    /// Write what somebody needs who is to help into one file: status, configuration, events, log, figures; no secrets
+    #[command(after_help = "Example:\n  quarry support-bundle node7.tar.zst && tar --zstd -tf node7.tar.zst")]
+    SupportBundle {
+        /// File to write [default: quarry-support-NODE.tar.zst]
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -269,6 +287,14 @@ pub enum VolumeCommand {
     List,
     /// Show a volume
     Show { name: Name },
+    /// Show what hosts do with a volume, or with all that they use: rates and latencies, counted for a second
+    #[command(after_help = "Example:\n  quarry volume stats vm-17 --watch")]
+    Stats {
+        name: Option<Name>,
+        /// Go on, a line each so many seconds; as JSON the counters, one object a line
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
+        watch: Option<u64>,
+    },
     /// Give a volume another size, while it is in use
     Resize {
         name: Name,

@@ -12,8 +12,8 @@ use crate::arguments::{
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{
-    access, connect, documents, exports, freeing, groups, hosts, images, jobs, keyring, members, migrations,
-    policies, qos, tables,
+    access, bundle, connect, documents, exports, freeing, groups, hosts, images, jobs, keyring, members,
+    migrations, observe, policies, qos, tables,
 };
 
 /// How often a command that waits for a scrub looks at it.
@@ -50,7 +50,10 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
         Command::Keyring(command) => keyring::run(&client, command, output).await,
         Command::Event(command) => crate::events::run(&client, command, output).await,
         Command::Watch(command) => crate::watch::run(&client, command, output).await,
-        Command::Status => output.answer(&client.status().await?, tables::status),
+        Command::Status => observe::status(&client, output).await,
+        Command::Top { every } => crate::top::run(&client, every).await,
+        Command::SlowRequests => observe::slow_requests(&client, output).await,
+        Command::SupportBundle { file } => bundle::run(&client, file, output).await,
     }
 }
 
@@ -106,6 +109,7 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
             let summary = tables::policies::summary(&client.show_volume_policy(&name).await?);
             output.answer(&volume, |volume| tables::volume(volume) + &summary)
         }
+        VolumeCommand::Stats { name, watch } => observe::volume_stats(client, name, watch, output).await,
         VolumeCommand::Resize { name, size } => {
             let request = api::ResizeVolume { size_bytes: size.0 };
             output.answer(&client.resize_volume(&name, &request).await?, tables::volume)

@@ -11,6 +11,7 @@
 mod access;
 mod arguments;
 mod audit;
+mod bundle;
 mod commands;
 mod connect;
 mod documents;
@@ -25,13 +26,16 @@ mod jobs;
 mod keyring;
 mod members;
 mod migrations;
+mod observe;
 mod output;
 mod policies;
 mod progress;
 mod qos;
+mod rates;
 mod rules;
 mod secrets;
 mod tables;
+mod top;
 mod values;
 mod watch;
 

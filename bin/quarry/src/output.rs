@@ -17,6 +17,11 @@ impl Output {
         Self { format }
     }
 
+    /// Whether programs read it.
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
     /// Prints an answer of the API, for people as `text` makes it, for programs as it is.
     pub fn answer<T: Serialize>(
         &mut self,

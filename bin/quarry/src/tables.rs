@@ -5,6 +5,7 @@ pub mod exports;
 pub mod groups;
 pub mod hosts;
 pub mod jobs;
+pub mod observe;
 mod places;
 pub mod policies;
 

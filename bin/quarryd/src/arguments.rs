@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use quarry_types::ByteSize;
 
+use crate::log_lines::LogFormat;
+
 /// Quarry's node daemon: serves the volumes of its pools over NBD, iSCSI, NVMe/TCP and vhost-user, and a REST API to manage them.
 ///
 /// Everything listens on loopback unless an address says otherwise. Without --nbd and --nbd-unix, NBD is served on
@@ -40,6 +42,15 @@ pub struct Arguments {
     /// Anybody may read /metrics, without a token
     #[arg(long)]
     pub metrics_open: bool,
+    /// So many volumes have series of their own in /metrics; the others are in those of their pool [default: 200]
+    #[arg(long, value_name = "N")]
+    pub metrics_volumes: Option<usize>,
+    /// Requests of hosts that take so many milliseconds are told of as slow; 0 for none [default: 1000]
+    #[arg(long, value_name = "MS")]
+    pub slow_request_ms: Option<u64>,
+    /// How lines of the log look [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
     /// TCP address for NBD [default: 127.0.0.1:10809, unless --nbd-unix is given]
     #[arg(long, value_name = "ADDR")]
     pub nbd: Option<String>,
@@ -83,7 +94,7 @@ pub struct Arguments {
     /// File with the passphrase of the keyring, which encrypted volumes need [default: systemd's credential 'quarry-keyring']
     #[arg(long, value_name = "FILE")]
     pub keyring_passphrase_file: Option<PathBuf>,
-    /// Configuration file with the same names: data_dir, api, api_cert, api_key, api_names (a list), metrics_open, nbd, nbd_unix, nbd_tls_cert, nbd_tls_key, nbd_tls_client_ca, iscsi, nvme_tcp and advertise (lists), vhost_user, cores, memory,
+    /// Configuration file with the same names: data_dir, api, api_cert, api_key, api_names (a list), metrics_open, metrics_volumes, slow_request_ms, log_format, nbd, nbd_unix, nbd_tls_cert, nbd_tls_key, nbd_tls_client_ca, iscsi, nvme_tcp and advertise (lists), vhost_user, cores, memory,
     /// scrub_days, scrub_rate, keyring_passphrase_file
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,

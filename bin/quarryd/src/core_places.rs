@@ -45,6 +45,8 @@ struct Moving {
     from: Origin,
     /// The destination, where that is a device.
     to_device: Option<ImageVolume>,
+    /// The destination, where that is a pool of this core.
+    to_volume: Option<Rc<EngineVolume>>,
     /// Where the destination is, where that is a pool of another core.
     to_core: Option<(PoolId, LogId, usize)>,
     run_after: Duration,
@@ -165,6 +167,11 @@ impl Places {
         images.iter().map(|(id, image)| (*id, image.stats(), image.failure())).collect()
     }
 
+    /// Every volume in image mode of this core.
+    pub fn images(&self) -> Vec<(VolumeId, ImageVolume)> {
+        self.images.borrow().iter().map(|(id, image)| (*id, image.clone())).collect()
+    }
+
     fn moving(&self, id: VolumeId) -> Result<Rc<Moving>, NodeError> {
         let moving = self.moving.borrow().get(&id).cloned();
         moving.ok_or_else(|| NodeError::new(ErrorKind::Conflict, "the volume does not move on its core"))
@@ -250,15 +257,19 @@ impl CoreState {
             Some((pool, log)) => Origin::Pool(self.engine(pool, log)?.volume(id).map_err(|_| gone())?),
             None => Origin::Device(self.places.image(id).ok_or_else(gone)?),
         };
-        let source: Rc<dyn Volume> = match &from {
-            Origin::Pool(volume) => volume.clone(),
-            Origin::Device(volume) => Rc::new(volume.clone()),
+        // What the move itself does is not what hosts do, and what hosts do counts once, at the source.
+        let (source, copied): (Rc<dyn Volume>, Rc<dyn Volume>) = match &from {
+            Origin::Pool(volume) => (volume.clone(), Rc::new(volume.apart())),
+            Origin::Device(volume) => (Rc::new(volume.clone()), Rc::new(volume.apart())),
         };
-        let (mut to_device, mut to_core, mut made_device) = (None, None, false);
+        let (mut to_device, mut to_volume, mut to_core, mut made_device) = (None, None, None, false);
         let into_pool = matches!(destination, Destination::Pool { .. });
         let to: Rc<dyn Volume> = match destination {
             Destination::Pool { pool, log, core } if core == self.index => {
-                self.engine(pool, log)?.volume(id).map_err(|_| gone())?
+                let volume = self.engine(pool, log)?.volume(id).map_err(|_| gone())?;
+                let apart = Rc::new(volume.apart());
+                to_volume = Some(volume);
+                apart
             }
             Destination::Pool { pool, log, core } => {
                 to_core = Some((pool, log, core));
@@ -268,14 +279,15 @@ impl CoreState {
                 let size_bytes = source.info().size_bytes;
                 made_device = made;
                 let image = self.open_image(path, options, made.then_some(size_bytes)).await?;
-                to_device = Some(image.clone());
-                Rc::new(image)
+                let apart = Rc::new(image.apart());
+                to_device = Some(image);
+                apart
             }
         };
         // A volume that was just made, or a file: but not when some of it was copied by another life.
         let destination_is_blank = copied_bytes == 0 && (into_pool || made_device);
         let options = Options { copied_bytes, destination_is_blank, rate_bytes_per_s };
-        let migration = Migration::new(self.env.clone(), source, to, options);
+        let migration = Migration::new(self.env.clone(), source, to, options).copying_by(copied);
         migration.set_turns(Rc::new(self.qos.clone()));
         // What is compared must not change by something that another process has sent.
         let is_late = to_device.as_ref().is_some_and(ImageVolume::is_behind_network)
@@ -286,6 +298,7 @@ impl CoreState {
             migration,
             from,
             to_device,
+            to_volume,
             to_core,
             run_after,
             running: RefCell::default(),
@@ -362,7 +375,10 @@ impl CoreState {
                 cores.call(core, move |state| async move { state.arrive(pool, log, id) }).await??;
                 self.ways_to_others(&cores).volume_on(id, core, moving.migration.info())
             }
-            (None, None) => moving.migration.destination(),
+            (None, None) => match &moving.to_volume {
+                Some(volume) => volume.clone(),
+                None => moving.migration.destination(),
+            },
         };
         let is_elsewhere = moving.to_core.is_some();
         self.end_move(id, &moving, place, is_elsewhere).await?;

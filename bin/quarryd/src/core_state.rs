@@ -311,6 +311,17 @@ impl CoreState {
         Some(volume)
     }
 
+    /// The same for the node's own purposes, which are not those of a host.
+    pub fn engine_volume_apart(&self, pool: PoolId, log: LogId, id: VolumeId) -> Option<Rc<dyn Volume>> {
+        let volume = self.engine(pool, log).ok()?.volume(id).ok()?;
+        Some(Rc::new(volume.apart()))
+    }
+
+    /// Every pool that is open on this core.
+    pub fn pools(&self) -> Vec<Rc<Pool>> {
+        self.pools.borrow().values().cloned().collect()
+    }
+
     /// Every engine of this core with its pool.
     pub fn engines(&self) -> Vec<(PoolId, Rc<Engine>)> {
         self.engines.borrow().iter().map(|((pool, _), engine)| (*pool, engine.clone())).collect()

@@ -5,17 +5,19 @@
 //! signal and stops in order; `check` verifies the pools of a node that is stopped, `keyring` changes its keyring's passphrase;
 //! `access` opens what the node knows of users and tells clients on this machine where it is, `certificate` makes what the API proves
 //! itself with; `cores` are the data plane's threads, `core_state` what lives on each of them, `remote_volume` the way to volumes of other cores;
-//! `reservation_store` keeps reservations; `node` is the
+//! `reservation_store` keeps reservations; `log_lines` writes the log and keeps its newest lines, `configuration` shows the settings; `node` is the
 //! trait of `node-api` over them, one file per sort of thing.
 
 mod access;
 mod arguments;
 mod certificate;
 mod check;
+mod configuration;
 mod core_places;
 mod core_state;
 mod cores;
 mod keyring;
+mod log_lines;
 mod node;
 mod remote_volume;
 mod reservation_store;
@@ -24,7 +26,6 @@ mod settings;
 #[cfg(test)]
 mod test_node;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -48,14 +49,7 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(&error, 2),
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("QUARRY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(if is_check { "warn" } else { "info" }));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+    log_lines::begin(settings.log_format, if is_check { "warn" } else { "info" });
     abort_on_panic();
     if is_check {
         return check::run(settings).unwrap_or_else(|error| fail(&error, 2));

@@ -11,6 +11,8 @@ mod devices;
 mod engine_error;
 mod events;
 mod exports;
+mod exposition;
+mod figures;
 mod freeing;
 mod group_snapshots;
 mod groups;
@@ -18,6 +20,7 @@ mod host_groups;
 mod host_table;
 mod hosts;
 mod images;
+mod io_metrics;
 mod jobs;
 mod keyring;
 mod keys;
@@ -25,6 +28,7 @@ mod membership;
 mod metrics;
 mod migration_steps;
 mod migrations;
+mod observe;
 mod offers;
 mod place_metrics;
 mod places;
@@ -36,6 +40,7 @@ mod promises;
 mod qos;
 mod qos_metrics;
 mod scrub;
+mod slow;
 mod snapshot_sets;
 mod snapshots;
 mod status;
@@ -44,7 +49,7 @@ mod volumes;
 mod watch;
 mod works;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex as StdMutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -120,6 +125,9 @@ pub struct DataNode {
     compliance: StdMutex<policy_events::Compliance>,
     jobs: jobs::Jobs,
     scanned: RwLock<Vec<Device>>,
+    /// Volumes that have series of their own in the figures for Prometheus.
+    shown_volumes: StdMutex<BTreeSet<VolumeId>>,
+    slow: slow::SlowKeeper,
     changing: Mutex<()>,
     keys: RwLock<Keys>,
     /// As in the catalog.
@@ -176,6 +184,8 @@ impl DataNode {
             compliance: StdMutex::default(),
             jobs,
             scanned: RwLock::default(),
+            shown_volumes: StdMutex::default(),
+            slow: slow::SlowKeeper::default(),
             changing: Mutex::default(),
             keys: RwLock::new(Err("the node was started without a key store".to_owned())),
             qos: RwLock::new(qos),

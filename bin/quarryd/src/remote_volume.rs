@@ -169,7 +169,7 @@ impl RemoteVolume {
                 |context: String| Err(Carried { kind: ErrorKind::Unavailable, operation, context });
             let volume = match log {
                 None => state.own_volume(id),
-                Some((pool, log)) => state.engine_volume(pool, log, id),
+                Some((pool, log)) => state.engine_volume_apart(pool, log, id),
             };
             let done = match volume {
                 // It looks whether it was given up before each step: see the invariants.

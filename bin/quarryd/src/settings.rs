@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use quarry_env::Address;
@@ -11,6 +12,7 @@ use quarry_types::ByteSize;
 use quarry_types::limits::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN};
 
 use crate::arguments::Arguments;
+use crate::log_lines::LogFormat;
 use crate::node::passphrase_file;
 
 /// Most threads of the data plane.
@@ -19,6 +21,10 @@ const CORES_MAX: usize = 64;
 const SCRUB_DAYS_DEFAULT: u32 = 30;
 const SCRUB_RATE_BYTES_DEFAULT: u64 = 64 << 20;
 const SCRUB_RATE_BYTES_MIN: u64 = 1 << 20;
+/// Some seventy series a volume that hosts read, write and flush.
+const METRICS_VOLUMES_DEFAULT: usize = 200;
+const METRICS_VOLUMES_MAX: usize = 5000;
+const SLOW_REQUEST_MS_DEFAULT: u64 = 1000;
 
 /// Complete and checked.
 #[derive(Clone, Debug)]
@@ -47,6 +53,12 @@ pub struct Settings {
     pub scrub_days: u32,
     /// Bytes that a scrub reads each second at most, every copy counted.
     pub scrub_rate_bytes: u64,
+    /// So many volumes have series of their own in the figures for Prometheus.
+    pub metrics_volumes: usize,
+    /// A request of a host that takes so long is slow; zero for none.
+    pub slow_after: Duration,
+    /// How lines of the log look.
+    pub log_format: LogFormat,
     /// Where the passphrase of the keyring is.
     pub keyring_passphrase_file: Option<PathBuf>,
 }
@@ -92,6 +104,9 @@ struct File {
     memory: Option<String>,
     scrub_days: Option<u32>,
     scrub_rate: Option<String>,
+    metrics_volumes: Option<usize>,
+    slow_request_ms: Option<u64>,
+    log_format: Option<LogFormat>,
     keyring_passphrase_file: Option<PathBuf>,
 }
 
@@ -124,9 +139,21 @@ impl Settings {
                 ByteSize(SCRUB_RATE_BYTES_MIN)
             );
         }
+        let metrics_volumes =
+            arguments.metrics_volumes.or(file.metrics_volumes).unwrap_or(METRICS_VOLUMES_DEFAULT);
+        if metrics_volumes > METRICS_VOLUMES_MAX {
+            bail!(
+                "--metrics-volumes {metrics_volumes}: at most {METRICS_VOLUMES_MAX} have series of their own"
+            );
+        }
         Ok(Self {
             scrub_days: arguments.scrub_days.or(file.scrub_days).unwrap_or(SCRUB_DAYS_DEFAULT),
             scrub_rate_bytes,
+            metrics_volumes,
+            slow_after: Duration::from_millis(
+                arguments.slow_request_ms.or(file.slow_request_ms).unwrap_or(SLOW_REQUEST_MS_DEFAULT),
+            ),
+            log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
             keyring_passphrase_file: passphrase_file(
                 arguments.keyring_passphrase_file.or(file.keyring_passphrase_file),
             ),

@@ -53,6 +53,9 @@ pub fn settings(directory: &Path) -> Settings {
         memory_bytes: 256 << 20,
         scrub_days: 0,
         scrub_rate_bytes: 1 << 20,
+        metrics_volumes: 10,
+        slow_after: Duration::from_secs(1),
+        log_format: crate::log_lines::LogFormat::default(),
         keyring_passphrase_file: None,
     }
 }

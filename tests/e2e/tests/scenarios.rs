@@ -7,7 +7,7 @@ use std::fs::File;
 use rustix::fs::{FlockOperation, flock};
 use xtask::scenario::{
     access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, image_mode,
-    images, network_device, pull_device, sim, snapshots,
+    images, metrics, network_device, pull_device, sim, snapshots,
 };
 use xtask::workspace::{self, Profile};
 
@@ -190,4 +190,10 @@ fn kill_nine_loses_nothing_of_an_encrypted_and_compressed_volume_with_snapshots_
     let options =
         crash::Options { rounds: 4, everything: true, ..crash_options(crash::Copies::Two, "flush") };
     crash::run(&options).expect("crash");
+}
+
+#[test]
+fn prometheus_reads_every_figure_and_a_bundle_has_no_secret() {
+    let _turn = turn();
+    metrics::run(&metrics::Options { seconds: 6, profile: profile() }).expect("metrics");
 }

@@ -15,6 +15,7 @@ pub mod fill;
 pub mod guest;
 pub mod image_mode;
 pub mod images;
+pub mod metrics;
 pub mod network_device;
 pub mod protection;
 pub mod pull_device;

@@ -285,7 +285,11 @@ fn wait_until(node: &Node, state: &str, timeout: Duration) -> Result<()> {
             return Ok(());
         }
         if start.elapsed() > timeout {
-            bail!("the pool is '{now}' and not '{state}' after {}", seconds(timeout));
+            let log = node.log_tail();
+            bail!(
+                "the pool is '{now}' and not '{state}' after {}; its log ends with:\n{log}",
+                seconds(timeout)
+            );
         }
         sleep(Duration::from_millis(100));
     }

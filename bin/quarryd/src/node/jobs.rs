@@ -178,6 +178,14 @@ impl DataNode {
     }
 }
 
+impl DataNode {
+    /// What each job does that is in a state.
+    pub(super) fn running_jobs(&self, state: JobState) -> Vec<JobKind> {
+        let table = self.jobs.table();
+        table.jobs.values().filter(|job| job.state == state).map(|job| job.kind).collect()
+    }
+}
+
 #[async_trait]
 impl JobNode for DataNode {
     async fn show_state(&self) -> Result<State> {

@@ -1,15 +1,14 @@
-//! Figures for Prometheus, text format 0.0.4. Per pool, log, NBD device, volume in image mode and node only, so that their number
-//! is bounded. Those of volumes that lie elsewhere or move are in `place_metrics`.
+//! Figures for Prometheus of pools, logs, NBD devices and the node. Those of what hosts and devices do are in `io_metrics`, those of
+//! volumes that lie elsewhere or move in `place_metrics`. `docs/manual/metrics.md` has all of them, which a test compares.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
 
+use quarry_api_types::{JobKind, JobState, ScrubState};
 use quarry_nbd_disk::ExportStats;
 use quarry_node_api::Result;
 
 use super::DataNode;
-
-/// One family of figures: name, type, help.
-pub(super) type Family = (&'static str, &'static str, &'static str);
+use super::exposition::{Family, labels, put, put_one};
 
 const POOL_TOTAL: Family =
     ("quarry_pool_total_bytes", "gauge", "Bytes of a pool's devices, every copy counted.");
@@ -20,20 +19,20 @@ const POOL_ONLINE: Family = ("quarry_pool_online", "gauge", "1 when every device
 const POOL_FULL: Family =
     ("quarry_pool_full", "gauge", "1 when writes that need space are refused for want of it.");
 const POOL_FILL: Family =
-    ("quarry_pool_fill_percent", "gauge", "Share of what hosts can use that is used, in percent.");
+    ("quarry_pool_fill_ratio", "gauge", "Share of what hosts can use that is used: 1 when it is full.");
 const POOL_WARNING: Family =
-    ("quarry_pool_warning_percent", "gauge", "Fill level from which on somebody should act.");
+    ("quarry_pool_warning_ratio", "gauge", "Fill level from which on somebody should act.");
 const POOL_CRITICAL: Family =
-    ("quarry_pool_critical_percent", "gauge", "Fill level from which on somebody must act now.");
+    ("quarry_pool_critical_ratio", "gauge", "Fill level from which on somebody must act now.");
 const POOL_KEPT: Family = (
     "quarry_pool_kept_bytes",
     "gauge",
     "Free bytes that are kept for volumes with a reservation, every copy counted.",
 );
 const POOL_COMMITTED: Family =
-    ("quarry_pool_committed_percent", "gauge", "Sizes of all volumes in percent of what the pool holds.");
+    ("quarry_pool_committed_ratio", "gauge", "Sizes of all volumes as a share of what the pool holds.");
 const POOL_COMMIT_LIMIT: Family =
-    ("quarry_pool_committed_limit_percent", "gauge", "The most that this may be; 0 for no limit.");
+    ("quarry_pool_committed_limit_ratio", "gauge", "The most that this may be; 0 for no limit.");
 const POOL_RESERVED: Family =
     ("quarry_pool_volumes_reserved_bytes", "gauge", "Sum of the reservations of all volumes.");
 const POOL_FREEING: Family = (
@@ -161,13 +160,37 @@ const NBD_HELD_BACK: Family = (
 const NBD_REPLIES: Family =
     ("quarry_nbd_device_replies_total", "counter", "Requests that the server has answered.");
 const NBD_REPLY_TIME: Family = (
-    "quarry_nbd_device_reply_microseconds_total",
+    "quarry_nbd_device_reply_seconds_total",
     "counter",
     "Time from sending to answer, of all answered requests together.",
 );
 const NBD_LOSSES: Family =
     ("quarry_nbd_device_losses_total", "counter", "Times that the export was given up by a core.");
 const EXPORTS: Family = ("quarry_exports", "gauge", "Exports that are served now.");
+const NODE: Family =
+    ("quarry_node_info", "gauge", "1; the labels tell the version of the daemon and the id of the node.");
+const UPTIME: Family = ("quarry_uptime_seconds", "gauge", "Seconds since the daemon began to serve.");
+const CORES: Family = ("quarry_cores", "gauge", "Cores of the data plane.");
+const MEMORY_BUDGET: Family =
+    ("quarry_memory_budget_bytes", "gauge", "The most that maps, buffers and caches may take.");
+const SNAPSHOTS: Family = ("quarry_snapshots", "gauge", "Snapshots of all volumes.");
+const JOBS: Family = ("quarry_jobs_running", "gauge", "Jobs that are under way, by what they do.");
+const SLOW: Family = (
+    "quarry_slow_requests_total",
+    "counter",
+    "Requests of hosts that took longer than the node was told to find good.",
+);
+const SCRUB_RUNNING: Family = ("quarry_pool_scrub_running", "gauge", "1 while everything in a pool is read.");
+const SCRUB_REPAIRED: Family = (
+    "quarry_pool_scrub_repaired",
+    "gauge",
+    "Bad copies that the last scrub of a pool, or the one that runs, has mended.",
+);
+const SCRUB_LOST: Family = (
+    "quarry_pool_scrub_lost",
+    "gauge",
+    "Blocks without a good copy that the last scrub of a pool, or the one that runs, has found.",
+);
 
 impl DataNode {
     pub(super) async fn describe_metrics(&self) -> Result<String> {
@@ -182,13 +205,21 @@ impl DataNode {
         by_pool(POOL_FREE, |pool| pool.capacity.free_bytes);
         by_pool(POOL_ONLINE, |pool| u64::from(pool.state == quarry_api_types::PoolState::Online));
         by_pool(POOL_FULL, |pool| u64::from(pool.full));
-        by_pool(POOL_FILL, |pool| u64::from(pool.fill_percent));
-        by_pool(POOL_WARNING, |pool| u64::from(pool.levels.warning_percent));
-        by_pool(POOL_CRITICAL, |pool| u64::from(pool.levels.critical_percent));
         by_pool(POOL_KEPT, |pool| pool.capacity.kept_bytes);
-        by_pool(POOL_COMMITTED, |pool| pool.commitment.percent);
-        by_pool(POOL_COMMIT_LIMIT, |pool| u64::from(pool.commitment.limit_percent.unwrap_or(0)));
         by_pool(POOL_RESERVED, |pool| pool.commitment.reserved_bytes);
+        let mut by_pool_ratio = |family: Family, percent: fn(&quarry_api_types::Pool) -> u64| {
+            let ratio = |pool: &quarry_api_types::Pool| percent(pool) as f64 / 100.0;
+            put(&mut text, family, pools.iter().map(|pool| (labels(&[("pool", &pool.name)]), ratio(pool))));
+        };
+        by_pool_ratio(POOL_FILL, |pool| u64::from(pool.fill_percent));
+        by_pool_ratio(POOL_WARNING, |pool| u64::from(pool.levels.warning_percent));
+        by_pool_ratio(POOL_CRITICAL, |pool| u64::from(pool.levels.critical_percent));
+        by_pool_ratio(POOL_COMMITTED, |pool| pool.commitment.percent);
+        by_pool_ratio(POOL_COMMIT_LIMIT, |pool| u64::from(pool.commitment.limit_percent.unwrap_or(0)));
+        let mut by_pool = |family: Family, value: fn(&quarry_api_types::Pool) -> u64| {
+            let samples = pools.iter().map(|pool| (format!("{{pool=\"{}\"}}", pool.name), value(pool)));
+            put(&mut text, family, samples);
+        };
         by_pool(POOL_FREEING, |pool| pool.freeing.left_bytes());
         by_pool(POOL_FREEING_SNAPSHOTS, |pool| pool.freeing.snapshots);
         by_pool(POOL_SHARED_SNAPSHOTS, |pool| pool.freeing.shared_snapshots);
@@ -200,6 +231,11 @@ impl DataNode {
         by_pool(POOL_REBUILD_EXPOSED, |pool| pool.rebuild.exposed_chunks);
         by_pool(POOL_REBUILD_LOST, |pool| pool.rebuild.lost_chunks);
         by_pool(POOL_REBUILD_STUCK, |pool| u64::from(pool.rebuild.stuck));
+        by_pool(SCRUB_RUNNING, |pool| {
+            pool.scrub.as_ref().map_or(0, |scrub| u64::from(scrub.state == ScrubState::Running))
+        });
+        by_pool(SCRUB_REPAIRED, |pool| pool.scrub.as_ref().map_or(0, |scrub| scrub.repaired));
+        by_pool(SCRUB_LOST, |pool| pool.scrub.as_ref().map_or(0, |scrub| scrub.lost));
         let events = self.event_counts.all();
         put(&mut text, EVENTS, events.map(|(name, count)| (format!("{{severity=\"{name}\"}}"), count)));
         let mut engines = Vec::new();
@@ -226,11 +262,26 @@ impl DataNode {
         by_log(LOG_CHECKPOINTS, |engine| engine.checkpoints);
         let buffers: u64 = self.buffer_bytes().await?.iter().sum();
         let memory = engines.iter().map(|(_, engine)| engine.memory_bytes as u64).sum::<u64>() + buffers;
-        put(&mut text, MEMORY, std::iter::once((String::new(), memory)));
-        let locked = self.volumes_of(None).await?.iter().filter(|volume| volume.status.locked).count() as u64;
-        put(&mut text, KEYRING, std::iter::once((String::new(), u64::from(self.keys().is_ok()))));
-        put(&mut text, LOCKED, std::iter::once((String::new(), locked)));
-        put(&mut text, GROUPS, std::iter::once((String::new(), self.group_records().len() as u64)));
+        let volumes = self.volumes_of(None).await?;
+        let locked = volumes.iter().filter(|volume| volume.status.locked).count() as u64;
+        let snapshots = volumes.iter().map(|volume| volume.status.snapshots as u64).sum();
+        for (family, value) in [
+            (MEMORY, memory),
+            (MEMORY_BUDGET, self.settings.memory_bytes),
+            (UPTIME, self.began.elapsed().as_secs()),
+            (CORES, self.cores.count() as u64),
+            (KEYRING, u64::from(self.keys().is_ok())),
+            (LOCKED, locked),
+            (SNAPSHOTS, snapshots),
+            (GROUPS, self.group_records().len() as u64),
+            (SLOW, self.slow.count()),
+        ] {
+            put_one(&mut text, family, value);
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        put(&mut text, NODE, std::iter::once((labels(&[("version", &version), ("node", &self.id)]), 1)));
+        self.put_jobs(&mut text);
+        self.put_io(&mut text, &volumes).await?;
         let sessions = self.session_counts();
         let hosts = self.hosts().hosts.len() as u64;
         for (family, value) in [
@@ -241,7 +292,7 @@ impl DataNode {
             (HOSTS, hosts),
             (EXPORTS, self.offer_count() as u64),
         ] {
-            put(&mut text, family, std::iter::once((String::new(), value)));
+            put_one(&mut text, family, value);
         }
         self.put_policies(&mut text);
         self.put_nbd_devices(&mut text);
@@ -264,8 +315,16 @@ impl DataNode {
             (POLICY_CHANGES, figures.changed),
             (POLICY_FAILURES, figures.failed),
         ] {
-            put(text, family, std::iter::once((String::new(), value)));
+            put_one(text, family, value);
         }
+    }
+
+    fn put_jobs(&self, text: &mut String) {
+        let mut running: BTreeMap<JobKind, u64> = JobKind::ALL.iter().map(|kind| (*kind, 0)).collect();
+        for kind in self.running_jobs(JobState::Running) {
+            *running.entry(kind).or_default() += 1;
+        }
+        put(text, JOBS, running.iter().map(|(kind, count)| (labels(&[("kind", kind)]), *count)));
     }
 
     fn put_nbd_devices(&self, text: &mut String) {
@@ -282,19 +341,18 @@ impl DataNode {
         by_device(NBD_RESTORED, |stats| stats.restored_writes);
         by_device(NBD_HELD_BACK, |stats| stats.held_back);
         by_device(NBD_REPLIES, |stats| stats.replies);
-        by_device(NBD_REPLY_TIME, |stats| stats.reply_time.as_micros() as u64);
+        let times = devices
+            .iter()
+            .map(|(address, stats)| (labels(&[("device", address)]), stats.reply_time.as_secs_f64()));
+        put(text, NBD_REPLY_TIME, times);
+        let mut by_device = |family: Family, value: fn(&ExportStats) -> u64| {
+            let samples =
+                devices.iter().map(|(address, stats)| (labels(&[("device", address)]), value(stats)));
+            put(text, family, samples);
+        };
         by_device(NBD_LOSSES, |stats| stats.losses);
     }
 }
 
-pub(super) fn put(
-    text: &mut String,
-    (name, kind, help): Family,
-    samples: impl Iterator<Item = (String, u64)>,
-) {
-    // Writing to a string does not fail.
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    for (labels, value) in samples {
-        let _ = writeln!(text, "{name}{labels} {value}");
-    }
-}
+#[cfg(test)]
+mod tests;

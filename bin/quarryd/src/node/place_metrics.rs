@@ -5,7 +5,7 @@ use quarry_node_api::Result;
 use quarry_types::VolumeId;
 
 use super::DataNode;
-use super::metrics::{Family, put};
+use super::exposition::{Family, put};
 
 const IMAGE_ONLINE: Family =
     ("quarry_image_online", "gauge", "1 when the device of a volume in image mode is open.");

@@ -4,7 +4,7 @@ use quarry_node_api::Result;
 use quarry_qos::{Cause, GateStats};
 
 use super::DataNode;
-use super::metrics::{Family, put};
+use super::exposition::{Family, put};
 
 /// Volumes that have figures of their own at most: those that have waited longest.
 const VOLUMES_SHOWN_MAX: usize = 1000;

@@ -74,6 +74,9 @@ impl DataNode {
                 // The next look tells more; while the node stops there is none.
                 Err(error) => tracing::debug!(%error, "the pools could not be looked at"),
             }
+            if let Err(error) = self.gather_slow().await {
+                tracing::debug!(%error, "slow requests could not be gathered");
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

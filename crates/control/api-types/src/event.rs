@@ -58,6 +58,8 @@ words! {
         QuotaReached = "quota-reached",
         /// A volume is below its quota again.
         QuotaOk = "quota-ok",
+        /// Requests of hosts took longer than the node was told to find good.
+        RequestsSlow = "requests-slow",
         /// A volume gets less than was promised, although its host asks for it.
         ReservationMissed = "reservation-missed",
         /// A volume gets what was promised again.

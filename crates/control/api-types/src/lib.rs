@@ -46,6 +46,7 @@ mod scrub;
 mod secret;
 mod snapshot;
 mod state;
+mod stats;
 mod status;
 mod tenant;
 mod timestamp;
@@ -102,6 +103,10 @@ pub use snapshot::{ChangeSnapshot, CreateSnapshot, CreateSnapshotSet, SET_VOLUME
 pub use state::{
     State, StatePlan, StatedAction, StatedChange, StatedExport, StatedGroup, StatedHost, StatedHostGroup,
     StatedKind, StatedPlace, StatedPolicy, StatedPool, StatedProblem, StatedVolume,
+};
+pub use stats::{
+    Configuration, DeviceStats, HostOperation, Latency, LogLines, NodeStats, OperationStats, PoolStats,
+    RequestStage, Setting, SlowRequest, SlowRequests, StageStats, StageTime, VolumeStats,
 };
 pub use status::{ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, Status, VolumesStatus};
 pub use tenant::{ChangeTenant, CreateTenant, TENANT_NAME_BYTES_MAX, TENANT_POOLS_MAX, Tenant, tenant_of};

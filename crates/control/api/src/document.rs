@@ -15,7 +15,8 @@ use utoipa_axum::routes;
 use crate::conventions::Lists;
 use crate::routes::{
     audit, changes, clones, devices, events, exports, groups, host_groups, hosts, jobs, keyring, members,
-    migrations, node, policies, pools, session, snapshots, state, tenants, tokens, users, volumes, watch,
+    migrations, node, observe, policies, pools, session, snapshots, state, tenants, tokens, users, volumes,
+    watch,
 };
 
 #[derive(OpenApi)]
@@ -148,6 +149,11 @@ fn listed_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(keyring::unlock_keyring))
         .routes(routes!(events::list_events))
         .routes(routes!(watch::watch))
+        .routes(routes!(observe::show_volume_stats))
+        .routes(routes!(observe::show_stats))
+        .routes(routes!(observe::list_slow_requests))
+        .routes(routes!(observe::show_log))
+        .routes(routes!(observe::show_configuration))
         .routes(routes!(node::status))
         .routes(routes!(node::health))
         .routes(routes!(session::log_in))

@@ -9,6 +9,7 @@
 //! 5. A change is written to the audit log before it is begun and after it has ended (`trail`); without the first it is not begun.
 
 mod authenticate;
+mod figures;
 mod operations;
 mod pass;
 mod performance;
@@ -58,6 +59,7 @@ pub struct Guard {
     requests: AtomicU64,
     refused: AtomicU64,
     unwritten: AtomicU64,
+    answered: figures::Requests,
 }
 
 impl Guard {
@@ -75,6 +77,7 @@ impl Guard {
             requests: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             unwritten: AtomicU64::new(0),
+            answered: figures::Requests::default(),
         }
     }
 
@@ -105,15 +108,17 @@ impl Guard {
     }
 
     /// Figures for Prometheus.
-    pub(crate) fn metrics(&self) -> String {
+    pub fn metrics(&self) -> String {
         let (refused, unwritten) =
             (self.refused.load(Ordering::Relaxed), self.unwritten.load(Ordering::Relaxed));
-        format!(
+        let mut text = format!(
             "# HELP quarry_api_refused_total Requests that were refused because of who asked, or because nobody knew who.\n\
              # TYPE quarry_api_refused_total counter\nquarry_api_refused_total {refused}\n\
              # HELP quarry_audit_unwritten_total Entries that the audit log could not take.\n\
              # TYPE quarry_audit_unwritten_total counter\nquarry_audit_unwritten_total {unwritten}\n"
-        )
+        );
+        self.answered.describe(&mut text);
+        text
     }
 }
 

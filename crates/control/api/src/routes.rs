@@ -14,6 +14,7 @@ pub(crate) mod keyring;
 pub(crate) mod members;
 pub(crate) mod migrations;
 pub(crate) mod node;
+pub(crate) mod observe;
 pub(crate) mod policies;
 pub(crate) mod pools;
 pub(crate) mod session;

@@ -25,7 +25,7 @@ const ACCESS: [&str; 10] = [
     "log_in",
 ];
 /// What a tenant's people may with what belongs to it.
-const IN_TENANT: [&str; 48] = [
+const IN_TENANT: [&str; 49] = [
     "list_volumes",
     "create_volume",
     "show_volume",
@@ -63,6 +63,7 @@ const IN_TENANT: [&str; 48] = [
     "list_host_groups",
     "show_host_group",
     "list_tenants",
+    "show_volume_stats",
     "show_volume_policy",
     "attach_volume_policy",
     "detach_volume_policy",

@@ -12,6 +12,7 @@ mod access;
 mod client;
 mod endpoint;
 mod error;
+mod observe;
 mod watch;
 
 pub use client::{CONNECT_TIMEOUT, Client, Identity, REQUEST_TIMEOUT};

@@ -1,7 +1,7 @@
 //! The contract between the control plane and a node.
 //!
-//! What it is: the trait [`Node`] with every operation that the API offers, of which [`PolicyNode`] and
-//! [`JobNode`] are parts, and [`NodeError`], which tells the
+//! What it is: the trait [`Node`] with every operation that the API offers, of which [`PolicyNode`],
+//! [`JobNode`] and [`ObserveNode`] are parts, and [`NodeError`], which tells the
 //! caller what to do. What it is not: no implementation. `quarryd` implements it over the data plane; tests of
 //! the API implement it in memory. This is the only way by which the control plane reaches storage.
 //!
@@ -14,10 +14,12 @@
 mod error;
 mod jobs;
 mod node;
+mod observe;
 mod policies;
 
 pub use error::{ErrorKind, NodeError, Result};
 pub use jobs::JobNode;
 pub use node::Node;
+pub use observe::ObserveNode;
 pub use policies::PolicyNode;
 pub use quarry_api_types as types;

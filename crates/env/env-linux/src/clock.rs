@@ -1,5 +1,6 @@
 //! The machine's clocks.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,6 +11,20 @@ use crate::timer::Timers;
 /// `CLOCK_MONOTONIC` and `CLOCK_REALTIME`, with the timers of one core.
 pub(crate) struct SystemClock {
     pub timers: Rc<Timers>,
+    turn: Cell<Duration>,
+}
+
+impl SystemClock {
+    pub fn new(timers: Rc<Timers>) -> Self {
+        Self { timers, turn: Cell::new(monotonic()) }
+    }
+
+    /// A turn of the loop begins; says when.
+    pub fn begin_turn(&self) -> Duration {
+        let now = monotonic();
+        self.turn.set(now);
+        now
+    }
 }
 
 fn read(clock: libc::clockid_t) -> Duration {
@@ -29,6 +44,10 @@ pub(crate) fn monotonic() -> Duration {
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
         monotonic()
+    }
+
+    fn turn(&self) -> Duration {
+        self.turn.get()
     }
 
     fn wall(&self) -> Duration {

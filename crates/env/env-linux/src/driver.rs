@@ -34,6 +34,7 @@ pub(crate) struct Driver {
     executor: Executor,
     ring: Rc<Ring>,
     timers: Rc<Timers>,
+    clock: Rc<SystemClock>,
     shared: Arc<Shared>,
     policy: Option<WaitPolicy>,
     completions: Vec<cqueue::Entry>,
@@ -51,17 +52,17 @@ impl Driver {
             Executor::new(move || waker.wake()).with_live_tasks()
         };
         let spawner = executor.spawner();
-        let clock = Rc::new(SystemClock { timers: timers.clone() });
+        let clock = Rc::new(SystemClock::new(timers.clone()));
         let env = Env {
             random: Rc::new(SystemRandom::default()),
             disks: Rc::new(SystemDisks::new(ring.clone(), spawner.clone(), config.lock_wait)),
             network: Rc::new(SystemNetwork::new(ring.clone())),
             buffers: registered_buffers(&ring),
-            clock,
+            clock: clock.clone(),
             spawner,
         };
         let policy = config.batching.then(WaitPolicy::default);
-        Ok(Self { env, executor, ring, timers, shared, policy, completions: Vec::new() })
+        Ok(Self { env, executor, ring, timers, clock, shared, policy, completions: Vec::new() })
     }
 
     /// Runs `main` and the tasks that it starts, until `main` ends.
@@ -73,19 +74,13 @@ impl Driver {
         let mut main = pin!(self.env.spawner.spawn(main(self.env.clone())));
         let mut ignored = Context::from_waker(std::task::Waker::noop());
         loop {
+            self.timers.fire(self.clock.begin_turn());
             self.shared.run_jobs(&self.env);
-            self.fire_timers();
             self.executor.run(TASKS_PER_TURN);
             if let Poll::Ready(value) = main.as_mut().poll(&mut ignored) {
                 return Ok(value);
             }
             self.turn()?;
-        }
-    }
-
-    fn fire_timers(&self) {
-        if self.timers.next().is_some() {
-            self.timers.fire(monotonic());
         }
     }
 

@@ -34,6 +34,11 @@ pub use turns::{Passed, Turns, Work};
 pub trait Clock {
     /// Time since an arbitrary start; never goes back.
     fn now(&self) -> Duration;
+    /// The time, by the same clock, at which the core began the turn of its loop that runs now. Costs nothing, so that every
+    /// request can be timed: what a task waits for ends in a later turn, and nothing reaches a device or a peer within one.
+    fn turn(&self) -> Duration {
+        self.now()
+    }
     /// Time since 1970-01-01T00:00:00Z; may jump.
     fn wall(&self) -> Duration;
     /// Completes once `duration` has passed.

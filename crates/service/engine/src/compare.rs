@@ -7,6 +7,7 @@ use quarry_types::limits::{ATOMIC_BYTES_MAX, BLOCK_BYTES};
 use quarry_volume::{Comparison, ErrorKind, Result, VolumeError, WriteFlags};
 
 use crate::EngineVolume;
+use crate::course::Course;
 
 /// Most bytes of one request: hosts compare a sector or a few, and all of them lie in memory twice.
 pub(crate) const COMPARE_BYTES_MAX: usize = 64 << 10;
@@ -19,6 +20,7 @@ const _: () = assert!(COMPARE_BYTES_MAX + BLOCK_BYTES <= ATOMIC_BYTES_MAX);
 impl EngineVolume {
     pub(crate) async fn compare_and_write_range(
         &self,
+        course: &Course<'_>,
         offset: u64,
         expected: View,
         data: View,
@@ -46,11 +48,11 @@ impl EngineVolume {
             differs.is_none()
         };
         let buffer = self.engine.env.buffers.allocate((blocks.end - blocks.start) as usize * BLOCK_BYTES);
-        self.change_blocks(OPERATION, blocks, buffer, replace).await?;
+        self.change_blocks(course, OPERATION, blocks, buffer, replace).await?;
         if outcome.get() == Comparison::Written {
             let written = &self.engine.statistics.written_bytes;
             written.set(written.get() + data.len() as u64);
-            self.settle(OPERATION, flags).await?;
+            self.settle(course, OPERATION, flags).await?;
         }
         Ok(outcome.get())
     }

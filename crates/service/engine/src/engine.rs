@@ -17,6 +17,7 @@ use quarry_reduce::Reducer;
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BlockIndex, KeyId, LogId, SnapshotCounter, VolumeId, VolumeNumber, VolumeSettings};
 
+use crate::course::Courses;
 use crate::damage::Damage;
 use crate::deduplicate::TABLE_PART;
 use crate::freeing::Freeing;
@@ -102,6 +103,7 @@ pub struct Engine {
     pub(crate) closing: Cell<bool>,
     pub(crate) tasks: RefCell<Option<Tasks>>,
     pub(crate) statistics: Statistics,
+    pub(crate) courses: Courses,
 }
 
 /// The engine's own tasks. They are waited for, never cancelled: a commit or a merge that is cut off in the middle would

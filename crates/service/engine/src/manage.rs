@@ -104,7 +104,7 @@ impl Engine {
 
     /// A volume, to serve it.
     pub fn volume(self: &Rc<Self>, id: VolumeId) -> Result<Rc<EngineVolume>, EngineError> {
-        Ok(Rc::new(EngineVolume { engine: self.clone(), state: self.find(id)? }))
+        Ok(Rc::new(EngineVolume::new(self.clone(), self.find(id)?)))
     }
 
     pub(crate) fn find(&self, id: VolumeId) -> Result<Rc<VolumeState>, EngineError> {

@@ -6,10 +6,11 @@ use quarry_format::node::Entry;
 use quarry_map::{Lookup, NodeReadError, Run, Runs};
 use quarry_pool::{Expected, PoolError, Wanted};
 use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX};
-use quarry_volume::{ErrorKind, Result, Views, VolumeError};
+use quarry_volume::{ErrorKind, Result, Stage, Verb, Views, VolumeError};
 use smallvec::SmallVec;
 
 use crate::EngineVolume;
+use crate::course::Course;
 use crate::engine::ZERO_BYTES;
 use crate::unpack::is_plain;
 
@@ -17,40 +18,80 @@ use crate::unpack::is_plain;
 const LOOKUPS_MAX: usize = 3;
 
 impl EngineVolume {
-    pub(crate) async fn read_range(&self, offset: u64, length: u32) -> Result<Views> {
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "what it is given would be in the future of an async fn twice"
+    )]
+    pub(crate) fn read_range(&self, offset: u64, length: u32) -> impl Future<Output = Result<Views>> + '_ {
+        async move {
+            // One future and no second one around it: see the bound of its size.
+            let course = Course::begin(self, Verb::Read);
+            let blocks = match self.check_read(offset, length) {
+                Ok(blocks) => blocks,
+                Err(error) => {
+                    course.end(offset, u64::from(length), false);
+                    return Err(error);
+                }
+            };
+            let read = self.read_blocks(&course, blocks).await;
+            course.end(offset, u64::from(length), read.is_ok());
+            let mut views = read?;
+            trim(&mut views, (offset % BLOCK_BYTES as u64) as usize, length as usize);
+            let read = &self.engine.statistics.read_bytes;
+            read.set(read.get() + u64::from(length));
+            Ok(views)
+        }
+    }
+
+    fn check_read(&self, offset: u64, length: u32) -> Result<Range<u64>> {
         let blocks = self.check("read", offset, u64::from(length))?;
         if length as usize > REQUEST_BYTES_MAX {
             let what = format!("{length} bytes at once; at most {REQUEST_BYTES_MAX}");
             return Err(VolumeError::new(ErrorKind::Invalid, "read", what));
         }
-        let mut views = self.read_blocks(blocks.clone()).await?;
-        let skipped = (offset - blocks.start * BLOCK_BYTES as u64) as usize;
-        trim(&mut views, skipped, length as usize);
-        let read = &self.engine.statistics.read_bytes;
-        read.set(read.get() + u64::from(length));
-        Ok(views)
+        Ok(blocks)
     }
 
     /// Whole blocks.
-    pub(crate) async fn read_blocks(&self, blocks: Range<u64>) -> Result<Views> {
-        for _ in 0..LOOKUPS_MAX {
-            match self.try_read(blocks.clone()).await {
-                Err(PoolError::Dangling { .. }) => {}
-                Ok(Err(error)) if error.kind == ErrorKind::Corrupt => {
-                    Box::pin(self.note_damage(blocks)).await;
-                    return Err(error);
-                }
-                Ok(result) => return result,
-                Err(error) => {
-                    if matches!(error, PoolError::Corrupt { .. }) {
-                        Box::pin(self.note_damage(blocks)).await;
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "what it is given would be in the future of an async fn twice"
+    )]
+    pub(crate) fn read_blocks<'a>(
+        &'a self,
+        course: &'a Course<'_>,
+        blocks: Range<u64>,
+    ) -> impl Future<Output = Result<Views>> + 'a {
+        async move {
+            for _ in 0..LOOKUPS_MAX {
+                // Not a function of its own: what it is given would be in the future twice.
+                let read = match self.lookup(blocks.clone()).await {
+                    Ok(runs) => {
+                        course.reach(Stage::Lookup);
+                        let read = self.read_runs(&runs).await;
+                        course.reach(Stage::Device);
+                        read
                     }
-                    return Err(self.pool_error(error));
+                    Err(error) => Ok(Err(error)),
+                };
+                match read {
+                    Err(PoolError::Dangling { .. }) => {}
+                    Ok(Err(error)) if error.kind == ErrorKind::Corrupt => {
+                        Box::pin(self.note_damage(blocks)).await;
+                        return Err(error);
+                    }
+                    Ok(result) => return result,
+                    Err(error) => {
+                        if matches!(error, PoolError::Corrupt { .. }) {
+                            Box::pin(self.note_damage(blocks)).await;
+                        }
+                        return Err(self.pool_error(error));
+                    }
                 }
             }
+            let what = format!("blocks {blocks:?} of volume {}: records keep moving away", self.state.id);
+            Err(VolumeError::new(ErrorKind::Internal, "read", what))
         }
-        let what = format!("blocks {blocks:?} of volume {}: records keep moving away", self.state.id);
-        Err(VolumeError::new(ErrorKind::Internal, "read", what))
     }
 
     fn pool_error(&self, error: PoolError) -> VolumeError {
@@ -86,7 +127,9 @@ impl EngineVolume {
     /// What each of `blocks` is mapped to: at once when the nodes are in memory.
     pub(crate) async fn lookup(&self, blocks: Range<u64>) -> Result<Runs> {
         let (map, engine) = (&self.state.map, &self.engine);
-        if let Lookup::Ready(runs) = map.lookup(blocks.clone(), &engine.cache) {
+        let found = map.lookup(blocks.clone(), &engine.cache);
+        engine.courses.note_lookup(matches!(found, Lookup::NeedNode(_)));
+        if let Lookup::Ready(runs) = found {
             return Ok(runs);
         }
         Box::pin(map.resolve(blocks, &engine.cache, &engine.nodes))

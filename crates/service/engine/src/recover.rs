@@ -10,6 +10,7 @@ use quarry_map::{NodeCache, Version};
 use quarry_pool::{LogState, LogStore, OpenedLog, Pool};
 use quarry_types::SegmentId;
 
+use crate::course::Courses;
 use crate::engine::{Durable, Statistics, ZERO_BYTES};
 use crate::node_store::EngineNodeStore;
 use crate::rehome::Rehomer;
@@ -129,6 +130,7 @@ impl Engine {
             closing: Cell::new(false),
             tasks: RefCell::default(),
             statistics: Statistics::default(),
+            courses: Courses::default(),
         });
         engine.space.update(&engine);
         engine.commit().await?;

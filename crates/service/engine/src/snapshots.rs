@@ -236,7 +236,7 @@ impl Engine {
     /// A snapshot as a volume that nobody writes to.
     pub fn snapshot_volume(self: &Rc<Self>, id: SnapshotId) -> Result<Rc<EngineVolume>, EngineError> {
         let state = self.find_snapshot(id)?.reader.clone();
-        Ok(Rc::new(EngineVolume { engine: self.clone(), state }))
+        Ok(Rc::new(EngineVolume::new(self.clone(), state)))
     }
 
     /// The volume of a snapshot; `None` when either is not there.

@@ -12,13 +12,15 @@ use quarry_reduce::Bypass;
 use quarry_types::limits::{ATOMIC_BYTES_MAX, BLOCK_BYTES, REQUEST_BYTES_MAX, SECTOR_BYTES};
 use quarry_types::{SnapshotCounter, VolumeId, VolumeNumber};
 use quarry_volume::{
-    Comparison, ErrorKind, Extent, Result, Views, Volume, VolumeError, VolumeInfo, WriteFlags, ZeroMode,
+    Comparison, ErrorKind, Extent, Figures, Result, Verb, Views, Volume, VolumeError, VolumeInfo, WriteFlags,
+    ZeroMode,
 };
 
 use crate::Engine;
 use crate::begun::Begun;
 use crate::block_lock::BlockLocks;
 use crate::compare::COMPARE_BYTES_MAX;
+use crate::course::Course;
 use crate::engine::VolumeStatus;
 use crate::hold::Holds;
 use crate::usage::Usage;
@@ -49,6 +51,8 @@ pub(crate) struct VolumeState {
     /// How often it was rolled back: what was read before may be what it holds no more.
     pub(crate) rollbacks: Cell<u64>,
     begun: Begun,
+    /// What hosts have done with it.
+    pub(crate) figures: Rc<Figures>,
 }
 
 impl VolumeState {
@@ -71,6 +75,7 @@ impl VolumeState {
             changed: Cell::new(true),
             rollbacks: Cell::new(0),
             begun: Begun::default(),
+            figures: Rc::default(),
         }
     }
 
@@ -101,9 +106,21 @@ impl VolumeState {
 pub struct EngineVolume {
     pub(crate) engine: Rc<Engine>,
     pub(crate) state: Rc<VolumeState>,
+    /// Where its requests are counted.
+    pub(crate) figures: Rc<Figures>,
 }
 
 impl EngineVolume {
+    pub(crate) fn new(engine: Rc<Engine>, state: Rc<VolumeState>) -> Self {
+        let figures = state.figures.clone();
+        Self { engine, state, figures }
+    }
+
+    /// The same volume for the node's own purposes: what is done this way is not what hosts have done.
+    pub fn apart(&self) -> Self {
+        Self { engine: self.engine.clone(), state: self.state.clone(), figures: Rc::default() }
+    }
+
     /// Waits until every change that was begun before, through whichever handle, has ended. One caller at a time.
     pub async fn changes_end(&self) {
         self.state.begun.end().await;
@@ -172,15 +189,23 @@ impl Volume for EngineVolume {
     }
 
     fn write(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
-        let begun = self.state.begun.begin();
+        let (begun, course) = (self.state.begun.begin(), Course::begin(self, Verb::Write));
         Box::pin(async move {
-            let _begun = begun;
-            self.write_range(offset, data, flags).await
+            let (_begun, bytes) = (begun, data.len() as u64);
+            let written = self.write_range(&course, offset, data, flags).await;
+            course.end(offset, bytes, written.is_ok());
+            written
         })
     }
 
     fn write_atomic(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
-        Box::pin(self.write_whole(offset, data, flags))
+        let course = Course::begin(self, Verb::Write);
+        Box::pin(async move {
+            let bytes = data.len() as u64;
+            let written = self.write_whole(&course, offset, data, flags).await;
+            course.end(offset, bytes, written.is_ok());
+            written
+        })
     }
 
     fn compare_and_write(
@@ -190,10 +215,12 @@ impl Volume for EngineVolume {
         data: View,
         flags: WriteFlags,
     ) -> LocalBoxFuture<'_, Result<Comparison>> {
-        let begun = self.state.begun.begin();
+        let (begun, course) = (self.state.begun.begin(), Course::begin(self, Verb::Write));
         Box::pin(async move {
-            let _begun = begun;
-            self.compare_and_write_range(offset, expected, data, flags).await
+            let (_begun, bytes) = (begun, data.len() as u64);
+            let compared = self.compare_and_write_range(&course, offset, expected, data, flags).await;
+            course.end(offset, bytes, compared.is_ok());
+            compared
         })
     }
 
@@ -204,23 +231,32 @@ impl Volume for EngineVolume {
         mode: ZeroMode,
         flags: WriteFlags,
     ) -> LocalBoxFuture<'_, Result<()>> {
-        let begun = self.state.begun.begin();
+        let (begun, course) = (self.state.begun.begin(), Course::begin(self, Verb::Zero));
         Box::pin(async move {
             let _begun = begun;
-            self.zero_range(offset, length, mode, flags).await
+            let zeroed = self.zero_range(&course, offset, length, mode, flags).await;
+            course.end(offset, length, zeroed.is_ok());
+            zeroed
         })
     }
 
     fn discard(&self, offset: u64, length: u64, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
-        let begun = self.state.begun.begin();
+        let (begun, course) = (self.state.begun.begin(), Course::begin(self, Verb::Discard));
         Box::pin(async move {
             let _begun = begun;
-            self.discard_range(offset, length, flags).await
+            let discarded = self.discard_range(&course, offset, length, flags).await;
+            course.end(offset, length, discarded.is_ok());
+            discarded
         })
     }
 
     fn flush(&self) -> LocalBoxFuture<'_, Result<()>> {
-        Box::pin(self.flush_log())
+        let course = Course::begin(self, Verb::Flush);
+        Box::pin(async move {
+            let flushed = self.flush_log(&course).await;
+            course.end(0, 0, flushed.is_ok());
+            flushed
+        })
     }
 
     fn extents(

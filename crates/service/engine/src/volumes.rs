@@ -11,6 +11,7 @@ use quarry_format::record::{SnapshotHead, VolumeHead};
 use quarry_map::{NodeCache, Version, VolumeMap};
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
 use quarry_types::{BlockIndex, KeyId, LogAddress, SnapshotCounter, SnapshotId, VolumeId, VolumeNumber};
+use quarry_volume::FiguresSeen;
 use rustc_hash::FxBuildHasher;
 
 use crate::duplicates::Duplicates;
@@ -59,6 +60,8 @@ pub(crate) struct Volumes {
     pub(crate) duplicates: RefCell<Option<Duplicates>>,
     /// The nodes in memory, once the engine runs.
     pub(crate) cache: OnceCell<Rc<NodeCache>>,
+    /// What hosts have done with volumes and snapshots that are gone.
+    retired: RefCell<FiguresSeen>,
     /// Raised when something died or a volume went, so that space may be gained.
     pub(crate) freed: Signal,
 }
@@ -122,7 +125,23 @@ impl Volumes {
         let bytes = map_bytes_max(&removed.head.borrow());
         self.map_bytes_max.set(self.map_bytes_max.get() - bytes);
         removed.deleted.set(true);
+        self.retire(&removed);
         Some(removed)
+    }
+
+    /// What hosts have done with it stays in the sum.
+    fn retire(&self, volume: &VolumeState) {
+        let mut seen = volume.figures.look();
+        seen.in_flight = 0;
+        *self.retired.borrow_mut() += &seen;
+    }
+
+    /// What hosts have done with all volumes and snapshots that there are or were.
+    pub(crate) fn figures(&self) -> FiguresSeen {
+        let mut sum = self.retired.borrow().clone();
+        self.by_number.borrow().values().for_each(|volume| sum += &volume.figures.look());
+        self.snapshots.borrow().values().for_each(|snapshot| sum += &snapshot.reader.figures.look());
+        sum
     }
 
     pub(crate) fn resize(&self, volume: &VolumeState, size_bytes: u64) {
@@ -268,6 +287,7 @@ impl Volumes {
         let mut parents = BTreeMap::new();
         for number in numbers {
             if let Some(gone) = self.snapshots.borrow_mut().remove(number) {
+                self.retire(&gone.reader);
                 parents.insert(*number, gone.parent.get());
             }
         }

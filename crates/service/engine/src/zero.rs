@@ -2,9 +2,10 @@
 
 use quarry_format::record::Record;
 use quarry_types::limits::BLOCK_BYTES;
-use quarry_volume::{Result, WriteFlags, ZeroMode};
+use quarry_volume::{Result, Stage, WriteFlags, ZeroMode};
 
 use crate::EngineVolume;
+use crate::course::Course;
 use crate::engine::ZERO_BYTES;
 use crate::flush::log_error;
 
@@ -13,6 +14,7 @@ const BLOCK: u64 = BLOCK_BYTES as u64;
 impl EngineVolume {
     pub(crate) async fn zero_range(
         &self,
+        course: &Course<'_>,
         offset: u64,
         length: u64,
         mode: ZeroMode,
@@ -23,19 +25,25 @@ impl EngineVolume {
         let head_end = offset.next_multiple_of(BLOCK).min(end);
         let tail_start = (end / BLOCK * BLOCK).max(head_end);
         if head_end > offset {
-            self.write_part(offset, &self.engine.zeroes((head_end - offset) as usize)).await?;
+            self.write_part(course, offset, &self.engine.zeroes((head_end - offset) as usize)).await?;
         }
         match mode {
-            ZeroMode::MayUnmap => self.make_hole("write zeroes", head_end, || tail_start).await?,
-            ZeroMode::KeepAllocated => self.write_zero_blocks(head_end, tail_start).await?,
+            ZeroMode::MayUnmap => self.make_hole(course, "write zeroes", head_end, || tail_start).await?,
+            ZeroMode::KeepAllocated => self.write_zero_blocks(course, head_end, tail_start).await?,
         }
         if end > tail_start {
-            self.write_part(tail_start, &self.engine.zeroes((end - tail_start) as usize)).await?;
+            self.write_part(course, tail_start, &self.engine.zeroes((end - tail_start) as usize)).await?;
         }
-        self.settle("write zeroes", flags).await
+        self.settle(course, "write zeroes", flags).await
     }
 
-    pub(crate) async fn discard_range(&self, offset: u64, length: u64, flags: WriteFlags) -> Result<()> {
+    pub(crate) async fn discard_range(
+        &self,
+        course: &Course<'_>,
+        offset: u64,
+        length: u64,
+        flags: WriteFlags,
+    ) -> Result<()> {
         self.check_change("discard", offset, length)?;
         let start = offset.next_multiple_of(BLOCK);
         let asked_end = offset + length;
@@ -45,13 +53,19 @@ impl EngineVolume {
             true => asked_end.next_multiple_of(BLOCK),
             false => asked_end / BLOCK * BLOCK,
         };
-        self.make_hole("discard", start, end).await?;
-        self.settle("discard", flags).await
+        self.make_hole(course, "discard", start, end).await?;
+        self.settle(course, "discard", flags).await
     }
 
     /// Unmaps `[start, end())`, both multiples of a block; the end is the one at the moment of the append. Takes no space but
     /// that of a record.
-    async fn make_hole(&self, operation: &'static str, start: u64, end: impl Fn() -> u64) -> Result<()> {
+    async fn make_hole(
+        &self,
+        course: &Course<'_>,
+        operation: &'static str,
+        start: u64,
+        end: impl Fn() -> u64,
+    ) -> Result<()> {
         if start >= end() {
             return Ok(());
         }
@@ -69,18 +83,20 @@ impl EngineVolume {
         };
         let appended = self.engine.log.append_record(record);
         self.engine.note_append();
+        course.reach(Stage::Queue);
         appended.await.map_err(|error| log_error(operation, error))?;
+        course.reach(Stage::Log);
         // Somebody wants space back; blocks of zeroes that are written come back with the next checkpoint.
         self.engine.volumes.freed.raise();
         Ok(())
     }
 
     /// Writes zeroes as data.
-    async fn write_zero_blocks(&self, start: u64, end: u64) -> Result<()> {
+    async fn write_zero_blocks(&self, course: &Course<'_>, start: u64, end: u64) -> Result<()> {
         let mut at = start;
         while at < end {
             let bytes = (end - at).min(ZERO_BYTES as u64);
-            self.write_blocks(at / BLOCK, &self.engine.zeroes(bytes as usize), false).await?;
+            self.write_blocks(course, at / BLOCK, &self.engine.zeroes(bytes as usize), false).await?;
             at += bytes;
         }
         Ok(())

@@ -10,8 +10,8 @@ use quarry_env::{Disk, DiskGeometry, DiskKind, Env, View, completion};
 use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX, SECTOR_BYTES, VOLUME_BYTES_MAX};
 use quarry_types::{Durability, VolumeId};
 use quarry_volume::{
-    Comparison, ErrorKind, Extent, ExtentKind, RangeQueue, RangeTurn, Result, Views, Volume, VolumeError,
-    VolumeInfo, WriteFlags, ZeroMode,
+    Comparison, ErrorKind, Extent, ExtentKind, Figures, FiguresSeen, RangeQueue, RangeTurn, Result, SlowLog,
+    SlowRequest, Verb, Views, Volume, VolumeError, VolumeInfo, WriteFlags, ZeroMode,
 };
 
 use crate::ImageError;
@@ -57,12 +57,13 @@ pub(crate) struct Image {
     /// Why it takes no change any more.
     failed: RefCell<Option<String>>,
     stats: Cell<ImageStats>,
+    slow: SlowLog,
 }
 
-/// A volume on a device of somebody else. Clones are the same volume; the device is closed with the last of them, or by
+/// A volume on a device of somebody else, and where its requests are counted. Clones are the same volume; the device is closed with the last of them, or by
 /// [`ImageVolume::close`], when the last operation has ended.
 #[derive(Clone)]
-pub struct ImageVolume(pub(crate) Rc<Image>);
+pub struct ImageVolume(pub(crate) Rc<Image>, Rc<Figures>);
 
 impl ImageVolume {
     /// A volume on an open disk.
@@ -84,15 +85,55 @@ impl ImageVolume {
         if size_bytes > reachable_bytes || !size_bytes.is_multiple_of(SECTOR_BYTES as u64) {
             return Err(ImageError::Size { size_bytes: device_bytes, sector_bytes });
         }
-        let (failed, stats) = (RefCell::default(), Cell::default());
+        let (failed, stats, slow) = (RefCell::default(), Cell::default(), SlowLog::default());
         let (queue, geometry) = (Rc::default(), disk.geometry().clone());
         let disk = RefCell::new(Some(disk));
-        Ok(Self(Rc::new(Image { env, disk, geometry, options, size_bytes, queue, failed, stats })))
+        Ok(Self(
+            Rc::new(Image { env, disk, geometry, options, size_bytes, queue, failed, stats, slow }),
+            Rc::default(),
+        ))
     }
 
     /// What hosts have done with it.
     pub fn stats(&self) -> ImageStats {
         self.0.stats.get()
+    }
+
+    /// The same volume for the node's own purposes: what is done this way is not what hosts have done.
+    pub fn apart(&self) -> Self {
+        Self(self.0.clone(), Rc::default())
+    }
+
+    /// What hosts have done with it.
+    pub fn figures(&self) -> FiguresSeen {
+        self.1.look()
+    }
+
+    /// Requests that took too long.
+    pub fn slow(&self) -> &SlowLog {
+        &self.0.slow
+    }
+
+    /// A request from its beginning to its end, counted.
+    fn counted<'a, T: 'a>(
+        &'a self,
+        verb: Verb,
+        (offset, length): (u64, u64),
+        request: impl Future<Output = Result<T>> + 'a,
+    ) -> LocalBoxFuture<'a, Result<T>> {
+        let (begun, in_flight) = (self.0.env.clock.turn(), self.1.begin());
+        Box::pin(async move {
+            let done = request.await;
+            let Image { env, slow, options, .. } = &*self.0;
+            let (ended, is_done) = (env.clock.turn(), done.is_ok());
+            let took = ended.saturating_sub(begun);
+            in_flight.end(verb, took, length, is_done);
+            if slow.is_slow(took) {
+                let (volume, stages) = (options.id, Vec::new());
+                slow.note(SlowRequest { volume, verb, offset, length, ended, took, stages, is_done });
+            }
+            done
+        })
     }
 
     /// Whether its device is behind a network, where nothing keeps what a dead process has sent from landing.
@@ -118,7 +159,7 @@ impl ImageVolume {
     /// Carries a change out, to its end also when nobody waits for it any more; its place in the queue is taken now.
     fn change<T: 'static, Fut>(
         &self,
-        operation: &'static str,
+        (operation, verb): (&'static str, Verb),
         (offset, length): (u64, u64),
         flags: WriteFlags,
         task: impl FnOnce(Rc<Image>) -> Fut + 'static,
@@ -127,7 +168,7 @@ impl ImageVolume {
         Fut: Future<Output = Result<T>> + 'static,
     {
         if let Err(error) = self.0.check_change(operation, offset, length) {
-            return Box::pin(std::future::ready(Err(error)));
+            return self.counted(verb, (offset, length), std::future::ready(Err(error)));
         }
         let turn = self.0.turn(offset, length);
         let image = self.0.clone();
@@ -139,7 +180,7 @@ impl ImageVolume {
             completer.complete(result);
         };
         self.0.env.spawner.spawn(whole).detach();
-        Box::pin(completion)
+        self.counted(verb, (offset, length), completion)
     }
 }
 
@@ -283,7 +324,7 @@ impl Volume for ImageVolume {
     }
 
     fn read(&self, offset: u64, length: u32) -> LocalBoxFuture<'_, Result<Views>> {
-        Box::pin(self.0.read_range(offset, length))
+        self.counted(Verb::Read, (offset, u64::from(length)), self.0.read_range(offset, length))
     }
 
     fn write(&self, offset: u64, data: View, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
@@ -291,7 +332,7 @@ impl Volume for ImageVolume {
             return Box::pin(std::future::ready(Err(error)));
         }
         let range = (offset, data.len() as u64);
-        self.change("write", range, flags, move |image| async move {
+        self.change(("write", Verb::Write), range, flags, move |image| async move {
             image.note_written(range.1);
             image.put("write", offset, data).await
         })
@@ -323,7 +364,7 @@ impl Volume for ImageVolume {
             return Box::pin(std::future::ready(Err(error)));
         }
         let range = (offset, data.len() as u64);
-        self.change(OPERATION, range, flags, move |image| async move {
+        self.change((OPERATION, Verb::Write), range, flags, move |image| async move {
             image.compare_and_put(OPERATION, offset, &expected, data).await
         })
     }
@@ -335,7 +376,7 @@ impl Volume for ImageVolume {
         mode: ZeroMode,
         flags: WriteFlags,
     ) -> LocalBoxFuture<'_, Result<()>> {
-        self.change("write zeroes", (offset, length), flags, move |image| async move {
+        self.change(("write zeroes", Verb::Zero), (offset, length), flags, move |image| async move {
             image.note_written(length);
             match mode {
                 ZeroMode::KeepAllocated => image.zero("write zeroes", offset, offset + length).await,
@@ -345,13 +386,13 @@ impl Volume for ImageVolume {
     }
 
     fn discard(&self, offset: u64, length: u64, flags: WriteFlags) -> LocalBoxFuture<'_, Result<()>> {
-        self.change("discard", (offset, length), flags, move |image| async move {
+        self.change(("discard", Verb::Discard), (offset, length), flags, move |image| async move {
             image.discard_blocks(offset, length).await
         })
     }
 
     fn flush(&self) -> LocalBoxFuture<'_, Result<()>> {
-        Box::pin(self.0.flush("flush"))
+        self.counted(Verb::Flush, (0, 0), self.0.flush("flush"))
     }
 
     fn extents(

@@ -89,7 +89,8 @@ impl Sides {
     }
 
     pub(crate) async fn source_data(&self, at: u64, end: u64) -> Result<View> {
-        let views = self.source.read(at, (end - at) as u32).await.map_err(|error| source_error(at, error))?;
+        let views =
+            self.copied().read(at, (end - at) as u32).await.map_err(|error| source_error(at, error))?;
         Ok(self.in_one(views))
     }
 

@@ -43,6 +43,8 @@ pub struct Progress {
 pub(crate) struct Sides {
     pub(crate) env: Env,
     pub(crate) source: Rc<dyn Volume>,
+    /// The source for what the node itself wants of it, which is not what hosts want.
+    copied: OnceCell<Rc<dyn Volume>>,
     pub(crate) destination: Rc<dyn Volume>,
     pub(crate) size_bytes: u64,
     pub(crate) options: Options,
@@ -76,6 +78,7 @@ impl Migration {
         Self(Rc::new(Sides {
             env,
             source,
+            copied: OnceCell::new(),
             destination,
             size_bytes,
             options,
@@ -89,6 +92,14 @@ impl Migration {
             next: OnceCell::new(),
             turns: RefCell::default(),
         }))
+    }
+
+    /// The copy and the comparison read the source by this handle from now on, so that whoever counts what hosts do can leave them out.
+    /// Once, before [`Self::run`].
+    #[must_use]
+    pub fn copying_by(self, source: Rc<dyn Volume>) -> Self {
+        let _ = self.0.copied.set(source);
+        self
     }
 
     /// The copy takes turns from now on.
@@ -144,6 +155,11 @@ impl Drop for Reading<'_> {
 }
 
 impl Sides {
+    /// The source, for the copy.
+    pub(crate) fn copied(&self) -> &dyn Volume {
+        &**self.copied.get().unwrap_or(&self.source)
+    }
+
     /// Waits until so many bytes may be copied or compared. The answer is to be kept until they are.
     pub(crate) async fn turn(&self, bytes: u64) -> Option<Passed> {
         let turn = self.turns.borrow().as_ref()?.turn(Work::Migration, bytes)?;

@@ -2,7 +2,7 @@
 //!
 //! What it is: the trait [`Volume`], its requests, capabilities and errors. Protocols serve a `Rc<dyn Volume>`; the
 //! engine implements it; filters are volumes over volumes. [`RangeQueue`] is for implementations that have to put overlapping changes
-//! into order themselves. What it is not: no protocol, no storage.
+//! into order themselves; [`Figures`] and [`SlowLog`] count what hosts do. What it is not: no protocol, no storage.
 //!
 //! Invariants:
 //! - Offsets and lengths are in bytes and multiples of [`SECTOR_BYTES`](quarry_types::SECTOR_BYTES); anything else, and
@@ -13,7 +13,9 @@
 //!   [`Volume::write_atomic`] and [`Volume::compare_and_write`] whole.
 
 mod error;
+mod figures;
 mod ranges;
+mod slow;
 
 use std::ops::Range;
 
@@ -23,7 +25,9 @@ use quarry_types::{Durability, VolumeId};
 use smallvec::SmallVec;
 
 pub use error::{ErrorKind, VolumeError};
+pub use figures::{Figures, FiguresSeen, InFlight, Verb, VerbFigures};
 pub use ranges::{RangeQueue, RangeTurn};
+pub use slow::{SLOW_REQUESTS_MAX, SlowLog, SlowRequest, Stage};
 
 /// Data of a read, one view behind the other. Zeroes that are stored nowhere are views of shared memory.
 pub type Views = SmallVec<[View; 1]>;

@@ -8,17 +8,18 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::ops::Deref;
+use std::ops::{AddAssign, Deref};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use futures::FutureExt;
 use futures::future::{Either, ready};
-use quarry_env::{Buffer, BufferPool, Disk, DiskGeometry, Env, View};
+use quarry_env::{Buffer, BufferPool, Clock, Completion, Disk, DiskGeometry, Env, View};
 use quarry_format::label::{DeviceClass, LABEL_COPY_OFFSETS, Label, Member, slot_offset};
 use quarry_types::DeviceId;
 
 use crate::error::{DeviceError, Operation};
+use crate::figures::{Latencies, UnderWay};
 
 /// What went wrong on a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +70,20 @@ pub struct DeviceStats {
     pub corruptions: u64,
 }
 
+impl AddAssign for DeviceStats {
+    fn add_assign(&mut self, other: Self) {
+        let Self { reads, writes, flushes, discards, read_bytes, written_bytes, errors, corruptions } = other;
+        self.reads += reads;
+        self.writes += writes;
+        self.flushes += flushes;
+        self.discards += discards;
+        self.read_bytes += read_bytes;
+        self.written_bytes += written_bytes;
+        self.errors += errors;
+        self.corruptions += corruptions;
+    }
+}
+
 /// An open, locked device. Every operation starts when it is called, not when it is first polled, and runs to its end
 /// also when its future is dropped; then nobody counts it.
 pub struct Device {
@@ -88,6 +103,8 @@ pub struct Device {
     doubtful_copy: Cell<Option<usize>>,
     state: Cell<DeviceState>,
     stats: Cell<DeviceStats>,
+    pub(crate) clock: Rc<dyn Clock>,
+    pub(crate) latencies: Latencies,
 }
 
 impl Device {
@@ -114,6 +131,8 @@ impl Device {
             doubtful_copy: Cell::new(doubtful_copy),
             state: Cell::new(DeviceState::Healthy),
             stats: Cell::default(),
+            clock: env.clock.clone(),
+            latencies: Latencies::default(),
         }
     }
 
@@ -240,15 +259,17 @@ impl Device {
         data: Vec<View>,
     ) -> impl Future<Output = Result<(), DeviceError>> + use<'_> {
         let length = data.iter().map(|view| view.len() as u64).sum();
-        let started = self.admit(Operation::Write, offset, length).map(|()| self.disk.write(offset, data));
-        async move { self.finish(Operation::Write, offset, length, started?.await) }
+        let started = self.admit(Operation::Write, offset, length).map(|()| {
+            (UnderWay::begin(self, Operation::Write, offset, length), self.disk.write(offset, data))
+        });
+        finished(started)
     }
 
     /// Makes every write that completed before this call survive power loss. After a failure nothing is known about
     /// any write since the last flush that succeeded.
     pub fn flush(&self) -> impl Future<Output = Result<(), DeviceError>> + use<'_> {
-        let started = self.admit(Operation::Flush, 0, 0).map(|()| self.disk.flush());
-        async move { self.finish(Operation::Flush, 0, 0, started?.await) }
+        let admitted = self.admit(Operation::Flush, 0, 0);
+        finished(admitted.map(|()| (UnderWay::begin(self, Operation::Flush, 0, 0), self.disk.flush())))
     }
 
     /// Gives the space of a range back; its content is undefined afterwards.
@@ -257,9 +278,10 @@ impl Device {
         offset: u64,
         length: u64,
     ) -> impl Future<Output = Result<(), DeviceError>> + use<'_> {
-        let started =
-            self.admit(Operation::Discard, offset, length).map(|()| self.disk.discard(offset, length));
-        async move { self.finish(Operation::Discard, offset, length, started?.await) }
+        let started = self.admit(Operation::Discard, offset, length).map(|()| {
+            (UnderWay::begin(self, Operation::Discard, offset, length), self.disk.discard(offset, length))
+        });
+        finished(started)
     }
 
     /// Replaces the label durably: at every moment one copy on the device is valid. Not to be called twice at a time.
@@ -339,7 +361,7 @@ impl Device {
     }
 
     /// Counts an operation that was tried, and turns its error into one that says where.
-    fn finish(
+    pub(crate) fn finish(
         &self,
         operation: Operation,
         offset: u64,
@@ -383,11 +405,23 @@ fn read<D: Deref<Target = Device>>(
     let length = buffer.len() as u64;
     match device.admit(Operation::Read, offset, length) {
         Err(error) => Either::Left(ready(Err(error))),
-        Ok(()) => Either::Right(device.disk.read(offset, buffer).map(move |(buffer, result)| {
-            device.finish(Operation::Read, offset, length, result)?;
-            Ok(buffer)
-        })),
+        Ok(()) => {
+            let reading = device.disk.read(offset, buffer);
+            let under_way = UnderWay::begin(device, Operation::Read, offset, length);
+            Either::Right(reading.map(move |(buffer, result)| {
+                under_way.finish(result)?;
+                Ok(buffer)
+            }))
+        }
     }
+}
+
+/// Waits for an operation, if it was let.
+async fn finished(
+    started: Result<(UnderWay<&Device>, Completion<io::Result<()>>), DeviceError>,
+) -> Result<(), DeviceError> {
+    let (under_way, working) = started?;
+    under_way.finish(working.await)
 }
 
 impl fmt::Debug for Device {

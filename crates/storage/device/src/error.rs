@@ -21,14 +21,24 @@ pub enum Operation {
     Discard,
 }
 
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::Flush, Self::Discard];
+
+    /// Its name for people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Operation::Read => "read",
             Operation::Write => "write",
             Operation::Flush => "flush",
             Operation::Discard => "discard",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

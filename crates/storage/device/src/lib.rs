@@ -20,6 +20,7 @@ mod class;
 mod device;
 mod end;
 mod error;
+mod figures;
 mod format;
 mod labels;
 mod members;
@@ -33,6 +34,7 @@ pub use class::{classify, measure_class};
 pub use device::{Device, DeviceState, DeviceStats, Fault};
 pub use end::{end_pool, release_device};
 pub use error::{DeviceError, EndError, FormatError, OpenError, Operation, PathError};
+pub use figures::DeviceFigures;
 pub use format::{
     DIRECTORY_PERCENT, FormatRequest, JoinRequest, Joining, forget_joining, format_devices, prepare_to_join,
 };

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use quarry_device::Device;
+use quarry_device::{Device, DeviceFigures};
 use quarry_env::{Env, Passed, Turns, View, Work};
 use quarry_types::limits::DEVICES_MAX;
 
@@ -73,6 +73,11 @@ impl Pool {
     /// The devices that are in use, with their indexes.
     pub fn healthy_devices(&self) -> Vec<(u16, Rc<Device>)> {
         (0..DEVICES_MAX as u16).filter_map(|index| Some((index, self.usable(index)?))).collect()
+    }
+
+    /// What this core has done with each device, by index.
+    pub fn device_figures(&self) -> Vec<(u16, DeviceFigures)> {
+        (0..DEVICES_MAX as u16).filter_map(|index| Some((index, self.device(index)?.figures()))).collect()
     }
 
     /// The sizes by which the pool is cut.

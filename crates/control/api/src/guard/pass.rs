@@ -41,7 +41,12 @@ pub(crate) struct Gate {
 /// Lets a request pass, or answers it.
 pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let id = gate.guard.request_id(given_id(&request));
+    let began = tokio::time::Instant::now();
+    let matched = request.extensions().get::<MatchedPath>();
+    let operation = matched.and_then(|path| operations::find(request.method(), path.as_str()));
     let mut response = gate.answer(request, next, &id).await.unwrap_or_else(IntoResponse::into_response);
+    let name = operation.map_or("unknown", |operation| operation.id);
+    gate.guard.answered.count(name, response.status(), began.elapsed());
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

@@ -5,6 +5,7 @@ mod groups;
 mod hosts;
 mod jobs;
 mod migrations;
+mod observe;
 mod policies;
 mod snapshots;
 mod things;

@@ -5,6 +5,7 @@ mod bounds;
 mod coded;
 mod compare;
 mod devices;
+mod figures;
 mod freeing;
 mod history;
 mod life;
