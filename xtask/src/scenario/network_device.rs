@@ -127,6 +127,15 @@ impl Backend {
         }
     }
 
+    /// Starts it again if it has ended by itself, as nbdkit does now and then when it wakes up to find all of its clients gone.
+    fn revive(&mut self) -> Result<()> {
+        let is_running = match &mut self.process {
+            Process::Node(_) => true,
+            Process::Server { server, .. } => server.as_mut().is_some_and(Server::is_running),
+        };
+        if is_running { Ok(()) } else { self.restart() }
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = match &self.process {
             Process::Node(node) => node.server()?.pid(),
@@ -236,6 +245,8 @@ fn survive_restarts(
     backend.signal(Signal::STOP)?;
     sleep(Duration::from_secs(12));
     backend.signal(Signal::CONT)?;
+    sleep(Duration::from_millis(500));
+    backend.revive()?;
     sleep(period);
     judge(load, oracle, STALL_MAX)?;
     // On a machine that is busy with other things the outage may have been so long that the device was given up, and came back.
