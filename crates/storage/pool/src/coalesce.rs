@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use quarry_types::limits::SECTOR_BYTES;
 
-use crate::{Chunk, Wanted};
+use crate::{Chunk, Group, Wanted};
 
 /// Longest gap that is read rather than left out.
 const GAP_BYTES_MAX: usize = 32 << 10;
@@ -30,18 +30,20 @@ pub const BRIDGED_FACTOR_MAX: usize = 4;
 #[derive(Clone)]
 pub(crate) struct Stretch {
     pub chunk: Rc<Chunk>,
+    /// Its group, which can be decoded as long as somebody has it, even when it has ended.
+    _group: Option<Rc<Group>>,
     /// Where the first begins.
     pub sector: u32,
     /// Sectors of all.
     pub sectors: u32,
     /// Which records of the request.
-    pub records: Range<usize>,
+    records: Range<u32>,
 }
 
 impl Stretch {
     pub fn new(chunk: &Rc<Chunk>, sector: u32, index: usize, wanted: &Wanted) -> Self {
-        let sectors = wanted.expected.sectors;
-        Self { chunk: chunk.clone(), sector, sectors, records: index..index + 1 }
+        let (sectors, index) = (wanted.expected.sectors, index as u32);
+        Self { chunk: chunk.clone(), _group: chunk.group(), sector, sectors, records: index..index + 1 }
     }
 
     /// Takes up the record behind the last one, if it lies right behind it in `chunk`.
@@ -52,6 +54,11 @@ impl Stretch {
             self.records.end += 1;
         }
         follows
+    }
+
+    /// Which records of the request these are.
+    pub fn records(&self) -> Range<usize> {
+        self.records.start as usize..self.records.end as usize
     }
 
     fn end_sector(&self) -> u32 {

@@ -201,9 +201,10 @@ impl LogStore {
         for group in &over {
             self.remove_group(group);
             for chunk in group.members() {
-                chunk.leave_group();
-                if !living.contains(&chunk.id()) {
-                    self.retire(chunk);
+                // What lives has copies again. What does not is of the group for as long as somebody reads it.
+                match living.contains(&chunk.id()) {
+                    true => chunk.leave_group(),
+                    false => self.retire(chunk),
                 }
             }
         }

@@ -89,7 +89,7 @@ impl LogStore {
             });
             found.extend(read.iter().map(|stretch| {
                 let start = (stretch.sector - read[0].sector) as usize * SECTOR_BYTES;
-                let records = stretch.records.clone();
+                let records = stretch.records();
                 Found { bytes: start..start + bytes(&wanted[records.clone()]), records, read: index }
             }));
         }
@@ -106,7 +106,7 @@ impl LogStore {
         let sectors = span(stretches);
         let pieces = stretches.iter().flat_map(move |stretch| {
             let start = (stretch.sector - sectors.start) as usize * SECTOR_BYTES;
-            placed(expected(&wanted[stretch.records.clone()]), start)
+            placed(expected(&wanted[stretch.records()]), start)
         });
         let length = (sectors.end - sectors.start) as usize * SECTOR_BYTES;
         self.pool.read_placed(&stretches[0].chunk, sectors.start, length, pieces)

@@ -77,7 +77,7 @@ fn what_lies_right_behind_is_part_of_a_stretch() {
     let mut stretch = Stretch::new(chunk, 0, 0, &wanted(2));
     assert!(stretch.take_up(chunk, 2, &wanted(8)));
     assert!(!stretch.take_up(chunk, 11, &wanted(8)), "not right behind");
-    assert_eq!((stretch.end_sector(), stretch.records), (10, 0..2));
+    assert_eq!((stretch.end_sector(), stretch.records()), (10, 0..2));
 }
 
 proptest! {
@@ -99,7 +99,7 @@ proptest! {
             for stretch in read {
                 prop_assert!(Rc::ptr_eq(&stretch.chunk, &read[0].chunk));
                 prop_assert!(covered.start <= stretch.sector && stretch.end_sector() <= covered.end);
-                seen[stretch.records.start] += 1;
+                seen[stretch.records().start] += 1;
             }
         }
         prop_assert!(seen.iter().all(|&times| times == 1));
