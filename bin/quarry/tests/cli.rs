@@ -404,9 +404,10 @@ fn a_daemon_that_is_not_there_is_named_with_the_way_to_start_it() {
 #[test]
 fn device_paths_are_made_absolute_and_links_are_kept() {
     let node = Node::start();
-    let directory = env!("CARGO_TARGET_TMPDIR");
+    // The folder itself: a process is told the name without links of where it is.
+    let directory = std::fs::canonicalize(env!("CARGO_TARGET_TMPDIR")).unwrap().display().to_string();
     let mut command = node.command("-o json pool create p --device disk.img ./b --device /dev/disk/by-id/x");
-    let output = command.current_dir(directory).output().unwrap();
+    let output = command.current_dir(&directory).output().unwrap();
     let pool: Pool = serde_json::from_slice(&output.stdout).unwrap();
     let paths: Vec<_> = pool.devices.iter().map(|device| device.path.as_str()).collect();
     assert_eq!(paths, [&format!("{directory}/disk.img"), &format!("{directory}/b"), "/dev/disk/by-id/x"]);

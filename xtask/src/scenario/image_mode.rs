@@ -254,9 +254,12 @@ fn move_in(steps: &mut Steps, run: &Run<'_>, array: &mut Array) -> Result<()> {
 
 fn move_out_killed(steps: &mut Steps, run: &mut Run<'_>) -> Result<()> {
     let out = run.scratch.join("out.img");
-    let out_text = out.display().to_string();
     // Sparse, and it stays so: zeroes are written only over something else.
     std::fs::File::create(&out)?.set_len(run.options.volume_mib << 20)?;
+    // By a link, as under /dev/disk/by-id: it must not be taken for what it leads to today.
+    let link = run.scratch.join("by-id");
+    std::os::unix::fs::symlink(&out, &link)?;
+    let out_text = link.display().to_string();
     migrate(&run.node, &["--to-device", &out_text])?;
     for number in 0..run.options.kills {
         let what = format!("move it out to a file under load; kill {} of {}", number + 1, run.options.kills);

@@ -116,13 +116,14 @@ impl DataNode {
         self.describe_volume(&request.name).await
     }
 
-    /// The one name of a device that is free for a volume, or for a volume to move to.
+    /// A device that is free for a volume, or for a volume to move to. A link stays one: what is under
+    /// `/dev/disk/by-id` names the same disk after the next start of the machine, what it leads to may not.
     pub(super) async fn device_path(&self, device: &str) -> Result<PathBuf> {
-        let path = self.canonical(Path::new(device)).await?;
+        let canonical = self.canonical(Path::new(device)).await?;
         let of_pools = self.devices_in_use().into_values().collect();
-        self.check_unused(device, &path, of_pools).await?;
-        self.check_unused(device, &path, self.devices_outside()).await?;
-        Ok(path)
+        self.check_unused(device, &canonical, of_pools).await?;
+        self.check_unused(device, &canonical, self.devices_outside()).await?;
+        Ok(PathBuf::from(device))
     }
 
     /// Fails for a device that a volume in image mode lies on, or a volume is moving to: a pool must not take it.
