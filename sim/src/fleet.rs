@@ -87,7 +87,8 @@ impl Fleet {
 
     /// Whether a disk answers.
     pub fn is_online(&self, disk: usize) -> bool {
-        self.world.disk_status(self.disks[disk]) == DiskStatus::Online
+        let id = self.disks[disk];
+        self.world.disk_status(id) == DiskStatus::Online && !self.world.is_hanging(id)
     }
 
     /// Pulls a disk out.
@@ -95,8 +96,14 @@ impl Fleet {
         self.world.pull_disk(self.disks[disk]);
     }
 
+    /// Makes a disk hang.
+    pub fn hang(&self, disk: usize) {
+        self.world.hang_disk(self.disks[disk]);
+    }
+
     /// Lets a disk work again, if it does not.
     pub fn restore(&self, disk: usize, cache_lost: bool) {
+        self.world.release_disk(self.disks[disk]);
         self.world.restore_disk(self.disks[disk], cache_lost);
     }
 
@@ -110,6 +117,7 @@ impl Fleet {
         for disk in self.bad() {
             match self.is_online(disk) {
                 true if chance.percent(30) => self.pull(disk),
+                true if chance.percent(20) => self.hang(disk),
                 true => {}
                 false if chance.percent(60) => self.restore(disk, chance.percent(50)),
                 false => {}

@@ -24,6 +24,9 @@ const PEACE: Duration = Duration::from_secs(150);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Time in which every log has seen that something has changed.
 const NOTICED: Duration = Duration::from_secs(3);
+/// How often, and after which pauses, it is looked whether a device has ended what it was sent before it was given up.
+const LATE_LOOKS: usize = 100;
+const LATE_PAUSE: Duration = Duration::from_millis(100);
 const GROWN_MIB_MAX: u64 = 16;
 const ROTTEN_BITS: u64 = 40;
 
@@ -229,8 +232,9 @@ impl Devices<'_> {
             return;
         }
         let disk = *self.chance.pick(&bad);
-        match self.chance.below(4) {
+        match self.chance.below(5) {
             0 => self.fleet.pull(disk),
+            4 => self.fleet.hang(disk),
             1 => self.fleet.fail_one(self.chance),
             2 if self.fleet.is_online(disk) => {
                 for _ in 0..1 + self.chance.below(ROTTEN_BITS) {
@@ -261,7 +265,16 @@ impl Devices<'_> {
                 Err(error) => return found("a device cannot be forgotten", error),
             }
         }
-        match self.pool().take_back(device.index).await {
+        let mut taken = self.pool().take_back(device.index).await;
+        // What it was sent before lands first.
+        for _ in 0..LATE_LOOKS {
+            if !matches!(taken, Err(MembershipError::Late { .. })) {
+                break;
+            }
+            self.envs[0].clock.sleep(LATE_PAUSE).await;
+            taken = self.pool().take_back(device.index).await;
+        }
+        match taken {
             Ok(()) => {}
             Err(_) if self.is_bad(device) => return Ok(()),
             Err(error) => return found("a device is not taken back", error),
@@ -296,19 +309,24 @@ impl Devices<'_> {
         let clock = &self.envs[0].clock;
         clock.sleep(NOTICED).await;
         let began = clock.now();
-        while !self.is_settled(at_rest) {
-            if clock.now() - began > PEACE {
-                return Ok(false);
+        loop {
+            while !self.is_settled(at_rest) {
+                if clock.now() - began > PEACE {
+                    return Ok(false);
+                }
+                clock.sleep(LOOK_EVERY).await;
             }
-            clock.sleep(LOOK_EVERY).await;
-        }
-        for engine in self.engines {
-            if let Err(error) = engine.checkpoint().await {
-                let is_full = self.may_be_full && text(&error).contains("full");
-                return if is_full { Ok(false) } else { found("checkpoint", error) };
+            for engine in self.engines {
+                if let Err(error) = engine.checkpoint().await {
+                    let is_full = self.may_be_full && text(&error).contains("full");
+                    return if is_full { Ok(false) } else { found("checkpoint", error) };
+                }
+            }
+            // A checkpoint frees chunks and lets others be grouped: there may be something to be moved again.
+            if self.is_settled(at_rest) {
+                return Ok(true);
             }
         }
-        Ok(self.is_settled(at_rest))
     }
 
     fn is_settled(&self, at_rest: bool) -> bool {

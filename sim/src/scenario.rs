@@ -286,14 +286,23 @@ pub fn break_it(chance: &Chance, mut faults: FaultRates, beyond: bool) -> FaultR
         FaultKind::WriteError,
         FaultKind::FlushError,
         FaultKind::DeviceFailure,
+        FaultKind::Hang,
     ];
+    // Where nothing else has the data, hosts wait as long as it hangs.
+    let kinds = if beyond { &kinds[..kinds.len() - 1] } else { kinds };
     for (index, &kind) in kinds.iter().enumerate() {
         let wanted = if index < 4 { silent } else { reported };
         if wanted && chance.percent(60) {
-            let most = if kind == FaultKind::DeviceFailure { 20 } else { 200 };
+            let is_whole = matches!(kind, FaultKind::DeviceFailure | FaultKind::Hang);
+            let most = if is_whole { 20 } else { 200 };
             faults = faults.with(kind, chance.spread(most) as f64 / 10_000.0);
         }
     }
+    faults.hang = match chance.below(4) {
+        0 => Duration::ZERO..Duration::ZERO,
+        1 => Duration::from_millis(1)..Duration::from_secs(2),
+        _ => Duration::from_secs(1)..Duration::from_secs(60),
+    };
     faults.failure = match chance.below(3) {
         0 => Duration::ZERO..Duration::ZERO,
         _ => Duration::from_millis(1)..Duration::from_secs(3),

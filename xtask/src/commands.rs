@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use crate::scenario::conformance;
 use crate::scenario::{
     access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, guest,
-    image_mode, images, metrics, network_device, protection, pull_device, qos, rebuild, restart, run,
-    sessions, sim, simulated, snapshots, volumes,
+    hang_device, image_mode, images, metrics, network_device, protection, pull_device, qos, rebuild, restart,
+    run, sessions, sim, simulated, snapshots, volumes,
 };
 use crate::{arrows, bench, fuzz, instructions, tidy};
 
@@ -31,6 +31,8 @@ enum Task {
     RestartTime(restart::Options),
     /// Makes a device of a two-copy pool fail under verified load
     PullDevice(pull_device::Options),
+    /// Let a device of a two-copy pool hang under verified load, and go on again
+    HangDevice(hang_device::Options),
     /// Makes devices fail, replaces them, adds, drains and removes others under verified load
     Devices(devices::Options),
     /// Measures what an erasure code costs beside copies of the same durability
@@ -105,6 +107,7 @@ impl Xtask {
             Task::Crash(options) => crash::run(&options),
             Task::RestartTime(options) => restart::run(&options),
             Task::PullDevice(options) => pull_device::run(&options),
+            Task::HangDevice(options) => hang_device::run(&options),
             Task::Devices(options) => devices::run(&options),
             Task::Protection(options) => protection::run(&options),
             Task::Rebuild(options) => rebuild::run(&options),

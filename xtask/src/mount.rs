@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::{self, privileged};
 use crate::peer::Peer;
@@ -142,7 +143,7 @@ impl Drop for Mount {
 pub struct FaultyDevice {
     // Dropped in this order: first the mount, then what serves it.
     file: FuseFile,
-    _server: Peer,
+    server: Peer,
     switch: PathBuf,
 }
 
@@ -155,7 +156,7 @@ impl FaultyDevice {
         let args = ["--filter=error", "file", &backing, "error=EIO", "error-rate=100%", &error_file];
         let server = Peer::nbdkit(&format!("{name}-nbdkit"), dir, &args)?;
         let file = FuseFile::mount(&server.uri(), dir, name)?;
-        Ok(Self { file, _server: server, switch })
+        Ok(Self { file, server, switch })
     }
 
     /// The device file.
@@ -166,6 +167,21 @@ impl FaultyDevice {
     /// From now on every read, write and flush fails with EIO.
     pub fn fail(&self) -> Result<()> {
         fs::write(&self.switch, b"").context("cannot turn the device's errors on")
+    }
+
+    /// From now on nothing is answered.
+    pub fn hang(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// It answers again, what it was asked for meanwhile as well.
+    pub fn go_on(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.server.server.pid().try_into()?).context("a process has a number")?;
+        kill_process(pid, signal).context("the device's server cannot be stopped or continued")
     }
 
     /// Takes it away, which nobody can as long as somebody has it open.

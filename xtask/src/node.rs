@@ -39,6 +39,8 @@ pub struct NodeOptions {
     pub advertise: Vec<String>,
     /// Further arguments of quarryd.
     pub more: Vec<String>,
+    /// `--device-timeout`, in seconds.
+    pub device_timeout: Option<u64>,
 }
 
 /// A node on loopback and a unix socket of its own.
@@ -102,6 +104,9 @@ impl Node {
         }
         if options.has_fabrics {
             command.args(["--iscsi", &self.iscsi.to_string(), "--nvme-tcp", &self.nvme_tcp.to_string()]);
+        }
+        if let Some(timeout) = options.device_timeout {
+            command.args(["--device-timeout", &timeout.to_string()]);
         }
         for address in &options.advertise {
             command.args(["--advertise", address]);
@@ -285,6 +290,7 @@ pub fn options(bin_dir: &Path, dir: &Path) -> NodeOptions {
         has_fabrics: false,
         advertise: Vec::new(),
         more: Vec::new(),
+        device_timeout: None,
     }
 }
 

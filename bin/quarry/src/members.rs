@@ -26,6 +26,14 @@ pub async fn run(client: &Client, command: DeviceCommand, output: &mut Output) -
         DeviceCommand::List => {
             output.answer(&client.list_devices().await?, |devices| tables::devices(devices))
         }
+        DeviceCommand::Show { of } => {
+            let id = find(client, &of).await?;
+            let pool = client.show_pool(&of.pool).await?;
+            match pool.devices.iter().find(|member| member.id == id) {
+                Some(member) => output.answer(member, |member| tables::member(&pool, member)),
+                None => Err(no_device(&of)),
+            }
+        }
         DeviceCommand::Scan => {
             output.answer(&client.scan_devices().await?, |devices| tables::devices(devices))
         }
@@ -73,12 +81,16 @@ async fn find(client: &Client, of: &DeviceOf) -> std::result::Result<DeviceId, F
         member.id.to_string() == of.device || member.path == of.device || Some(&member.path) == path.as_ref()
     };
     let found = pool.devices.iter().find(is_meant).map(|member| member.id);
-    found.ok_or_else(|| Failure {
+    found.ok_or_else(|| no_device(of))
+}
+
+fn no_device(of: &DeviceOf) -> Failure {
+    Failure {
         exit: Exit::NotFound,
         message: format!("pool '{}' has no device '{}'", of.pool, of.device),
         cause: None,
         next_step: format!("`quarry pool show {}` lists its devices, by path and id.", of.pool),
-    })
+    }
 }
 
 /// Shows the pool, after everything lies where it should if that is wanted.

@@ -1,6 +1,7 @@
 //! Answers of the API for people.
 
 pub mod access;
+mod devices;
 pub mod exports;
 pub mod groups;
 pub mod hosts;
@@ -11,10 +12,12 @@ pub mod policies;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use quarry_api_types::{
-    Cause, Changes, Commitment, Device, DeviceState, Event, Freeing, Health, Keyring, LostBlock, Pool,
-    PoolData, Scrub, ScrubState, Snapshot, Status, Volume, WatchSort, Watched,
+    Cause, Changes, Commitment, Event, Freeing, Health, Keyring, LostBlock, Pool, PoolData, Scrub,
+    ScrubState, Snapshot, Status, Volume, WatchSort, Watched,
 };
 use quarry_types::ByteSize;
+
+pub use devices::{devices, member};
 
 use crate::output::printable;
 use crate::values::Window;
@@ -80,28 +83,6 @@ fn health(health: &Health) -> Value {
         true => text(health.level),
         false => text(format!("{}: {}", health.level, causes.join("; "))),
     }
-}
-
-pub fn devices(devices: &[Device]) -> String {
-    let belongs_to = |device: &Device| match device.state {
-        DeviceState::InPool => optional(device.pool.as_ref()),
-        DeviceState::Free => optional(None::<&str>),
-        DeviceState::Foreign => optional(device.found.as_ref()),
-    };
-    let row = |device: &Device| {
-        vec![
-            text(&device.path),
-            text(device.kind),
-            text(device.class),
-            size(device.size_bytes),
-            number(device.sector_bytes),
-            text(device.state),
-            belongs_to(device),
-            health(&device.health),
-        ]
-    };
-    let headings = ["PATH", "KIND", "CLASS", ">SIZE", ">SECTOR", "STATE", "POOL OR CONTENT", "HEALTH"];
-    table(&headings, devices.iter().map(row))
 }
 
 pub fn pools(pools: &[Pool]) -> String {

@@ -91,11 +91,14 @@ pub struct Arguments {
     /// What a scrub reads each second at most, every copy counted [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     pub scrub_rate: Option<ByteSize>,
+    /// Seconds that a device may take for anything before it is taken out of use, if nothing is on it alone; behind a network 10 more [default: 15]
+    #[arg(long, value_name = "SECONDS")]
+    pub device_timeout: Option<u64>,
     /// File with the passphrase of the keyring, which encrypted volumes need [default: systemd's credential 'quarry-keyring']
     #[arg(long, value_name = "FILE")]
     pub keyring_passphrase_file: Option<PathBuf>,
     /// Configuration file with the same names: data_dir, api, api_cert, api_key, api_names (a list), metrics_open, metrics_volumes, slow_request_ms, log_format, nbd, nbd_unix, nbd_tls_cert, nbd_tls_key, nbd_tls_client_ca, iscsi, nvme_tcp and advertise (lists), vhost_user, cores, memory,
-    /// scrub_days, scrub_rate, keyring_passphrase_file
+    /// scrub_days, scrub_rate, device_timeout, keyring_passphrase_file
     #[arg(long, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
 }

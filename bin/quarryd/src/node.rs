@@ -7,7 +7,10 @@ mod attachments;
 mod check;
 mod clones;
 mod conditions;
+mod device_health;
+mod device_metrics;
 mod devices;
+mod drives;
 mod engine_error;
 mod events;
 mod exports;
@@ -128,6 +131,8 @@ pub struct DataNode {
     /// Volumes that have series of their own in the figures for Prometheus.
     shown_volumes: StdMutex<BTreeSet<VolumeId>>,
     slow: slow::SlowKeeper,
+    /// What drives have said of themselves.
+    drives: RwLock<drives::Drives>,
     changing: Mutex<()>,
     keys: RwLock<Keys>,
     /// As in the catalog.
@@ -186,6 +191,7 @@ impl DataNode {
             scanned: RwLock::default(),
             shown_volumes: StdMutex::default(),
             slow: slow::SlowKeeper::default(),
+            drives: RwLock::default(),
             changing: Mutex::default(),
             keys: RwLock::new(Err("the node was started without a key store".to_owned())),
             qos: RwLock::new(qos),

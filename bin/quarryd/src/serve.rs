@@ -99,6 +99,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let node = node.clone();
         async move { node.tend_devices().await }
     });
+    let asking = tokio::spawn({
+        let node = node.clone();
+        async move { node.ask_drives().await }
+    });
     let migrating = tokio::spawn({
         let node = node.clone();
         async move { node.tend_migrations().await }
@@ -110,6 +114,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         crate::access::withdraw(link, &kept);
     }
     tending.abort();
+    asking.abort();
     migrating.abort();
     policies.abort();
     applying.abort();

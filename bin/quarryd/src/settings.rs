@@ -9,7 +9,9 @@ use anyhow::{Context, bail};
 use quarry_env::Address;
 use quarry_tls::ServerTls;
 use quarry_types::ByteSize;
-use quarry_types::limits::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN};
+use quarry_types::limits::{
+    DEVICE_PATIENCE_DEFAULT, DEVICE_PATIENCE_MAX, DEVICE_PATIENCE_MIN, MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MIN,
+};
 
 use crate::arguments::Arguments;
 use crate::log_lines::LogFormat;
@@ -51,6 +53,8 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// A pool is scrubbed after so many days; 0 for never.
     pub scrub_days: u32,
+    /// How long a device may take for anything before it is given up, if it can be done without.
+    pub device_patience: Duration,
     /// Bytes that a scrub reads each second at most, every copy counted.
     pub scrub_rate_bytes: u64,
     /// So many volumes have series of their own in the figures for Prometheus.
@@ -103,6 +107,7 @@ struct File {
     cores: Option<usize>,
     memory: Option<String>,
     scrub_days: Option<u32>,
+    device_timeout: Option<u64>,
     scrub_rate: Option<String>,
     metrics_volumes: Option<usize>,
     slow_request_ms: Option<u64>,
@@ -146,7 +151,9 @@ impl Settings {
                 "--metrics-volumes {metrics_volumes}: at most {METRICS_VOLUMES_MAX} have series of their own"
             );
         }
+        let device_patience = device_patience(arguments.device_timeout.or(file.device_timeout))?;
         Ok(Self {
+            device_patience,
             scrub_days: arguments.scrub_days.or(file.scrub_days).unwrap_or(SCRUB_DAYS_DEFAULT),
             scrub_rate_bytes,
             metrics_volumes,
@@ -193,6 +200,16 @@ impl Settings {
             false => self.advertised(listeners),
         }
     }
+}
+
+fn device_patience(seconds: Option<u64>) -> anyhow::Result<Duration> {
+    let Some(seconds) = seconds else { return Ok(DEVICE_PATIENCE_DEFAULT) };
+    let patience = Duration::from_secs(seconds);
+    let (least, most) = (DEVICE_PATIENCE_MIN.as_secs(), DEVICE_PATIENCE_MAX.as_secs());
+    if !(DEVICE_PATIENCE_MIN..=DEVICE_PATIENCE_MAX).contains(&patience) {
+        bail!("--device-timeout {seconds}: between {least} and {most} seconds are possible");
+    }
+    Ok(patience)
 }
 
 /// Absolute, so that whoever is given the path of a socket can open it from anywhere.

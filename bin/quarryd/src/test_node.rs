@@ -52,6 +52,7 @@ pub fn settings(directory: &Path) -> Settings {
         cores: 2,
         memory_bytes: 256 << 20,
         scrub_days: 0,
+        device_patience: quarry_types::limits::DEVICE_PATIENCE_DEFAULT,
         scrub_rate_bytes: 1 << 20,
         metrics_volumes: 10,
         slow_after: Duration::from_secs(1),

@@ -6,8 +6,8 @@ use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
 use xtask::scenario::{
-    access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, image_mode,
-    images, metrics, network_device, pull_device, sim, snapshots,
+    access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, hang_device,
+    image_mode, images, metrics, network_device, pull_device, sim, snapshots,
 };
 use xtask::workspace::{self, Profile};
 
@@ -74,6 +74,20 @@ fn a_failing_device_of_a_two_copy_pool_goes_unnoticed() {
     let options =
         pull_device::Options { seconds: 2, device_mib: 512, volume_mib: 128, seed: 1, profile: profile() };
     pull_device::run(&options).expect("pull-device");
+}
+
+#[test]
+fn a_device_that_hangs_holds_hosts_up_no_longer_than_the_bound() {
+    let _turn = turn();
+    let options = hang_device::Options {
+        seconds: 2,
+        timeout: 3,
+        device_mib: 512,
+        volume_mib: 128,
+        seed: 1,
+        profile: profile(),
+    };
+    hang_device::run(&options).expect("hang-device");
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod extract;
 pub mod filesystems;
 pub mod fill;
 pub mod guest;
+pub mod hang_device;
 pub mod image_mode;
 pub mod images;
 pub mod metrics;

@@ -9,6 +9,12 @@ use quarry_api_types::Name;
 pub enum DeviceCommand {
     /// List the pools' devices and what the last scan has seen
     List,
+    /// Show how a device of a pool does: its health with causes and what to do, its latencies, its drive
+    #[command(after_help = "Example:\n  quarry device show fast /dev/sdb")]
+    Show {
+        #[command(flatten)]
+        of: DeviceOf,
+    },
     /// Look at the machine's devices anew; changes nothing on them
     Scan,
     /// Make a device a member of a pool, while it is in use; what is on it is lost

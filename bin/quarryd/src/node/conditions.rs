@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quarry_api_types::{
-    EventKind, EventSeverity, ObjectKind, Pool, PoolDevice, PoolDeviceState, PoolState, ScrubState,
-    SpaceLevels,
+    DriveVerdict, EventKind, EventSeverity, HealthLevel, ObjectKind, Pool, PoolDevice, PoolDeviceState,
+    PoolState, ScrubState, SpaceLevels,
 };
 use quarry_events::{ConditionChange, NewEvent};
 use quarry_types::{ByteSize, VolumeId};
@@ -27,6 +27,7 @@ pub(super) enum Subject {
     Space,
     Full,
     Device,
+    Drive,
     Scrub,
     Damage,
     Quota,
@@ -34,11 +35,12 @@ pub(super) enum Subject {
 }
 
 impl Subject {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::State,
         Self::Space,
         Self::Full,
         Self::Device,
+        Self::Drive,
         Self::Scrub,
         Self::Damage,
         Self::Quota,
@@ -51,6 +53,7 @@ impl Subject {
             Self::Space => "space",
             Self::Full => "full",
             Self::Device => "device",
+            Self::Drive => "drive",
             Self::Scrub => "scrub",
             Self::Damage => "damage",
             Self::Quota => "quota",
@@ -65,6 +68,11 @@ impl Subject {
             Self::Space => Some((EventKind::PoolSpaceOk, ObjectKind::Pool, "is below its warning level")),
             Self::Full => Some((EventKind::PoolUsable, ObjectKind::Pool, "takes writes again")),
             Self::Device => Some((EventKind::DeviceOnline, ObjectKind::Device, "takes part again")),
+            Self::Drive => Some((
+                EventKind::DriveOk,
+                ObjectKind::Device,
+                "has a drive that complains of nothing any more",
+            )),
             Self::Scrub => None,
             Self::Quota => Some((EventKind::QuotaOk, ObjectKind::Volume, "is below its quota")),
             Self::Reservation => {
@@ -187,6 +195,7 @@ fn conditions(before: &BTreeMap<String, String>, seen: &Seen) -> Vec<Condition> 
     all.extend(space(pool, space_before.map(String::as_str)));
     all.extend(full(seen));
     all.extend(pool.devices.iter().filter_map(|member| device(pool, member)));
+    all.extend(pool.devices.iter().filter_map(|member| drive(pool, member)));
     all.extend(scrub(pool));
     all.extend(seen.damaged.iter().map(|(volume, offsets)| damage(pool, volume, offsets)));
     let missed =
@@ -281,24 +290,58 @@ fn full(seen: &Seen) -> Option<Condition> {
 fn device(pool: &Pool, member: &PoolDevice) -> Option<Condition> {
     let (kind, severity, what) = match member.state {
         PoolDeviceState::Online | PoolDeviceState::Draining | PoolDeviceState::Drained => return None,
-        PoolDeviceState::Suspect => {
-            (EventKind::DeviceSuspect, EventSeverity::Warning, "has failed a request")
+        PoolDeviceState::Suspect if member.health.level == HealthLevel::Critical => {
+            (EventKind::DeviceSuspect, EventSeverity::Critical, "does not answer, and hosts wait for it")
         }
+        PoolDeviceState::Suspect => (EventKind::DeviceSuspect, EventSeverity::Warning, "is suspect"),
         PoolDeviceState::Missing => (EventKind::DeviceMissing, EventSeverity::Critical, "is missing"),
         PoolDeviceState::Failed => (EventKind::DeviceFailed, EventSeverity::Critical, "is out of use"),
+        PoolDeviceState::Returned => (EventKind::DeviceReturned, EventSeverity::Info, "answers again"),
     };
-    let reason = pool.reasons.iter().find(|reason| reason.contains(&member.path));
+    let of_pool = pool.reasons.iter().find(|reason| reason.contains(&member.path)).cloned();
+    let of_device = member.health.causes.first();
     Some(Condition {
         key: key(Subject::Device, pool.name.as_str(), &member.path),
-        state: member.state.to_string(),
+        // Told again when it gets worse, or better.
+        state: format!("{} {severity}", member.state),
         event: NewEvent {
             severity,
             kind,
             object_kind: ObjectKind::Device,
             object: member.path.clone(),
             message: format!("device '{}' of pool '{}' {what}", member.path, pool.name),
-            cause: reason.cloned(),
-            next_step: Some("Look at its health and its cabling; replace it if it is broken.".to_owned()),
+            cause: of_device.map(|cause| cause.message.clone()).or(of_pool),
+            next_step: Some(of_device.map_or_else(
+                || "Look at its health and its cabling; replace it if it is broken.".to_owned(),
+                |cause| cause.next_step.clone(),
+            )),
+        },
+    })
+}
+
+/// What the drive of a device says against itself.
+fn drive(pool: &Pool, member: &PoolDevice) -> Option<Condition> {
+    let drive = member.drive.as_ref()?;
+    let (kind, severity) = match drive.verdict {
+        DriveVerdict::Ok | DriveVerdict::Unknown => return None,
+        DriveVerdict::Warning => (EventKind::DriveWarning, EventSeverity::Warning),
+        DriveVerdict::Failing => (EventKind::DriveFailing, EventSeverity::Critical),
+    };
+    let cause = super::device_health::drive_cause(drive)?;
+    Some(Condition {
+        key: key(Subject::Drive, pool.name.as_str(), &member.path),
+        state: drive.verdict.to_string(),
+        event: NewEvent {
+            severity,
+            kind,
+            object_kind: ObjectKind::Device,
+            object: member.path.clone(),
+            message: format!(
+                "the drive of device '{}' of pool '{}': {}",
+                member.path, pool.name, drive.verdict
+            ),
+            cause: Some(cause.message),
+            next_step: Some(cause.next_step),
         },
     })
 }

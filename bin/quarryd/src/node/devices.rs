@@ -2,9 +2,7 @@
 
 use std::rc::Rc;
 
-use quarry_api_types::{
-    Cause, Device, DeviceKind, DeviceState, Health, HealthLevel, PoolDevice, PoolDeviceState,
-};
+use quarry_api_types::{Cause, Device, DeviceKind, DeviceState, Health, HealthLevel, PoolDevice};
 use quarry_device::{Content, ScannedDevice};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 
@@ -60,6 +58,8 @@ fn seen(device: ScannedDevice) -> Device {
         pool_id: None,
         device_id: None,
         health: Health::ok(),
+        latency: Default::default(),
+        drive: None,
     };
     match device.disk {
         Err(error) => {
@@ -92,35 +92,6 @@ fn member(
     sector_bytes: u32,
     pool: &(quarry_api_types::Name, quarry_types::PoolId),
 ) -> Device {
-    let cause = |level, message: &str, next_step: &str| {
-        vec![Cause { level, message: message.to_owned(), next_step: next_step.to_owned() }]
-    };
-    let causes = match device.state {
-        PoolDeviceState::Online => Vec::new(),
-        PoolDeviceState::Draining => cause(
-            HealthLevel::Warning,
-            "it is being drained",
-            "Wait until it is drained; nothing needs to be done.",
-        ),
-        PoolDeviceState::Drained => cause(
-            HealthLevel::Warning,
-            "it is drained: nothing is placed on it",
-            "Remove it (`quarry device remove`), or use it again (`quarry device drain --cancel`).",
-        ),
-        PoolDeviceState::Suspect => {
-            cause(HealthLevel::Warning, "it has failed an operation", "Check its cabling and its SMART log.")
-        }
-        PoolDeviceState::Missing => cause(
-            HealthLevel::Critical,
-            "it was not found when the pool was opened",
-            "Bring it back: it is used again by itself, or by `quarry device return`.",
-        ),
-        PoolDeviceState::Failed => cause(
-            HealthLevel::Critical,
-            "it failed and was taken out of use",
-            "Replace it (`quarry device replace`), or use it again if it is well (`quarry device return`).",
-        ),
-    };
     Device {
         path: device.path,
         kind: device.kind,
@@ -132,6 +103,8 @@ fn member(
         pool: Some(pool.0.clone()),
         pool_id: Some(pool.1),
         device_id: Some(device.id),
-        health: Health::from_causes(causes),
+        health: device.health,
+        latency: device.latency,
+        drive: device.drive,
     }
 }

@@ -149,11 +149,12 @@ impl DataNode {
         }
         let of = |pool: &dyn Display, path: &dyn Display| labels(&[("pool", pool), ("device", path)]);
         let latencies = all.iter().flat_map(|(pool, path, _, seen)| {
-            let done = Operation::ALL.into_iter().filter(|operation| seen.latency(*operation).count() > 0);
+            let done =
+                Operation::ALL.into_iter().filter(|operation| seen.latencies.of(*operation).count() > 0);
             done.map(move |operation| {
                 let pairs: [(&str, &dyn Display); 3] =
                     [("pool", pool), ("device", path), ("operation", &operation.as_str())];
-                (labels(&pairs), seen.latency(operation))
+                (labels(&pairs), seen.latencies.of(operation))
             })
         });
         put_latencies(text, DEVICE_LATENCY, latencies);

@@ -14,7 +14,7 @@ use quarry_catalog::{Change, DeviceRecord};
 use quarry_device::JoinRequest;
 use quarry_engine::Rehoming;
 use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_pool::{DeviceStatus, MembershipError, PoolShared};
+use quarry_pool::{DeviceHealth, DeviceStatus, MembershipError, PoolShared};
 use quarry_types::{PoolId, Protection};
 
 use super::{DataNode, OpenPool, PoolEntry};
@@ -132,7 +132,7 @@ impl DataNode {
             path,
             directory_file_bytes: None,
             force: request.force,
-            in_use: self.devices_in_use(),
+            in_use: self.devices_not_to_touch(),
         };
         let added = self.at_home(open, move |pool| async move { pool.add_member(&join).await }).await?;
         let what = format!("{} was not added to pool '{}'", request.path, entry.record.name);
@@ -239,6 +239,8 @@ impl DataNode {
         if !member.open.shared.is_failed(index) {
             return self.shown(pool).await;
         }
+        let give_up = move |pool: Rc<quarry_pool::Pool>| async move { pool.give_up_changes(index) };
+        self.on_all_cores(&member.open.shared, give_up).await?;
         // Nobody relies any more on what it was sent and may have lost.
         let id = member.open.shared.id;
         for &(log, core) in &member.open.logs {
@@ -371,24 +373,45 @@ impl DataNode {
         returns: &mut Vec<DeviceId>,
     ) {
         for status in open.shared.devices().into_iter().filter(|status| status.failure.is_some()) {
+            let Some(health) = self.health_of(open, status.index).await else { return };
+            if health.was_silent {
+                // To look at its path might take for ever.
+                if health.answers_again {
+                    self.return_once(entry, &status, returns).await;
+                }
+                continue;
+            }
             // Of an address of a server nobody can tell but by connecting.
             if status.path.is_absolute() && !self.is_there(&status.path).await {
                 gone.insert(status.id);
                 continue;
             }
-            if !gone.remove(&status.id) {
-                continue;
+            if gone.remove(&status.id) {
+                self.return_once(entry, &status, returns).await;
             }
-            returns.push(status.id);
-            if returns.iter().filter(|id| **id == status.id).count() > RETURNS_MAX {
-                continue;
-            }
-            let _changing = self.changing.lock().await;
-            let path = status.path.display();
-            match self.take_back(&entry.record.name, status.id).await {
-                Ok(_) => tracing::info!(pool = %entry.record.name, device = %path, "a device is back"),
-                Err(error) => tracing::warn!(device = %path, %error, "a device is back and cannot be used"),
-            }
+        }
+    }
+
+    /// How a device answers; `None` while the node stops.
+    async fn health_of(&self, open: &OpenPool, index: u16) -> Option<DeviceHealth> {
+        let shared = open.shared.clone();
+        let asking = self.cores.call(0, move |state: Rc<CoreState>| async move {
+            shared.device_health(index, state.env.clock.now())
+        });
+        asking.await.ok()
+    }
+
+    /// Uses a device again that is back, unless that was in vain often.
+    async fn return_once(&self, entry: &PoolEntry, status: &DeviceStatus, returns: &mut Vec<DeviceId>) {
+        if returns.iter().filter(|id| **id == status.id).count() >= RETURNS_MAX {
+            return;
+        }
+        returns.push(status.id);
+        let _changing = self.changing.lock().await;
+        let path = status.path.display();
+        match self.take_back(&entry.record.name, status.id).await {
+            Ok(_) => tracing::info!(pool = %entry.record.name, device = %path, "a device is back"),
+            Err(error) => tracing::warn!(device = %path, %error, "a device is back and cannot be used"),
         }
     }
 }
@@ -425,6 +448,10 @@ fn membership_error(what: &str, error: &MembershipError) -> NodeError {
         MembershipError::NoRoom { .. } => {
             (ErrorKind::NoSpace, "Add a device first (`quarry device add POOL PATH`), or delete something.")
         }
+        MembershipError::Late { .. } => (
+            ErrorKind::InUse,
+            "Wait until it has ended them: it is used again by itself then. Where it never will, replace it, or restart quarryd.",
+        ),
         MembershipError::NotEmpty { .. } => (ErrorKind::InUse, "Wait until it is drained."),
         MembershipError::Format(error) => {
             return NodeError::new(super::pools::format_error_kind(error), what)

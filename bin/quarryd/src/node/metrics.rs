@@ -1,5 +1,5 @@
-//! Figures for Prometheus of pools, logs, NBD devices and the node. Those of what hosts and devices do are in `io_metrics`, those of
-//! volumes that lie elsewhere or move in `place_metrics`. `docs/manual/metrics.md` has all of them, which a test compares.
+//! Figures for Prometheus of pools, logs, NBD devices and the node. Those of what hosts and devices do are in `io_metrics`, how
+//! devices are in `device_metrics`, those of volumes that lie elsewhere or move in `place_metrics`. `docs/manual/metrics.md` has all of them, which a test compares.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use quarry_nbd_disk::ExportStats;
 use quarry_node_api::Result;
 
 use super::DataNode;
+use super::device_metrics;
 use super::exposition::{Family, labels, put, put_one};
 
 const POOL_TOTAL: Family =
@@ -294,6 +295,7 @@ impl DataNode {
         ] {
             put_one(&mut text, family, value);
         }
+        device_metrics::put(&mut text, &pools);
         self.put_policies(&mut text);
         self.put_nbd_devices(&mut text);
         self.put_places(&mut text).await?;

@@ -112,7 +112,7 @@ fn operations(verb: &VerbFigures) -> OperationStats {
 }
 
 fn device_operations(seen: &DeviceFigures, operation: Operation, bytes: u64) -> OperationStats {
-    let latencies = seen.latency(operation);
+    let latencies = seen.latencies.of(operation);
     OperationStats { operations: latencies.count(), errors: 0, bytes, latency: latency(latencies) }
 }
 

@@ -6,18 +6,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_api_types::{
-    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Freeing, Name, Pool, PoolData,
-    PoolDevice, PoolDeviceState, PoolGroups, PoolState, Protection, Rebuild,
+    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Freeing, HealthLevel, Name, Pool,
+    PoolData, PoolDevice, PoolDeviceState, PoolGroups, PoolState, Protection, Rebuild,
 };
 use quarry_catalog::{Change, DeviceRecord, FoundingRecord, PoolRecord};
 use quarry_device::{Content, FormatError, FormatRequest, Probe, format_devices, probe};
 use quarry_engine::EngineStatus;
 use quarry_env::{DiskKind, Env};
 use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_pool::{DeviceStatus, LogState, PoolShared};
+use quarry_pool::{LogState, PoolShared};
 use quarry_types::limits::LOGS_MAX;
 use quarry_types::{DeviceId, LogId, PoolId, Protection as Kept};
 
+use super::device_health::{MemberFacts, member};
 use super::freeing::freeing;
 use super::promises::commitment;
 use super::{DataNode, OpenPool, PoolEntry, now};
@@ -26,16 +27,6 @@ use crate::core_state::CoreState;
 /// A pool with fewer chunks than this for each log would spend too much of them on each log's reserve.
 const CHUNKS_PER_LOG_MIN: u64 = 128;
 
-/// What a core says of a member of a pool.
-#[derive(Clone)]
-struct MemberFacts {
-    kind: DeviceKind,
-    class: DeviceClass,
-    suspect: bool,
-    size_bytes: u64,
-    sector_bytes: u32,
-}
-
 impl DataNode {
     pub(super) async fn make_pool(&self, request: CreatePool) -> Result<Pool> {
         request.check()?;
@@ -43,7 +34,7 @@ impl DataNode {
             return Err(NodeError::name_taken("pool", &request.name));
         }
         self.check_not_outside(&request.devices).await?;
-        let in_use = self.devices_in_use();
+        let in_use = self.devices_not_to_touch();
         let home = self.pools().len() % self.cores.count();
         let (name, levels) = (request.name.clone(), request.levels());
         let protection = request.wanted_protection()?;
@@ -57,6 +48,7 @@ impl DataNode {
                 return Err(error);
             }
         };
+        shared.set_device_patience(self.settings.device_patience);
         let wanted = shared.capacity().total_chunks / CHUNKS_PER_LOG_MIN;
         let logs = wanted.clamp(1, (self.cores.count() as u64).min(u64::from(LOGS_MAX))) as u16;
         let mut placed = Vec::new();
@@ -115,6 +107,16 @@ impl DataNode {
         records.map(|device| (device.id, PathBuf::from(&device.path))).collect()
     }
 
+    /// Devices that may not be given to anybody: those of [`Self::devices_in_use`], and those that have left and may still carry out what
+    /// they were sent.
+    pub(super) fn devices_not_to_touch(&self) -> BTreeMap<DeviceId, PathBuf> {
+        let mut all = self.devices_in_use();
+        let pools = self.pools();
+        let open = pools.values().filter_map(|entry| entry.opened.as_ref().ok());
+        all.extend(open.flat_map(|open| open.shared.late_devices()).map(|id| (id, PathBuf::new())));
+        all
+    }
+
     /// Opens every pool of the catalog. One that does not open is kept with the reason, and the node serves the others.
     pub async fn open_pools(&self) -> Result<()> {
         let records = self.catalog.pools().map_err(|error| super::catalog_error(&error))?;
@@ -137,6 +139,7 @@ impl DataNode {
         let name = record.name.clone();
         let (shared, states) =
             self.cores.call(home, move |state| find_pool(state, id, name, paths)).await??;
+        shared.set_device_patience(self.settings.device_patience);
         let logs = states.len() as u16;
         let mut opening = Vec::new();
         for state in states {
@@ -217,6 +220,15 @@ impl DataNode {
             let what = format!("pool '{name}' has {} volumes: {}", volumes.len(), volumes.join(", "));
             return Err(NodeError::new(ErrorKind::InUse, what)
                 .with_next_step("Delete these volumes first (`quarry volume delete NAME`)."));
+        }
+        if !shared.late_devices().is_empty() {
+            let what =
+                format!("pool '{name}' has devices that may still carry out writes that they were sent");
+            return Err(NodeError::new(ErrorKind::InUse, what)
+                .with_cause("they did not answer and were taken out of use")
+                .with_next_step(
+                    "Wait until they answer again or are gone, or restart quarryd; then delete the pool.",
+                ));
         }
         let keys = self.keys_of_pool(id).await?;
         self.commit(vec![Change::DeletePool(id)]).await?;
@@ -316,7 +328,13 @@ impl DataNode {
             pool.reasons.extend(
                 device.failure.as_ref().map(|reason| format!("device {}: {reason}", device.path.display())),
             );
-            pool.devices.push(member(&device, facts.get(&device.index), used_bytes));
+            let drive = self.drive_at(&device.path);
+            let member = member(&device, facts.get(&device.index), used_bytes, drive);
+            let waits =
+                member.state == PoolDeviceState::Suspect && member.health.level == HealthLevel::Critical;
+            let waiting = member.health.causes.first().filter(|_| waits);
+            pool.reasons.extend(waiting.map(|cause| format!("device {}: {}", member.path, cause.message)));
+            pool.devices.push(member);
         }
         pool.reasons.extend(engines.iter().filter_map(|engine| engine.stopped.clone()));
         pool.rebuild = self.rebuild_of(open).await?;
@@ -414,27 +432,11 @@ fn unopened_member(device: &DeviceRecord) -> PoolDevice {
         size_bytes: 0,
         used_bytes: 0,
         removing: device.removing,
-    }
-}
-
-fn member(device: &DeviceStatus, facts: Option<&MemberFacts>, used_bytes: u64) -> PoolDevice {
-    let state = match (facts, &device.failure) {
-        (None, _) => PoolDeviceState::Missing,
-        (Some(_), Some(_)) => PoolDeviceState::Failed,
-        (Some(_), None) if device.leaving && used_bytes == 0 => PoolDeviceState::Drained,
-        (Some(_), None) if device.leaving => PoolDeviceState::Draining,
-        (Some(facts), None) if facts.suspect => PoolDeviceState::Suspect,
-        (Some(_), None) => PoolDeviceState::Online,
-    };
-    PoolDevice {
-        id: device.id,
-        path: device.path.display().to_string(),
-        kind: facts.map_or(DeviceKind::File, |facts| facts.kind),
-        class: facts.map_or(DeviceClass::Unknown, |facts| facts.class),
-        state,
-        size_bytes: facts.map_or(0, |facts| facts.size_bytes),
-        used_bytes,
-        removing: false,
+        health: Default::default(),
+        latency: Default::default(),
+        in_flight: 0,
+        late_writes: 0,
+        drive: None,
     }
 }
 
@@ -458,6 +460,7 @@ pub(super) fn kind(kind: DiskKind) -> DeviceKind {
 
 async fn member_facts(state: &Rc<CoreState>, shared: &Arc<PoolShared>) -> Result<BTreeMap<u16, MemberFacts>> {
     let pool = state.pool(shared).await?;
+    let now = state.env.clock.now();
     Ok(shared
         .devices()
         .into_iter()
@@ -466,7 +469,12 @@ async fn member_facts(state: &Rc<CoreState>, shared: &Arc<PoolShared>) -> Result
             let facts = MemberFacts {
                 kind: kind(device.geometry().kind),
                 class: class(device.class()),
-                suspect: matches!(device.state(), quarry_device::DeviceState::Suspect(_)),
+                fault: match device.state() {
+                    quarry_device::DeviceState::Healthy => None,
+                    quarry_device::DeviceState::Suspect(fault)
+                    | quarry_device::DeviceState::Failed(fault) => Some(fault.to_string()),
+                },
+                health: shared.device_health(status.index, now),
                 size_bytes: device.size_bytes(),
                 sector_bytes: device.sector_bytes(),
             };

@@ -1,8 +1,8 @@
 //! The node in one page.
 
 use quarry_api_types::{
-    Cause, Health, HealthLevel, ListenerProtocol, ListenerStatus, MemoryStatus, Pool, PoolState, PoolsStatus,
-    Status, VolumesStatus,
+    Cause, Health, HealthLevel, ListenerProtocol, ListenerStatus, MemoryStatus, Pool, PoolDevice,
+    PoolDeviceState, PoolState, PoolsStatus, Status, VolumesStatus,
 };
 use quarry_node_api::Result;
 use quarry_target::{Fabric, SessionInfo};
@@ -137,8 +137,23 @@ fn causes(pool: &Pool) -> Vec<Cause> {
             next_step: format!("`quarry pool show {}` names them; restore them from a backup.", pool.name),
         });
     }
+    causes.extend(pool.devices.iter().flat_map(|device| device_causes(pool, device)));
     causes.extend(space_cause(pool));
     causes
+}
+
+/// What speaks against a device that takes part, or is about to; why others do not is a reason of the pool's state.
+fn device_causes(pool: &Pool, device: &PoolDevice) -> Vec<Cause> {
+    let takes_part = matches!(
+        device.state,
+        PoolDeviceState::Online | PoolDeviceState::Suspect | PoolDeviceState::Returned
+    );
+    let causes = device.health.causes.iter().filter(|_| takes_part);
+    let named = |cause: &Cause| Cause {
+        message: format!("device '{}' of pool '{}': {}", device.path, pool.name, cause.message),
+        ..cause.clone()
+    };
+    causes.map(named).collect()
 }
 
 fn space_cause(pool: &Pool) -> Option<Cause> {

@@ -1,5 +1,7 @@
 //! The bound of every queue, buffer and cache, by name, and how the bounds relate.
 
+use std::time::Duration;
+
 /// Unit of a log address and the smallest alignment that a host may use.
 pub const SECTOR_BYTES: usize = 512;
 /// The granule of the map; smaller writes read, modify and write one block.
@@ -26,6 +28,14 @@ pub const NBD_SCHEME: &str = "nbd://";
 pub const NBD_UNIX_SCHEME: &str = "nbd+unix://";
 /// Most devices in one pool.
 pub const DEVICES_MAX: usize = 64;
+/// How long a device may take for anything before it is given up, if it can be done without. Hosts give a command 30 s.
+pub const DEVICE_PATIENCE_DEFAULT: Duration = Duration::from_secs(15);
+/// The least and the most that can be set.
+pub const DEVICE_PATIENCE_MIN: Duration = Duration::from_secs(1);
+/// See [`DEVICE_PATIENCE_MIN`].
+pub const DEVICE_PATIENCE_MAX: Duration = Duration::from_secs(600);
+/// How much longer a device behind a network may take: its client connects again, sends again, and keeps off ranges.
+pub const NETWORK_PATIENCE_EXTRA: Duration = Duration::from_secs(10);
 /// Most copies of a chunk.
 pub const COPIES_MAX: usize = 4;
 /// Fewest data members of an erasure code.
@@ -70,6 +80,11 @@ pub const MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 /// Smallest `--memory` that works.
 pub const MEMORY_BYTES_MIN: u64 = 64 << 20;
 
+const _: () = assert!(DEVICE_PATIENCE_MIN.as_millis() <= DEVICE_PATIENCE_DEFAULT.as_millis());
+const _: () = assert!(
+    (DEVICE_PATIENCE_DEFAULT.as_millis() + NETWORK_PATIENCE_EXTRA.as_millis()) < 30_000,
+    "hosts wait 30 s"
+);
 const _: () = assert!(BLOCK_BYTES.is_multiple_of(SECTOR_BYTES));
 const _: () = assert!(ATOMIC_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(CODE_PARITY_MAX < COPIES_MAX, "what is in no group survives as many losses as groups");

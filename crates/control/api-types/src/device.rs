@@ -4,7 +4,7 @@ use quarry_types::{DeviceId, PoolId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Health, Name};
+use crate::{DeviceLatency, DriveHealth, Health, Name};
 
 words! {
     /// How a device is reached.
@@ -75,4 +75,10 @@ pub struct Device {
     pub device_id: Option<DeviceId>,
     /// How well it is.
     pub health: Health,
+    /// How long it took for what a pool has asked it for in the last minute.
+    #[serde(default)]
+    pub latency: DeviceLatency,
+    /// What its drive says of itself, where it was asked: of block devices in pools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drive: Option<DriveHealth>,
 }

@@ -42,12 +42,20 @@ words! {
         PoolUsable = "pool-usable",
         /// A device is out of use.
         DeviceFailed = "device-failed",
-        /// A device has failed a request; it is still in use.
+        /// A device has failed a request, does not answer, or is far slower than its peers; it is still in use.
         DeviceSuspect = "device-suspect",
+        /// A device that was taken out of use because it did not answer answers again.
+        DeviceReturned = "device-returned",
         /// A device was not found.
         DeviceMissing = "device-missing",
         /// A device takes part again.
         DeviceOnline = "device-online",
+        /// A drive says that it wears out or has lost places.
+        DriveWarning = "drive-warning",
+        /// A drive says that it is about to fail.
+        DriveFailing = "drive-failing",
+        /// Nothing speaks against a drive any more.
+        DriveOk = "drive-ok",
         /// A scrub has read everything.
         ScrubFinished = "scrub-finished",
         /// Blocks of a volume or snapshot have no good copy.

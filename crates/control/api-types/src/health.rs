@@ -35,6 +35,12 @@ pub struct Cause {
     pub next_step: String,
 }
 
+impl Default for Health {
+    fn default() -> Self {
+        Self::ok()
+    }
+}
+
 impl Health {
     /// Nothing is wrong.
     pub fn ok() -> Self {

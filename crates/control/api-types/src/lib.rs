@@ -18,6 +18,7 @@ mod changes;
 mod chap;
 mod compliance;
 mod device;
+mod device_health;
 mod event;
 mod export;
 mod freeing;
@@ -64,6 +65,7 @@ pub use compliance::{
     VolumePolicy,
 };
 pub use device::{Device, DeviceClass, DeviceKind, DeviceState};
+pub use device_health::{DeviceLatency, DriveHealth, DriveVerdict, LatencyFigures};
 pub use event::{Event, EventKind, EventSeverity, Events, EventsQuery, ObjectKind};
 pub use export::{
     CreateExport, DeleteExport, Export, ExportState, Protocol, UNIT_NUMBER_MAX, nbd_tcp_uri, nbd_unix_uri,

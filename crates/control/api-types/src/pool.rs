@@ -5,7 +5,10 @@ use quarry_types::{DeviceId, PoolId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DeviceClass, DeviceKind, Freeing, InvalidRequest, Name, Protection, Rebuild, Scrub, Timestamp};
+use crate::{
+    DeviceClass, DeviceKind, DeviceLatency, DriveHealth, Freeing, Health, InvalidRequest, Name, Protection,
+    Rebuild, Scrub, Timestamp,
+};
 
 words! {
     /// Whether a pool serves, and how well protected it is.
@@ -24,7 +27,8 @@ words! {
     pub enum PoolDeviceState {
         /// It takes part.
         Online = "online",
-        /// It answers, but it has failed a read, a write or a flush; nothing new is placed on it.
+        /// It takes part, but it has failed a request, does not answer, or is far slower than its peers: see its health. Reads avoid
+        /// it where they can.
         Suspect = "suspect",
         /// Everything on it is being moved to other devices; nothing new is placed on it.
         Draining = "draining",
@@ -32,8 +36,10 @@ words! {
         Drained = "drained",
         /// It was not found when the pool was opened.
         Missing = "missing",
-        /// It no longer answers.
+        /// It has failed, or did not answer, and is out of use.
         Failed = "failed",
+        /// It did not answer and was taken out of use, and answers again: it will be used again.
+        Returned = "returned",
     }
 }
 
@@ -152,6 +158,22 @@ pub struct PoolDevice {
     /// It leaves the pool when nothing is on it any more.
     #[serde(default)]
     pub removing: bool,
+    /// How well it is, with the causes and what to do.
+    #[serde(default)]
+    pub health: Health,
+    /// How long it took for what it was asked for in the last minute.
+    #[serde(default)]
+    pub latency: DeviceLatency,
+    /// Requests that it has not answered and that somebody waits for.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// Writes and discards that nobody waits for any more because it did not answer, and that it may still carry out. While there are
+    /// any it is not used again.
+    #[serde(default)]
+    pub late_writes: u64,
+    /// What its drive says of itself; absent for what is no block device, and before it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drive: Option<DriveHealth>,
 }
 
 /// How full a pool may be before somebody is told: by an event, in the node's health and in `pool show`.

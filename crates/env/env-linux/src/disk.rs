@@ -13,7 +13,7 @@ use quarry_env::{
 };
 
 use crate::blocking::blocking;
-use crate::disk_lock::OpenFile;
+use crate::disk_lock::{FileHandle, OpenFile};
 use crate::fixed::Target;
 use crate::gather::{self, Gather};
 use crate::op::Op;
@@ -45,17 +45,21 @@ impl Drop for RingFile {
 pub(crate) struct SystemDisk {
     file: Rc<RingFile>,
     spawner: LocalSpawner,
+    _handle: FileHandle,
 }
 
 impl SystemDisk {
     pub(crate) fn new(
         ring: Rc<Ring>,
         spawner: LocalSpawner,
-        file: Arc<OpenFile>,
+        handle: FileHandle,
         geometry: DiskGeometry,
+        may_block: bool,
     ) -> Self {
+        let file = handle.file().clone();
         let (target, slot) = ring.register_file(file.as_raw_fd());
-        Self { file: Rc::new(RingFile { ring, target, slot, file, geometry }), spawner }
+        let target = if may_block { target.by_workers() } else { target };
+        Self { file: Rc::new(RingFile { ring, target, slot, file, geometry }), spawner, _handle: handle }
     }
 }
 

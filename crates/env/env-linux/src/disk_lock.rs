@@ -2,11 +2,13 @@
 //!
 //! All cores share one open file description of a disk, and with it one lock. It ends when the description does: after
 //! the last descriptor, the last registered slot of a ring and the last request in flight are gone. That also holds for
-//! a killed process, so whoever gets the lock next finds a disk that nobody writes to any more.
+//! a killed process, so whoever gets the lock next finds a disk that nobody writes to any more. It holds within the process, too:
+//! a description that no disk uses any more ([`FileHandle`]) is not shared again, but waited for.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use rustix::fs::{FlockOperation, flock};
@@ -19,6 +21,30 @@ pub(crate) type FileIdentity = (u64, u64);
 pub(crate) struct OpenFile {
     fd: OwnedFd,
     registered_as: Option<FileIdentity>,
+    /// How many disks use it; changes under the registry's lock.
+    handles: Arc<AtomicUsize>,
+}
+
+/// What a disk has of an open file. Requests have the file alone.
+pub(crate) struct FileHandle(Arc<OpenFile>);
+
+impl FileHandle {
+    /// Under the registry's lock.
+    fn new(file: Arc<OpenFile>) -> Self {
+        file.handles.fetch_add(1, Ordering::Relaxed);
+        Self(file)
+    }
+
+    pub(crate) fn file(&self) -> &Arc<OpenFile> {
+        &self.0
+    }
+}
+
+impl Drop for FileHandle {
+    fn drop(&mut self) {
+        let _registry = registry();
+        self.0.handles.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl OpenFile {
@@ -38,49 +64,60 @@ impl Drop for OpenFile {
         let Some(identity) = self.registered_as else { return };
         let mut registry = registry();
         // Another core may have opened the file anew since the last strong reference went.
-        if registry.get(&identity).is_some_and(|file| file.strong_count() == 0) {
+        if registry.get(&identity).is_some_and(|(file, _)| file.strong_count() == 0) {
             registry.remove(&identity);
         }
     }
 }
 
-static REGISTRY: Mutex<BTreeMap<FileIdentity, Weak<OpenFile>>> = Mutex::new(BTreeMap::new());
+/// A file, and how many disks use it. As long as there are any, it is there.
+type Known = (Weak<OpenFile>, Arc<AtomicUsize>);
 
-fn registry() -> MutexGuard<'static, BTreeMap<FileIdentity, Weak<OpenFile>>> {
+static REGISTRY: Mutex<BTreeMap<FileIdentity, Known>> = Mutex::new(BTreeMap::new());
+
+fn registry() -> MutexGuard<'static, BTreeMap<FileIdentity, Known>> {
     REGISTRY.lock().expect("no code panics while it holds the registry")
 }
 
 /// The outcome of one attempt to lock.
 pub(crate) enum Attempt {
     /// The file is ours, by this description or by one that another core has opened.
-    Ours(Arc<OpenFile>),
-    /// Another process holds the lock.
+    Ours(FileHandle),
+    /// Another process holds the lock, or requests of this one do that nobody waits for.
     Held(OwnedFd),
 }
 
 impl OpenFile {
     /// A file that is only looked at: not locked and not shared.
-    pub(crate) fn unlocked(fd: OwnedFd) -> Arc<Self> {
-        Arc::new(Self { fd, registered_as: None })
+    pub(crate) fn unlocked(fd: OwnedFd) -> FileHandle {
+        FileHandle::new(Arc::new(Self { fd, registered_as: None, handles: Arc::default() }))
     }
 
     /// The description that this process has of the file already.
-    pub(crate) fn of_process(identity: FileIdentity) -> Option<Arc<Self>> {
-        registry().get(&identity).and_then(Weak::upgrade)
+    pub(crate) fn of_process(identity: FileIdentity) -> Option<FileHandle> {
+        registry().get(&identity).and_then(Self::share)
+    }
+
+    /// Another handle of a file that has some, under the registry's lock. The count comes first: a reference to a file without handles
+    /// might become the last one here, whose end takes that lock.
+    fn share((file, handles): &Known) -> Option<FileHandle> {
+        let is_used = handles.load(Ordering::Relaxed) > 0;
+        is_used.then(|| FileHandle::new(file.upgrade().expect("a handle holds it")))
     }
 
     /// Tries to lock `fd`, an open description of the file `identity`.
     pub(crate) fn try_lock(fd: OwnedFd, identity: FileIdentity) -> io::Result<Attempt> {
         // Under the registry's lock, so that two cores do not each lock a description of their own.
         let mut registry = registry();
-        if let Some(file) = registry.get(&identity).and_then(Weak::upgrade) {
+        if let Some(file) = registry.get(&identity).and_then(Self::share) {
             return Ok(Attempt::Ours(file));
         }
         match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
-                let file = Arc::new(Self { fd, registered_as: Some(identity) });
-                registry.insert(identity, Arc::downgrade(&file));
-                Ok(Attempt::Ours(file))
+                let handles = Arc::<AtomicUsize>::default();
+                let file = Arc::new(Self { fd, registered_as: Some(identity), handles: handles.clone() });
+                registry.insert(identity, (Arc::downgrade(&file), handles));
+                Ok(Attempt::Ours(FileHandle::new(file)))
             }
             Err(Errno::WOULDBLOCK) => Ok(Attempt::Held(fd)),
             Err(error) => Err(error.into()),

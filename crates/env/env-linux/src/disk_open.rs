@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quarry_env::{DiskGeometry, DiskKind, OpenMode};
@@ -13,7 +12,7 @@ use rustix::fs::{FallocateFlags, OFlags, fallocate, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
 use crate::disk_geometry::FileStatus;
-use crate::disk_lock::{Attempt, OpenFile};
+use crate::disk_lock::{Attempt, FileHandle, OpenFile};
 use crate::scan;
 
 /// How often a held lock is tried.
@@ -22,9 +21,10 @@ const LOCK_POLL: Duration = Duration::from_millis(5);
 /// Why a disk was not opened, where the operating system's error alone does not say it.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has the disk open.
+    /// Another process has the disk open, or requests of this one have not ended that nobody waits for.
     #[error(
-        "{} is held by another process (waited {} s): stop the process that uses it",
+        "{} is held by another process, or by requests that it has not answered yet (waited {} s): stop the process that uses it, or see \
+         why it does not answer",
         path.display(),
         waited.as_secs()
     )]
@@ -65,8 +65,20 @@ impl From<OpenError> for io::Error {
 
 /// A file that is open, and locked unless it was opened as [`OpenMode::Probe`].
 pub(crate) struct Opened {
-    pub file: Arc<OpenFile>,
+    pub file: FileHandle,
     pub geometry: DiskGeometry,
+    /// Submitting an operation may wait for a server or another process; see [`may_block`].
+    pub may_block: bool,
+}
+
+/// File systems that never make who submits an operation wait, by `f_type` of statfs(2): ext4, xfs, btrfs, f2fs, tmpfs.
+const PROMPT_FILE_SYSTEMS: [u64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994];
+
+/// Whether submitting an operation on a file may wait for somebody: FUSE, for instance, waits inside io_uring_enter for the lock of a file
+/// that a flush holds, and with it the core. Of what is not known to behave, that is assumed.
+fn may_block(fd: &OwnedFd, kind: DiskKind) -> bool {
+    let is_prompt = |system: rustix::fs::StatFs| PROMPT_FILE_SYSTEMS.contains(&(system.f_type as u64));
+    kind == DiskKind::File && !rustix::fs::fstatfs(fd).is_ok_and(is_prompt)
 }
 
 /// Opens `path`; blocks, for the lock at most as long as `lock_wait`.
@@ -75,7 +87,8 @@ pub(crate) fn open(path: &Path, mode: OpenMode, lock_wait: Duration) -> io::Resu
         OpenMode::Probe => {
             let fd: OwnedFd = options(false).open(path)?.into();
             let geometry = FileStatus::of(&fd)?.geometry(&fd, set_direct(&fd))?;
-            Ok(Opened { file: OpenFile::unlocked(fd), geometry })
+            let may_block = may_block(&fd, geometry.kind);
+            Ok(Opened { file: OpenFile::unlocked(fd), geometry, may_block })
         }
         OpenMode::Exclusive => open_exclusive(path, lock_wait),
         OpenMode::Create { size_bytes } => create(path, size_bytes, lock_wait),
@@ -133,7 +146,7 @@ fn open_exclusive(path: &Path, lock_wait: Duration) -> io::Result<Opened> {
 }
 
 /// Tries to lock until it works; `None` when the time is over.
-fn lock_until(mut fd: OwnedFd, deadline: Instant) -> io::Result<Option<Arc<OpenFile>>> {
+fn lock_until(mut fd: OwnedFd, deadline: Instant) -> io::Result<Option<FileHandle>> {
     let identity = FileStatus::of(&fd)?.identity()?;
     loop {
         match OpenFile::try_lock(fd, identity)? {
@@ -146,10 +159,11 @@ fn lock_until(mut fd: OwnedFd, deadline: Instant) -> io::Result<Option<Arc<OpenF
 }
 
 /// The geometry is read behind the lock: the previous holder may have changed the size.
-fn opened(file: Arc<OpenFile>) -> io::Result<Opened> {
-    let direct = set_direct(file.fd());
-    let geometry = FileStatus::of(file.fd())?.geometry(file.fd(), direct)?;
-    Ok(Opened { file, geometry })
+fn opened(file: FileHandle) -> io::Result<Opened> {
+    let fd = file.file().fd();
+    let geometry = FileStatus::of(fd)?.geometry(fd, set_direct(fd))?;
+    let may_block = may_block(fd, geometry.kind);
+    Ok(Opened { file, geometry, may_block })
 }
 
 fn create(path: &Path, size_bytes: u64, lock_wait: Duration) -> io::Result<Opened> {

@@ -12,7 +12,7 @@ use quarry_env::{Disk, Disks, LocalSpawner, OpenMode};
 
 use crate::blocking::blocking;
 use crate::disk::SystemDisk;
-use crate::disk_open::{open, sync_directory_of};
+use crate::disk_open::{Opened, open, sync_directory_of};
 use crate::ring::Ring;
 use crate::scan;
 
@@ -38,7 +38,8 @@ impl Disks for SystemDisks {
         Box::pin(async move {
             let (path, lock_wait) = (path.to_owned(), self.lock_wait);
             let opened = blocking(move || open(&path, mode, lock_wait)).await??;
-            let disk = SystemDisk::new(self.ring.clone(), self.spawner.clone(), opened.file, opened.geometry);
+            let Opened { file, geometry, may_block } = opened;
+            let disk = SystemDisk::new(self.ring.clone(), self.spawner.clone(), file, geometry, may_block);
             Ok(Rc::new(disk) as Rc<dyn Disk>)
         })
     }

@@ -24,6 +24,11 @@ impl Target {
         Fd(self.number)
     }
 
+    /// The same, for a file whose operations may hold up who submits them: the kernel's workers do it all.
+    pub(crate) fn by_workers(self) -> Self {
+        Self { flags: self.flags | Flags::ASYNC, ..self }
+    }
+
     /// Marks `entry`, which was built with [`Self::fd`], as naming a slot when it does.
     pub(crate) fn mark(self, entry: Entry) -> Entry {
         entry.flags(self.flags)

@@ -4,6 +4,9 @@ use std::io;
 
 use io_uring::IoUring;
 
+/// Most threads that the kernel starts for a ring to do what would hold up who submits it. They exist only while there is so much to do.
+const WORKERS_MAX: u32 = 1024;
+
 /// Sizes of the two queues.
 #[derive(Clone, Copy)]
 pub(crate) struct QueueSizes {
@@ -43,5 +46,11 @@ fn attempt(sizes: QueueSizes, features: Features) -> io::Result<IoUring> {
     if features == Features::Deferred {
         builder.setup_single_issuer().setup_defer_taskrun();
     }
-    builder.build(sizes.submission)
+    let ring = builder.build(sizes.submission)?;
+    // The kernel's own bound is a few for each CPU: the requests of one device that hangs would take them all, and then every device
+    // whose requests need a worker hangs with it.
+    let mut workers = [WORKERS_MAX, 0];
+    // A kernel that does not know this keeps its own bound, and works.
+    let _ = ring.submitter().register_iowq_max_workers(&mut workers);
+    Ok(ring)
 }

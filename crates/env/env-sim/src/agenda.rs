@@ -19,6 +19,8 @@ pub(crate) enum Event {
     Forget { disk: DiskId, loss: u64 },
     /// A failed disk answers again.
     DiskReturns(DiskId),
+    /// A disk that hangs goes on.
+    DiskGoesOn(DiskId),
     /// The next segment in transit reaches this end of a connection.
     Deliver { connection: Key, to: Side },
     /// A waiting receive or send of this end looks again.

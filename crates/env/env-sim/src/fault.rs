@@ -42,6 +42,8 @@ pub enum FaultKind {
     FlushError,
     /// The disk stops answering: this operation and all later ones fail with EIO.
     DeviceFailure,
+    /// The disk hangs: this operation and all others make no step before it goes on, if it ever does.
+    Hang,
     /// The operation completes very late.
     Stall,
     /// The operation never completes, unless its process dies.
@@ -71,11 +73,12 @@ pub enum FaultClass {
 
 impl FaultKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [FaultKind; 11] = [
+    pub const ALL: [FaultKind; 12] = [
         FaultKind::ReadError,
         FaultKind::WriteError,
         FaultKind::FlushError,
         FaultKind::DeviceFailure,
+        FaultKind::Hang,
         FaultKind::Stall,
         FaultKind::Never,
         FaultKind::NoSpace,
@@ -92,6 +95,7 @@ impl FaultKind {
             | FaultKind::WriteError
             | FaultKind::FlushError
             | FaultKind::DeviceFailure
+            | FaultKind::Hang
             | FaultKind::Never => FaultClass::Reported,
             FaultKind::LostWrite
             | FaultKind::MisdirectedWrite
@@ -110,7 +114,7 @@ impl FaultKind {
             | FaultKind::LostWrite
             | FaultKind::MisdirectedWrite => &[Verb::Write],
             FaultKind::FlushError => &[Verb::Flush],
-            FaultKind::DeviceFailure | FaultKind::Stall => {
+            FaultKind::DeviceFailure | FaultKind::Hang | FaultKind::Stall => {
                 &[Verb::Read, Verb::Write, Verb::Flush, Verb::Discard]
             }
             FaultKind::Never => &[Verb::Read, Verb::Write, Verb::Flush],
@@ -127,6 +131,8 @@ pub struct FaultRates {
     pub stall: Range<Duration>,
     /// How long a disk that failed by chance stays away; an empty range means for ever.
     pub failure: Range<Duration>,
+    /// How long a disk hangs; an empty range means for ever.
+    pub hang: Range<Duration>,
 }
 
 impl FaultRates {

@@ -81,9 +81,30 @@ impl World {
     }
 
     fn fail_with(&self, disk: DiskId, status: DiskStatus) {
-        self.shared.disks.borrow_mut().get(disk).fail(status);
+        let mut disks = self.shared.disks.borrow_mut();
+        let state = disks.get(disk);
+        self.shared.go_on(disk, state);
+        state.fail(status);
+        drop(disks);
         let kind = FaultKind::DeviceFailure;
         self.shared.log_fault(FaultRecord { at: self.now(), disk, kind, range: 0..0, moved_to: None });
+    }
+
+    /// Makes a disk hang: whatever it is asked for, or was, makes no step before [`Self::release_disk`], and may then land late.
+    pub fn hang_disk(&self, disk: DiskId) {
+        self.shared.disks.borrow_mut().get(disk).held.get_or_insert_default();
+        let kind = FaultKind::Hang;
+        self.shared.log_fault(FaultRecord { at: self.now(), disk, kind, range: 0..0, moved_to: None });
+    }
+
+    /// Lets a disk that hangs go on; nothing otherwise.
+    pub fn release_disk(&self, disk: DiskId) {
+        self.shared.go_on(disk, self.shared.disks.borrow_mut().get(disk));
+    }
+
+    /// Whether a disk hangs.
+    pub fn is_hanging(&self, disk: DiskId) -> bool {
+        self.shared.disks.borrow_mut().get(disk).held.is_some()
     }
 
     /// A disk that failed or was pulled out works again. With `cache_lost` it was without power: what was not flushed

@@ -201,6 +201,7 @@ impl World {
                 }
             }
             Event::Forget { disk, loss } => shared.disks.borrow_mut().get(disk).medium.forget(loss),
+            Event::DiskGoesOn(disk) => self.release_disk(disk),
             Event::DiskReturns(disk) => self.restore_disk(disk, shared.dice.below(2) == 0),
             Event::Deliver { connection, to } => shared.deliver(connection, to),
             Event::Service { connection, side } => shared.service(connection, side),

@@ -41,7 +41,8 @@ pub struct DiskGeometry {
 pub enum OpenMode {
     /// Read only and without the lock, to look at what is there.
     Probe,
-    /// Read and write, with the exclusive lock; waits until a dying process's I/O has ended.
+    /// Read and write, with the exclusive lock; waits, for a bounded time, until the I/O of a dying process has ended, or that of disks
+    /// which this process has closed.
     Exclusive,
     /// Create a file of this many bytes with its space allocated, then as [`OpenMode::Exclusive`].
     Create {
@@ -78,7 +79,8 @@ pub(crate) type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// Opens disks and looks at paths. None of this is on an I/O path.
 pub trait Disks {
-    /// Opens a file or block device. Two opens of one path in one process share its lock.
+    /// Opens a file or block device. Two opens of one path in one process share its lock, unless all disks of the first are closed
+    /// and requests of theirs have not ended: then the lock is still held, so that nothing lands late on what is opened now.
     fn open<'a>(&'a self, path: &'a Path, mode: OpenMode) -> Local<'a, io::Result<Rc<dyn Disk>>>;
     /// Whether `path` is a directory.
     fn is_directory(&self, path: &Path) -> io::Result<bool>;

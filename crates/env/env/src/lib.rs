@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub use buffer::{Buffer, BufferPool, RegisterSlab, View};
-pub use completion::{Completer, Completion, completion};
+pub use completion::{Completer, Completion, Observer, completion};
 pub use disk::{Disk, DiskGeometry, DiskKind, Disks, OpenMode};
 pub use executor::{Executor, JoinHandle, LocalSpawner, PickNext, Ready, yield_now};
 pub use network::{Address, DetachedStream, Listener, Network, PEER_FILES_MAX, ReceivedWithFiles, Stream};

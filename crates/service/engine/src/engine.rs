@@ -389,6 +389,7 @@ impl Engine {
         if let Some(keep_reserve) = keep_reserve {
             keep_reserve.await;
         }
+        self.store.pool.remove_store(&self.store);
         result
     }
 

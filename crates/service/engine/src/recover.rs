@@ -134,6 +134,7 @@ impl Engine {
         });
         engine.space.update(&engine);
         engine.commit().await?;
+        engine.store.pool.add_store(&engine.store);
         engine.start_tasks();
         Ok(engine)
     }

@@ -112,6 +112,7 @@ impl Engine {
     /// Relies no more on what a device that has failed was sent before, durably: it may be used again afterwards.
     pub async fn forget_device(&self, device: u16) -> Result<(), EngineError> {
         let _maintaining = self.maintaining.lock().await;
+        self.store.pool.give_up_changes(device);
         self.log.forget_device(device);
         self.cleaner.borrow_mut().close_left(&self.store);
         self.commit().await
@@ -307,19 +308,22 @@ impl Engine {
             {
                 // It may have been cleaned since somebody looked.
                 let Some((chunk, segments)) = chunks.get(&errand.id) else { continue };
-                // Two chunks of a group at once might choose the same device.
-                if chunk.group().is_some_and(|group| !groups.insert(group.id())) {
+                // Two chunks of a group at once might choose the same device. One that finds no place is in nobody's way: the others
+                // may be what it waits for.
+                let group = chunk.group().map(|group| group.id());
+                if group.is_some_and(|group| groups.contains(&group)) {
                     continue;
                 }
-                copies.push(async move { (errand.id, self.copy_one(chunk, segments).await) });
+                let Some(begun) = self.begin_copy(chunk, segments) else { continue };
+                groups.extend(group);
+                copies.push(async move { (errand.id, self.copy_one(begun, chunk, segments).await) });
                 continue;
             }
             match copies.next().await {
-                Some((_, Ok(Some((one, bytes))))) => {
+                Some((_, Ok((one, bytes)))) => {
                     moving.push(one);
                     copied_bytes += bytes;
                 }
-                Some((_, Ok(None))) => {}
                 Some((chunk, Err(error))) => {
                     tracing::error!(%chunk, %error, "a chunk cannot be copied; it stays where it is");
                 }
@@ -352,22 +356,27 @@ impl Engine {
         segments.iter().any(is_open) || self.cleaner.borrow().is_filling(id)
     }
 
-    /// Copies a chunk, if nobody writes to it and there is space.
+    /// Takes what is needed to copy a chunk, if nobody writes to it and there is space.
+    fn begin_copy(&self, chunk: &Rc<Chunk>, segments: &[SegmentId]) -> Option<Moving> {
+        match self.is_being_written(chunk.id(), segments) {
+            true => None,
+            false => self.store.plan_rehoming(chunk, segments),
+        }
+    }
+
+    /// Copies a chunk.
     async fn copy_one(
         &self,
+        begun: Moving,
         chunk: &Rc<Chunk>,
         segments: &[SegmentId],
-    ) -> Result<Option<(Moving, u64)>, EngineError> {
-        if self.is_being_written(chunk.id(), segments) {
-            return Ok(None);
-        }
-        let Some(begun) = self.store.plan_rehoming(chunk, segments) else { return Ok(None) };
+    ) -> Result<(Moving, u64), EngineError> {
         if !begun.reads() {
-            return Ok(Some((begun, 0)));
+            return Ok((begun, 0));
         }
         let contents = self.contents_of(chunk, segments).await?;
         let copied = self.store.copy_rehomed(&begun, &contents).await?;
-        Ok(Some((begun, copied.copied_bytes)))
+        Ok((begun, copied.copied_bytes))
     }
 }
 

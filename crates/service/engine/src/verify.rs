@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::rc::Rc;
 
 use quarry_format::anchor::Slot;
 use quarry_format::detached::{Detached, Floor};
 use quarry_format::node::{Entry, NodeRef};
-use quarry_pool::{Bitmap, PoolShared, Segment};
+use quarry_pool::{Bitmap, Group, PoolShared, Segment};
 use quarry_types::{ChunkId, LogAddress, LogId, SegmentId, SnapshotCounter, VolumeId};
 
 use crate::{Engine, EngineError};
@@ -182,11 +183,17 @@ impl Engine {
     }
 
     /// Every chunk of a group is on a device of its own.
+    /// A group that is not wanted any more ends as soon as its chunks have their copies, which may be on the same devices; one that is
+    /// wanted again may have chunks that are about to be moved apart.
     fn check_groups(&self, findings: &mut Vec<Finding>) {
-        for group in self.store.groups() {
-            let mut devices = BTreeSet::new();
+        let shared = &self.store.pool.shared;
+        let is_wanted = |group: &Rc<Group>| Some(group.shape()) == shared.shape();
+        for group in self.store.groups().into_iter().filter(is_wanted) {
+            let (mut devices, members) = (BTreeSet::new(), group.members());
             for device in group.devices() {
-                if !devices.insert(device) {
+                let is_moved =
+                    || members.iter().any(|chunk| chunk.is_on(device) && chunk.duty(shared).is_some());
+                if !devices.insert(device) && !is_moved() {
                     findings.push(Finding::GroupOnOneDevice { group: group.id(), device });
                 }
             }

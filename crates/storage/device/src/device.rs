@@ -3,6 +3,8 @@
 //! Life: healthy, until an operation fails; then suspect, with the fault that made it so, until the pool decides that it
 //! has failed or is well. A failed device refuses every operation at once. A request that is wrong in itself (outside
 //! the device, not aligned) fails without a mark against the device.
+//!
+//! An operation that gets no answer is waited for until the pool gives it up ([`Device::give_up`]); see `flights`.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -10,16 +12,21 @@ use std::future::Future;
 use std::io;
 use std::ops::{AddAssign, Deref};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use futures::FutureExt;
-use futures::future::{Either, ready};
-use quarry_env::{Buffer, BufferPool, Clock, Completion, Disk, DiskGeometry, Env, View};
+use futures::future::{Either, ready, select};
+use quarry_env::{Buffer, BufferPool, Disk, DiskGeometry, Env, View};
 use quarry_format::label::{DeviceClass, LABEL_COPY_OFFSETS, Label, Member, slot_offset};
 use quarry_types::DeviceId;
 
 use crate::error::{DeviceError, Operation};
-use crate::figures::{Latencies, UnderWay};
+use crate::figures::Latencies;
+use crate::flights::{Flights, Unanswered};
+use crate::open::OPEN_TIME_MAX;
 
 /// What went wrong on a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,8 +110,7 @@ pub struct Device {
     doubtful_copy: Cell<Option<usize>>,
     state: Cell<DeviceState>,
     stats: Cell<DeviceStats>,
-    pub(crate) clock: Rc<dyn Clock>,
-    pub(crate) latencies: Latencies,
+    flights: Rc<Flights>,
 }
 
 impl Device {
@@ -131,8 +137,7 @@ impl Device {
             doubtful_copy: Cell::new(doubtful_copy),
             state: Cell::new(DeviceState::Healthy),
             stats: Cell::default(),
-            clock: env.clock.clone(),
-            latencies: Latencies::default(),
+            flights: Flights::new(env),
         }
     }
 
@@ -215,6 +220,51 @@ impl Device {
         self.stats.get()
     }
 
+    /// The operation of this core that it has not answered for longest, be that waited for or given up.
+    pub fn oldest_unanswered(&self) -> Option<Unanswered> {
+        self.flights.oldest()
+    }
+
+    /// Operations of this core that somebody waits for.
+    pub fn waiting(&self) -> usize {
+        self.flights.waiting()
+    }
+
+    /// Operations of this core that it has answered, well or with an error.
+    pub fn answered(&self) -> u64 {
+        self.flights.answered()
+    }
+
+    /// How long these took.
+    pub fn latencies(&self) -> Latencies {
+        self.flights.latencies()
+    }
+
+    /// Waits no longer for operations that are `meant`: each fails now, with [`io::ErrorKind::TimedOut`], and may be carried out later all
+    /// the same, until which it counts in [`Self::late_changes`]. Says how many it were.
+    pub fn give_up(&self, meant: impl Fn(&Unanswered) -> bool) -> usize {
+        self.flights.give_up(meant)
+    }
+
+    /// Does something that uses the device, and gives the device up when that takes too long: `work` sees errors then. For who uses a
+    /// device that no pool watches yet.
+    pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> T {
+        let work = pin!(work);
+        match select(work, self.flights.sleep(OPEN_TIME_MAX)).await {
+            Either::Left((done, _)) => done,
+            Either::Right(((), work)) => {
+                self.give_up(|_| true);
+                work.await
+            }
+        }
+    }
+
+    /// Writes and discards of this core that nobody waits for and that have not ended. While this is not 0 nothing on the device can be
+    /// relied on, and nothing that was written there must be written again.
+    pub fn late_changes(&self) -> Arc<AtomicU32> {
+        self.flights.late_changes()
+    }
+
     /// Counts bytes that were read well but did not match their checksum. One of them makes no device suspect.
     pub fn note_corruption(&self) {
         self.count(|stats| stats.corruptions += 1);
@@ -259,17 +309,19 @@ impl Device {
         data: Vec<View>,
     ) -> impl Future<Output = Result<(), DeviceError>> + use<'_> {
         let length = data.iter().map(|view| view.len() as u64).sum();
-        let started = self.admit(Operation::Write, offset, length).map(|()| {
-            (UnderWay::begin(self, Operation::Write, offset, length), self.disk.write(offset, data))
-        });
-        finished(started)
+        let started = self
+            .admit(Operation::Write, offset, length)
+            .map(|()| self.flights.begin((Operation::Write, offset, length), self.disk.write(offset, data)));
+        async move { self.finish(Operation::Write, offset, length, started?.await.flatten()) }
     }
 
     /// Makes every write that completed before this call survive power loss. After a failure nothing is known about
     /// any write since the last flush that succeeded.
     pub fn flush(&self) -> impl Future<Output = Result<(), DeviceError>> + use<'_> {
-        let admitted = self.admit(Operation::Flush, 0, 0);
-        finished(admitted.map(|()| (UnderWay::begin(self, Operation::Flush, 0, 0), self.disk.flush())))
+        let started = self
+            .admit(Operation::Flush, 0, 0)
+            .map(|()| self.flights.begin((Operation::Flush, 0, 0), self.disk.flush()));
+        async move { self.finish(Operation::Flush, 0, 0, started?.await.flatten()) }
     }
 
     /// Gives the space of a range back; its content is undefined afterwards.
@@ -279,9 +331,9 @@ impl Device {
         length: u64,
     ) -> impl Future<Output = Result<(), DeviceError>> + use<'_> {
         let started = self.admit(Operation::Discard, offset, length).map(|()| {
-            (UnderWay::begin(self, Operation::Discard, offset, length), self.disk.discard(offset, length))
+            self.flights.begin((Operation::Discard, offset, length), self.disk.discard(offset, length))
         });
-        finished(started)
+        async move { self.finish(Operation::Discard, offset, length, started?.await.flatten()) }
     }
 
     /// Replaces the label durably: at every moment one copy on the device is valid. Not to be called twice at a time.
@@ -407,21 +459,17 @@ fn read<D: Deref<Target = Device>>(
         Err(error) => Either::Left(ready(Err(error))),
         Ok(()) => {
             let reading = device.disk.read(offset, buffer);
-            let under_way = UnderWay::begin(device, Operation::Read, offset, length);
-            Either::Right(reading.map(move |(buffer, result)| {
-                under_way.finish(result)?;
-                Ok(buffer)
+            let flight = device.flights.begin((Operation::Read, offset, length), reading);
+            Either::Right(flight.map(move |ended| {
+                let (buffer, result) = match ended {
+                    Ok((buffer, result)) => (Some(buffer), result),
+                    Err(given_up) => (None, Err(given_up)),
+                };
+                device.finish(Operation::Read, offset, length, result)?;
+                Ok(buffer.expect("what is not given up brings its buffer back"))
             }))
         }
     }
-}
-
-/// Waits for an operation, if it was let.
-async fn finished(
-    started: Result<(UnderWay<&Device>, Completion<io::Result<()>>), DeviceError>,
-) -> Result<(), DeviceError> {
-    let (under_way, working) = started?;
-    under_way.finish(working.await)
 }
 
 impl fmt::Debug for Device {

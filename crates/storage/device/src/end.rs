@@ -10,7 +10,7 @@ use quarry_types::{DeviceId, PoolId};
 use crate::device::Device;
 use crate::error::{EndError, PathError};
 use crate::labels;
-use crate::open::{Expected, open_in_any_state};
+use crate::open::{Expected, in_open_time, open_in_any_state};
 
 /// Ends a pool that nobody uses any more and gives back its devices, all that are open.
 ///
@@ -28,10 +28,13 @@ pub async fn end_pool(env: &Env, devices: Vec<Device>) -> Result<(), Vec<EndErro
 }
 
 async fn mark_ended(device: &Device) -> Result<(), EndError> {
-    device.repair_label().await?;
-    let label = Label::clone(&device.label());
-    let ended = Label { state: LabelState::Ended, sequence: label.sequence + 1, ..label };
-    Ok(device.write_label(ended).await?)
+    let marking = async {
+        device.repair_label().await?;
+        let label = Label::clone(&device.label());
+        let ended = Label { state: LabelState::Ended, sequence: label.sequence + 1, ..label };
+        Ok(device.write_label(ended).await?)
+    };
+    device.in_time(marking).await
 }
 
 /// Gives back a device that is no member of its pool any more: all members' labels say so already. A device that was taken for
@@ -49,7 +52,8 @@ async fn release(env: &Env, device: Device) -> Result<(), EndError> {
         move |source| PathError { path, operation, source }
     };
     let created_file = device.member().created_file;
-    labels::erase(&**device.disk(), &env.buffers).await.map_err(failed("erase its label"))?;
+    let erasing = labels::erase(&**device.disk(), &env.buffers);
+    in_open_time(env, (&path, "erase its label"), erasing).await?.map_err(failed("erase its label"))?;
     drop(device);
     if created_file {
         env.disks.remove(&path).map_err(failed("remove it"))?;

@@ -13,6 +13,7 @@
 //! - A device under a [`Device`] is locked or, behind a network, claimed: no other process writes to it.
 //! - Power may fail at any write of this crate: a pool exists on all of its devices or is refused, and a label that
 //!   was valid stays so until its successor is durable (`docs/format/device.md`).
+//! - An operation that is given up stays known until it ends: it may change the device as long.
 //! - A slot's content after formatting is whatever was there before.
 
 mod areas;
@@ -21,6 +22,7 @@ mod device;
 mod end;
 mod error;
 mod figures;
+mod flights;
 mod format;
 mod labels;
 mod members;
@@ -34,7 +36,8 @@ pub use class::{classify, measure_class};
 pub use device::{Device, DeviceState, DeviceStats, Fault};
 pub use end::{end_pool, release_device};
 pub use error::{DeviceError, EndError, FormatError, OpenError, Operation, PathError};
-pub use figures::DeviceFigures;
+pub use figures::{DeviceFigures, Latencies};
+pub use flights::Unanswered;
 pub use format::{
     DIRECTORY_PERCENT, FormatRequest, JoinRequest, Joining, forget_joining, format_devices, prepare_to_join,
 };

@@ -5,11 +5,13 @@
 //! when a device has moved to another path or is missing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use futures::future::join_all;
 use quarry_env::Env;
 use quarry_format::label::{Label, LabelState, Member, path_hint};
-use quarry_types::PoolId;
+use quarry_types::{DeviceId, PoolId};
 
 use crate::device::Device;
 use crate::error::OpenError;
@@ -28,6 +30,8 @@ pub struct OpenedMembers {
     pub missing: Vec<Member>,
     /// What was wrong with paths that did not become one of the devices.
     pub failures: Vec<OpenError>,
+    /// Writes that devices which are not among these were sent and have not ended; see [`Device::late_changes`].
+    pub late: Vec<(DeviceId, Arc<AtomicU32>)>,
 }
 
 /// Opens and locks every device of `pool` that lies at one of `paths`, or where a label that is found there says that
@@ -91,12 +95,17 @@ impl Gathering<'_> {
         self.check_state(&newest)?;
         self.refuse_removed(&newest);
         let target = self.target_label(&newest);
-        let written = join_all(self.opened.iter().map(|device| bring_up_to_date(device, &target))).await;
-        let mut devices = Vec::with_capacity(self.opened.len());
+        let written =
+            join_all(self.opened.iter().map(|device| device.in_time(bring_up_to_date(device, &target))))
+                .await;
+        let (mut devices, mut late) = (Vec::with_capacity(self.opened.len()), Vec::new());
         for (opened, written) in self.opened.into_iter().zip(written) {
             match written {
                 Ok(()) => devices.push(opened),
-                Err(error) => self.failures.push(error),
+                Err(error) => {
+                    late.push((opened.id(), opened.late_changes()));
+                    self.failures.push(error);
+                }
             }
         }
         if devices.is_empty() {
@@ -105,7 +114,7 @@ impl Gathering<'_> {
         devices.sort_by_key(Device::index);
         let is_missing = |member: &Member| !devices.iter().any(|device| device.id() == member.device);
         let missing = target.members.into_iter().filter(is_missing).collect();
-        Ok(OpenedMembers { devices, missing, failures: self.failures })
+        Ok(OpenedMembers { devices, missing, failures: self.failures, late })
     }
 
     fn newest_label(&self) -> Option<Label> {

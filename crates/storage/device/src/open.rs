@@ -1,8 +1,11 @@
 //! Opening one device again.
 
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
+use futures::future::{Either, select};
 use quarry_env::{Disk, DiskKind, Env, OpenMode};
 use quarry_format::label::{GRANULE_BYTES, Label, LabelState};
 use quarry_types::{DeviceId, PoolId};
@@ -11,6 +14,10 @@ use crate::device::Device;
 use crate::error::{OpenError, PathError};
 use crate::labels::{self, Newest, NoLabel};
 use crate::probe;
+
+/// How long opening a device, or bringing its label up to date, may take. An NBD export that was held by another process is waited for
+/// 30 s of this.
+pub(crate) const OPEN_TIME_MAX: Duration = Duration::from_secs(45);
 
 /// What the opener knows about a device. What it does not know is not checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -32,14 +39,38 @@ pub async fn open_device(env: &Env, path: &Path, expected: Expected) -> Result<D
         LabelState::Forming => Err(OpenError::Forming { path: path.to_owned(), pool_name }),
         LabelState::Ended => Err(OpenError::Ended { path: path.to_owned(), pool_name }),
         LabelState::Ready => {
-            device.repair_label().await?;
+            device.in_time(device.repair_label()).await?;
             Ok(device)
         }
     }
 }
 
 /// Opens and locks a device, whatever its label says about the state of its pool. Writes nothing.
+///
+/// One that does not answer in [`OPEN_TIME_MAX`] fails: nothing was written to it.
 pub async fn open_in_any_state(env: &Env, path: &Path, expected: Expected) -> Result<Device, OpenError> {
+    in_open_time(env, (path, "open it"), open_sometime(env, path, expected)).await?
+}
+
+/// Waits for something that uses a disk which no pool watches, but not longer than [`OPEN_TIME_MAX`]. What the disk was sent until then may
+/// be carried out later; until it has ended, or the disk is known not to carry it out any more, nobody opens the disk for writing
+/// (`Disks::open`).
+pub(crate) async fn in_open_time<T>(
+    env: &Env,
+    (path, operation): (&Path, &'static str),
+    work: impl Future<Output = T>,
+) -> Result<T, PathError> {
+    match select(Box::pin(work), env.clock.sleep(OPEN_TIME_MAX)).await {
+        Either::Left((done, _)) => Ok(done),
+        Either::Right(((), _)) => {
+            let what = format!("it has not answered for {} s", OPEN_TIME_MAX.as_secs());
+            let source = io::Error::new(io::ErrorKind::TimedOut, what);
+            Err(PathError { path: path.to_owned(), operation, source })
+        }
+    }
+}
+
+async fn open_sometime(env: &Env, path: &Path, expected: Expected) -> Result<Device, OpenError> {
     let failed = |operation| move |source| PathError { path: path.to_owned(), operation, source };
     if !env.disks.exists(path) {
         return Err(OpenError::Missing { path: path.to_owned() });

@@ -10,6 +10,7 @@ use quarry_format::label::{LABEL_BYTES, LABEL_COPY_OFFSETS, Label, LabelError};
 use crate::areas::{Areas, AreasRead};
 use crate::error::PathError;
 use crate::labels::{self, NoLabel};
+use crate::open::in_open_time;
 use crate::signature;
 
 /// What is on a disk, as far as its first 1 MiB and last 128 KiB tell.
@@ -49,8 +50,13 @@ pub enum Probe {
     Disk(ProbedDisk),
 }
 
-/// Looks at a path. Takes no lock: what it says about a disk that somebody writes to may be half old and half new.
+/// Looks at a path. Takes no lock: what it says about a disk that somebody writes to may be half old and half new. A disk that does not
+/// answer is an error after a while.
 pub async fn probe(env: &Env, path: &Path) -> Result<Probe, PathError> {
+    in_open_time(env, (path, "look at it"), probe_sometime(env, path)).await?
+}
+
+async fn probe_sometime(env: &Env, path: &Path) -> Result<Probe, PathError> {
     let failed = |operation| move |source| PathError { path: path.to_owned(), operation, source };
     if !env.disks.exists(path) {
         return Ok(Probe::Missing);
@@ -67,7 +73,8 @@ pub async fn probe(env: &Env, path: &Path) -> Result<Probe, PathError> {
 /// What a pool can use of the file or block device at `path` now, in bytes.
 pub async fn usable_bytes_at(env: &Env, path: &Path) -> Result<u64, PathError> {
     let failed = |source| PathError { path: path.to_owned(), operation: "open it", source };
-    let disk = env.disks.open(path, OpenMode::Probe).await.map_err(failed)?;
+    let opening = in_open_time(env, (path, "open it"), env.disks.open(path, OpenMode::Probe));
+    let disk = opening.await?.map_err(failed)?;
     Ok(labels::usable_bytes(disk.geometry().size_bytes))
 }
 

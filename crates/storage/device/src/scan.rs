@@ -8,6 +8,7 @@ use quarry_format::label::DeviceClass;
 
 use crate::class::measure_class;
 use crate::error::PathError;
+use crate::open::in_open_time;
 use crate::probe::{ProbedDisk, examine};
 
 /// A block device of this machine.
@@ -29,7 +30,8 @@ pub async fn scan(env: &Env) -> io::Result<Vec<ScannedDevice>> {
     found.sort();
     let mut devices = Vec::with_capacity(found.len());
     for (path, in_use) in found {
-        let (disk, class) = match look_at(env, &path).await {
+        let looked = in_open_time(env, (&path, "look at it"), look_at(env, &path)).await;
+        let (disk, class) = match looked.flatten() {
             Ok((disk, class)) => (Ok(disk), class),
             Err(error) => (Err(error), DeviceClass::Unknown),
         };

@@ -176,7 +176,8 @@ impl Chunk {
         order.sort_by_key(|slot| {
             let busy = pool.reads_in_flight(slot.device);
             let failed = pool.shared.is_failed(slot.device);
-            (failed, busy, (self.id.0 + u64::from(slot.device)) % slots.len() as u64)
+            let avoided = pool.shared.is_avoided(slot.device);
+            (failed, avoided, busy, (self.id.0 + u64::from(slot.device)) % slots.len() as u64)
         });
         order
     }

@@ -13,6 +13,12 @@ pub enum CopyError {
         /// Its index.
         device: u16,
     },
+    /// The device is out of use and does not answer.
+    #[error("device {device} of the pool does not answer")]
+    Silent {
+        /// Its index.
+        device: u16,
+    },
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),

@@ -11,11 +11,14 @@
 //! - A chunk that the durable image names is retired only after a later image, which does not name it, is durable.
 //! - Copies of a chunk are on distinct devices, and so are the chunks of a [`Group`].
 //! - A device that fails a write or a flush is out of use at once, until the pool is opened again or it is taken back.
+//! - A device that does not answer is out of use when everything can be had without it; nothing is sent to it again before what it was
+//!   sent has ended (`watch`, `board`).
 //! - A device is removed when no slot of it is taken; until then every label names it.
 
 mod allocator;
 mod anchor;
 mod bitmap;
+mod board;
 mod chunk;
 mod coalesce;
 mod coded;
@@ -34,12 +37,15 @@ mod records;
 mod rehome;
 mod scrub;
 mod shared;
+mod slow;
 mod stakes;
 mod store;
 mod table;
+mod watch;
 
 pub use allocator::Allocator;
 pub use bitmap::Bitmap;
+pub use board::DeviceHealth;
 pub use chunk::{Chunk, Slots};
 pub use coalesce::BRIDGED_FACTOR_MAX;
 pub use error::{CopyError, OpenError, PoolError};
@@ -55,6 +61,7 @@ pub use records::Wanted;
 pub use rehome::{Contents, Duty, Moving, Rehomed};
 pub use scrub::Scrubbed;
 pub use shared::{Capacity, Geometry, PoolShared};
+pub use slow::Slowness;
 pub use stakes::{Need, Purpose};
 pub use store::LogStore;
 pub use table::{Relocation, Run, Segment, SegmentTable};

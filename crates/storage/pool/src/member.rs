@@ -51,6 +51,8 @@ struct Member {
     /// A [`MemberUse`]; what every I/O asks for.
     use_: AtomicU8,
     leaving: AtomicBool,
+    /// Reads go elsewhere where they can.
+    avoided: AtomicBool,
     read_errors: AtomicU32,
     /// How often it has been taken out of use.
     failures: AtomicU32,
@@ -65,6 +67,7 @@ impl Members {
         let none = || Member {
             use_: AtomicU8::new(MemberUse::None as u8),
             leaving: AtomicBool::new(false),
+            avoided: AtomicBool::new(false),
             read_errors: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             status: Mutex::default(),
@@ -137,6 +140,15 @@ impl Members {
     /// Whether everything on a device is to be moved elsewhere.
     pub(crate) fn is_leaving(&self, index: u16) -> bool {
         self.0[usize::from(index)].leaving.load(Ordering::Acquire)
+    }
+
+    /// Whether reads avoid a device where they can.
+    pub(crate) fn is_avoided(&self, index: u16) -> bool {
+        self.0[usize::from(index)].avoided.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_avoided(&self, index: u16, avoided: bool) {
+        self.0[usize::from(index)].avoided.store(avoided, Ordering::Relaxed);
     }
 
     /// How often a device has been taken out of use.

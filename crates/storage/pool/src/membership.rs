@@ -59,6 +59,16 @@ pub enum MembershipError {
         /// Slots that are taken.
         slots: u64,
     },
+    /// What the device was sent before it was given up may still change it.
+    #[error("{device} of pool {pool} has not ended {changes} writes that it was sent before it was given up")]
+    Late {
+        /// Name of the pool.
+        pool: String,
+        /// Where the device is.
+        device: String,
+        /// Writes and discards that are on their way.
+        changes: u32,
+    },
     /// No device took the new label.
     #[error("pool {pool}: no device took its new label")]
     NoLabel {
@@ -125,7 +135,8 @@ impl Pool {
         // From here on it is a member: what cannot be completed now is, when the pool is opened.
         let (device, label) = (joining.device, joining.label);
         let member = label.member(device.index()).expect("the label was made for it").clone();
-        let failure = device.write_label(label.for_member(member.index)).await.err();
+        self.shared.board.count_late(device.id(), device.late_changes());
+        let failure = device.in_time(device.write_label(label.for_member(member.index))).await.err();
         let failure = failure.map(|error| format!("its label could not be written: {error}"));
         let use_ = if failure.is_some() { MemberUse::Out } else { MemberUse::NoNew };
         let path = device.path().to_owned();
@@ -303,15 +314,23 @@ impl Pool {
         if !self.shared.is_failed(index) {
             return Ok(());
         }
+        self.give_up_changes(index);
+        let changes = self.shared.board.late_changes(status.id);
+        if changes > 0 {
+            let (pool, device) = (self.shared.name.clone(), status.path.display().to_string());
+            return Err(MembershipError::Late { pool, device, changes });
+        }
         let expected = Expected { pool: Some(self.shared.id), device: Some(status.id) };
         let device: Device = open_device(&self.env, &status.path, expected).await?;
         let newest = self.label()?;
         let mut label = newest.for_member(index);
         // The newest label may be one that was being written to it when it failed.
         label.sequence = label.sequence.max(device.label().sequence) + 1;
-        device.write_label(label.clone()).await?;
+        self.shared.board.count_late(status.id, device.late_changes());
+        device.in_time(device.write_label(label.clone())).await?;
         self.set_device(index, Some(Rc::new(device)));
         self.write_labels(&label).await?;
+        self.shared.board.renew(index, self.env.clock.now());
         self.shared.put_member(DeviceStatus { failure: None, ..status }, MemberUse::Out);
         Ok(())
     }

@@ -44,7 +44,7 @@ pub struct OpenedPool {
 /// images name has a copy left.
 pub async fn open(env: &Env, id: PoolId, paths: &[PathBuf]) -> Result<OpenedPool, OpenError> {
     let members = open_members(env, id, paths).await?;
-    let pool = Rc::new(assemble(env, members));
+    let pool = assemble(env, members).watched();
     let mut logs = Vec::new();
     for anchor in pool.newest_anchors().await.into_values() {
         let image = read_image(&pool, &anchor).await?;
@@ -59,12 +59,14 @@ pub async fn open(env: &Env, id: PoolId, paths: &[PathBuf]) -> Result<OpenedPool
         claim_slots(&pool, log)?;
         check_complete(&pool, log)?;
     }
+    pool.shared.board.expect_logs(logs.len());
     Ok(OpenedPool { pool, logs })
 }
 
 /// The pool over devices that are open already, for instance because they were just formatted.
 pub fn from_devices(env: &Env, devices: Vec<Device>) -> Rc<Pool> {
-    Rc::new(assemble(env, OpenedMembers { devices, missing: Vec::new(), failures: Vec::new() }))
+    assemble(env, OpenedMembers { devices, missing: Vec::new(), failures: Vec::new(), late: Vec::new() })
+        .watched()
 }
 
 /// The same pool on another core. A device that cannot be opened is out of use on all cores; that none can is an error.
@@ -88,7 +90,7 @@ pub async fn attach(env: &Env, shared: &Arc<PoolShared>) -> Result<Rc<Pool>, Ope
     }
     match failure {
         Some(error) if devices.iter().all(Option::is_none) => Err(error.into()),
-        _ => Ok(Rc::new(Pool::new(env.clone(), shared.clone(), devices))),
+        _ => Ok(Pool::new(env.clone(), shared.clone(), devices).watched()),
     }
 }
 
@@ -113,6 +115,7 @@ fn assemble(env: &Env, members: OpenedMembers) -> Pool {
         geometry,
         statuses.collect::<Vec<_>>(),
     );
+    members.late.into_iter().for_each(|(id, changes)| shared.board.count_late(id, changes));
     Pool::new(env.clone(), Arc::new(shared), devices)
 }
 

@@ -10,6 +10,7 @@ use quarry_device::{Device, DeviceFigures};
 use quarry_env::{Env, Passed, Turns, View, Work};
 use quarry_types::limits::DEVICES_MAX;
 
+use crate::watch::Watch;
 use crate::{Chunk, Geometry, PoolShared};
 
 /// One core's way to the devices of a pool.
@@ -22,6 +23,13 @@ pub struct Pool {
     reads_in_flight: Vec<Cell<u32>>,
     /// Who says when background work may go on.
     turns: RefCell<Option<Rc<dyn Turns>>>,
+    pub(crate) watch: Watch,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.board.forget_way(self.watch.way);
+    }
 }
 
 impl Pool {
@@ -29,7 +37,13 @@ impl Pool {
     pub fn new(env: Env, shared: Arc<PoolShared>, mut devices: Vec<Option<Rc<Device>>>) -> Self {
         devices.resize(DEVICES_MAX, None);
         let reads_in_flight = devices.iter().map(|_| Cell::new(0)).collect();
-        Self { env, shared, devices: RefCell::new(devices), reads_in_flight, turns: RefCell::default() }
+        devices
+            .iter()
+            .flatten()
+            .for_each(|device| shared.board.count_late(device.id(), device.late_changes()));
+        let watch = Watch::new(&shared);
+        let turns = RefCell::default();
+        Self { env, shared, devices: RefCell::new(devices), reads_in_flight, turns, watch }
     }
 
     /// Background work on the pool takes turns from now on.
@@ -52,6 +66,9 @@ impl Pool {
 
     /// Puts a device there that has joined or come back, or takes it away.
     pub(crate) fn set_device(&self, index: u16, device: Option<Rc<Device>>) {
+        if let Some(device) = &device {
+            self.shared.board.count_late(device.id(), device.late_changes());
+        }
         self.devices.borrow_mut()[usize::from(index)] = device;
     }
 
@@ -68,6 +85,13 @@ impl Pool {
     /// A device, if it is there; it may have failed.
     pub fn device(&self, index: u16) -> Option<Rc<Device>> {
         self.devices.borrow().get(usize::from(index))?.clone()
+    }
+
+    /// The devices that are there, in use or not, with their indexes.
+    pub(crate) fn devices(&self) -> Vec<(u16, Rc<Device>)> {
+        let devices = self.devices.borrow();
+        let there = (0..).zip(devices.iter()).filter_map(|(index, device)| Some((index, device.clone()?)));
+        there.collect()
     }
 
     /// The devices that are in use, with their indexes.

@@ -85,11 +85,13 @@ impl Pool {
         pieces: &[Expected],
     ) -> Result<View, PoolError> {
         let bytes = pieces.iter().map(Expected::bytes).sum();
+        // As long as somebody has a group, it can be decoded, even when it has ended.
+        let _group = chunk.group();
         self.read_placed(chunk, sector, bytes, placed(pieces.iter(), 0)).await
     }
 
     /// Reads `bytes` bytes from sector `sector` of a chunk, and verifies the pieces in them. Starts when it is called. The device
-    /// reads whole granules.
+    /// reads whole granules. The caller holds the group of the chunk.
     pub(crate) fn read_placed<'a>(
         &'a self,
         chunk: &'a Chunk,
@@ -190,27 +192,35 @@ impl Pool {
     ) -> impl Future<Output = Result<Buffer, CopyError>> + use<'_> {
         let reading = self.read_copy_apart(slot, offset, bytes);
         reading.inspect(move |result| match result {
-            Err(CopyError::Gone { .. }) => {}
+            Err(CopyError::Gone { .. } | CopyError::Silent { .. }) => {}
             result => self.shared.note_read(slot.device, result.as_ref().err().map(|error| error as _)),
         })
     }
 
     /// The same, without taking note of whether the device can read.
+    ///
+    /// A device that is out of use and does not answer is not asked: whoever looks at many places, one after the other, would wait for
+    /// each of them.
     pub(crate) fn read_copy_apart(
         &self,
         slot: Slot,
         offset: u64,
         bytes: usize,
     ) -> impl Future<Output = Result<Buffer, CopyError>> + use<'_> {
-        let started = self.device(slot.device).map(|device| {
+        let device = self.device(slot.device);
+        let is_silent = device.as_ref().is_some_and(|device| self.is_silent(slot.device, device));
+        let unread = move || match is_silent {
+            true => CopyError::Silent { device: slot.device },
+            false => CopyError::Gone { device: slot.device },
+        };
+        let started = device.filter(|_| !is_silent).map(|device| {
             let buffer = self.env.buffers.allocate(bytes);
             let under_way = UnderWay::begin(self, slot.device);
             let offset = device.slot_offset(slot.index) + offset;
             let reading = device.read_held(offset, buffer);
             reading.inspect(move |_| drop(under_way))
         });
-        OptionFuture::from(started)
-            .map(move |result| Ok(result.ok_or(CopyError::Gone { device: slot.device })??))
+        OptionFuture::from(started).map(move |result| Ok(result.ok_or_else(unread)??))
     }
 
     /// Replaces the pieces of `buffer` that do not hold by those of other copies, and writes them over the bad ones.

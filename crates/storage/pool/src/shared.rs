@@ -1,16 +1,19 @@
 //! What all cores know of a pool.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use quarry_ec::Shape;
 use quarry_format::anchor::Slot;
 use quarry_types::limits::SECTOR_BYTES;
-use quarry_types::{LogId, PoolId, Protection};
+use quarry_types::{DeviceId, LogId, PoolId, Protection};
 
 use crate::Allocator;
+use crate::board::{Board, DeviceHealth};
 use crate::member::{DeviceStatus, MemberUse, Members};
+use crate::slow::Slowness;
 use crate::stakes::{Need, Purpose, Stakes};
 
 /// A device that fails this many reads in a row, without a good one between them, is taken out of use.
@@ -54,6 +57,7 @@ pub struct PoolShared {
     /// Slots of copies that were given up, by log: a durable image of it may name them still.
     given_up: Mutex<BTreeMap<LogId, Vec<Slot>>>,
     closing: AtomicBool,
+    pub(crate) board: Board,
 }
 
 /// Space of a pool in chunks that are in no group, each with its copies.
@@ -88,6 +92,7 @@ impl PoolShared {
             stakes: Mutex::default(),
             given_up: Mutex::default(),
             closing: AtomicBool::new(false),
+            board: Board::default(),
         }
     }
 
@@ -318,6 +323,50 @@ impl PoolShared {
             pool = %self.name, device = %status.id, path = %status.path.display(), reason,
             "device taken out of use; the pool goes on without it"
         );
+    }
+
+    /// How long a device may take for anything before it is given up, if it can be done without.
+    pub fn set_device_patience(&self, patience: Duration) {
+        self.board.set_patience(patience);
+    }
+
+    /// How a device answers; `now` is by the clock of the env.
+    pub fn device_health(&self, device: u16, now: Duration) -> DeviceHealth {
+        self.board.health(device, now)
+    }
+
+    /// Devices that still may carry out what they were sent before they were given up; some of them may be no members any more.
+    pub fn late_devices(&self) -> BTreeSet<DeviceId> {
+        self.board.late_devices()
+    }
+
+    /// Whether everything can be had with one more device out of use, as far as the protection tells.
+    pub(crate) fn can_lose_one(&self) -> bool {
+        let is_out = |device: &DeviceStatus| self.is_failed(device.index);
+        let out = self.devices().iter().filter(|device| is_out(device)).count();
+        out < self.protection().losses_tolerated()
+    }
+
+    /// Says that a device is slow beside its peers, or is not any more.
+    pub(crate) fn note_slow(&self, device: u16, slow: Option<Slowness>) {
+        let path = self.member(device).map(|status| status.path).unwrap_or_default();
+        let (pool, path) = (&self.name, path.display());
+        match slow {
+            Some(slow) => tracing::warn!(
+                %pool, device = %path, operation = %slow.operation, mean = ?slow.mean, peers_mean = ?slow.peers_mean,
+                "device is slow beside its peers; reads avoid it where they can"
+            ),
+            None => tracing::info!(%pool, device = %path, "device is as quick as its peers again"),
+        }
+    }
+
+    /// Whether reads avoid a device where they can.
+    pub(crate) fn is_avoided(&self, device: u16) -> bool {
+        self.members.is_avoided(device)
+    }
+
+    pub(crate) fn set_avoided(&self, device: u16, avoided: bool) {
+        self.members.set_avoided(device, avoided);
     }
 
     /// Takes note of a device that is new, or is back, and uses it so far.

@@ -13,6 +13,11 @@ fn pool(fill_percent: u8) -> Seen {
         size_bytes: 1 << 30,
         used_bytes: 0,
         removing: false,
+        health: Default::default(),
+        latency: Default::default(),
+        in_flight: 0,
+        late_writes: 0,
+        drive: None,
     };
     let pool = Pool {
         id: PoolId::from_random(1),
@@ -117,6 +122,59 @@ fn a_full_pool_and_a_failing_device_are_told_once_and_so_is_their_end() {
         ]
     );
     assert_eq!(history.look(&[pool(10)]), [(EventKind::DeviceOnline, Info), (EventKind::PoolOnline, Info)]);
+}
+
+#[test]
+fn a_silent_device_is_told_again_when_hosts_wait_for_it_and_when_it_is_back() {
+    use EventSeverity::{Critical, Info, Warning};
+    let mut history = History::default();
+    let look = |state, level| {
+        let mut seen = pool(10);
+        seen.pool.devices[0].state = state;
+        let cause =
+            quarry_api_types::Cause { level, message: "why".to_owned(), next_step: "what".to_owned() };
+        seen.pool.devices[0].health = quarry_api_types::Health::from_causes(vec![cause]);
+        seen
+    };
+    for (state, level, told) in [
+        (PoolDeviceState::Suspect, HealthLevel::Warning, vec![(EventKind::DeviceSuspect, Warning)]),
+        (PoolDeviceState::Suspect, HealthLevel::Warning, vec![]),
+        (PoolDeviceState::Suspect, HealthLevel::Critical, vec![(EventKind::DeviceSuspect, Critical)]),
+        (PoolDeviceState::Failed, HealthLevel::Critical, vec![(EventKind::DeviceFailed, Critical)]),
+        (PoolDeviceState::Returned, HealthLevel::Warning, vec![(EventKind::DeviceReturned, Info)]),
+        (PoolDeviceState::Online, HealthLevel::Ok, vec![(EventKind::DeviceOnline, Info)]),
+    ] {
+        assert_eq!(history.look(&[look(state, level)]), told, "{state} {level}");
+    }
+    let (events, _) = compare(&BTreeMap::new(), &[look(PoolDeviceState::Suspect, HealthLevel::Warning)]);
+    assert_eq!((events[0].cause.as_deref(), events[0].next_step.as_deref()), (Some("why"), Some("what")));
+}
+
+#[test]
+fn a_drive_is_told_when_its_verdict_changes() {
+    let mut history = History::default();
+    let mut look = |verdict| {
+        let mut seen = pool(10);
+        seen.pool.devices[0].drive = Some(quarry_api_types::DriveHealth {
+            verdict,
+            causes: vec!["8 sectors have been replaced".to_owned()],
+            unknown: None,
+            asked: Timestamp::from_unix_ms(1),
+            model: None,
+            temperature_celsius: None,
+            power_on_hours: None,
+            wear_percent: None,
+            reallocated: Some(8),
+            pending: None,
+            media_errors: None,
+        });
+        history.look(&[seen])
+    };
+    assert_eq!(look(DriveVerdict::Unknown), []);
+    assert_eq!(look(DriveVerdict::Warning), [(EventKind::DriveWarning, EventSeverity::Warning)]);
+    assert_eq!(look(DriveVerdict::Warning), []);
+    assert_eq!(look(DriveVerdict::Failing), [(EventKind::DriveFailing, EventSeverity::Critical)]);
+    assert_eq!(look(DriveVerdict::Ok), [(EventKind::DriveOk, EventSeverity::Info)]);
 }
 
 #[test]

@@ -19,6 +19,11 @@ fn device(path: &str, state: PoolDeviceState, used_bytes: u64) -> PoolDevice {
         size_bytes: 1 << 30,
         used_bytes,
         removing: false,
+        health: Default::default(),
+        latency: Default::default(),
+        in_flight: 0,
+        late_writes: 0,
+        drive: None,
     }
 }
 

@@ -17,6 +17,8 @@ pub fn devices(pools: &[Pool]) -> Vec<Device> {
         pool_id: None,
         device_id: None,
         health: Health::ok(),
+        latency: Default::default(),
+        drive: None,
     };
     let mut devices = vec![
         device(super::FREE_DEVICE, DeviceState::Free),
@@ -49,6 +51,11 @@ pub fn member(id: u128, path: &str) -> PoolDevice {
         size_bytes: DEVICE_BYTES,
         used_bytes: 0,
         removing: false,
+        health: Default::default(),
+        latency: Default::default(),
+        in_flight: 0,
+        late_writes: 0,
+        drive: None,
     }
 }
 

@@ -166,3 +166,20 @@ fn a_new_disk_is_locked_and_can_be_opened_again_by_the_process() {
         assert!(!env.disks.exists(&path));
     });
 }
+
+/// What a request holds is the file; when no disk uses that any more, it is waited for.
+#[test]
+fn a_file_whose_requests_have_not_ended_is_not_shared_after_its_disks_are_closed() {
+    let directory = directory();
+    let path = directory.path().join("disk");
+    std::fs::write(&path, vec![0; 1 << 20]).expect("a file");
+    let open = || crate::disk_open::open(&path, OpenMode::Exclusive, Duration::from_millis(50));
+    let (first, second) = (open().expect("nobody has it"), open().expect("cores share it"));
+    let request = first.file.file().clone();
+    drop(first);
+    drop((second, open().expect("one disk is left")));
+    let error = open().err().expect("a request is on its way");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    drop(request);
+    open().expect("it has ended");
+}

@@ -58,6 +58,7 @@ impl Shared {
                 None => return (Course::Normal, None),
             },
             FaultKind::DeviceFailure => self.fail_by_chance(disk, state),
+            FaultKind::Hang => self.hang_by_chance(disk, state),
             _ => {}
         }
         let moved_to = record.moved_to;
@@ -66,10 +67,19 @@ impl Shared {
     }
 
     fn fail_by_chance(&self, disk: DiskId, state: &mut DiskState) {
+        self.go_on(disk, state);
         state.fail(DiskStatus::Failed);
         let away = &state.spec.faults.failure;
         if !away.is_empty() {
             self.schedule(self.dice.nanos(away), Event::DiskReturns(disk));
+        }
+    }
+
+    fn hang_by_chance(&self, disk: DiskId, state: &mut DiskState) {
+        state.held.get_or_insert_default();
+        let hang = &state.spec.faults.hang;
+        if !hang.is_empty() {
+            self.schedule(self.dice.nanos(hang), Event::DiskGoesOn(disk));
         }
     }
 

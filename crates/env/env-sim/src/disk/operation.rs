@@ -177,6 +177,10 @@ impl Shared {
         if operation.step != step {
             return None;
         }
+        if let Some(held) = &mut state.held {
+            held.push((key, step));
+            return None;
+        }
         if operation.early != Early::Nothing {
             self.land_early(disk, key, state);
             return None;
@@ -202,6 +206,14 @@ impl Shared {
             format!("p{process} {disk} {verb:?} {offset:#x} {course:?} ends {result:?}")
         });
         Some(operation.end(result))
+    }
+
+    /// Lets a disk that hangs go on. What has waited comes in any order.
+    pub(crate) fn go_on(&self, disk: DiskId, state: &mut DiskState) {
+        for (key, step) in state.held.take().into_iter().flatten() {
+            let delay = state.spec.latency.draw_transfer(0, &self.dice);
+            self.schedule(delay, Event::Operation { disk, key, step });
+        }
     }
 
     fn land_early(&self, disk: DiskId, key: Key, state: &mut DiskState) {

@@ -27,7 +27,7 @@ impl Shared {
                 operation.step += 1;
                 if matches!(
                     operation.course,
-                    Course::Normal | Course::Fault(FaultKind::Never | FaultKind::Stall)
+                    Course::Normal | Course::Fault(FaultKind::Never | FaultKind::Stall | FaultKind::Hang)
                 ) {
                     operation.course = Course::Orphan;
                     operation.early = Early::Nothing;
@@ -55,7 +55,7 @@ impl Shared {
             }
             given_up.push(operation.forget_asker());
         }
-        state.head = Head::default();
+        (state.head, state.held) = (Head::default(), None);
         given_up
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use quarry_env::DiskKind;
 
 use crate::fault::{DiskId, FaultKind, Verb};
-use crate::slab::Slab;
+use crate::slab::{Key, Slab};
 
 use super::course::Course;
 use super::medium::Medium;
@@ -55,6 +55,8 @@ pub(crate) struct DiskState {
     pub(crate) scripts: Vec<Script>,
     pub(crate) lock: Option<Lock>,
     pub(crate) head: Head,
+    /// Steps of operations that wait because the disk hangs; `None` when it does not.
+    pub(crate) held: Option<Vec<(Key, u32)>>,
 }
 
 impl DiskState {
@@ -71,14 +73,15 @@ impl DiskState {
             scripts: Vec::new(),
             lock: None,
             head: Head::default(),
+            held: None,
         }
     }
 
-    /// Takes the lock for one more handle of `process`. False while another process holds it, or has died and left
-    /// I/O behind.
+    /// Takes the lock for one more handle of `process`. False while another process holds it, and while I/O is left behind by one that
+    /// has died, or by handles that are all closed.
     pub(crate) fn try_lock(&mut self, process: u32) -> bool {
         let lock = self.lock.get_or_insert(Lock { process, handles: 0, in_flight: 0 });
-        let ours = lock.process == process;
+        let ours = lock.process == process && (lock.handles > 0 || lock.in_flight == 0);
         lock.handles += u32::from(ours);
         ours
     }

@@ -39,6 +39,10 @@ impl Bench {
         self.world.block_on(&self.process, 0, future, MINUTE).unwrap()
     }
 
+    fn run_long<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> T {
+        self.world.block_on(&self.process, 0, future, 60 * MINUTE).unwrap()
+    }
+
     fn write(&self, offset: u64, byte: u8, length: usize) -> io::Result<()> {
         let mut buffer = self.process.env(0).buffers.allocate(length);
         buffer.fill(byte);

@@ -46,7 +46,7 @@ fn requests_are_counted_by_verb_and_stage_and_stay_when_the_volume_goes() {
     assert!(figures.lookups > 0);
     let devices = engine.pool().device_figures();
     assert!(devices.len() == 2 && devices.iter().all(|(_, device)| device.in_flight == 0));
-    let writes = devices[0].1.latency(quarry_device::Operation::Write);
+    let writes = devices[0].1.latencies.of(quarry_device::Operation::Write);
     assert_eq!(writes.count(), devices[0].1.stats.writes);
     assert!(writes.mean().expect("some") > Duration::from_micros(5));
     let closing = engine.clone();

@@ -13,6 +13,7 @@ mod node;
 mod pair;
 mod scrub;
 mod shared;
+mod silent;
 mod snapshots;
 mod space;
 mod stored;

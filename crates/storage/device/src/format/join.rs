@@ -18,6 +18,7 @@ use super::{FormatRequest, write};
 use crate::device::Device;
 use crate::error::{FormatError, PathError};
 use crate::labels::{self, usable_bytes};
+use crate::open::in_open_time;
 
 /// A device of fewer slots would be full before it is of use.
 const SLOTS_MIN: u64 = 8;
@@ -64,7 +65,9 @@ pub async fn prepare_to_join(env: &Env, pool: &Label, request: &JoinRequest) -> 
     };
     let candidates = check_paths(env, &request).await?;
     let taken = take_all(env, &request, &candidates).await?;
-    let prepared = prepare(env, pool, index, &taken).await;
+    let path = taken[0].path.clone();
+    let prepared = in_open_time(env, (&path, "prepare it"), prepare(env, pool, index, &taken)).await;
+    let prepared = prepared.map_err(FormatError::from).flatten();
     if prepared.is_err() {
         remove_created(env, &taken);
     }
@@ -111,7 +114,10 @@ async fn prepare(env: &Env, pool: &Label, index: u16, taken: &[Taken]) -> Result
 /// Undoes [`prepare_to_join`] for a device that became a member of nothing, as far as it still answers.
 pub async fn forget_joining(env: &Env, joining: Joining) {
     let Joining { device, created, .. } = joining;
-    if let Err(error) = labels::erase(&**device.disk(), &env.buffers).await {
+    let failed = |source| PathError { path: device.path().to_owned(), operation: "erase its label", source };
+    let erasing = labels::erase(&**device.disk(), &env.buffers);
+    let erased = in_open_time(env, (device.path(), "erase its label"), erasing).await;
+    if let Err(error) = erased.and_then(|erased| erased.map_err(failed)) {
         tracing::warn!(path = %device.path().display(), %error, "a device that did not join its pool keeps its label");
     }
     if created && let Err(error) = env.disks.remove(device.path()) {

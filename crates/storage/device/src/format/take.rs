@@ -11,6 +11,7 @@ use super::FormatRequest;
 use super::check::{Candidate, check_geometry, file_bytes};
 use crate::class::measure_class;
 use crate::error::{FormatError, PathError};
+use crate::open::in_open_time;
 use crate::probe::{Content, examine};
 
 /// A disk that is ours now, to be written.
@@ -32,7 +33,8 @@ pub async fn take_all(
     let mut taken = Vec::with_capacity(candidates.len());
     for (position, candidate) in candidates.iter().enumerate() {
         if let Candidate::Disk { path, content } = candidate {
-            taken.push((position, take_disk(env, path, content).await?));
+            let taking = in_open_time(env, (path, "take it"), take_disk(env, path, content));
+            taken.push((position, taking.await??));
         }
     }
     for (position, candidate) in candidates.iter().enumerate() {

@@ -8,6 +8,7 @@ use super::take::Taken;
 use crate::device::Device;
 use crate::error::{FormatError, PathError};
 use crate::labels::{self, usable_bytes};
+use crate::open::in_open_time;
 
 const FORMING_SEQUENCE: u64 = 1;
 
@@ -109,7 +110,10 @@ async fn check_written(env: &Env, taken: &[Taken], label: &Label) -> Result<(), 
 /// Takes the labels off again, as far as the disks still answer.
 pub async fn undo(env: &Env, taken: &[Taken]) {
     for taken in taken {
-        if let Err(error) = labels::erase(&*taken.disk, &env.buffers).await {
+        let erasing =
+            in_open_time(env, (&taken.path, "erase its label"), labels::erase(&*taken.disk, &env.buffers));
+        let erased = erasing.await.and_then(|erased| erased.map_err(failed(taken, "erase its label")));
+        if let Err(error) = erased {
             let path = taken.path.display();
             tracing::warn!(%path, %error, "a device of a pool that could not be made keeps its label");
         }

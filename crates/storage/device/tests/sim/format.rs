@@ -1,7 +1,11 @@
 //! Making a pool: what is refused, what is left after a failure, how large files in directories become.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use quarry_device::{
-    Content, DeviceClass, FormatError, FormatRequest, LabelState, Probe, format_devices, probe,
+    Content, DeviceClass, FormatError, FormatRequest, JoinRequest, LabelState, Probe, format_devices,
+    prepare_to_join, probe,
 };
 use quarry_env::{DiskKind, Env};
 use quarry_env_sim::{DirectorySpec, DiskSpec, FaultKind, Latency, Verb, World};
@@ -203,4 +207,48 @@ fn an_error_names_what_is_to_be_done() {
         "/data/new does not exist: to use a new file, make it first (truncate -s 10G /data/new), or name an existing \
          directory and let Quarry make a file in it"
     );
+}
+
+/// Whoever asks for something with a path that hangs is told, and nothing lands late on what is made of it afterwards.
+#[test]
+fn a_path_that_does_not_answer_is_refused_after_a_while() {
+    let (world, disks) = world(31, 2);
+    let process = world.process(1);
+    let pool = super::run_in(&world, &process, async |env: Env| make(&env, 1).await).remove(0);
+    let label = pool.label();
+    let join = |world: &World| {
+        let (label, before) = (label.clone(), world.now());
+        let joined = super::run_in(world, &process, async move |env: Env| {
+            let request = JoinRequest {
+                path: path(1),
+                directory_file_bytes: None,
+                force: true,
+                in_use: BTreeMap::new(),
+            };
+            prepare_to_join(&env, &label, &request).await.map(drop).map_err(|error| text(&error))
+        });
+        (joined, world.now() - before)
+    };
+    // While it is looked at.
+    world.hang_disk(disks[1]);
+    let (joined, took) = join(&world);
+    let refused = joined.expect_err("it hangs");
+    assert!(refused.contains("/dev/1") && refused.contains("has not answered for 45 s"), "{refused}");
+    assert!(took < Duration::from_secs(50), "{took:?}");
+    world.release_disk(disks[1]);
+    // While it is written to: what it was sent is waited for.
+    world.script_fault(disks[1], FaultKind::Hang, Verb::Write, 0..DISK_BYTES, 2);
+    let refused = join(&world).0.expect_err("it hangs");
+    assert!(refused.contains("prepare it") && refused.contains("has not answered for 45 s"), "{refused}");
+    assert!(world.is_hanging(disks[1]));
+    assert!(join(&world).0.is_err());
+    world.release_disk(disks[1]);
+    join(&world).0.expect("it answers again");
+    world.kill(&process);
+}
+
+/// An error with what is below it.
+fn text(error: &dyn std::error::Error) -> String {
+    let below = error.source().map(text).unwrap_or_default();
+    format!("{error}: {below}")
 }

@@ -272,3 +272,21 @@ fn a_read_that_is_given_up_does_not_count_for_ever() {
     let left = bench.world.block_on(&bench.process, 0, main, Duration::from_secs(60)).expect("ends");
     assert_eq!(left, 0);
 }
+
+/// The second of two reads of a lost chunk is decoded when the first has come: its group must be there still.
+#[test]
+fn a_group_that_ends_is_there_for_who_reads_its_chunks() {
+    let bench = Bench::new(11, 1, 2);
+    let store = &bench.store;
+    let parity = store.allocate_chunk(1, Purpose::ReadySegment { freed_soon: 0 }).expect("there is room");
+    let members = [&bench.chunks[..], &[parity]].concat();
+    let shape = quarry_ec::Shape::new(2, 1).expect("a code");
+    store.add_group(crate::Group::new(shape, members, vec![BLOCKS as usize * BLOCK; 2]));
+    let reading = store.locate(&[wanted((0, 1)), wanted((0, 100))]).expect("both are there");
+    (0..2).for_each(|segment| _ = store.table_mut().remove(SegmentId::new(LogId(0), segment)));
+    assert_eq!(store.end_groups(), 1, "nothing lives in it");
+    let chunk = &bench.chunks[0];
+    assert!(chunk.group().is_some_and(|group| group.members().len() == 3), "a read of it has begun");
+    drop(reading);
+    assert!(chunk.group().is_none());
+}

@@ -85,6 +85,23 @@ fn a_living_holder_keeps_others_out_and_a_process_shares_its_own_lock() {
 }
 
 #[test]
+fn a_process_waits_for_what_its_closed_disks_were_sent() {
+    let Bench { world, process, id, disk } = Bench::new(6, DiskSpec::default());
+    world.hang_disk(id);
+    let mut data = process.env(0).buffers.allocate(4096);
+    data.fill(9);
+    drop(disk.write(0, vec![data.freeze()]));
+    let other =
+        open(&world, &process, PATH, OpenMode::Exclusive).expect("it shares the lock of one that is open");
+    drop((disk, other));
+    let refused =
+        open(&world, &process, PATH, OpenMode::Exclusive).map(|_| ()).expect_err("a write is on its way");
+    assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+    world.release_disk(id);
+    open(&world, &process, PATH, OpenMode::Exclusive).expect("it has ended");
+}
+
+#[test]
 fn operations_overtake_each_other() {
     let mut overtaken = 0;
     for seed in 0..20 {

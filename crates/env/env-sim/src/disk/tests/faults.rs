@@ -212,6 +212,36 @@ fn a_stall_is_late_and_never_is_never_until_the_process_dies() {
 }
 
 #[test]
+fn a_disk_that_hangs_answers_nothing_until_it_goes_on_and_then_lands_what_it_was_sent() {
+    let bench = scripted(1, FaultKind::Hang, Verb::Write);
+    let write = |byte: u8| {
+        let mut data = bench.process.env(0).buffers.allocate(4096);
+        data.fill(byte);
+        bench.disk.write(4096, vec![data.freeze()])
+    };
+    let ask = |future| bench.world.block_on(&bench.process, 0, future, 10 * MINUTE);
+    // Who asked does not wait any more.
+    assert!(ask(write(77)).is_err());
+    assert!(bench.world.is_hanging(bench.id) && ask(write(77)).is_err());
+    assert!(all(&bench.peek(4096, 4096), 2));
+    bench.world.release_disk(bench.id);
+    bench.world.run_for(MINUTE).unwrap();
+    assert!(all(&bench.peek(4096, 4096), 77), "it lands late");
+    assert!(bench.write(4096, 3, 4096).is_ok());
+    // By chance for a while, and for good only until the power fails.
+    let mut rates = FaultRates::none().with(FaultKind::Hang, 1.0);
+    rates.hang = MINUTE..2 * MINUTE;
+    bench.world.set_fault_plan(plan(false, true, 1));
+    bench.world.set_fault_rates(bench.id, rates);
+    let before = bench.world.now();
+    bench.run_long(bench.disk.flush()).unwrap();
+    assert!((MINUTE..3 * MINUTE).contains(&(bench.world.now() - before)));
+    bench.world.hang_disk(bench.id);
+    bench.world.power_fail();
+    assert!(!bench.world.is_hanging(bench.id));
+}
+
+#[test]
 fn chance_keeps_to_the_plan() {
     let rates = || {
         let kinds = [FaultKind::ReadError, FaultKind::WriteError, FaultKind::LostWrite, FaultKind::BitRot];
