@@ -1,11 +1,11 @@
 //! What the administrator does to the devices of the pool under load: they join, leave, break, come back and grow, and the number of
-//! copies changes. Steps and their order are those that the node daemon keeps to.
+//! copies changes, as do tiers. Steps and their order are those that the node daemon keeps to.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use quarry_device::{JoinRequest, release_device};
+use quarry_device::{DeviceClass, JoinRequest, TierPolicy, release_device};
 use quarry_engine::Engine;
 use quarry_env::Env;
 use quarry_pool::{DeviceStatus, MembershipError, Pool};
@@ -83,7 +83,7 @@ impl Devices<'_> {
     }
 
     async fn step(&self) -> Result<()> {
-        match self.chance.below(16) {
+        match self.chance.below(18) {
             0 | 1 => self.add().await,
             2 | 3 => self.leave(true).await,
             4 => self.leave(false).await,
@@ -96,6 +96,7 @@ impl Devices<'_> {
             }
             12 | 13 => self.take_some_back().await,
             14 => self.renew().await,
+            15 | 16 => self.retier().await,
             _ => {
                 let pause = Duration::from_millis(self.chance.spread(16_000));
                 self.envs[0].clock.sleep(pause).await;
@@ -223,6 +224,26 @@ impl Devices<'_> {
         }
         self.fleet.changes.set(self.fleet.changes.get() + 1);
         self.attach_and_admit(device.index, 0).await
+    }
+
+    /// A device counts as another tier, or data is to lie elsewhere.
+    async fn retier(&self) -> Result<()> {
+        let classes = [DeviceClass::Nvme, DeviceClass::Ssd, DeviceClass::Hdd];
+        let class = *self.chance.pick(&classes);
+        if self.chance.percent(40) {
+            let policy =
+                if self.chance.percent(50) { TierPolicy::Automatic } else { TierPolicy::Pinned(class) };
+            return match self.pool().set_tier_policy(policy).await {
+                // The only device in use may be the one that breaks.
+                Ok(()) | Err(MembershipError::NoLabel { .. }) => Ok(()),
+                Err(error) => found("data cannot be placed otherwise", error),
+            };
+        }
+        let Some(device) = self.any(|device| device.failure.is_none()) else { return Ok(()) };
+        match self.pool().set_class(device.index, class).await {
+            Ok(()) | Err(MembershipError::NoLabel { .. }) => Ok(()),
+            Err(error) => found("a device gets no tier", error),
+        }
     }
 
     /// Something happens to a disk that may break.

@@ -7,7 +7,7 @@ use crate::scenario::conformance;
 use crate::scenario::{
     access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, guest,
     hang_device, image_mode, images, metrics, network_device, protection, pull_device, qos, rebuild, restart,
-    run, sessions, sim, simulated, snapshots, volumes,
+    run, sessions, sim, simulated, snapshots, tiering, volumes,
 };
 use crate::{arrows, bench, fuzz, instructions, tidy};
 
@@ -41,6 +41,8 @@ enum Task {
     Rebuild(rebuild::Options),
     /// Measures limits, reservations and what a noisy neighbour does
     Qos(qos::Options),
+    /// Measures how near automatic placement on a fast and a slow device comes to the best static one
+    Tiering(tiering::Options),
     /// Restarts, stops and ends the NBD server of a device of a two-copy pool under verified load
     NetworkDevice(network_device::Options),
     /// Takes a foreign device over, moves it into a pool, between pools and out again under verified load, killed on the way
@@ -112,6 +114,7 @@ impl Xtask {
             Task::Protection(options) => protection::run(&options),
             Task::Rebuild(options) => rebuild::run(&options),
             Task::Qos(options) => qos::run(&options),
+            Task::Tiering(options) => tiering::run(&options),
             Task::NetworkDevice(options) => network_device::run(&options),
             Task::ImageMode(options) => image_mode::run(&options),
             Task::Fill(options) => fill::run(&options),

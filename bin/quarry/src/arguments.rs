@@ -10,19 +10,18 @@ mod images;
 mod migrations;
 mod node;
 mod policies;
+mod pools;
 mod qos;
+mod snapshots;
+mod volumes;
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use quarry_api_types::{
-    Compression, Deduplication, Durability, Name, Protection, SnapshotPath, Timestamp, UnknownWord,
-    VolumePath,
-};
+use clap::{Parser, Subcommand, ValueEnum};
+use quarry_api_types::UnknownWord;
 use quarry_client::Endpoint;
-use quarry_types::ByteSize;
 
 pub use self::access::{
     AuditCommand, AuditSelection, Login, TenantBounds, TenantCommand, TokenCommand, UserCommand,
@@ -36,8 +35,10 @@ pub use self::images::{ExportImage, ImageFormat, ImportVolume, TargetFormat};
 pub use self::migrations::{AdoptVolume, MigrateVolume};
 pub use self::node::{EventCommand, KeyringCommand, WatchCommand};
 pub use self::policies::{PolicyCommand, PolicyOptions, WhyCommand};
+pub use self::pools::{CreatePool, PoolCommand};
 pub use self::qos::QosOptions;
-use crate::values::{Bound, Percent, Ratio, Window};
+pub use self::snapshots::{SnapshotCommand, WaitForSpace};
+pub use self::volumes::{NewVolumeSettings, VolumeCommand};
 
 const EXAMPLES_AND_EXIT_CODES: &str = "\
 Examples:
@@ -191,325 +192,6 @@ pub enum Command {
     },
 }
 
-#[derive(Subcommand, Debug)]
-pub enum PoolCommand {
-    /// Make a pool over devices; what is on them is lost
-    // Written out, because clap would put the name last, where `--device` swallows it.
-    #[command(override_usage = "quarry pool create [OPTIONS] <NAME> --device <PATH>...")]
-    #[command(
-        after_help = "Example:\n  quarry pool create fast --device /dev/sdb /dev/sdc /srv/disk --copies 2"
-    )]
-    Create(CreatePool),
-    /// List pools
-    List,
-    /// Show a pool with its devices
-    Show { name: Name },
-    /// Change how a pool keeps what it holds, how full it may be before somebody is told, how often it may be promised, or how fast
-    /// data is moved between its devices
-    #[command(
-        after_help = "Examples:\n  quarry pool set fast --warning 70% --critical 90% --overcommit 3.0\n  \
-        quarry pool set fast --copies 3\n  quarry pool set fast --protection ec:4+2"
-    )]
-    Set(SetPool),
-    /// End a pool that has no volumes and give its devices back
-    Delete { name: Name },
-    /// Read every copy of everything in a pool, in the background, and mend what is bad
-    Scrub {
-        name: Name,
-        /// What to read each second at most, every copy counted, for example 200MiB
-        #[arg(long, value_name = "SIZE", conflicts_with = "stop")]
-        rate: Option<ByteSize>,
-        /// Wait until it is done
-        #[arg(long, conflicts_with = "stop")]
-        wait: bool,
-        /// End the one that runs
-        #[arg(long)]
-        stop: bool,
-    },
-}
-
-#[derive(Args, Debug)]
-pub struct CreatePool {
-    /// Its name: 1 to 63 letters, digits, '.', '_' or '-'
-    pub name: Name,
-    /// Files, directories or block devices of the node, or NBD exports (nbd://ADDRESS:PORT/EXPORT); can be repeated
-    #[arg(long = "device", value_name = "PATH", required = true, num_args = 1..)]
-    pub devices: Vec<PathBuf>,
-    /// On how many distinct devices everything is kept: 1 to 4; 1 if not given
-    #[arg(long, value_name = "N", conflicts_with = "protection", value_parser = clap::value_parser!(u8).range(1..=4))]
-    pub copies: Option<u8>,
-    /// How everything is kept: copies:N, or ec:K+M for an erasure code that survives the loss of any M devices, 2+1 to 8+3
-    #[arg(long, value_name = "PROTECTION")]
-    pub protection: Option<Protection>,
-    /// Take devices that have something on them, which is lost
-    #[arg(long)]
-    pub force: bool,
-    /// Fill level from which on somebody should act
-    #[arg(long, value_name = "PERCENT", default_value = "80%")]
-    pub warning: Percent,
-    /// Fill level from which on somebody must act now
-    #[arg(long, value_name = "PERCENT", default_value = "95%")]
-    pub critical: Percent,
-    /// How often the pool may be promised: the sizes of its volumes over what it holds, for example 3.0
-    #[arg(long, value_name = "RATIO", default_value = "none")]
-    pub overcommit: Ratio,
-}
-
-#[derive(Args, Debug)]
-pub struct SetPool {
-    pub name: Name,
-    /// Fill level from which on somebody should act
-    #[arg(long, value_name = "PERCENT", required_unless_present_any = ["critical", "overcommit", "copies", "protection", "rebuild_rate"])]
-    pub warning: Option<Percent>,
-    /// Fill level from which on somebody must act now
-    #[arg(long, value_name = "PERCENT")]
-    pub critical: Option<Percent>,
-    /// How often the pool may be promised, for example 3.0, or none
-    #[arg(long, value_name = "RATIO")]
-    pub overcommit: Option<Ratio>,
-    /// On how many distinct devices everything is kept: 1 to 4; copies are made or given up in the background
-    #[arg(long, value_name = "N", conflicts_with = "protection", value_parser = clap::value_parser!(u8).range(1..=4))]
-    pub copies: Option<u8>,
-    /// How everything is kept: copies:N, or ec:K+M for an erasure code; what is there is converted in the background
-    #[arg(long, value_name = "PROTECTION")]
-    pub protection: Option<Protection>,
-    /// What is copied each second at most when devices fail, join or are drained, for example 200MiB, or none
-    #[arg(long, value_name = "SIZE")]
-    pub rebuild_rate: Option<Bound>,
-}
-
-#[derive(Subcommand, Debug)]
-pub enum VolumeCommand {
-    /// Carve a thin volume from a pool
-    #[command(after_help = "Example:\n  quarry volume create vm-17 --pool fast --size 20GiB")]
-    Create(CreateVolume),
-    /// List volumes
-    List,
-    /// Show a volume
-    Show { name: Name },
-    /// Show what hosts do with a volume, or with all that they use: rates and latencies, counted for a second
-    #[command(after_help = "Example:\n  quarry volume stats vm-17 --watch")]
-    Stats {
-        name: Option<Name>,
-        /// Go on, a line each so many seconds; as JSON the counters, one object a line
-        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
-        watch: Option<u64>,
-    },
-    /// Give a volume another size, while it is in use
-    Resize {
-        name: Name,
-        /// The new size, for example 40GiB
-        #[arg(long)]
-        size: ByteSize,
-    },
-    /// Change when a volume's writes are safe, its quota, reservation, compression, deduplication or history, while it is in use
-    #[command(after_help = "Example:\n  quarry volume set vm-17 --quota 15GiB --reserve none")]
-    Set(SetVolume),
-    /// Give a volume that is not exported another name
-    Rename {
-        name: Name,
-        /// The name that it gets
-        new_name: Name,
-    },
-    /// Make a volume with the content of a snapshot, or of a volume as it is now; both share their data
-    #[command(after_help = "Example:\n  quarry volume clone golden@v3 vm-18")]
-    Clone {
-        /// What to clone
-        #[arg(value_name = "VOLUME[@SNAPSHOT]")]
-        origin: VolumePath,
-        /// Name of the new volume
-        name: Name,
-        /// As it was at this second of its history, for example 2026-11-21T10:31:59Z
-        #[arg(long, value_name = "TIME")]
-        at: Option<Timestamp>,
-    },
-    /// Give a volume the content and the size that it had at a snapshot, or at a second of its history; what was written since
-    /// is lost
-    #[command(after_help = "Examples:\n  quarry volume rollback vm-17@monday\n  \
-        quarry volume rollback vm-17 --at 2026-11-21T10:31:59Z")]
-    Rollback {
-        /// The snapshot to go back to, or the volume
-        #[arg(value_name = "VOLUME[@SNAPSHOT]")]
-        to: VolumePath,
-        /// The second of its history to go back to
-        #[arg(long, value_name = "TIME")]
-        at: Option<Timestamp>,
-    },
-    /// Give an encrypted volume another key-encryption key and destroy the old one; no data is written anew
-    RotateKey { name: Name },
-    /// Give a clone the snapshots that it stands on, so that the volume that had them can be deleted
-    Promote { name: Name },
-    /// List the bytes that differ between two snapshots, or between a snapshot and the volume as it is
-    #[command(after_help = "Example:\n  quarry -o json volume changes vm-17 --from monday --to tuesday")]
-    Changes {
-        name: Name,
-        /// The older snapshot; without it, all that the newer state holds
-        #[arg(long, value_name = "SNAPSHOT")]
-        from: Option<Name>,
-        /// The newer snapshot; without it, the volume as it is now
-        #[arg(long, value_name = "SNAPSHOT")]
-        to: Option<Name>,
-    },
-    /// Make a volume with the content of an image
-    #[command(after_help = "Examples:\n  quarry volume import debian.qcow2 --pool fast --name vm-17\n  \
-        quarry volume import nbd://old-san/vm-18 --pool fast --name vm-18 --verify\n  \
-        quarry volume import https://images.example.org/debian.qcow2 --pool fast --name golden")]
-    Import(ImportVolume),
-    /// Write an image of a snapshot, or of a volume as it is now
-    #[command(after_help = "Examples:\n  quarry volume export-image vm-17 vm-17.qcow2\n  \
-        quarry volume export-image vm-17@monday /mnt/usb/vm-17.vhdx --format vhdx --verify")]
-    ExportImage(ExportImage),
-    /// Serve a device that holds data as a volume, as it is (image mode); nothing is copied, and nothing of Quarry's is written to it
-    #[command(after_help = "Examples:\n  quarry volume adopt erp --device nbd://10.0.0.7/lun0\n  \
-        quarry volume adopt erp --device /dev/disk/by-id/wwn-0x5000c500a1b2c3d4 --read-only")]
-    Adopt(AdoptVolume),
-    /// Let go of the device of a volume in image mode; what is on it stays
-    Release { name: Name },
-    /// Move a volume to a pool or to a device, while it is in use; everything is compared before the old place is left
-    #[command(after_help = "Examples:\n  quarry volume migrate erp --to-pool fast --wait\n  \
-        quarry volume migrate erp --to-device /dev/sdx --force\n  quarry volume migrate erp --cancel")]
-    Migrate(MigrateVolume),
-    /// Destroy a volume that is not exported, and everything on it
-    Delete {
-        name: Name,
-        /// Its snapshots go with it; clones of them live on
-        #[arg(long)]
-        with_snapshots: bool,
-        #[command(flatten)]
-        wait: WaitForSpace,
-    },
-}
-
-#[derive(Args, Debug)]
-pub struct CreateVolume {
-    /// Its name: 1 to 63 letters, digits, '.', '_' or '-'
-    pub name: Name,
-    /// The pool to carve it from
-    #[arg(long)]
-    pub pool: Name,
-    /// What hosts will see, for example 20GiB
-    #[arg(long)]
-    pub size: ByteSize,
-    #[command(flatten)]
-    pub settings: NewVolumeSettings,
-}
-
-/// How a new volume is to be.
-#[derive(Args, Debug)]
-pub struct NewVolumeSettings {
-    /// When an acknowledged write survives power loss: after a flush, or always
-    #[arg(long, default_value = "flush", value_parser = word(Durability::ALL, Durability::as_str))]
-    pub durability: Durability,
-    /// The most that it may map, for example 15GiB, or none but its size
-    #[arg(long, value_name = "SIZE", default_value = "none")]
-    pub quota: Bound,
-    /// What the pool keeps for it, whatever others write, or none
-    #[arg(long, value_name = "SIZE", default_value = "none")]
-    pub reserve: Bound,
-    /// How its blocks are made smaller; blocks of zeroes become holes unless it is off
-    #[arg(long, default_value = "off", value_parser = word(Compression::ALL, Compression::as_str))]
-    pub compression: Compression,
-    /// Refer to blocks that its core has stored since the start instead of storing them again: verified compares them byte by
-    /// byte, hashed trusts a 128-bit hash
-    #[arg(long, default_value = "off", value_parser = word(Deduplication::ALL, Deduplication::as_str))]
-    pub deduplication: Deduplication,
-    /// Keep the volume as it was at each second of a while back, for example 10m (at most 1h), or none
-    #[arg(long, value_name = "TIME", default_value = "none")]
-    pub history: Window,
-    /// Encrypt its blocks under a key of its own; quarryd needs a key store for that
-    #[arg(long)]
-    pub encrypt: bool,
-    /// Have it made and kept as this policy means it to be; the options above override the policy
-    #[arg(long)]
-    pub policy: Option<Name>,
-    #[command(flatten)]
-    pub qos: QosOptions,
-}
-
-#[derive(Args, Debug)]
-pub struct SetVolume {
-    pub name: Name,
-    /// The most that it may map, for example 15GiB, or none but its size
-    #[arg(long, value_name = "SIZE", required_unless_present_any = ["reserve", "durability", "compression", "deduplication", "history", "iops_min", "iops_max",
-        "bandwidth_min", "bandwidth_max", "burst", "weight", "latency_target_us", "no_qos"])]
-    pub quota: Option<Bound>,
-    /// What the pool keeps for it, whatever others write, or none
-    #[arg(long, value_name = "SIZE")]
-    pub reserve: Option<Bound>,
-    /// When an acknowledged write survives power loss: after a flush, or always
-    #[arg(long, value_parser = word(Durability::ALL, Durability::as_str))]
-    pub durability: Option<Durability>,
-    /// How blocks that are written from now on are made smaller
-    #[arg(long, value_parser = word(Compression::ALL, Compression::as_str))]
-    pub compression: Option<Compression>,
-    /// Whether blocks that are written from now on and that its core has stored since the start are stored again
-    #[arg(long, value_parser = word(Deduplication::ALL, Deduplication::as_str))]
-    pub deduplication: Option<Deduplication>,
-    /// Keep the volume as it was at each second of a while back, for example 10m (at most 1h), or none
-    #[arg(long, value_name = "TIME")]
-    pub history: Option<Window>,
-    #[command(flatten)]
-    pub qos: QosOptions,
-}
-
-#[derive(Subcommand, Debug)]
-pub enum SnapshotCommand {
-    /// Take a snapshot of a volume, or of several volumes at one point in time
-    #[command(after_help = "Examples:\n  quarry snapshot create vm-17 --name monday\n  \
-        quarry snapshot create db-data db-log --name before-upgrade --lock-until 2027-01-01T00:00:00Z")]
-    Create {
-        /// The volumes; several get snapshots of one name at one point in time, all or none
-        #[arg(value_name = "VOLUME", required = true)]
-        volumes: Vec<Name>,
-        /// Its name: 1 to 63 letters, digits, '.', '_' or '-'
-        #[arg(long)]
-        name: Name,
-        /// Nobody deletes it before this time, for example 2027-01-01T00:00:00Z
-        #[arg(long, value_name = "TIME")]
-        lock_until: Option<Timestamp>,
-    },
-    /// List the snapshots of a volume, or of all volumes, the oldest first
-    List { volume: Option<Name> },
-    /// Show a snapshot
-    Show {
-        #[arg(value_name = "VOLUME@SNAPSHOT")]
-        snapshot: SnapshotPath,
-    },
-    /// Give a snapshot that is not exported another name
-    Rename {
-        #[arg(value_name = "VOLUME@SNAPSHOT")]
-        snapshot: SnapshotPath,
-        /// The name that it gets in its volume
-        new_name: Name,
-    },
-    /// Lock a snapshot, or prolong its lock; nobody deletes it before the lock ends
-    Lock {
-        #[arg(value_name = "VOLUME@SNAPSHOT")]
-        snapshot: SnapshotPath,
-        /// When the lock ends, for example 2027-01-01T00:00:00Z
-        #[arg(long, value_name = "TIME")]
-        until: Timestamp,
-    },
-    /// Delete a snapshot that is neither exported nor locked; clones of it live on
-    Delete {
-        #[arg(value_name = "VOLUME@SNAPSHOT")]
-        snapshot: SnapshotPath,
-        #[command(flatten)]
-        wait: WaitForSpace,
-    },
-}
-
-/// Whether to wait for the space of what is deleted.
-#[derive(Args, Debug)]
-pub struct WaitForSpace {
-    /// Wait until the pool has freed what deletions have left, those of others included
-    #[arg(long)]
-    pub wait: bool,
-    /// Do not tell how far that is
-    #[arg(long, requires = "wait")]
-    pub no_progress: bool,
-}
-
 /// One of the API's words, with the choice shown in the help.
 fn word<T>(all: &'static [T], text: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
 where
@@ -521,8 +203,10 @@ where
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use quarry_api_types::Durability;
 
     use super::*;
+    use crate::values::{Bound, Percent};
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
         Arguments::try_parse_from(line.split(' ')).map(|arguments| arguments.command)

@@ -60,11 +60,26 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
 async fn pool(client: &Client, command: PoolCommand, output: &mut Output) -> Result {
     match command {
         PoolCommand::Create(create) => {
+            let absolute = |(path, tier): &(PathBuf, api::Tier)| Ok((absolute(path)?, *tier));
+            let tiers =
+                create.tiers.iter().map(absolute).collect::<std::result::Result<Vec<_>, Failure>>()?;
+            // Before anything is lost for want of a word.
+            for (_, tier) in &tiers {
+                check_tier(*tier)?;
+            }
             let pool = client.create_pool(&pool_request(create)?).await?;
+            let pool = members::set_tiers(client, pool, &tiers).await?;
             output.answer(&pool, tables::pool)
         }
         PoolCommand::List => output.answer(&client.list_pools().await?, |pools| tables::pools(pools)),
         PoolCommand::Show { name } => output.answer(&client.show_pool(&name).await?, tables::pool),
+        PoolCommand::Tiers { name, place: Some(tier) } => {
+            let request = api::SetTier { tier };
+            output.answer(&client.place_pool(&name, &request).await?, tables::tiers::pool)
+        }
+        PoolCommand::Tiers { name, place: None } => {
+            output.answer(&client.show_tiers(&name).await?, tables::tiers::pool)
+        }
         PoolCommand::Scrub { name, stop: true, .. } => {
             output.answer(&client.stop_scrub(&name).await?, tables::pool)
         }
@@ -241,6 +256,16 @@ async fn snapshot(client: &Client, command: SnapshotCommand, output: &mut Output
             output.done(&format!("Snapshot {snapshot} deleted."))
         }
     }
+}
+
+/// Whether a device can be of a tier.
+fn check_tier(tier: api::Tier) -> Result {
+    api::SetTier { tier }.check_for_device().map_err(|error| Failure {
+        exit: Exit::Usage,
+        message: error.to_string(),
+        cause: None,
+        next_step: "Nothing was made. Give another tier.".to_owned(),
+    })
 }
 
 fn pool_request(create: CreatePool) -> std::result::Result<api::CreatePool, Failure> {

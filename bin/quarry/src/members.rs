@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use quarry_api_types::{AddDevice, DeviceId, Name, Pool, PoolDevice, Rebuild};
+use quarry_api_types::{AddDevice, DeviceId, Name, Pool, PoolDevice, Rebuild, SetTier, Tier};
 use quarry_client::Client;
 use tokio::time::Instant;
 
@@ -37,9 +37,17 @@ pub async fn run(client: &Client, command: DeviceCommand, output: &mut Output) -
         DeviceCommand::Scan => {
             output.answer(&client.scan_devices().await?, |devices| tables::devices(devices))
         }
-        DeviceCommand::Add { pool, path, force, wait } => {
-            let added = client.add_device(&pool, &request(&path, force)?).await?;
+        DeviceCommand::Add { pool, path, tier, force, wait } => {
+            let request = request(&path, force)?;
+            let mut added = client.add_device(&pool, &request).await?;
+            if let Some(tier) = tier {
+                added = set_tiers(client, added, &[(request.path, tier)]).await?;
+            }
             finish(client, added, &wait, output).await
+        }
+        DeviceCommand::Tier { of, tier } => {
+            let id = find(client, &of).await?;
+            output.answer(&client.set_device_tier(&of.pool, id, &SetTier { tier }).await?, tables::pool)
         }
         DeviceCommand::Drain { of, cancel: true, .. } => {
             let id = find(client, &of).await?;
@@ -67,6 +75,29 @@ pub async fn run(client: &Client, command: DeviceCommand, output: &mut Output) -
             finish(client, client.return_device(&of.pool, id).await?, &wait, output).await
         }
     }
+}
+
+/// Says which tiers devices belong to that have just joined. Of a directory it is the file in it that has.
+pub async fn set_tiers(
+    client: &Client,
+    mut pool: Pool,
+    tiers: &[(String, Tier)],
+) -> std::result::Result<Pool, Failure> {
+    for (path, tier) in tiers {
+        let is_meant = |member: &&PoolDevice| Path::new(&member.path).starts_with(path);
+        let found = pool.devices.iter().rfind(is_meant).map(|member| member.id);
+        let device = found.ok_or_else(|| Failure {
+            exit: Exit::NotFound,
+            message: format!("'{path}' is none of the devices of pool '{}'", pool.name),
+            cause: Some("the pool is there, and its tiers are as they were measured".to_owned()),
+            next_step: format!(
+                "Give the path as `quarry pool show {0}` has it: `quarry device tier {0} PATH TIER`.",
+                pool.name
+            ),
+        })?;
+        pool = client.set_device_tier(&pool.name, device, &SetTier { tier: *tier }).await?;
+    }
+    Ok(pool)
 }
 
 fn request(path: &Path, force: bool) -> std::result::Result<AddDevice, Failure> {

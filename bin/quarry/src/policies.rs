@@ -74,9 +74,22 @@ pub async fn run(client: &Client, command: PolicyCommand, output: &mut Output) -
 pub async fn why(client: &Client, command: WhyCommand, output: &mut Output) -> Result<()> {
     let WhyCommand::Volume { name } = command;
     let throttled = client.show_volume(&name).await?;
-    output.answer(&client.show_volume_policy(&name).await?, |policy| {
-        tables::why(policy) + &super::tables::throttled(&throttled)
+    let policy = client.show_volume_policy(&name).await?;
+    // One in image mode lies on its device, and a node of an earlier version cannot tell: neither is a reason to tell nothing.
+    let placement = client.show_placement(&name).await.ok();
+    let why = Why { policy, placement };
+    output.answer(&why, |why| {
+        let lies = why.placement.as_ref().map_or(String::new(), crate::tables::tiers::volume);
+        tables::why(&why.policy) + &super::tables::throttled(&throttled) + &lies
     })
+}
+
+/// Why a volume is as it is, and lies where it does.
+#[derive(serde::Serialize)]
+struct Why {
+    #[serde(flatten)]
+    policy: api::VolumePolicy,
+    placement: Option<api::VolumePlacement>,
 }
 
 /// What was typed over what there was, without what is to be unset.

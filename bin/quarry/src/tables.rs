@@ -9,6 +9,7 @@ pub mod jobs;
 pub mod observe;
 mod places;
 pub mod policies;
+pub mod tiers;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use quarry_api_types::{

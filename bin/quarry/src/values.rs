@@ -1,8 +1,10 @@
 //! Values of options that are no types of the API.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
+use quarry_api_types::Tier;
 use quarry_types::ByteSize;
 use quarry_types::limits::HISTORY_S_MAX;
 
@@ -141,9 +143,26 @@ impl FromStr for Ratio {
     }
 }
 
+/// A device and its tier, as `PATH=TIER`. Paths may have a `=` of their own.
+pub fn device_tier(text: &str) -> Result<(PathBuf, Tier), String> {
+    let (path, tier) = text.rsplit_once('=').filter(|(path, _)| !path.is_empty()).ok_or_else(|| {
+        format!("'{text}' is no device with its tier: write PATH=TIER, for example /dev/sdb=hdd")
+    })?;
+    let tier = tier.parse::<Tier>().map_err(|error| error.to_string())?;
+    Ok((PathBuf::from(path), tier))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_and_its_tier() {
+        let read = |text| device_tier(text);
+        assert_eq!(read("/dev/a=b=hdd"), Ok((PathBuf::from("/dev/a=b"), Tier::Hdd)));
+        assert!(read("/dev/sdb").unwrap_err().contains("PATH=TIER"));
+        assert!(read("=ssd").is_err() && read("/dev/sdb=fast").unwrap_err().contains("pmem"));
+    }
 
     #[test]
     fn bounds_and_ratios_may_be_none() {

@@ -47,6 +47,7 @@ mod slow;
 mod snapshot_sets;
 mod snapshots;
 mod status;
+mod tiers;
 mod vhost_user;
 mod volumes;
 mod watch;

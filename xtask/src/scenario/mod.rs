@@ -28,6 +28,7 @@ pub mod sessions;
 pub mod sim;
 pub mod simulated;
 pub mod snapshots;
+pub mod tiering;
 pub mod volumes;
 
 use anyhow::{Result, bail};

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use quarry_api_types::Name;
+use quarry_api_types::{Name, Tier};
+
+use super::word;
 
 #[derive(Subcommand, Debug)]
 pub enum DeviceCommand {
@@ -23,11 +25,23 @@ pub enum DeviceCommand {
         pool: Name,
         /// A file, directory or block device of the node
         path: PathBuf,
+        /// Its tier, where what is measured does not tell
+        #[arg(long, value_parser = word(Tier::ALL, Tier::as_str))]
+        tier: Option<Tier>,
         /// Take a device that has something on it, which is lost
         #[arg(long)]
         force: bool,
         #[command(flatten)]
         wait: WaitForRebuild,
+    },
+    /// Say which tier a device belongs to, whatever was measured: pmem, nvme, ssd or hdd
+    #[command(after_help = "Example:\n  quarry device tier fast /dev/sdb hdd")]
+    Tier {
+        #[command(flatten)]
+        of: DeviceOf,
+        /// The tier
+        #[arg(value_parser = word(Tier::ALL, Tier::as_str))]
+        tier: Tier,
     },
     /// Move everything on a device to the others, and place nothing new on it
     #[command(after_help = "Example:\n  quarry device drain fast /dev/sdb --wait")]

@@ -4,17 +4,18 @@
 use std::time::Duration;
 
 use quarry_api_types::{
-    Cause, DeviceClass, DeviceKind, DeviceLatency, DriveHealth, DriveVerdict, Health, HealthLevel,
-    LatencyFigures, PoolDevice, PoolDeviceState,
+    Cause, DeviceKind, DeviceLatency, DriveHealth, DriveVerdict, Health, HealthLevel, LatencyFigures,
+    PoolDevice, PoolDeviceState,
 };
 use quarry_device::Operation;
 use quarry_histogram::Distribution;
 use quarry_pool::{DeviceHealth, DeviceStatus, Slowness};
 
+use super::pools::class;
+
 /// What a core knows of a device that is open there.
 pub(super) struct MemberFacts {
     pub(super) kind: DeviceKind,
-    pub(super) class: DeviceClass,
     /// What it has failed last, if it has failed anything.
     pub(super) fault: Option<String>,
     pub(super) size_bytes: u64,
@@ -38,7 +39,7 @@ pub(super) fn member(
         id: device.id,
         path: device.path.display().to_string(),
         kind: facts.map_or(DeviceKind::File, |facts| facts.kind),
-        class: facts.map_or(DeviceClass::Unknown, |facts| facts.class),
+        class: class(device.class),
         state,
         size_bytes: facts.map_or(0, |facts| facts.size_bytes),
         used_bytes,

@@ -26,10 +26,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const RETURNS_MAX: usize = 5;
 
 /// A device of an open pool.
-struct Member {
+pub(super) struct Member {
     entry: PoolEntry,
-    open: OpenPool,
-    status: DeviceStatus,
+    pub(super) open: OpenPool,
+    pub(super) status: DeviceStatus,
 }
 
 impl DataNode {
@@ -40,7 +40,7 @@ impl DataNode {
         Ok((entry, open))
     }
 
-    fn find_member(&self, pool: &Name, device: DeviceId) -> Result<Member> {
+    pub(super) fn find_member(&self, pool: &Name, device: DeviceId) -> Result<Member> {
         let (entry, open) = self.open_entry(pool)?;
         let found = open.shared.devices().into_iter().find(|status| status.id == device);
         let status = found.ok_or_else(|| {
@@ -51,7 +51,7 @@ impl DataNode {
     }
 
     /// Does something on the core that changes the labels of a pool.
-    async fn at_home<T, F>(
+    pub(super) async fn at_home<T, F>(
         &self,
         open: &OpenPool,
         work: impl FnOnce(Rc<quarry_pool::Pool>) -> F + Send + 'static,
@@ -113,7 +113,7 @@ impl DataNode {
         Ok(())
     }
 
-    async fn shown(&self, pool: &Name) -> Result<Pool> {
+    pub(super) async fn shown(&self, pool: &Name) -> Result<Pool> {
         let entry = self.pool_entry(pool)?;
         self.describe_pool(&entry).await
     }
@@ -436,7 +436,7 @@ fn together(logs: &[Rehoming]) -> Rebuild {
     }
 }
 
-fn membership_error(what: &str, error: &MembershipError) -> NodeError {
+pub(super) fn membership_error(what: &str, error: &MembershipError) -> NodeError {
     let (kind, next_step) = match error {
         MembershipError::NoMember { .. } => {
             (ErrorKind::NotFound, "`quarry pool show` lists the pool's devices.")

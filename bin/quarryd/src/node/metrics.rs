@@ -300,6 +300,7 @@ impl DataNode {
         self.put_nbd_devices(&mut text);
         self.put_places(&mut text).await?;
         self.put_qos_figures(&mut text).await?;
+        self.put_tiers(&mut text).await?;
         Ok(text)
     }
 }

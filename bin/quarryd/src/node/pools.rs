@@ -468,7 +468,6 @@ async fn member_facts(state: &Rc<CoreState>, shared: &Arc<PoolShared>) -> Result
             let device = pool.device(status.index)?;
             let facts = MemberFacts {
                 kind: kind(device.geometry().kind),
-                class: class(device.class()),
                 fault: match device.state() {
                     quarry_device::DeviceState::Healthy => None,
                     quarry_device::DeviceState::Suspect(fault)

@@ -57,6 +57,23 @@ pub enum DeviceClass {
     Unknown,
 }
 
+impl DeviceClass {
+    /// The class by which a device is used: one of which nothing is known counts as solid state.
+    pub fn known(self) -> Self {
+        if self == Self::Unknown { Self::Ssd } else { self }
+    }
+}
+
+/// Where in a pool data is to lie.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum TierPolicy {
+    /// What is read most on the fastest devices.
+    #[default]
+    Automatic,
+    /// Everything on devices of this class, as far as it fits there.
+    Pinned(DeviceClass),
+}
+
 /// A device of a pool.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
@@ -95,6 +112,8 @@ pub struct Label {
     pub protection: Protection,
     /// Size of a slot in bytes; a power of two between [`SEGMENT_BYTES_MIN`] and [`SEGMENT_BYTES_DEFAULT`].
     pub segment_bytes: u64,
+    /// On which of its devices data is to lie.
+    pub tier_policy: TierPolicy,
     /// When the pool was made, in milliseconds since 1970-01-01T00:00:00Z.
     pub created_ms: u64,
     /// [`Member::index`] of the device that carries this label.

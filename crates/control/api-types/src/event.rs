@@ -50,6 +50,8 @@ words! {
         DeviceMissing = "device-missing",
         /// A device takes part again.
         DeviceOnline = "device-online",
+        /// A device counts as another tier, or a pool places its data otherwise.
+        TierChanged = "tier-changed",
         /// A drive says that it wears out or has lost places.
         DriveWarning = "drive-warning",
         /// A drive says that it is about to fail.

@@ -50,6 +50,7 @@ mod state;
 mod stats;
 mod status;
 mod tenant;
+mod tiers;
 mod timestamp;
 mod token;
 mod user;
@@ -112,6 +113,7 @@ pub use stats::{
 };
 pub use status::{ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, Status, VolumesStatus};
 pub use tenant::{ChangeTenant, CreateTenant, TENANT_NAME_BYTES_MAX, TENANT_POOLS_MAX, Tenant, tenant_of};
+pub use tiers::{PoolTier, PoolTiers, SetTier, TierDecision, TierReason, VolumePlacement, VolumeTier};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use token::{CreateToken, NewToken, TOKEN_LIFE_S_MAX, TOKEN_PURPOSE_BYTES_MAX, Token};
 pub use user::{CreateUser, Login, PASSWORD_BYTES, Role, Session, SetPassword, User};

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::InvalidRequest;
 
 words! {
-    /// Where a volume's data is to lie.
+    /// Where data is to lie. Pools do so; of a volume by itself it is stored, and not carried out.
     pub enum Tier {
         /// Wherever it is used enough for.
         Automatic = "automatic",

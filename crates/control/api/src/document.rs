@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 use crate::conventions::Lists;
 use crate::routes::{
     audit, changes, clones, devices, events, exports, groups, host_groups, hosts, jobs, keyring, members,
-    migrations, node, observe, policies, pools, session, snapshots, state, tenants, tokens, users, volumes,
-    watch,
+    migrations, node, observe, policies, pools, session, snapshots, state, tenants, tiers, tokens, users,
+    volumes, watch,
 };
 
 #[derive(OpenApi)]
@@ -91,6 +91,9 @@ fn listed_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(pools::list_pools, pools::create_pool))
         .routes(routes!(pools::show_pool, pools::change_pool, pools::delete_pool))
         .routes(routes!(pools::start_scrub, pools::stop_scrub))
+        .routes(routes!(tiers::show_tiers, tiers::place_pool))
+        .routes(routes!(tiers::set_device_tier))
+        .routes(routes!(tiers::show_placement))
         .routes(routes!(members::add_device))
         .routes(routes!(members::remove_device))
         .routes(routes!(members::drain_device, members::keep_device))

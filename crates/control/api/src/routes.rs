@@ -21,6 +21,7 @@ pub(crate) mod session;
 pub(crate) mod snapshots;
 pub(crate) mod state;
 pub(crate) mod tenants;
+pub(crate) mod tiers;
 pub(crate) mod tokens;
 pub(crate) mod users;
 pub(crate) mod volumes;

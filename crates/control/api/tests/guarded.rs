@@ -25,10 +25,11 @@ const ACCESS: [&str; 10] = [
     "log_in",
 ];
 /// What a tenant's people may with what belongs to it.
-const IN_TENANT: [&str; 49] = [
+const IN_TENANT: [&str; 50] = [
     "list_volumes",
     "create_volume",
     "show_volume",
+    "show_placement",
     "change_volume",
     "delete_volume",
     "resize_volume",

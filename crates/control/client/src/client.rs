@@ -8,8 +8,8 @@ use quarry_api_types::{
     CreateHostGroup, CreatePolicy, CreatePool, CreateSnapshot, CreateSnapshotSet, CreateVolume, DeleteExport,
     DeleteVolume, Device, DeviceId, Events, EventsQuery, Export, ExportSelector, Group, GroupPolicy,
     GroupSnapshot, Health, Host, HostGroup, Job, JobState, Keyring, MigrateVolume, Name, Policy, Pool,
-    Problem, RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, Snapshot, SnapshotPath, StartScrub,
-    State, StatePlan, Status, UnlockKeyring, Volume, VolumePolicy,
+    PoolTiers, Problem, RenameVolume, ResizeVolume, RollBackGroup, RollBackVolume, SetTier, Snapshot,
+    SnapshotPath, StartScrub, State, StatePlan, Status, UnlockKeyring, Volume, VolumePlacement, VolumePolicy,
 };
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, redirect};
@@ -110,6 +110,27 @@ impl Client {
     /// Ends a pool.
     pub async fn delete_pool(&self, name: &Name) -> Result<()> {
         self.delete(&format!("/v1/pools/{name}")).await
+    }
+
+    /// The tiers of a pool.
+    pub async fn show_tiers(&self, pool: &Name) -> Result<PoolTiers> {
+        self.get(&format!("/v1/pools/{pool}/tiers")).await
+    }
+
+    /// Says in which tier everything of a pool is to lie.
+    pub async fn place_pool(&self, pool: &Name, request: &SetTier) -> Result<PoolTiers> {
+        self.json(self.request(Method::PUT, &format!("/v1/pools/{pool}/tiers")).json(request)).await
+    }
+
+    /// Says what a device counts as.
+    pub async fn set_device_tier(&self, pool: &Name, device: DeviceId, request: &SetTier) -> Result<Pool> {
+        let path = format!("/v1/pools/{pool}/devices/{device}/tier");
+        self.json(self.request(Method::PUT, &path).json(request)).await
+    }
+
+    /// Where a volume lies.
+    pub async fn show_placement(&self, volume: &Name) -> Result<VolumePlacement> {
+        self.get(&format!("/v1/volumes/{volume}/placement")).await
     }
 
     /// Makes a device a member of a pool.

@@ -1,7 +1,7 @@
 //! The contract between the control plane and a node.
 //!
 //! What it is: the trait [`Node`] with every operation that the API offers, of which [`PolicyNode`],
-//! [`JobNode`] and [`ObserveNode`] are parts, and [`NodeError`], which tells the
+//! [`JobNode`], [`ObserveNode`] and [`TierNode`] are parts, and [`NodeError`], which tells the
 //! caller what to do. What it is not: no implementation. `quarryd` implements it over the data plane; tests of
 //! the API implement it in memory. This is the only way by which the control plane reaches storage.
 //!
@@ -16,6 +16,7 @@ mod jobs;
 mod node;
 mod observe;
 mod policies;
+mod tiers;
 
 pub use error::{ErrorKind, NodeError, Result};
 pub use jobs::JobNode;
@@ -23,3 +24,4 @@ pub use node::Node;
 pub use observe::ObserveNode;
 pub use policies::PolicyNode;
 pub use quarry_api_types as types;
+pub use tiers::TierNode;

@@ -26,6 +26,7 @@ use crate::node_store::EngineNodeStore;
 use crate::rehome::Rehomer;
 use crate::scrub::Scrub;
 use crate::space::Space;
+use crate::tiering::Tierer;
 use crate::volume::VolumeState;
 use crate::volumes::{Extent, Volumes};
 
@@ -96,6 +97,7 @@ pub struct Engine {
     pub(crate) merged_for_counting: Cell<Option<Duration>>,
     pub(crate) scrub: Scrub,
     pub(crate) rehomer: Rehomer,
+    pub(crate) tierer: Tierer,
     pub(crate) reducer: RefCell<Reducer>,
     pub(crate) damage: Damage,
     pub(crate) zeroes: View,

@@ -3,7 +3,7 @@
 //! Only what nobody writes to any more and no recovery follows by its copies: sealed segments in front of the replay position, and
 //! packed chunks that are closed. What is left over, fewer than k chunks, keeps its copies.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -57,12 +57,18 @@ impl Engine {
     }
 
     /// The chunks that can be grouped now, as many as make a group at a time. What hosts have written and what was moved because it
-    /// lives long are kept apart, because a group becomes free as a whole; where `mixed`, what is left over of both goes together.
+    /// lives long are kept apart, because a group becomes free as a whole, and so are tiers, because it lies in one; where `mixed`, what
+    /// is left over of all goes together.
     fn batches(&self, shape: Shape, mixed: bool) -> VecDeque<Vec<Candidate>> {
-        let is_moved = |candidate: &Candidate| candidate.chunk.packed_table.get() != (0, 0);
-        let (moved, written): (Vec<_>, Vec<_>) = self.candidates().into_iter().partition(is_moved);
+        let shared = &self.store.pool.shared;
+        let mut classes: BTreeMap<(bool, u8), Vec<Candidate>> = BTreeMap::new();
+        for candidate in self.candidates() {
+            let is_moved = candidate.chunk.packed_table.get() != (0, 0);
+            let tier = shared.tiers_of_slots(&candidate.chunk.slots()).1;
+            classes.entry((is_moved, tier)).or_default().push(candidate);
+        }
         let (mut batches, mut rest) = (VecDeque::new(), Vec::new());
-        for class in [written, moved] {
+        for class in classes.into_values() {
             let whole = class.chunks_exact(shape.data());
             rest.extend_from_slice(whole.remainder());
             batches.extend(whole.map(<[Candidate]>::to_vec));

@@ -139,6 +139,11 @@ impl Engine {
         // What is written leaves room for the image that frees the victims.
         let spare = self.store.pool.shared.spare_chunks(self.store.log, Purpose::Packed);
         let chunks_max = self.space.cleaner_chunks(self).min(spare) as usize;
+        // What lives on is as cold as what lay beside it.
+        if let Some(best) = victims.first() {
+            let shared = &self.store.pool.shared;
+            self.store.survivors_tier.set(shared.tiers_of_slots(&best.chunk.slots()).1);
+        }
         let relocated = cleaner.relocate(&self.store, &victims, policy, (chunks_max, now)).await?;
         self.cleaner.replace(cleaner);
         drop(victims);

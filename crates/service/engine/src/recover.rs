@@ -16,6 +16,7 @@ use crate::node_store::EngineNodeStore;
 use crate::rehome::Rehomer;
 use crate::scrub::Scrub;
 use crate::space::Space;
+use crate::tiering::Tierer;
 use crate::volumes::Volumes;
 use crate::{Engine, EngineError, Limits};
 
@@ -122,6 +123,7 @@ impl Engine {
             merged_for_counting: Cell::new(None),
             scrub: Scrub::default(),
             rehomer: Rehomer::default(),
+            tierer: Tierer::default(),
             reducer: RefCell::default(),
             damage: Default::default(),
             committing: futures::lock::Mutex::new(()),

@@ -57,9 +57,11 @@ pub struct Rehoming {
 }
 
 /// What a chunk is waiting for.
-struct Errand {
-    duty: Duty,
-    id: ChunkId,
+pub(crate) struct Errand {
+    pub(crate) duty: Duty,
+    pub(crate) id: ChunkId,
+    /// The tier to which it is to move, where that is why.
+    pub(crate) tier: Option<u8>,
 }
 
 /// The state of the task.
@@ -167,7 +169,7 @@ impl Engine {
     }
 
     /// Leaves time to hosts, and keeps to the rate.
-    async fn pause(&self, took: Duration, bytes: u64) {
+    pub(crate) async fn pause(&self, took: Duration, bytes: u64) {
         if self.closing.get() {
             return;
         }
@@ -248,7 +250,7 @@ impl Engine {
             status.exposed_chunks += u64::from(is_exposed);
             status.bytes += self.bytes_of(&chunk, &segments);
             if with_absent || !matches!(duty, Duty::Missing { .. }) || self.is_left_for_good(&chunk) {
-                errands.push(Errand { duty, id });
+                errands.push(Errand { duty, id, tier: None });
             }
         }
         errands.sort_by_key(|errand| (errand.duty, errand.id));
@@ -257,7 +259,7 @@ impl Engine {
     }
 
     /// All chunks and what lies in them: those of segments, and what belongs to their groups besides.
-    fn all_chunks(&self) -> BTreeMap<ChunkId, (Rc<Chunk>, Vec<SegmentId>)> {
+    pub(crate) fn all_chunks(&self) -> BTreeMap<ChunkId, (Rc<Chunk>, Vec<SegmentId>)> {
         let mut chunks = self.store.table().by_chunk();
         let others = self.store.chunks_without_segments();
         chunks.extend(others.into_iter().map(|(id, chunk)| (id, (chunk, Vec::new()))));
@@ -273,7 +275,7 @@ impl Engine {
     }
 
     /// What copying a chunk takes at most.
-    fn bytes_of(&self, chunk: &Chunk, segments: &[SegmentId]) -> u64 {
+    pub(crate) fn bytes_of(&self, chunk: &Chunk, segments: &[SegmentId]) -> u64 {
         let sector_bytes = quarry_types::SECTOR_BYTES as u64;
         if let Some(bytes) = chunk.group().and_then(|group| group.end_of(chunk)) {
             return bytes as u64;
@@ -289,7 +291,7 @@ impl Engine {
     }
 
     /// Copies the first few of them, and commits. Says how many have moved, and how many bytes were copied.
-    async fn move_some(&self, errands: &[Errand]) -> Result<(usize, u64), EngineError> {
+    pub(crate) async fn move_some(&self, errands: &[Errand]) -> Result<(usize, u64), EngineError> {
         let _maintaining = self.maintaining.lock().await;
         let (mut moving, mut copied_bytes) = (Vec::new(), 0);
         let (began, chunks) = (self.env.clock.now(), self.all_chunks());
@@ -314,7 +316,7 @@ impl Engine {
                 if group.is_some_and(|group| groups.contains(&group)) {
                     continue;
                 }
-                let Some(begun) = self.begin_copy(chunk, segments) else { continue };
+                let Some(begun) = self.begin_copy(chunk, segments, errand.tier) else { continue };
                 groups.extend(group);
                 copies.push(async move { (errand.id, self.copy_one(begun, chunk, segments).await) });
                 continue;
@@ -356,11 +358,14 @@ impl Engine {
         segments.iter().any(is_open) || self.cleaner.borrow().is_filling(id)
     }
 
-    /// Takes what is needed to copy a chunk, if nobody writes to it and there is space.
-    fn begin_copy(&self, chunk: &Rc<Chunk>, segments: &[SegmentId]) -> Option<Moving> {
-        match self.is_being_written(chunk.id(), segments) {
-            true => None,
-            false => self.store.plan_rehoming(chunk, segments),
+    /// Takes what is needed to copy a chunk, to a tier if it is to change it, if nobody writes to it and there is space.
+    fn begin_copy(&self, chunk: &Rc<Chunk>, segments: &[SegmentId], tier: Option<u8>) -> Option<Moving> {
+        if self.is_being_written(chunk.id(), segments) {
+            return None;
+        }
+        match tier {
+            Some(tier) => self.store.plan_retiering(chunk, segments, tier),
+            None => self.store.plan_rehoming(chunk, segments),
         }
     }
 
@@ -405,6 +410,16 @@ pub(crate) async fn keep_rehoming(engine: Weak<Engine>) {
             let is_settled = with_absent && this.rehoming().chunks == 0 && !this.is_on_wrong_devices();
             if is_settled && this.store.pool.shared.layout() == seen {
                 changed_at = None;
+            }
+        }
+        // Copies that are missing come first.
+        if !more && this.log.stopped().is_none() && this.rehoming().exposed_chunks == 0 {
+            match this.tier_step().await {
+                Ok(again) => more = again,
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(log = %this.store.log, error, "moving data between tiers has failed for now");
+                }
             }
         }
         if let Err(error) = this.release_tail().await {

@@ -157,9 +157,11 @@ impl<'a> Round<'a> {
         }
         let before = self.moved.len();
         let mut source = Source::new(self.store, &victim.chunk);
+        // What is moved is read as much as it was.
+        let heat_per_sector = victim.chunk.heat.now() / victim.live_sectors.max(1) as f32;
         for run in runs {
             let class = classifier.class_of(run.segment, self.now, self.classes);
-            if let Err(error) = self.move_run(class, &mut source, run).await {
+            if let Err(error) = self.move_run((class, heat_per_sector), &mut source, run).await {
                 // Half a chunk moved gains nothing: all of it stays where it is.
                 self.moved.truncate(before);
                 return Err(error);
@@ -183,7 +185,7 @@ impl<'a> Round<'a> {
 
     async fn move_run(
         &mut self,
-        class: usize,
+        (class, heat_per_sector): (usize, f32),
         source: &mut Source<'_>,
         run: LiveRun,
     ) -> Result<(), PoolError> {
@@ -207,6 +209,7 @@ impl<'a> Round<'a> {
                 relocation.runs.push(Run { first_sector, chunk, start_sector });
             }
             let bytes = source.read(survivor).await?;
+            output.chunk.heat.inherit(heat_per_sector * item.sectors as f32);
             output.push(store, item, &bytes).await?;
             relocation.kept.set(sector, item.sectors);
         }

@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicU32;
 use futures::FutureExt;
 use futures::future::{Either, ready, select};
 use quarry_env::{Buffer, BufferPool, Disk, DiskGeometry, Env, View};
-use quarry_format::label::{DeviceClass, LABEL_COPY_OFFSETS, Label, Member, slot_offset};
+use quarry_format::label::{LABEL_COPY_OFFSETS, Label, Member, slot_offset};
 use quarry_types::DeviceId;
 
 use crate::error::{DeviceError, Operation};
@@ -164,11 +164,6 @@ impl Device {
     /// Its entry in the label.
     pub fn member(&self) -> Member {
         self.label.borrow().own().clone()
-    }
-
-    /// What it is made of.
-    pub fn class(&self) -> DeviceClass {
-        self.label.borrow().own().class
     }
 
     /// Facts of the disk below.

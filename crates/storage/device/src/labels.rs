@@ -130,7 +130,7 @@ pub fn has_room(geometry: &DiskGeometry) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use quarry_format::label::{DeviceClass, LabelState, Member};
+    use quarry_format::label::{DeviceClass, LabelState, Member, TierPolicy};
     use quarry_types::{DeviceId, PoolId, Protection};
 
     use super::*;
@@ -154,6 +154,7 @@ mod tests {
             pool_name: "p".to_owned(),
             protection: Protection::Copies(1),
             segment_bytes: 32 << 20,
+            tier_policy: TierPolicy::Automatic,
             created_ms: 0,
             device_index: 0,
             members: vec![member],

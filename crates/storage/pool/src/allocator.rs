@@ -11,6 +11,8 @@ use quarry_format::anchor::Slot;
 /// Devices are balanced when their free slots differ by this part of one of them at most, or so many.
 const IMBALANCE_PART: u32 = 16;
 const IMBALANCE_MIN: u32 = 2;
+/// Of a device of a tier that is not the slowest such a part takes nothing new: chunks that are read much move there.
+const KEPT_PART: u32 = 64;
 
 /// The slots of one device.
 #[derive(Default)]
@@ -19,6 +21,8 @@ struct DeviceSlots {
     total: u32,
     /// Whether it takes new chunks. What is taken of one that does not is counted all the same: it may come back.
     usable: bool,
+    /// Its tier: 0 for the fastest.
+    tier: u8,
 }
 
 /// The free slots of a pool.
@@ -55,6 +59,88 @@ impl Allocator {
         self.devices[usize::from(device)].usable = usable;
     }
 
+    /// Says to which tier each device belongs; the others belong to the fastest.
+    pub fn set_tiers(&mut self, tiers: &[(u16, u8)]) {
+        self.devices.iter_mut().for_each(|device| device.tier = 0);
+        for &(device, tier) in tiers {
+            if let Some(device) = self.devices.get_mut(usize::from(device)) {
+                device.tier = tier;
+            }
+        }
+    }
+
+    /// The tier of a device.
+    pub fn tier_of(&self, device: u16) -> u8 {
+        self.devices.get(usize::from(device)).map_or(0, |device| device.tier)
+    }
+
+    /// The slowest tier.
+    fn last_tier(&self) -> u8 {
+        self.devices.iter().map(|device| device.tier).max().unwrap_or(0)
+    }
+
+    /// Slots of the devices of a tier that take new chunks: all of them, and those that are free.
+    pub fn slots_of_tier(&self, tier: u8) -> (u64, u64) {
+        let devices = self.devices.iter().filter(|device| device.usable && device.tier == tier);
+        devices.fold((0, 0), |(total, free), device| {
+            (total + u64::from(device.total), free + device.free.len() as u64)
+        })
+    }
+
+    /// The same as [`Self::allocate`], all of it in one tier if there is room: in the tier `first`, in a slower one, or in a faster
+    /// one, in this order. What one tier alone can hold may be less than what all can hold together, and nothing is placed so that
+    /// less fits into the pool than did before.
+    pub fn allocate_in(&mut self, copies: usize, first: u8) -> Vec<Slot> {
+        let last = self.last_tier();
+        if last > 0 {
+            let before = self.free_chunks(copies);
+            for tier in (first..=last).chain((0..first.min(last + 1)).rev()) {
+                let slots = self.allocate_from(copies, Some((tier, tier < last)));
+                if !slots.is_empty() && self.free_chunks(copies) + 1 >= before {
+                    return slots;
+                }
+                slots.into_iter().for_each(|slot| self.release(slot));
+            }
+        }
+        self.allocate(copies)
+    }
+
+    /// Slots on `count` distinct devices of a tier that are not among `taken`, for what gives up the slots `left`: all of them or none, and none
+    /// if less would fit into the pool than does now.
+    pub fn allocate_for_move(
+        &mut self,
+        (copies, count): (usize, usize),
+        tier: u8,
+        taken: &[u16],
+        left: &[Slot],
+    ) -> Vec<Slot> {
+        let before = self.free_chunks(copies);
+        let (mut taken, mut slots) = (taken.to_vec(), Vec::with_capacity(count));
+        while slots.len() < count {
+            let Some(slot) = self.take_beside(&taken, Some(tier)) else { break };
+            taken.push(slot.device);
+            slots.push(slot);
+        }
+        let given = |devices: &mut Vec<DeviceSlots>, give: bool| {
+            for slot in left {
+                let free = &mut devices[usize::from(slot.device)].free;
+                if give {
+                    free.insert(slot.index)
+                } else {
+                    free.remove(&slot.index)
+                };
+            }
+        };
+        given(&mut self.devices, true);
+        let after = self.free_chunks(copies);
+        given(&mut self.devices, false);
+        if slots.len() == count && after >= before {
+            return slots;
+        }
+        slots.into_iter().for_each(|slot| self.release(slot));
+        Vec::new()
+    }
+
     /// Takes a slot that an image names. False when it was taken already or does not exist: two chunks claim it.
     #[must_use]
     pub fn claim(&mut self, slot: Slot) -> bool {
@@ -68,11 +154,23 @@ impl Allocator {
     /// be had: a pool that is full does not thin out its copies. Devices with the most free slots come first, so that devices of different sizes fill up
     /// together and no capacity is left that cannot be mirrored.
     pub fn allocate(&mut self, copies: usize) -> Vec<Slot> {
+        self.allocate_from(copies, None)
+    }
+
+    /// The same from the devices of one tier, where one is given; not from those that are nearly full, where it is to keep some.
+    fn allocate_from(&mut self, copies: usize, tier: Option<(u8, bool)>) -> Vec<Slot> {
+        let has_room = |device: &DeviceSlots| {
+            let kept = match tier {
+                Some((_, true)) => (device.total / KEPT_PART).max(1) as usize,
+                _ => 0,
+            };
+            device.usable && device.free.len() > kept && tier.is_none_or(|(tier, _)| device.tier == tier)
+        };
         let mut candidates: Vec<(usize, usize)> = self
             .devices
             .iter()
             .enumerate()
-            .filter(|(_, device)| device.usable && !device.free.is_empty())
+            .filter(|(_, device)| has_room(device))
             .map(|(index, device)| (device.free.len(), index))
             .collect();
         let copies = copies.min(self.usable_devices());
@@ -90,30 +188,43 @@ impl Allocator {
             .collect()
     }
 
-    /// A slot on the device with the most free ones among those that are not `taken`.
-    pub fn allocate_beside(&mut self, taken: &[u16]) -> Option<Slot> {
-        let index = self.emptiest_beside(taken)?;
+    /// A slot on the device with the most free ones among those that are not `taken`: one of the tier, if there is one, else of any.
+    pub fn allocate_beside(&mut self, taken: &[u16], tier: u8) -> Option<Slot> {
+        self.take_beside(taken, Some(tier)).or_else(|| self.take_beside(taken, None))
+    }
+
+    fn take_beside(&mut self, taken: &[u16], tier: Option<u8>) -> Option<Slot> {
+        let index = self.emptiest_beside(taken, tier)?;
         let slot = self.devices[index].free.pop_first().expect("filtered on free slots");
         Some(Slot { device: index as u16, index: slot })
     }
 
-    fn emptiest_beside(&self, taken: &[u16]) -> Option<usize> {
+    fn emptiest_beside(&self, taken: &[u16], tier: Option<u8>) -> Option<usize> {
         let usable = |(index, device): &(usize, &DeviceSlots)| {
-            device.usable && !device.free.is_empty() && !taken.contains(&(*index as u16))
+            device.usable
+                && !device.free.is_empty()
+                && tier.is_none_or(|tier| device.tier == tier)
+                && !taken.contains(&(*index as u16))
         };
         let candidates = self.devices.iter().enumerate().filter(usable);
         let (index, _) = candidates.max_by_key(|(index, device)| (device.free.len(), Reverse(*index)))?;
         Some(index)
     }
 
-    /// The device of `own` with the fewest free slots, if one that is neither there nor in `beside` has so many more that moving there what lies on it is worth
-    /// the copying. Free slots, not shares: that is what [`Self::allocate`] goes by.
+    /// The device of `own` with the fewest free slots, if one of its tier that is neither there nor in `beside` has so many more that
+    /// moving there what lies on it is worth the copying. Free slots, not shares: that is what [`Self::allocate`] goes by.
     pub fn relieved_device(&self, own: &[u16], beside: &[u16]) -> Option<u16> {
-        let emptiest = &self.devices[self.emptiest_beside(&[own, beside].concat())?];
         let free = |device: u16| self.devices[usize::from(device)].free.len();
-        let fullest = own.iter().copied().min_by_key(|&device| free(device))?;
-        let margin = (emptiest.total / IMBALANCE_PART).max(IMBALANCE_MIN) as usize;
-        (emptiest.free.len() > free(fullest) + margin).then_some(fullest)
+        let taken = [own, beside].concat();
+        let is_relieved = |device: &u16| {
+            let Some(emptiest) = self.emptiest_beside(&taken, Some(self.tier_of(*device))) else {
+                return false;
+            };
+            let emptiest = &self.devices[emptiest];
+            let margin = (emptiest.total / IMBALANCE_PART).max(IMBALANCE_MIN) as usize;
+            emptiest.free.len() > free(*device) + margin
+        };
+        own.iter().copied().filter(is_relieved).min_by_key(|&device| free(device))
     }
 
     /// Gives a slot back.
@@ -240,7 +351,7 @@ mod tests {
         assert_eq!(allocator.relieved_device(&[0, 1], &[2]), None, "another chunk of the group is there");
         let mut moved = 0;
         while let Some(device) = allocator.relieved_device(&[0, 1], &[]) {
-            let slot = allocator.allocate_beside(&[0, 1]).unwrap();
+            let slot = allocator.allocate_beside(&[0, 1], 0).unwrap();
             let index =
                 (0..64).find(|&index| allocator.claim(Slot { device, index }).then_some(()).is_none());
             allocator.release(Slot { device, index: index.unwrap() });
@@ -258,10 +369,74 @@ mod tests {
     #[test]
     fn a_device_grows_and_another_copy_goes_where_there_is_none() {
         let mut allocator = allocator(&[2, 3, 1]);
-        assert_eq!(allocator.allocate_beside(&[1]), Some(Slot { device: 0, index: 0 }));
-        assert_eq!(allocator.allocate_beside(&[0, 1]), Some(Slot { device: 2, index: 0 }));
-        assert_eq!(allocator.allocate_beside(&[0, 1]), None);
+        assert_eq!(allocator.allocate_beside(&[1], 0), Some(Slot { device: 0, index: 0 }));
+        assert_eq!(allocator.allocate_beside(&[0, 1], 0), Some(Slot { device: 2, index: 0 }));
+        assert_eq!(allocator.allocate_beside(&[0, 1], 0), None);
         allocator.add_device(2, 2, true);
-        assert_eq!(allocator.allocate_beside(&[0, 1]), Some(Slot { device: 2, index: 1 }));
+        assert_eq!(allocator.allocate_beside(&[0, 1], 0), Some(Slot { device: 2, index: 1 }));
+    }
+
+    #[test]
+    fn new_chunks_go_to_the_fastest_tier_with_room_and_none_is_refused_while_any_has_some() {
+        let mut allocator = allocator(&[8, 8, 16, 16]);
+        allocator.set_tiers(&[(2, 1), (3, 1)]);
+        let tier_of = |allocator: &mut Allocator, first| {
+            let slots = allocator.allocate_in(2, first);
+            let tiers: BTreeSet<u8> = slots.iter().map(|slot| allocator.tier_of(slot.device)).collect();
+            (slots.len(), tiers.into_iter().collect::<Vec<u8>>())
+        };
+        for _ in 0..7 {
+            assert_eq!(tier_of(&mut allocator, 0), (2, vec![0]));
+        }
+        // One slot of each is kept for what is to move there.
+        for _ in 0..15 {
+            assert_eq!(tier_of(&mut allocator, 0), (2, vec![1]));
+        }
+        assert_eq!(allocator.slots_of_tier(0), (16, 2));
+        assert_eq!(tier_of(&mut allocator, 1), (2, vec![1]));
+        assert_eq!(tier_of(&mut allocator, 1), (2, vec![0]), "the last ones are given to whoever asks");
+        assert_eq!(tier_of(&mut allocator, 0).0, 0);
+    }
+
+    #[test]
+    fn a_tier_is_not_preferred_where_less_would_fit_then() {
+        // Devices 0 and 1 are fast; what of 2 cannot be mirrored on itself needs them.
+        let mut allocator = allocator(&[10, 10, 10, 2]);
+        allocator.set_tiers(&[(2, 1), (3, 1)]);
+        let all = allocator.free_chunks(2);
+        for left in (0..all).rev() {
+            assert_eq!(allocator.allocate_in(2, 0).len(), 2);
+            assert_eq!(allocator.free_chunks(2), left);
+        }
+    }
+
+    #[test]
+    fn what_moves_to_another_tier_has_all_its_copies_there() {
+        let mut allocator = allocator(&[4, 4, 4, 4]);
+        allocator.set_tiers(&[(2, 1), (3, 1)]);
+        let slots = allocator.allocate_in(2, 1);
+        let moved = allocator.allocate_for_move((2, 2), 0, &[2, 3], &slots);
+        assert_eq!(moved.iter().map(|slot| slot.device).collect::<Vec<u16>>(), [0, 1]);
+        allocator.set_usable(1, false);
+        assert!(
+            allocator.allocate_for_move((2, 2), 0, &[2, 3], &slots).is_empty(),
+            "one device is out of use"
+        );
+        assert_eq!(allocator.free_slots(0), 3);
+    }
+
+    #[test]
+    fn a_device_is_relieved_within_its_tier() {
+        let mut allocator = allocator(&[64, 64, 64]);
+        allocator.set_tiers(&[(1, 1), (2, 1)]);
+        (0..40).for_each(|index| assert!(allocator.claim(Slot { device: 0, index })));
+        assert_eq!(allocator.relieved_device(&[0], &[]), None, "the others are slower");
+        (0..40).for_each(|index| assert!(allocator.claim(Slot { device: 1, index })));
+        assert_eq!(allocator.relieved_device(&[1], &[]), Some(1));
+        assert_eq!(
+            allocator.allocate_beside(&[1, 2], 1).map(|slot| slot.device),
+            Some(0),
+            "rather there than nowhere"
+        );
     }
 }

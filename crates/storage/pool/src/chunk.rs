@@ -14,7 +14,7 @@ use quarry_format::image::ImageChunk;
 use quarry_types::{ChunkId, LogId};
 use smallvec::SmallVec;
 
-use crate::{Group, Pool, PoolShared, Purpose};
+use crate::{Group, Heat, Pool, PoolShared, Purpose};
 
 /// Copies of nearly every chunk, at most: more of them lie on the heap, to keep what every read carries small.
 const SLOTS_INLINE: usize = 3;
@@ -34,6 +34,8 @@ pub struct Chunk {
     pub(crate) durable_table: Cell<Option<(u32, u32)>>,
     /// The group to which it belongs.
     group: RefCell<Weak<Group>>,
+    /// How much it is read.
+    pub heat: Heat,
     /// Who has taken its place, and the slots that it has left.
     successor: OnceCell<(Rc<Chunk>, Slots)>,
     shared: Arc<PoolShared>,
@@ -45,9 +47,9 @@ impl Chunk {
         shared: &Arc<PoolShared>,
         log: LogId,
         id: ChunkId,
-        (copies, purpose): (usize, Purpose),
+        (copies, purpose, tier): (usize, Purpose, u8),
     ) -> Option<Self> {
-        let slots = shared.allocate(log, purpose, copies);
+        let slots = shared.allocate(log, (purpose, tier), copies);
         (!slots.is_empty()).then(|| Self::with_slots(shared, (log, id), &slots))
     }
 
@@ -65,6 +67,7 @@ impl Chunk {
             sealed_at: Cell::default(),
             durable_table: Cell::default(),
             group: RefCell::default(),
+            heat: Heat::default(),
             successor: OnceCell::new(),
             shared: shared.clone(),
         }
@@ -136,6 +139,7 @@ impl Chunk {
         next.sealed_at.set(self.sealed_at.get());
         next.durable_table.set(self.durable_table.get());
         next.group.replace(self.group.borrow().clone());
+        next.heat.take_over(&self.heat);
         let left = self.slots().into_iter().filter(|slot| !slots.contains(slot)).collect();
         assert!(self.successor.set((next.clone(), left)).is_ok(), "a chunk is succeeded once");
         next
@@ -197,6 +201,7 @@ impl Drop for Chunk {
 mod tests {
     use std::path::PathBuf;
 
+    use quarry_format::label::DeviceClass;
     use quarry_types::{DeviceId, Incarnation, PoolId, Protection};
 
     use super::*;
@@ -206,7 +211,7 @@ mod tests {
     fn the_slot_of_a_copy_that_was_given_up_is_taken_until_the_next_commit() {
         let device = |index: u16| {
             let (id, path) = (DeviceId::from_random(u128::from(index)), PathBuf::from("/dev/x"));
-            DeviceStatus { index, id, path, slots: 4, leaving: false, failure: None }
+            DeviceStatus { index, id, path, slots: 4, class: DeviceClass::Ssd, leaving: false, failure: None }
         };
         let geometry = Geometry { granule_bytes: 4096, segment_bytes: 1 << 20 };
         let devices = vec![device(0), device(1)];

@@ -74,11 +74,13 @@ impl LogStore {
     pub fn plan_group(&self, shape: Shape, candidates: Vec<Candidate>) -> Option<Grouping> {
         assert_eq!(candidates.len(), shape.data(), "a group has so many chunks with data");
         let shared = &self.pool.shared;
-        let places = places(shared, self.log, &candidates)?;
+        let tier_of = |candidate: &Candidate| shared.tiers_of_slots(&candidate.chunk.slots()).1;
+        let tier = candidates.iter().map(tier_of).max().unwrap_or(0);
+        let places = places(shared, (self.log, tier), &candidates)?;
         let mut taken: Vec<u16> = places.iter().map(|place| place.slot().device).collect();
         let mut parity = Vec::new();
         for _ in 0..shape.parity() {
-            let slot = shared.allocate_coded(self.log, &taken)?;
+            let slot = shared.allocate_coded(self.log, &taken, tier)?;
             taken.push(slot.device);
             parity.push(Rc::new(Chunk::with_slots(shared, (self.log, self.next_chunk_id()), &[slot])));
         }

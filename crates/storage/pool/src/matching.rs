@@ -62,7 +62,11 @@ impl Place {
 
 /// A place for each chunk, on as many devices as there are chunks. What has no copy on a device that no other one stays on gets a fresh
 /// slot. `None` when there is none.
-pub(crate) fn places(shared: &Arc<PoolShared>, log: LogId, candidates: &[Candidate]) -> Option<Vec<Place>> {
+pub(crate) fn places(
+    shared: &Arc<PoolShared>,
+    (log, tier): (LogId, u8),
+    candidates: &[Candidate],
+) -> Option<Vec<Place>> {
     // The fullest first: what is given up is then where there is least space, and parity goes where there is most.
     let copies = candidates.iter().map(|candidate| {
         let mut slots: Vec<Slot> =
@@ -78,7 +82,7 @@ pub(crate) fn places(shared: &Arc<PoolShared>, log: LogId, candidates: &[Candida
         places.push(match slot {
             Some(slot) => Place::Kept(slot),
             None => {
-                let slot = shared.allocate_coded(log, &taken)?;
+                let slot = shared.allocate_coded(log, &taken, tier)?;
                 taken.push(slot.device);
                 Place::Fresh(FreshSlot { shared: shared.clone(), log, slot: Some(slot) })
             }

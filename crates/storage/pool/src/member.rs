@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use quarry_format::label::DeviceClass;
 use quarry_types::DeviceId;
 use quarry_types::limits::DEVICES_MAX;
 
@@ -41,6 +42,8 @@ pub struct DeviceStatus {
     pub path: PathBuf,
     /// Slots that it has.
     pub slots: u32,
+    /// What it is made of, and so its tier.
+    pub class: DeviceClass,
     /// Everything on it is to be moved elsewhere, so that it can be removed.
     pub leaving: bool,
     /// Why it is out of use, if it is.

@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use futures::future::join_all;
 use quarry_device::{
-    Device, DeviceError, Expected, FormatError, JoinRequest, Label, OpenError as DeviceOpenError,
-    forget_joining, open_device, prepare_to_join,
+    Device, DeviceClass, DeviceError, Expected, FormatError, JoinRequest, Label,
+    OpenError as DeviceOpenError, TierPolicy, forget_joining, open_device, prepare_to_join,
 };
 use quarry_types::Protection;
 
@@ -140,8 +140,8 @@ impl Pool {
         let failure = failure.map(|error| format!("its label could not be written: {error}"));
         let use_ = if failure.is_some() { MemberUse::Out } else { MemberUse::NoNew };
         let path = device.path().to_owned();
-        let (index, id, slots) = (member.index, member.device, member.slots);
-        let status = DeviceStatus { index, id, path, slots, leaving: false, failure };
+        let (index, id, slots, class) = (member.index, member.device, member.slots, member.class);
+        let status = DeviceStatus { index, id, path, slots, class, leaving: false, failure };
         self.set_device(index, Some(device));
         self.shared.put_member(status.clone(), use_);
         Ok(status)
@@ -304,6 +304,30 @@ impl Pool {
         }
         self.change_labels(|label| label.protection = protection).await?;
         self.shared.set_protection(protection);
+        Ok(())
+    }
+
+    /// Says what a device is to count as, whatever was measured. Durable on return; chunks move afterwards.
+    pub async fn set_class(&self, index: u16, class: DeviceClass) -> Result<(), MembershipError> {
+        if self.known_member(index)?.class == class {
+            return Ok(());
+        }
+        self.change_labels(|label| {
+            let member = label.members.iter_mut().find(|member| member.index == index);
+            member.expect("labels name every member").class = class;
+        })
+        .await?;
+        self.shared.change_class(index, class);
+        Ok(())
+    }
+
+    /// Says where data is to lie among the tiers. Durable on return; chunks move afterwards.
+    pub async fn set_tier_policy(&self, policy: TierPolicy) -> Result<(), MembershipError> {
+        if self.shared.tier_policy() == policy {
+            return Ok(());
+        }
+        self.change_labels(|label| label.tier_policy = policy).await?;
+        self.shared.set_tier_policy(policy);
         Ok(())
     }
 

@@ -115,6 +115,7 @@ fn assemble(env: &Env, members: OpenedMembers) -> Pool {
         geometry,
         statuses.collect::<Vec<_>>(),
     );
+    shared.set_tier_policy(label.tier_policy);
     members.late.into_iter().for_each(|(id, changes)| shared.board.count_late(id, changes));
     Pool::new(env.clone(), Arc::new(shared), devices)
 }
@@ -126,6 +127,7 @@ fn status(member: &Member, device: Option<&Device>) -> DeviceStatus {
         id: member.device,
         path,
         slots: member.slots,
+        class: member.class,
         leaving: member.leaving,
         failure: device.is_none().then(|| "it was not found when the pool was opened".to_owned()),
     }

@@ -52,6 +52,7 @@ impl LogStore {
         if let [only] = &stretches[..] {
             let length = only.sectors as usize * SECTOR_BYTES;
             let pieces = placed(expected(wanted), 0);
+            only.chunk.heat.note_read();
             let view = self.pool.read_placed(&only.chunk, only.sector, length, pieces).await?;
             return Ok(SmallVec::from_buf([view]));
         }
@@ -104,6 +105,7 @@ impl LogStore {
         stretches: &'a [Stretch],
     ) -> impl Future<Output = Result<View, PoolError>> + 'a {
         let sectors = span(stretches);
+        stretches[0].chunk.heat.note_read();
         let pieces = stretches.iter().flat_map(move |stretch| {
             let start = (stretch.sector - sectors.start) as usize * SECTOR_BYTES;
             placed(expected(&wanted[stretch.records()]), start)

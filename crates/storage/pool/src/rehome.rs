@@ -44,20 +44,22 @@ pub enum Duty {
     Surplus,
     /// One of its devices has much less free space than another one.
     Balance,
+    /// It is read more, or less, than what else is in its tier.
+    Tier,
 }
 
 /// What is to be done about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Plan {
-    duty: Duty,
+pub(crate) struct Plan {
+    pub(crate) duty: Duty,
     /// Copies that it is to have at most.
-    copies: usize,
+    pub(crate) copies: usize,
     /// Copies that stay.
-    keep: Slots,
+    pub(crate) keep: Slots,
     /// Copies to be made.
-    add: usize,
+    pub(crate) add: usize,
     /// Copies that may stay until enough new ones are made: those that can be read first.
-    until_then: Slots,
+    pub(crate) until_then: Slots,
 }
 
 /// What came of it.
@@ -239,7 +241,20 @@ impl LogStore {
         let shared = &self.pool.shared;
         let plan = chunk.plan(shared)?;
         let taken = chunk.devices_taken(shared);
-        let slots = shared.allocate_beside(self.log, &taken, plan.add);
+        let tier = shared.tiers_of_slots(&chunk.slots()).1;
+        let slots = shared.allocate_beside(self.log, &taken, (plan.add, tier));
+        self.begin_moving(chunk, segments, plan, slots)
+    }
+
+    /// A chunk on its way, by a plan, to slots that were taken for it.
+    pub(crate) fn begin_moving(
+        &self,
+        chunk: &Rc<Chunk>,
+        segments: &[SegmentId],
+        plan: Plan,
+        slots: Vec<Slot>,
+    ) -> Option<Moving> {
+        let shared = &self.pool.shared;
         let fresh = Fresh { shared: shared.clone(), log: self.log, slots };
         if is_same(&plan.slots(&fresh.slots), &chunk.slots()) {
             return None;

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use quarry_ec::Shape;
 use quarry_format::anchor::Slot;
+use quarry_format::label::{DeviceClass, TierPolicy};
 use quarry_types::limits::SECTOR_BYTES;
 use quarry_types::{DeviceId, LogId, PoolId, Protection};
 
@@ -15,6 +16,7 @@ use crate::board::{Board, DeviceHealth};
 use crate::member::{DeviceStatus, MemberUse, Members};
 use crate::slow::Slowness;
 use crate::stakes::{Need, Purpose, Stakes};
+use crate::tiers::{HeatMap, Tier};
 
 /// A device that fails this many reads in a row, without a good one between them, is taken out of use.
 const READ_ERRORS_MAX: u32 = 32;
@@ -58,6 +60,10 @@ pub struct PoolShared {
     given_up: Mutex<BTreeMap<LogId, Vec<Slot>>>,
     closing: AtomicBool,
     pub(crate) board: Board,
+    pub(crate) tiers: Mutex<Arc<[Tier]>>,
+    pub(crate) tier_policy: Mutex<TierPolicy>,
+    /// What each log has in which tier.
+    pub(crate) heats: Mutex<BTreeMap<LogId, HeatMap>>,
 }
 
 /// Space of a pool in chunks that are in no group, each with its copies.
@@ -81,7 +87,7 @@ impl PoolShared {
         for device in &devices {
             allocator.add_device(device.index, device.slots, device.failure.is_none() && !device.leaving);
         }
-        Self {
+        let shared = Self {
             id,
             name,
             protection: Mutex::new(protection),
@@ -92,8 +98,13 @@ impl PoolShared {
             stakes: Mutex::default(),
             given_up: Mutex::default(),
             closing: AtomicBool::new(false),
+            tiers: Mutex::new(Arc::new([])),
+            tier_policy: Mutex::default(),
+            heats: Mutex::default(),
             board: Board::default(),
-        }
+        };
+        shared.renew_tiers();
+        shared
     }
 
     /// How it keeps what it holds.
@@ -124,6 +135,7 @@ impl PoolShared {
     }
 
     pub(crate) fn note_layout(&self) {
+        self.renew_tiers();
         self.layout.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -158,13 +170,14 @@ impl PoolShared {
 
     /// Slots for a chunk, if `log` may have one for `purpose`; none otherwise. Logs that ask at the same time do not both
     /// get what is there for one of them.
-    pub(crate) fn allocate(&self, log: LogId, purpose: Purpose, copies: usize) -> Vec<Slot> {
+    pub(crate) fn allocate(&self, log: LogId, (purpose, tier): (Purpose, u8), copies: usize) -> Vec<Slot> {
         let mut stakes = self.stakes();
         let before = self.capacity().free_chunks;
         if stakes.spare(log, purpose, before) == 0 {
             return Vec::new();
         }
-        let slots = self.allocator().allocate(copies);
+        let first = self.pinned_tier().unwrap_or(tier);
+        let slots = self.allocator().allocate_in(copies, first);
         stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
         slots
     }
@@ -399,6 +412,15 @@ impl PoolShared {
         });
     }
 
+    /// Takes note of what a device counts as.
+    pub(crate) fn change_class(&self, index: u16, class: DeviceClass) {
+        self.members.change(index, |status, use_| {
+            status.class = class;
+            use_
+        });
+        self.note_layout();
+    }
+
     /// Takes away a device on which nothing lies.
     pub(crate) fn remove_member(&self, index: u16) {
         self.members.remove(index);
@@ -406,10 +428,10 @@ impl PoolShared {
         self.note_layout();
     }
 
-    /// Slots for more copies of a chunk of `log` that lies on the devices `taken`: as many as can be had, up to `count`, without
+    /// Slots for more copies of a chunk of `log` that lies on the devices `taken`, rather in `tier`: as many as can be had, up to `count`, without
     /// taking what checkpoints and cleaners of all logs need. What is given up for them is on devices that take nothing new, so that
     /// nothing would ever fill that up again.
-    pub(crate) fn allocate_beside(&self, log: LogId, taken: &[u16], count: usize) -> Vec<Slot> {
+    pub(crate) fn allocate_beside(&self, log: LogId, taken: &[u16], (count, tier): (usize, u8)) -> Vec<Slot> {
         let mut stakes = self.stakes();
         let mut slots = Vec::new();
         let mut taken = taken.to_vec();
@@ -418,7 +440,7 @@ impl PoolShared {
             if before <= stakes.need() {
                 break;
             }
-            let Some(slot) = self.allocator().allocate_beside(&taken) else { break };
+            let Some(slot) = self.allocator().allocate_beside(&taken, tier) else { break };
             stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
             taken.push(slot.device);
             slots.push(slot);
@@ -426,15 +448,34 @@ impl PoolShared {
         slots
     }
 
-    /// A slot for a chunk of a group of `log` whose others lie on the devices `taken`. A group frees more than it takes, so it may have
+    /// Slots in a tier for a chunk of `log` that gives up the slots `left` and has others on the devices `taken`: all of them or none.
+    pub(crate) fn allocate_for_move(
+        &self,
+        log: LogId,
+        (tier, count): (u8, usize),
+        taken: &[u16],
+        left: &[Slot],
+    ) -> Vec<Slot> {
+        let mut stakes = self.stakes();
+        let before = self.capacity().free_chunks;
+        // What it gives up is free only after the next image: until then it is missing.
+        if before <= stakes.need() + 1 {
+            return Vec::new();
+        }
+        let slots = self.allocator().allocate_for_move((self.copies(), count), tier, taken, left);
+        stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
+        slots
+    }
+
+    /// A slot for a chunk of a group of `log` whose others lie on the devices `taken`, rather in `tier`. A group frees more than it takes, so it may have
     /// what the cleaner may.
-    pub(crate) fn allocate_coded(&self, log: LogId, taken: &[u16]) -> Option<Slot> {
+    pub(crate) fn allocate_coded(&self, log: LogId, taken: &[u16], tier: u8) -> Option<Slot> {
         let mut stakes = self.stakes();
         let before = self.capacity().free_chunks;
         if stakes.spare(log, Purpose::Packed, before) == 0 {
             return None;
         }
-        let slot = self.allocator().allocate_beside(taken)?;
+        let slot = self.allocator().allocate_beside(taken, tier)?;
         stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
         Some(slot)
     }

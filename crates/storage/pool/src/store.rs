@@ -30,6 +30,8 @@ pub struct LogStore {
     groups: RefCell<BTreeMap<ChunkId, Rc<Group>>>,
     /// Chunks of segments that the newest image names.
     pub(crate) data_chunks: Cell<u64>,
+    /// The tier in which new chunks for survivors are placed.
+    pub survivors_tier: Cell<u8>,
 }
 
 struct CurrentImage {
@@ -57,6 +59,7 @@ impl LogStore {
             chunks_allocated: Cell::new(0),
             groups: RefCell::default(),
             data_chunks: Cell::new(0),
+            survivors_tier: Cell::new(0),
         }
     }
 
@@ -79,8 +82,10 @@ impl LogStore {
     pub fn allocate_chunk(&self, copies: usize, purpose: Purpose) -> Result<Rc<Chunk>, PoolError> {
         let count = self.chunks_allocated.get();
         let id = ChunkId::new(self.log, self.incarnation, count);
-        let chunk =
-            Chunk::allocate(&self.pool.shared, self.log, id, (copies, purpose)).ok_or(PoolError::NoSpace)?;
+        // What hosts write is likely to be read soon; what lives on is read as before.
+        let tier = if purpose == Purpose::Packed { self.survivors_tier.get() } else { 0 };
+        let chunk = Chunk::allocate(&self.pool.shared, self.log, id, (copies, purpose, tier))
+            .ok_or(PoolError::NoSpace)?;
         self.chunks_allocated.set(count + 1);
         Ok(Rc::new(chunk))
     }

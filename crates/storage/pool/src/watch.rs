@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use quarry_device::{Device, Latencies, Operation, Unanswered};
+use quarry_device::{Device, DeviceClass, Latencies, Operation, Unanswered};
 use quarry_env::DiskKind;
 use quarry_format::label::LABEL_COPY_OFFSETS;
 use quarry_types::DeviceId;
@@ -118,7 +118,8 @@ impl Pool {
                 waiting: device.waiting(),
                 answered: device.answered(),
             };
-            board.note(self.watch.way, (*index, device.id(), device.class()), pulse, now);
+            let class = self.shared.member(*index).map_or(DeviceClass::Unknown, |member| member.class);
+            board.note(self.watch.way, (*index, device.id(), class), pulse, now);
             self.tell_latencies(*index, device, period);
         }
         self.watch.told.borrow_mut().retain(|index, _| {

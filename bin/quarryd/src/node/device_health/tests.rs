@@ -1,4 +1,4 @@
-use quarry_device::{Operation, Unanswered};
+use quarry_device::{DeviceClass, Operation, Unanswered};
 use quarry_histogram::Histogram;
 use quarry_types::DeviceId;
 
@@ -10,14 +10,14 @@ fn status(failure: Option<&str>) -> DeviceStatus {
         id: DeviceId::from_random(1),
         path: "/dev/sdb".into(),
         slots: 64,
+        class: DeviceClass::Ssd,
         leaving: false,
         failure: failure.map(str::to_owned),
     }
 }
 
 fn facts(health: DeviceHealth) -> MemberFacts {
-    let (kind, class) = (DeviceKind::Block, DeviceClass::Ssd);
-    MemberFacts { kind, class, fault: None, size_bytes: 1 << 30, sector_bytes: 512, health }
+    MemberFacts { kind: DeviceKind::Block, fault: None, size_bytes: 1 << 30, sector_bytes: 512, health }
 }
 
 fn judged(failure: Option<&str>, health: DeviceHealth) -> (PoolDeviceState, HealthLevel, String) {

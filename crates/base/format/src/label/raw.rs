@@ -7,7 +7,7 @@ use quarry_types::{DeviceId, PoolId, Protection};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{DeviceClass, GRANULE_BYTES, Label, LabelError, LabelRule, LabelState, Member};
+use super::{DeviceClass, GRANULE_BYTES, Label, LabelError, LabelRule, LabelState, Member, TierPolicy};
 
 /// Size of a label.
 pub const LABEL_BYTES: usize = 16 << 10;
@@ -43,7 +43,8 @@ pub(super) struct RawLabel {
     pub granule_bytes: U32,
     pub code_data: u8,
     pub code_parity: u8,
-    pub reserved: [u8; 10],
+    pub tier_policy: u8,
+    pub reserved: [u8; 9],
     pub pool_name: [u8; NAME_FIELD_BYTES],
     pub reserved_2: [u8; 352],
     pub members: [RawMember; DEVICES_MAX],
@@ -96,6 +97,10 @@ impl Label {
         if let Protection::Coded { data, parity } = self.protection {
             (raw.code_data, raw.code_parity) = (data, parity);
         }
+        raw.tier_policy = match self.tier_policy {
+            TierPolicy::Automatic => 0,
+            TierPolicy::Pinned(class) => class_to_byte(class.known()),
+        };
         raw.device_index = self.device_index.into();
         raw.member_count = (self.members.len() as u16).into();
         raw.pool_name_length = (self.pool_name.len() as u16).into();
@@ -146,6 +151,7 @@ fn decode_checked(raw: &RawLabel) -> Result<Label, LabelRule> {
         pool_name: str::from_utf8(name).map_err(|_| LabelRule::PoolName)?.to_owned(),
         protection: protection(raw).ok_or(LabelRule::Protection)?,
         segment_bytes: raw.segment_bytes.get(),
+        tier_policy: tier_policy(raw.tier_policy),
         created_ms: raw.created_ms.get(),
         device_index: raw.device_index.get(),
         members: members.iter().map(decode_member).collect(),
@@ -230,6 +236,14 @@ fn class_to_byte(class: DeviceClass) -> u8 {
         DeviceClass::Ssd => 3,
         DeviceClass::Hdd => 4,
         DeviceClass::Object => 5,
+    }
+}
+
+/// Advice as a class is: what a later program added reads as automatic.
+fn tier_policy(byte: u8) -> TierPolicy {
+    match class_from_byte(byte) {
+        DeviceClass::Unknown => TierPolicy::Automatic,
+        class => TierPolicy::Pinned(class),
     }
 }
 

@@ -32,6 +32,7 @@ fn label() -> Label {
         pool_name: "tank".to_owned(),
         protection: Protection::Copies(2),
         segment_bytes: 32 << 20,
+        tier_policy: TierPolicy::Automatic,
         created_ms: 0x0198_0000_0000,
         device_index: 3,
         members: vec![
@@ -112,6 +113,7 @@ fn the_document_says_what_the_code_does() {
         granule_bytes,
         code_data,
         code_parity,
+        tier_policy,
         reserved,
         pool_name,
         reserved_2,
@@ -308,8 +310,14 @@ fn any_label() -> impl Strategy<Value = Label> {
     let members =
         (1..=DEVICES_MAX as u16).prop_flat_map(|count| (0..count).map(any_member).collect::<Vec<_>>());
     let state = prop::sample::select(vec![LabelState::Forming, LabelState::Ready, LabelState::Ended]);
+    let tier_policy = prop::sample::select(vec![
+        TierPolicy::Automatic,
+        TierPolicy::Pinned(DeviceClass::Nvme),
+        TierPolicy::Pinned(DeviceClass::Hdd),
+    ]);
+    let state = (state, tier_policy);
     (any::<u64>(), state, any::<u128>(), "[a-z]{1,63}", any::<u64>(), any::<prop::sample::Index>(), members)
-        .prop_map(|(sequence, state, pool, pool_name, created_ms, own, members)| Label {
+        .prop_map(|(sequence, (state, tier_policy), pool, pool_name, created_ms, own, members)| Label {
             sequence,
             state,
             pool: PoolId::from_random(pool),
@@ -319,6 +327,7 @@ fn any_label() -> impl Strategy<Value = Label> {
                 count => Protection::Copies(count.min(COPIES_MAX) as u8),
             },
             segment_bytes: SEGMENT_BYTES_DEFAULT,
+            tier_policy,
             created_ms,
             device_index: members[own.index(members.len())].index,
             members,

@@ -9,6 +9,7 @@ mod observe;
 mod policies;
 mod snapshots;
 mod things;
+mod tiers;
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};

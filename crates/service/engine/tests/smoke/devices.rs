@@ -172,12 +172,7 @@ fn a_device_that_comes_back_gets_only_what_it_missed() {
     tested.node.flush().expect("flush");
     assert!(tested.node.engine().pool().shared.is_failed(0));
     tested.node.world.restore_disk(tested.node.disks[0], false);
-    let engine = tested.node.engine();
-    tested.node.run(|_| async move {
-        engine.forget_device(0).await.expect("a commit");
-        engine.pool().take_back(0).await.expect("it is back");
-        engine.pool().admit_member(0).expect("it is used");
-    });
+    tested.take_back(0).expect("it is back");
     tested.settle();
     let copied = tested.node.engine().rehoming().copied_bytes >> 20;
     assert!(tested.used(0) + 8 >= all && copied < all / 2, "{copied} of {all} chunks");

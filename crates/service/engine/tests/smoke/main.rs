@@ -18,4 +18,5 @@ mod snapshots;
 mod space;
 mod stored;
 mod tested;
+mod tiers;
 mod verbs;

@@ -40,16 +40,6 @@ impl Tested {
         self.node.engine().pool().shared.use_of(device)
     }
 
-    fn take_back(&self, device: u16) -> Result<(), MembershipError> {
-        let engine = self.node.engine();
-        self.node.run(|_| async move {
-            engine.forget_device(device).await.expect("a commit");
-            engine.pool().take_back(device).await?;
-            engine.pool().attach_member(device).await?;
-            engine.pool().admit_member(device)
-        })
-    }
-
     /// Does something, and says how long that took.
     fn timed(&mut self, work: impl FnOnce(&mut Self)) -> Duration {
         let before = self.node.world.now();

@@ -27,16 +27,21 @@ impl Tested {
     }
 
     pub fn protected(seed: u64, protection: Protection, disks: &[u64]) -> Self {
-        let node = Node::protected(seed, protection, disks, SIZE as u64);
-        Self { node, model: vec![0; SIZE], version: seed }
+        Self::sized(seed, protection, disks, SIZE)
+    }
+
+    /// With a volume of another size than [`SIZE`].
+    pub fn sized(seed: u64, protection: Protection, disks: &[u64], size: usize) -> Self {
+        let node = Node::protected(seed, protection, disks, size as u64);
+        Self { node, model: vec![0; size], version: seed }
     }
 
     pub fn scribble(&mut self, writes: u64) {
         let chance = Chance::new(self.version);
         for _ in 0..writes {
             self.version += 1;
-            let offset = chance.below(SIZE as u64 / 4096) as usize * 4096;
-            let length = ((1 + chance.below(64) as usize) * 4096).min(SIZE - offset);
+            let offset = chance.below(self.model.len() as u64 / 4096) as usize * 4096;
+            let length = ((1 + chance.below(64) as usize) * 4096).min(self.model.len() - offset);
             let bytes = content(self.version, offset as u64, length);
             self.model[offset..offset + length].copy_from_slice(&bytes);
             self.node.write(offset as u64, bytes).expect("write");
@@ -46,7 +51,7 @@ impl Tested {
     /// Writes all of the volume, in order.
     pub fn fill(&mut self) {
         self.version += 1;
-        for offset in (0..SIZE).step_by(256 << 10) {
+        for offset in (0..self.model.len()).step_by(256 << 10) {
             let bytes = content(self.version, offset as u64, 256 << 10);
             self.model[offset..offset + bytes.len()].copy_from_slice(&bytes);
             self.node.write(offset as u64, bytes).expect("write");
@@ -54,7 +59,9 @@ impl Tested {
     }
 
     pub fn check(&self) {
-        assert!(self.node.read(0, SIZE) == self.model);
+        for (piece, expected) in self.model.chunks(SIZE).enumerate() {
+            assert!(self.node.read((piece * SIZE) as u64, expected.len()) == expected, "piece {piece}");
+        }
     }
 
     pub fn settle(&self) {
@@ -96,6 +103,17 @@ impl Tested {
             engine.pool().remove_member(device).await?;
             engine.pool().detach_member(device);
             Ok(())
+        })
+    }
+
+    /// A device that was away is used again.
+    pub fn take_back(&self, device: u16) -> Result<(), MembershipError> {
+        let engine = self.node.engine();
+        self.node.run(|_| async move {
+            engine.forget_device(device).await.expect("a commit");
+            engine.pool().take_back(device).await?;
+            engine.pool().attach_member(device).await?;
+            engine.pool().admit_member(device)
         })
     }
 

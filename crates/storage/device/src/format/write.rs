@@ -1,7 +1,7 @@
 //! Erases what was on the disks and writes their labels, forming first, then ready.
 
 use quarry_env::Env;
-use quarry_format::label::{Label, LabelState, Member, path_hint, segment_bytes_for, slots_for};
+use quarry_format::label::{Label, LabelState, Member, TierPolicy, path_hint, segment_bytes_for, slots_for};
 
 use super::FormatRequest;
 use super::take::Taken;
@@ -73,6 +73,7 @@ fn forming_label(env: &Env, request: &FormatRequest, taken: &[Taken]) -> Label {
         pool_name: request.pool_name.clone(),
         protection: request.protection,
         segment_bytes,
+        tier_policy: TierPolicy::Automatic,
         created_ms: u64::try_from(env.clock.wall().as_millis()).unwrap_or(u64::MAX),
         device_index: 0,
         members: (0..).zip(taken).map(member).collect(),

@@ -106,8 +106,12 @@ fn a_label_says_what_the_device_is() {
         );
         assert_eq!(devices[2].size_bytes(), 100 << 20, "in whole granules");
         assert_eq!((devices[0].slots(), devices[2].slots()), (32, 99));
-        assert_eq!(devices[0].class(), DeviceClass::Nvme);
-        assert_eq!(devices[2].class(), DeviceClass::Ssd, "not rotational, says the system, however slow");
+        assert_eq!(devices[0].label().own().class, DeviceClass::Nvme);
+        assert_eq!(
+            devices[2].label().own().class,
+            DeviceClass::Ssd,
+            "not rotational, says the system, however slow"
+        );
         for (index, device) in (0..).zip(&devices) {
             assert_eq!((device.index(), &*device.label()), (index, &label.for_member(index)));
             assert_eq!(label.members[usize::from(index)].path, format!("/dev/{index}"));

@@ -12,6 +12,7 @@ use crate::{DeviceStatus, Expected, Geometry, PoolShared, Purpose};
 fn chunks(count: u64) -> Vec<Rc<Chunk>> {
     let geometry = Geometry { granule_bytes: 512, segment_bytes: 32 << 20 };
     let device = DeviceStatus {
+        class: quarry_format::label::DeviceClass::Ssd,
         index: 0,
         id: DeviceId::from_random(1),
         path: "/dev/0".into(),
@@ -27,7 +28,9 @@ fn chunks(count: u64) -> Vec<Rc<Chunk>> {
         vec![device],
     ));
     let chunk = |id| {
-        Rc::new(Chunk::allocate(&shared, LogId(0), ChunkId(id), (1, Purpose::Image)).expect("there is room"))
+        Rc::new(
+            Chunk::allocate(&shared, LogId(0), ChunkId(id), (1, Purpose::Image, 0)).expect("there is room"),
+        )
     };
     (0..count).map(chunk).collect()
 }
