@@ -244,7 +244,9 @@ impl Inner {
         let units = match self.is_sharing.get() {
             false => u64::MAX,
             true => {
-                let own = self.window.borrow().units();
+                let mut window = self.window.borrow_mut();
+                window.pass(now_ns);
+                let own = window.units();
                 self.board.least_of_others(self.core, now_ns).map_or(own, |least| least.min(own))
             }
         };
@@ -339,7 +341,9 @@ impl Gate {
         })
         .await;
         asking.is_over = true;
-        Turn { gate: self.clone(), cost, room_units: asking.room_units(), begun_ns: asking.now_ns() }
+        // What it has waited for its turn is not the devices' fault, what it has waited for the core may be that of others.
+        let begun_ns = asking.now_ns().saturating_sub(asking.late_ns);
+        Turn { gate: self.clone(), cost, room_units: asking.room_units(), begun_ns }
     }
 
     /// Requests that wait here now.
@@ -365,6 +369,8 @@ struct Asking<'a> {
     cost: Cost,
     ticket: Option<(ClientId, Ticket)>,
     waiting: Option<Rc<Waiting>>,
+    /// For how long it had been there already when the core came to it: since the core's loop turned last.
+    late_ns: u64,
     /// Its turn has been taken.
     is_over: bool,
 }
@@ -375,15 +381,16 @@ impl<'a> Asking<'a> {
             // It was opened meanwhile, or the core ends: nothing is scheduled, but it is counted as if it were.
             gate.counters.begin_waiting(0);
             gate.counters.begin(Cause::Share, 0);
-            return Self { gate, cost, ticket: None, waiting: None, is_over: false };
+            return Self { gate, cost, ticket: None, waiting: None, late_ns: 0, is_over: false };
         };
         let now_ns = core.now_ns();
+        let late_ns = now_ns.saturating_sub(core.env.clock.turn().as_nanos() as u64);
         gate.counters.begin_waiting(now_ns);
         let waiting =
             Rc::new(Waiting { gate: gate.clone(), granted: Cell::new(None), waker: RefCell::default() });
         let ticket = core.scheduler.borrow_mut().arrive(client, cost, waiting.clone(), now_ns);
         core.pump(now_ns);
-        Self { gate, cost, ticket: Some((client, ticket)), waiting: Some(waiting), is_over: false }
+        Self { gate, cost, ticket: Some((client, ticket)), waiting: Some(waiting), late_ns, is_over: false }
     }
 
     fn room_units(&self) -> u64 {
