@@ -119,7 +119,6 @@ fn exit_of(problem: &Problem) -> Exit {
             404 => Exit::NotFound,
             409 => Exit::Conflict,
             503 => Exit::Unavailable,
-            507 => Exit::NoSpace,
             _ => Exit::Failure,
         },
     }
@@ -132,7 +131,7 @@ mod tests {
     #[test]
     fn a_code_from_a_newer_node_is_judged_by_its_status() {
         for (status, exit) in
-            [(404, Exit::NotFound), (409, Exit::Conflict), (507, Exit::NoSpace), (418, Exit::Failure)]
+            [(404, Exit::NotFound), (409, Exit::Conflict), (503, Exit::Unavailable), (418, Exit::Failure)]
         {
             let problem = Problem::new(ProblemCode::Unknown, status, "d", "n");
             assert_eq!(exit_of(&problem), exit);

@@ -20,9 +20,9 @@ pub fn http_status(kind: ErrorKind) -> (ProblemCode, StatusCode) {
         ErrorKind::NotFound => (ProblemCode::NotFound, StatusCode::NOT_FOUND),
         ErrorKind::Conflict => (ProblemCode::Conflict, StatusCode::CONFLICT),
         ErrorKind::InUse => (ProblemCode::InUse, StatusCode::CONFLICT),
-        ErrorKind::NoSpace => (ProblemCode::NoSpace, StatusCode::INSUFFICIENT_STORAGE),
+        ErrorKind::NoSpace => (ProblemCode::NoSpace, StatusCode::CONFLICT),
         ErrorKind::Unavailable => (ProblemCode::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
-        ErrorKind::Unsupported => (ProblemCode::Unsupported, StatusCode::NOT_IMPLEMENTED),
+        ErrorKind::Unsupported => (ProblemCode::Unsupported, StatusCode::UNPROCESSABLE_ENTITY),
         ErrorKind::Internal => (ProblemCode::Internal, StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
@@ -160,9 +160,9 @@ mod tests {
                 ("not-found", 404),
                 ("conflict", 409),
                 ("in-use", 409),
-                ("no-space", 507),
+                ("no-space", 409),
                 ("unavailable", 503),
-                ("unsupported", 501),
+                ("unsupported", 422),
                 ("internal", 500),
             ]
         );
@@ -173,7 +173,7 @@ mod tests {
         let error =
             NodeError::new(ErrorKind::NoSpace, "pool 'p' is full").with_cause("0 free").with_next_step("add");
         let ApiError { problem, .. } = error.into();
-        assert_eq!(problem.status, 507);
+        assert_eq!(problem.status, 409);
         assert_eq!(problem.kind_uri, "urn:quarry:problem:no-space");
         assert_eq!(
             (problem.detail.as_str(), problem.cause.as_deref(), problem.next_step.as_str()),

@@ -320,17 +320,17 @@ async fn a_tenant_grows_up_to_its_bounds_whoever_asks() {
         world.ask(Method::POST, path, Some(token), Some(&body)).await.status
     };
     let volume = |name: &str, gib: u64| json!({"name": name, "pool": "p", "size_bytes": gib << 30});
-    assert_eq!(post(&acme, "/v1/volumes", volume("acme.b", 3)).await, 507);
-    assert_eq!(post(&world.admin, "/v1/volumes", volume("acme.b", 3)).await, 507);
+    assert_eq!(post(&acme, "/v1/volumes", volume("acme.b", 3)).await, 409);
+    assert_eq!(post(&world.admin, "/v1/volumes", volume("acme.b", 3)).await, 409);
     assert_eq!(post(&acme, "/v1/volumes", volume("acme.b", 1)).await, 201);
-    assert_eq!(post(&acme, "/v1/volumes/acme.b/resize", json!({"size_bytes": 3_u64 << 30})).await, 507);
+    assert_eq!(post(&acme, "/v1/volumes/acme.b/resize", json!({"size_bytes": 3_u64 << 30})).await, 409);
     assert_eq!(
         post(&acme, "/v1/volumes/acme.thing/clone", json!({"name": "acme.c", "snapshot": "monday"})).await,
         201
     );
-    assert_eq!(post(&acme, "/v1/volumes/acme.b/clone", json!({"name": "acme.d"})).await, 507);
+    assert_eq!(post(&acme, "/v1/volumes/acme.b/clone", json!({"name": "acme.d"})).await, 409);
     assert_eq!(post(&world.admin, "/v1/volumes", volume("plain", 9)).await, 201, "others are not concerned");
-    assert_eq!(post(&world.admin, "/v1/volumes/plain/rename", json!({"name": "acme.plain"})).await, 507);
+    assert_eq!(post(&world.admin, "/v1/volumes/plain/rename", json!({"name": "acme.plain"})).await, 409);
     assert_eq!(post(&acme, "/v1/volumes/acme.b/rename", json!({"name": "acme.bb"})).await, 200);
     let change = json!({"capacity_bytes": 0});
     assert_eq!(
@@ -338,7 +338,7 @@ async fn a_tenant_grows_up_to_its_bounds_whoever_asks() {
         200
     );
     assert_eq!(post(&acme, "/v1/volumes/acme.bb/resize", json!({"size_bytes": 9_u64 << 30})).await, 200);
-    assert_eq!(post(&acme, "/v1/volumes", volume("acme.e", 1)).await, 507, "three are three");
+    assert_eq!(post(&acme, "/v1/volumes", volume("acme.e", 1)).await, 409, "three are three");
 }
 
 #[tokio::test]

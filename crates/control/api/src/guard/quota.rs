@@ -114,7 +114,7 @@ fn check(tenant: &TenantRecord, bytes: u64, volumes: u64, added: Added) -> Resul
         None => Ok(()),
         Some(detail) => Err(ApiError::new(
             ProblemCode::NoSpace,
-            StatusCode::INSUFFICIENT_STORAGE,
+            StatusCode::CONFLICT,
             detail,
             "Delete what is no longer needed, or ask whoever runs the node for more.",
         )),
