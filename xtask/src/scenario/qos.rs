@@ -4,6 +4,7 @@
 
 mod hosts;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,6 +47,15 @@ pub struct Options {
     pub profile: Profile,
 }
 
+/// The 99th percentile of the reads of the quiet host, in microseconds.
+#[derive(Clone, Copy)]
+struct Tail {
+    /// As the host sees it, which shares this machine with the node.
+    host: f64,
+    /// As the node counts it, to a quarter of a doubling.
+    node: f64,
+}
+
 /// Figures of all rounds.
 #[derive(Default)]
 struct Figures {
@@ -53,9 +63,9 @@ struct Figures {
     bytes: Vec<f64>,
     group: Vec<f64>,
     reserved: Vec<f64>,
-    alone_us: Vec<f64>,
-    beside_us: Vec<f64>,
-    unprotected_us: Vec<f64>,
+    alone_us: Vec<Tail>,
+    beside_us: Vec<Tail>,
+    unprotected_us: Vec<Tail>,
     noisy_rate: Vec<f64>,
     free_rate: Vec<f64>,
 }
@@ -147,9 +157,15 @@ fn measure(node: &Node, options: &Options, figures: &mut Figures, round: u64) ->
     neighbour.stop()?;
     set(node, QUIET, &[])?;
     // The quiet host alone and beside the noisy one, in turns, and once without a reservation.
-    let quiet = |seed: u64| p99(&paced(&socket, QUIET, options.quiet_rate, time, seed)?);
+    let quiet = |seed: u64| -> Result<Tail> {
+        let before = read_latencies(node, QUIET)?;
+        let host = p99(&paced(&socket, QUIET, options.quiet_rate, time, seed)?)?;
+        Ok(Tail { host, node: p99_between(&before, &read_latencies(node, QUIET)?) })
+    };
     figures.alone_us.push(quiet(round * 4)?);
-    let (promised, target) = (options.quiet_rate * 2, median(&figures.alone_us).max(1.0));
+    // What `quarry volume stats` shows of the volume when it has the node for itself.
+    let (promised, target) =
+        (options.quiet_rate * 2, median_of(&figures.alone_us, |tail| tail.node).max(1.0));
     let (promised, target) = (promised.to_string(), format!("{target:.0}"));
     set(node, QUIET, &["--iops-min", &promised, "--latency-target-us", &target])?;
     let neighbour = BusyHost::start(&socket, NOISY, FULL, round + 2000)?;
@@ -160,6 +176,27 @@ fn measure(node: &Node, options: &Options, figures: &mut Figures, round: u64) ->
     set(node, QUIET, &[])?;
     figures.unprotected_us.push(quiet(round * 4 + 2)?);
     neighbour.stop()
+}
+
+/// How often the reads of a volume took how long, by least microseconds.
+fn read_latencies(node: &Node, volume: &str) -> Result<BTreeMap<u64, u64>> {
+    let stats = node.quarry().json(&["volume", "stats", volume])?;
+    let buckets = stats["read"]["latency"]["buckets"].clone();
+    let pairs: Vec<(u64, u64)> = serde_json::from_value(buckets).context("the stats have latencies")?;
+    Ok(pairs.into_iter().collect())
+}
+
+/// The 99th percentile of what came to it meanwhile.
+fn p99_between(before: &BTreeMap<u64, u64>, after: &BTreeMap<u64, u64>) -> f64 {
+    let new = |(bound, count): (&u64, &u64)| (*bound, count - before.get(bound).copied().unwrap_or(0));
+    let counts: Vec<(u64, u64)> = after.iter().map(new).collect();
+    let slow = counts.iter().map(|(_, count)| count).sum::<u64>() / 100;
+    let mut above = 0;
+    let found = counts.iter().rev().find(|(_, count)| {
+        above += count;
+        above > slow
+    });
+    found.map_or(0.0, |(bound, _)| *bound as f64 * 1.19)
 }
 
 /// The part of their common limit that two volumes of a group get together.
@@ -181,6 +218,10 @@ fn in_group(node: &Node, round: u64, time: Duration) -> Result<f64> {
     Ok(rate / LIMIT)
 }
 
+fn median_of(tails: &[Tail], what: impl Fn(&Tail) -> f64) -> f64 {
+    median(&tails.iter().map(what).collect::<Vec<f64>>())
+}
+
 fn report(steps: &Steps, figures: &Figures) {
     steps.note(format!(
         "limits, as parts of what is allowed: IOPS {:.3}, bytes {:.3}, two volumes of a group {:.3}",
@@ -193,13 +234,17 @@ fn report(steps: &Steps, figures: &Figures) {
         median(&figures.reserved),
         median(&figures.free_rate)
     ));
-    steps.note(format!(
-        "p99 of the quiet host: {:.0} us alone, {:.0} us beside a neighbour that gets {:.0} IOPS, {:.0} us without a reservation",
-        median(&figures.alone_us),
-        median(&figures.beside_us),
-        median(&figures.noisy_rate),
-        median(&figures.unprotected_us)
-    ));
+    let tails = [("the quiet host", false), ("the node", true)];
+    for (who, is_node) in tails {
+        let of = |tails: &[Tail]| median_of(tails, |tail| if is_node { tail.node } else { tail.host });
+        steps.note(format!(
+            "p99 as {who} sees it: {:.0} us alone, {:.0} us beside a neighbour that gets {:.0} IOPS, {:.0} us without a reservation",
+            of(&figures.alone_us),
+            of(&figures.beside_us),
+            median(&figures.noisy_rate),
+            of(&figures.unprotected_us)
+        ));
+    }
 }
 
 fn judge(figures: &Figures) -> Result<()> {
@@ -209,7 +254,8 @@ fn judge(figures: &Figures) -> Result<()> {
     }
     let kept = median(&figures.reserved);
     ensure!(kept >= 1.0 - RESERVATION_PART, "a reservation gives {kept:.3} of what was promised");
-    let moved = median(&figures.beside_us) / median(&figures.alone_us);
+    let moved =
+        median_of(&figures.beside_us, |tail| tail.host) / median_of(&figures.alone_us, |tail| tail.host);
     ensure!(
         moved <= NOISE_MAX,
         "a noisy neighbour makes the p99 of a volume with a reservation {moved:.2} times as long"
