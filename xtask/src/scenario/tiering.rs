@@ -60,7 +60,7 @@ pub struct Options {
     #[arg(long, default_value_t = 16)]
     pub depth: usize,
     /// Seconds of load before automatic placement is measured.
-    #[arg(long, default_value_t = 90)]
+    #[arg(long, default_value_t = 300)]
     pub warm_seconds: u64,
     /// Seconds that are measured.
     #[arg(long, default_value_t = 20)]

@@ -87,7 +87,8 @@ pub fn kept_slots(tier: TierSlots) -> u64 {
     (tier.total / KEPT_PART).max(KEPT_SLOTS_MIN).min(tier.total / 4)
 }
 
-/// What moves now. The most urgent first: room for writes, then what is hot, hottest first.
+/// What moves now. The most urgent first, for the time of a step may be over before all of it is done: room for writes, then what is hot,
+/// hottest first, as long as there is room for it, then what makes room for more of that.
 pub(crate) fn plan(tiers: &[TierSlots], heat: &HeatMap, units: &[Unit], terms: Terms) -> Vec<Step> {
     if tiers.len() < 2 {
         return Vec::new();
@@ -102,10 +103,11 @@ pub(crate) fn plan(tiers: &[TierSlots], heat: &HeatMap, units: &[Unit], terms: T
     let waiting: Vec<Waiting> =
         (1..tiers.len()).map(|slower| Waiting::behind(&heat.0[slower..], terms.level_min)).collect();
     for (tier, waiting) in waiting.iter().enumerate() {
-        planning.make_room(tier, waiting);
+        planning.make_room_for_writes(tier, waiting);
     }
     for (tier, waiting) in waiting.iter().enumerate() {
-        planning.bring_in(tier, waiting);
+        let brought = planning.bring_in(tier, waiting);
+        planning.make_room_for_hotter(tier, waiting, brought);
     }
     planning.steps
 }
@@ -189,37 +191,53 @@ impl Planning<'_> {
         }
     }
 
-    /// The coldest of a tier leave as far as the watermark, or what is hotter and waits, needs their places.
-    fn make_room(&mut self, tier: usize, waiting: &Waiting) {
-        let (free, kept) = (self.tiers[tier].free, kept_slots(self.tiers[tier]));
-        let (logs, waiting_slots) = (self.terms.logs.max(1), waiting.slots());
-        let (mut short, mut taken) = (kept.saturating_sub(free).div_ceil(logs), free.saturating_sub(kept));
+    /// What lies in a tier and nowhere else, and is not to move yet, the coldest first.
+    fn here(&self, tier: usize) -> Vec<usize> {
         let lies_here = |unit: &Unit| (usize::from(unit.fastest), usize::from(unit.slowest)) == (tier, tier);
-        for index in by_heat(self.units, lies_here, false) {
-            let unit = self.units[index];
-            let hotter = waiting.level_behind(taken).filter(|&level| unit.level + GAP_LEVELS <= level);
-            let why = match hotter {
-                _ if short > 0 => (TierReason::Room, 0, waiting_slots),
-                Some(level) if unit.rested => (TierReason::Cold, level, waiting_slots),
-                Some(_) => continue,
-                None => return,
-            };
-            let last = self.tiers.len() - 1;
-            let has_left = (tier + 1..=last).any(|to| {
-                let kept = if to == last { 0 } else { kept_slots(self.tiers[to]) };
-                self.step(index, to as u8, kept, why)
-            });
-            if !has_left {
+        let mut here = by_heat(self.units, lies_here, false);
+        here.retain(|&unit| !self.is_planned(unit));
+        here
+    }
+
+    /// Moves a unit to the next slower tier that has room.
+    fn leave(&mut self, index: usize, tier: usize, why: (TierReason, usize, u64)) -> bool {
+        let last = self.tiers.len() - 1;
+        (tier + 1..=last).any(|to| {
+            let kept = if to == last { 0 } else { kept_slots(self.tiers[to]) };
+            self.step(index, to as u8, kept, why)
+        })
+    }
+
+    /// The coldest of a tier leave until the watermark is free.
+    fn make_room_for_writes(&mut self, tier: usize, waiting: &Waiting) {
+        let (free, kept) = (self.tiers[tier].free, kept_slots(self.tiers[tier]));
+        let mut short = kept.saturating_sub(free).div_ceil(self.terms.logs.max(1));
+        for index in self.here(tier) {
+            if short == 0 || !self.leave(index, tier, (TierReason::Room, 0, waiting.slots())) {
                 return;
             }
-            // Other logs make room for what waits, too.
-            taken += if short > 0 { 0 } else { unit.slots * logs };
-            short = short.saturating_sub(unit.slots);
+            short = short.saturating_sub(self.units[index].slots);
         }
     }
 
-    /// The hottest come as long as there is room.
-    fn bring_in(&mut self, tier: usize, waiting: &Waiting) {
+    /// The coldest of a tier leave as far as what is hotter, and finds no room, needs their places.
+    fn make_room_for_hotter(&mut self, tier: usize, waiting: &Waiting, brought_slots: u64) {
+        let room = self.tiers[tier].free.saturating_sub(kept_slots(self.tiers[tier]));
+        let (logs, mut taken) = (self.terms.logs.max(1), brought_slots + room);
+        for index in self.here(tier).into_iter().filter(|&index| self.units[index].rested) {
+            let unit = self.units[index];
+            let hotter = waiting.level_behind(taken).filter(|&level| unit.level + GAP_LEVELS <= level);
+            let Some(level) = hotter else { return };
+            if !self.leave(index, tier, (TierReason::Cold, level, waiting.slots())) {
+                return;
+            }
+            // Other logs make room for what waits, too.
+            taken += unit.slots * logs;
+        }
+    }
+
+    /// The hottest come as long as there is room. Says how many slots that takes.
+    fn bring_in(&mut self, tier: usize, waiting: &Waiting) -> u64 {
         let kept = kept_slots(self.tiers[tier]);
         let why = (TierReason::Hot, self.terms.level_min, waiting.slots());
         let level_min = self.terms.level_min;
@@ -227,11 +245,17 @@ impl Planning<'_> {
             let is_behind = usize::from(unit.fastest) > tier && unit.fastest == unit.slowest;
             is_behind && unit.level >= level_min && unit.rested
         };
+        let mut brought_slots = 0;
         for index in by_heat(self.units, is_waiting, true) {
-            if !self.is_planned(index) && !self.step(index, tier as u8, kept, why) {
-                return;
+            if self.is_planned(index) {
+                continue;
             }
+            if !self.step(index, tier as u8, kept, why) {
+                break;
+            }
+            brought_slots += self.units[index].slots;
         }
+        brought_slots
     }
 }
 

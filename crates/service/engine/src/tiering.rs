@@ -29,7 +29,7 @@ const REST: Duration = Duration::from_secs(60);
 /// Bytes that are moved before somebody looks again.
 const BUDGET_BYTES: u64 = 256 << 20;
 /// A move to a faster tier pays where each half-life brings a read for so many blocks that are copied.
-const BLOCKS_PER_READ: u64 = 64;
+const BLOCKS_PER_READ: u64 = 16;
 /// Decisions that are kept for those who ask why.
 pub(crate) const DECISIONS_MAX: usize = 1024;
 
