@@ -35,14 +35,14 @@ pub struct SnapshotSchedule {
 #[serde(deny_unknown_fields)]
 pub struct SnapshotRule {
     /// How often a snapshot is taken.
-    #[schema(value_type = String, example = "1h")]
+    #[schema(value_type = String, example = "1h", pattern = "^(([1-6]|1[025]|20|30|60)m|([123468]|12|24)h|[17]d|1w|1mo|12mo|1y)$")]
     pub every: Every,
     /// How many of them are kept: a number, so that a clock that jumps does not make all of them too old.
     #[schema(minimum = 1, maximum = 1000)]
     pub keep: u32,
     /// At what time of day, for rules of a day and more; midnight when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "02:30")]
+    #[schema(value_type = Option<String>, example = "02:30", pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$")]
     pub at: Option<TimeOfDay>,
     /// On which day, for rules of a week; Monday when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -57,6 +57,7 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
     let document = routes.get_openapi_mut();
     Lists::of(document).document(document);
     conventions(document);
+    crate::schemas::complete(document);
     routes
 }
 

@@ -23,6 +23,7 @@ pub mod limits;
 mod problem;
 mod router;
 mod routes;
+mod schemas;
 mod server;
 mod tls;
 mod watch;

@@ -22,7 +22,7 @@ pub fn http_status(kind: ErrorKind) -> (ProblemCode, StatusCode) {
         ErrorKind::InUse => (ProblemCode::InUse, StatusCode::CONFLICT),
         ErrorKind::NoSpace => (ProblemCode::NoSpace, StatusCode::CONFLICT),
         ErrorKind::Unavailable => (ProblemCode::Unavailable, StatusCode::SERVICE_UNAVAILABLE),
-        ErrorKind::Unsupported => (ProblemCode::Unsupported, StatusCode::UNPROCESSABLE_ENTITY),
+        ErrorKind::Unsupported => (ProblemCode::Unsupported, StatusCode::CONFLICT),
         ErrorKind::Internal => (ProblemCode::Internal, StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
@@ -162,7 +162,7 @@ mod tests {
                 ("in-use", 409),
                 ("no-space", 409),
                 ("unavailable", 503),
-                ("unsupported", 422),
+                ("unsupported", 409),
                 ("internal", 500),
             ]
         );

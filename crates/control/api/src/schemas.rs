@@ -1,0 +1,72 @@
+//! What the types do not say of their schemas: how large whole numbers may be, and that a change changes something.
+
+use utoipa::Number;
+use utoipa::openapi::path::PathItem;
+use utoipa::openapi::schema::{ArrayItems, KnownFormat, SchemaFormat};
+use utoipa::openapi::{OpenApi, RefOr, Schema};
+
+/// Adds it to a document.
+pub(crate) fn complete(document: &mut OpenApi) {
+    let changes: Vec<String> = document.paths.paths.values().filter_map(body_of_change).collect();
+    let Some(components) = &mut document.components else { return };
+    for name in changes {
+        if let Some(RefOr::T(Schema::Object(change))) = components.schemas.get_mut(&name) {
+            change.min_properties = Some(1);
+        }
+    }
+    components.schemas.values_mut().for_each(bound);
+    let operations = document.paths.paths.values_mut().flat_map(|path| {
+        let PathItem { get, put, post, delete, patch, .. } = path;
+        [get, put, post, delete, patch].into_iter().flatten()
+    });
+    for parameter in operations.flat_map(|operation| operation.parameters.iter_mut().flatten()) {
+        if let RefOr::T(parameter) = parameter {
+            parameter.schema.iter_mut().for_each(bound);
+        }
+    }
+}
+
+/// The name of the schema of what `PATCH` takes.
+fn body_of_change(path: &PathItem) -> Option<String> {
+    let RefOr::T(body) = path.patch.as_ref()?.request_body.as_ref()? else { return None };
+    let RefOr::T(content) = body.content.values().next()? else { return None };
+    match content.schema.as_ref()? {
+        RefOr::Ref(reference) => reference.ref_location.rsplit('/').next().map(str::to_owned),
+        RefOr::T(_) => None,
+    }
+}
+
+/// Gives every whole number in a schema the largest value that there is of its type, where it has no bound of its own.
+fn bound(schema: &mut RefOr<Schema>) {
+    let RefOr::T(schema) = schema else { return };
+    match schema {
+        Schema::Object(object) => {
+            if let Some((name, largest)) = object.format.as_ref().and_then(unsigned) {
+                object.format = Some(SchemaFormat::Custom(name.to_owned()));
+                object.maximum.get_or_insert(Number::UInt(largest as usize));
+            }
+            object.properties.values_mut().for_each(bound);
+        }
+        Schema::Array(array) => {
+            if let ArrayItems::RefOrSchema(items) = &mut array.items {
+                bound(items);
+            }
+        }
+        Schema::OneOf(one) => one.items.iter_mut().for_each(bound),
+        Schema::AllOf(all) => all.items.iter_mut().for_each(bound),
+        Schema::AnyOf(any) => any.items.iter_mut().for_each(bound),
+        _ => {}
+    }
+}
+
+/// Name, as the OpenAPI registry has it, and the largest value of a format of numbers without a sign.
+fn unsigned(format: &SchemaFormat) -> Option<(&'static str, u64)> {
+    let SchemaFormat::KnownFormat(format) = format else { return None };
+    match format {
+        KnownFormat::UInt8 => Some(("uint8", u8::MAX.into())),
+        KnownFormat::UInt16 => Some(("uint16", u16::MAX.into())),
+        KnownFormat::UInt32 => Some(("uint32", u32::MAX.into())),
+        KnownFormat::UInt64 => Some(("uint64", u64::MAX)),
+        _ => None,
+    }
+}
