@@ -20,6 +20,7 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use quarry_api_types::UnknownWord;
 use quarry_client::Endpoint;
 
@@ -55,6 +56,7 @@ Examples:
   quarry volume import debian.qcow2 --pool fast --name vm-19
   quarry volume export-image vm-17 vm-17.qcow2
   quarry -o json volume list | jq -r '.[].name'
+  quarry -o wide --exact volume list
 
 Sizes are numbers with a unit, all powers of 1024: 20GiB, 20G, 512M, 1.5T, 4096.
 
@@ -67,7 +69,10 @@ Exit codes:
   5  unavailable: quarryd cannot be reached, or cannot do it now
   6  no space
   7  not allowed: no token, one that has ended, or one that may not do it
-130  interrupted; what was begun has been undone";
+130  interrupted; what was begun has been undone
+
+Before a volume, a snapshot, a pool or something else is destroyed, whoever sits at a terminal is asked; --yes answers.
+Words that say how well something is have colours on a terminal, unless NO_COLOR is set or CLICOLOR is 0.";
 
 /// Manage a Quarry node: its devices, pools, volumes, snapshots, groups, exports and hosts.
 #[derive(Parser, Debug)]
@@ -81,6 +86,14 @@ pub struct Arguments {
     /// How to print the answer
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "table")]
     pub output: Format,
+
+    /// Print sizes in tables as numbers of bytes
+    #[arg(long, global = true)]
+    pub exact: bool,
+
+    /// Do not ask before something is destroyed; without a terminal nobody is asked
+    #[arg(short, long, global = true)]
+    pub yes: bool,
 
     /// File with the text of a token [default: QUARRY_TOKEN, the last `quarry login`, or the node's own on this machine]
     #[arg(long, global = true, value_name = "FILE", env = "QUARRY_TOKEN_FILE")]
@@ -98,8 +111,12 @@ pub struct Arguments {
 pub enum Format {
     /// For people
     Table,
+    /// For people with wide screens: tables with more columns
+    Wide,
     /// The API's object, for programs
     Json,
+    /// The same as YAML
+    Yaml,
 }
 
 #[derive(Subcommand, Debug)]
@@ -155,8 +172,10 @@ pub enum Command {
     #[command(after_help = "Example:\n  quarry --endpoint https://node7:7480 --ca-file api-ca.pem login ann")]
     Login(Login),
     /// End the present login
+    #[command(after_help = "Example:\n  quarry logout")]
     Logout,
     /// Show who you are for the node
+    #[command(after_help = "Example:\n  quarry whoami")]
     Whoami,
     /// Users: who may log in, and as what
     #[command(subcommand)]
@@ -173,22 +192,38 @@ pub enum Command {
     /// The node on one screen: health, capacity, rates and work under way
     ///
     /// Takes a second, in which the rates are counted; as JSON it answers at once, without them.
+    #[command(after_help = "Example:\n  quarry status")]
     Status,
     /// Watch volumes, devices and work on a screen
     ///
     /// Keys: v volumes, d devices, w work; o, b, l, n sort by operations, bytes, latency, name; arrows move; q ends.
+    #[command(after_help = "Example:\n  quarry top --every 5")]
     Top {
         /// Seconds between two looks
         #[arg(long, value_name = "SECONDS", default_value_t = 2)]
         every: u64,
     },
     /// List requests of hosts that took too long, with what they waited for
+    #[command(after_help = "Example:\n  quarry -o json slow-requests")]
     SlowRequests,
     /// Write what somebody needs who is to help into one file: status, configuration, events, log, figures; no secrets
     #[command(after_help = "Example:\n  quarry support-bundle node7.tar.zst && tar --zstd -tf node7.tar.zst")]
     SupportBundle {
         /// File to write [default: quarry-support-NODE.tar.zst]
         file: Option<PathBuf>,
+    },
+    /// Print what makes a shell complete this command's words: bash, zsh, fish, elvish or powershell
+    #[command(after_help = "Examples:\n  quarry completions bash > /etc/bash_completion.d/quarry\n  \
+        quarry completions zsh > ~/.zfunc/_quarry\n  quarry completions fish > ~/.config/fish/completions/quarry.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages of every command into a folder
+    #[command(after_help = "Example:\n  quarry man /usr/local/share/man/man1 && man quarry-volume-create")]
+    Man {
+        /// The folder; made if it is not there
+        folder: PathBuf,
     },
 }
 
@@ -199,6 +234,9 @@ where
 {
     PossibleValuesParser::new(all.iter().map(|&word| text(word))).try_map(|word| word.parse())
 }
+
+#[cfg(test)]
+mod examples;
 
 #[cfg(test)]
 mod tests {
@@ -314,7 +352,8 @@ mod tests {
             "quarry token create --life soon",
             "quarry tenant set t --no-pools --pool p",
             "quarry audit verify --number 3",
-            "quarry -o yaml status",
+            "quarry -o toml status",
+            "quarry completions csh",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -54,6 +54,8 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
         Command::Top { every } => crate::top::run(&client, every).await,
         Command::SlowRequests => observe::slow_requests(&client, output).await,
         Command::SupportBundle { file } => bundle::run(&client, file, output).await,
+        // `main` has done them without a node.
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
 }
 

@@ -2,12 +2,12 @@
 
 mod emit;
 mod read;
-mod yaml;
+pub(crate) mod yaml;
 
 use quarry_api_types::{State, StatePlan};
 use quarry_client::Client;
 
-use crate::arguments::{ApplyCommand, DiffCommand, Format, StateCommand};
+use crate::arguments::{ApplyCommand, DiffCommand, StateCommand};
 use crate::failure::{Exit, Failure};
 use crate::jobs;
 use crate::output::Output;
@@ -17,7 +17,7 @@ use self::read::{Documents, read};
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// `quarry state export`: YAML for people, JSON for programs.
+/// `quarry state export`: YAML as people write it, or the exact object for programs.
 pub async fn run(client: &Client, command: StateCommand, output: &mut Output) -> Result<()> {
     let StateCommand::Export { versions } = command;
     let state = client.show_state().await?;
@@ -44,16 +44,10 @@ pub async fn apply(client: &Client, command: ApplyCommand, output: &mut Output) 
     if command.dry_run {
         return output.answer(&plan, tables::jobs::plan);
     }
-    if output.format() == Format::Table {
-        output.done(&tables::jobs::plan(&plan))?;
-    }
     if plan.changes.is_empty() {
-        return if output.format() == Format::Table {
-            Ok(())
-        } else {
-            output.answer(&plan, tables::jobs::plan)
-        };
+        return output.answer(&plan, tables::jobs::plan);
     }
+    output.done(&tables::jobs::plan(&plan))?;
     let job = client.apply_state(&documents.state).await?;
     match command.no_wait {
         true => output.answer(&job, tables::jobs::job),

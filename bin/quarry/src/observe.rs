@@ -16,10 +16,10 @@ const LOOK_APART: Duration = Duration::from_secs(1);
 
 type Result = std::result::Result<(), Failure>;
 
-/// The node on one screen. As JSON it is the API's object alone, at once.
+/// The node on one screen. For programs it is the API's object alone, at once.
 pub async fn status(client: &Client, output: &mut Output) -> Result {
     let status = client.status().await?;
-    if output.is_json() {
+    if output.is_for_programs() {
         return output.answer(&status, tables::status);
     }
     let before = client.show_stats().await?;
@@ -37,7 +37,7 @@ pub async fn volume_stats(
     output: &mut Output,
 ) -> Result {
     let mut before = look(client, name.as_ref()).await?;
-    if output.is_json() && watch_s.is_none() {
+    if output.is_for_programs() && watch_s.is_none() {
         return match (&name, before.volumes.first()) {
             (Some(_), Some(only)) => output.answer(only, |_| String::new()),
             _ => output.answer(&before.volumes, |_| String::new()),

@@ -1,5 +1,7 @@
 //! The way to stdout and stderr, and what happens when nobody reads.
 
+mod yaml;
+
 use std::io::{self, ErrorKind, Write};
 
 use serde::Serialize;
@@ -18,8 +20,8 @@ impl Output {
     }
 
     /// Whether programs read it.
-    pub fn is_json(&self) -> bool {
-        self.format == Format::Json
+    pub fn is_for_programs(&self) -> bool {
+        matches!(self.format, Format::Json | Format::Yaml)
     }
 
     /// Prints an answer of the API, for people as `text` makes it, for programs as it is.
@@ -28,26 +30,17 @@ impl Output {
         answer: &T,
         text: impl FnOnce(&T) -> String,
     ) -> Result<(), Failure> {
-        match self.format {
-            Format::Table => self.print(&text(answer)),
-            Format::Json => {
-                let json = serde_json::to_string_pretty(answer);
-                self.print(&json.map_err(|error| Failure::local("cannot print the answer as JSON", &error))?)
-            }
-        }
-    }
-
-    /// How answers are printed.
-    pub fn format(&self) -> Format {
-        self.format
+        let answer = match self.format {
+            Format::Table | Format::Wide => text(answer),
+            Format::Json => serde_json::to_string_pretty(answer).map_err(unprintable)?,
+            Format::Yaml => as_yaml(answer)?,
+        };
+        self.print(&answer)
     }
 
     /// Prints what was done, for people only: the API answers with nothing.
     pub fn done(&mut self, text: &str) -> Result<(), Failure> {
-        match self.format {
-            Format::Table => self.print(text),
-            Format::Json => Ok(()),
-        }
+        if self.is_for_programs() { Ok(()) } else { self.print(text) }
     }
 
     /// Prints the headings of lines that follow, for people only.
@@ -55,16 +48,16 @@ impl Output {
         self.done(text)
     }
 
-    /// Prints one of many answers in a line. Whether somebody still reads.
+    /// Prints one of many answers in a line, as YAML in a document. Whether somebody still reads.
     pub fn line<T: Serialize>(
         &mut self,
         answer: &T,
         text: impl FnOnce(&T) -> String,
     ) -> Result<bool, Failure> {
         let line = match self.format {
-            Format::Table => text(answer),
-            Format::Json => serde_json::to_string(answer)
-                .map_err(|error| Failure::local("cannot print the answer as JSON", &error))?,
+            Format::Table | Format::Wide => text(answer),
+            Format::Json => serde_json::to_string(answer).map_err(unprintable)?,
+            Format::Yaml => format!("---\n{}", as_yaml(answer)?),
         };
         self.write(&line)
     }
@@ -86,6 +79,16 @@ impl Output {
             printed => Ok(printed.is_ok()),
         }
     }
+}
+
+fn as_yaml<T: Serialize>(answer: &T) -> Result<String, Failure> {
+    // By way of JSON, whose shape is the API's: what serde makes of enums in YAML is not.
+    let json = serde_json::to_string(answer).map_err(unprintable)?;
+    yaml::from_json(&json).map_err(unprintable)
+}
+
+fn unprintable(error: serde_json::Error) -> Failure {
+    Failure::local("cannot print the answer", &error)
 }
 
 /// Tells on stderr what went wrong, why, and what to do.

@@ -36,10 +36,13 @@ pub enum UserCommand {
         password_file: Option<PathBuf>,
     },
     /// List users
+    #[command(after_help = "Example:\n  quarry user list")]
     List,
     /// Show a user
+    #[command(after_help = "Example:\n  quarry user show ann")]
     Show { name: Name },
     /// Give a user another password; what it has logged in to is logged out
+    #[command(after_help = "Example:\n  quarry user set-password ann --password-file secret")]
     SetPassword {
         name: Name,
         /// File with the new password, 10 to 256 bytes [default: a line of standard input; a terminal is asked for it]
@@ -50,6 +53,7 @@ pub enum UserCommand {
         old_password_file: Option<PathBuf>,
     },
     /// End a user and every token that stands for it
+    #[command(after_help = "Example:\n  quarry user delete ann")]
     Delete { name: Name },
 }
 
@@ -75,12 +79,14 @@ pub enum TokenCommand {
         life: Option<Life>,
     },
     /// List tokens: yours, and those that you look after
+    #[command(after_help = "Example:\n  quarry token list --user ann")]
     List {
         /// Those of this user only
         #[arg(long)]
         user: Option<Name>,
     },
     /// End a token
+    #[command(after_help = "Example:\n  quarry token revoke 3f5b2a")]
     Revoke {
         /// Its id, as `quarry token list` shows it
         id: String,
@@ -100,8 +106,10 @@ pub enum TenantCommand {
         bounds: Box<TenantBounds>,
     },
     /// List tenants
+    #[command(after_help = "Example:\n  quarry tenant list")]
     List,
     /// Show a tenant with its bounds and what it uses
+    #[command(after_help = "Example:\n  quarry tenant show acme")]
     Show { name: Name },
     /// Give a tenant other pools or bounds
     #[command(after_help = "Example:\n  quarry tenant set acme --pool fast big --capacity none")]
@@ -114,6 +122,7 @@ pub enum TenantCommand {
         no_pools: bool,
     },
     /// End a tenant that has nothing any more
+    #[command(after_help = "Example:\n  quarry tenant delete acme")]
     Delete { name: Name },
 }
 
@@ -141,6 +150,7 @@ pub enum AuditCommand {
     ///
     /// The last number and hash are printed. Who keeps them elsewhere finds out later, with --number and --hash, whether the log was
     /// written anew meanwhile. Ends with 1 when something is wrong.
+    #[command(after_help = "Example:\n  quarry audit verify")]
     Verify {
         /// Number of an entry whose hash was kept elsewhere
         #[arg(long, value_name = "N", requires = "hash")]

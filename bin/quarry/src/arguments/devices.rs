@@ -10,6 +10,7 @@ use super::word;
 #[derive(Subcommand, Debug)]
 pub enum DeviceCommand {
     /// List the pools' devices and what the last scan has seen
+    #[command(after_help = "Example:\n  quarry -o wide device list")]
     List,
     /// Show how a device of a pool does: its health with causes and what to do, its latencies, its drive
     #[command(after_help = "Example:\n  quarry device show fast /dev/sdb")]
@@ -18,6 +19,7 @@ pub enum DeviceCommand {
         of: DeviceOf,
     },
     /// Look at the machine's devices anew; changes nothing on them
+    #[command(after_help = "Example:\n  quarry device scan")]
     Scan,
     /// Make a device a member of a pool, while it is in use; what is on it is lost
     #[command(after_help = "Example:\n  quarry device add fast /dev/sdd --wait")]
@@ -76,11 +78,13 @@ pub enum DeviceCommand {
         wait: WaitForRebuild,
     },
     /// Use all of a device that has become larger
+    #[command(after_help = "Example:\n  quarry device grow fast /dev/sdb")]
     Grow {
         #[command(flatten)]
         of: DeviceOf,
     },
     /// Use a device again that was missing or has failed; it gets what it has missed
+    #[command(after_help = "Example:\n  quarry device return fast /dev/sdb --wait")]
     Return {
         #[command(flatten)]
         of: DeviceOf,

@@ -27,6 +27,7 @@ pub struct ApplyCommand {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Example:\n  quarry diff -f site/")]
 pub struct DiffCommand {
     /// YAML or JSON files, folders of such files, or - for standard input; together they are one document
     #[arg(short, long = "file", value_name = "FILE", required = true)]
@@ -36,6 +37,7 @@ pub struct DiffCommand {
 #[derive(Subcommand, Debug)]
 pub enum StateCommand {
     /// Write the whole intended state as a document that `quarry apply` takes: YAML, or JSON with -o json
+    #[command(after_help = "Example:\n  quarry state export > site.yaml")]
     Export {
         /// With the version of each thing: applying it is refused when one has changed since
         #[arg(long)]
@@ -46,16 +48,20 @@ pub enum StateCommand {
 #[derive(Subcommand, Debug)]
 pub enum JobCommand {
     /// List what runs and what has ended, the oldest first
+    #[command(after_help = "Example:\n  quarry job list --state running")]
     List {
         /// Only those in this state
         #[arg(long, value_parser = word(JobState::ALL, JobState::as_str))]
         state: Option<JobState>,
     },
     /// Show a job
+    #[command(after_help = "Example:\n  quarry job show 17")]
     Show { id: u64 },
     /// End a job; what it has done stays
+    #[command(after_help = "Example:\n  quarry job cancel 17")]
     Cancel { id: u64 },
     /// Wait until a job has ended, also over a restart of the node
+    #[command(after_help = "Example:\n  quarry job wait 17")]
     Wait {
         id: u64,
         /// Do not tell how far it is

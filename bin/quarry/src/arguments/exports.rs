@@ -19,14 +19,19 @@ pub enum ExportCommand {
         quarry export create db --protocol nvme-tcp --host-group farm --nsid 7 --read-only")]
     Create(CreateExport),
     /// List exports
+    #[command(after_help = "Example:\n  quarry -o wide export list")]
     List,
     /// Show an export, given its id, or all exports of a volume or a snapshot
+    #[command(after_help = "Example:\n  quarry export show vm-17")]
     Show {
         /// Id of the export, or what it serves
         #[arg(value_name = "EXPORT|VOLUME[@SNAPSHOT]")]
         selector: ExportSelector,
     },
     /// End an export, given its id, or all exports of a volume or a snapshot, which stays
+    #[command(
+        after_help = "Examples:\n  quarry export delete vm-17\n  quarry export delete vm-17@monday --force --yes"
+    )]
     Delete {
         /// Id of the export, or what it serves
         #[arg(value_name = "EXPORT|VOLUME[@SNAPSHOT]")]

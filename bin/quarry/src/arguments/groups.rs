@@ -19,16 +19,20 @@ pub enum GroupCommand {
         qos: Box<QosOptions>,
     },
     /// List groups
+    #[command(after_help = "Example:\n  quarry group list")]
     List,
     /// Show a group with its volumes
+    #[command(after_help = "Example:\n  quarry group show shop")]
     Show { name: Name },
     /// Add volumes to a group
+    #[command(after_help = "Example:\n  quarry group add shop mail")]
     Add {
         name: Name,
         #[arg(value_name = "VOLUME", required = true)]
         volumes: Vec<Name>,
     },
     /// Take volumes out of a group; they keep their snapshots
+    #[command(after_help = "Example:\n  quarry group remove shop mail")]
     Remove {
         name: Name,
         #[arg(value_name = "VOLUME", required = true)]
@@ -45,12 +49,14 @@ pub enum GroupCommand {
         qos: Box<QosOptions>,
     },
     /// Give a group another name
+    #[command(after_help = "Example:\n  quarry group rename shop store")]
     Rename {
         name: Name,
         /// The name that it gets
         new_name: Name,
     },
     /// End a group; its volumes and their snapshots stay
+    #[command(after_help = "Example:\n  quarry group delete shop")]
     Delete { name: Name },
     /// Take a snapshot of each volume of a group at one point in time, all or none
     #[command(after_help = "Example:\n  quarry group snapshot shop monday --lock-until 2027-01-01T00:00:00Z")]
@@ -63,8 +69,10 @@ pub enum GroupCommand {
         lock_until: Option<Timestamp>,
     },
     /// List the snapshots that the volumes of a group have together, the oldest first
+    #[command(after_help = "Example:\n  quarry group snapshot-list shop")]
     SnapshotList { group: Name },
     /// Delete a snapshot of a group that is neither exported nor locked, in all of its volumes
+    #[command(after_help = "Example:\n  quarry group snapshot-delete shop monday --wait")]
     SnapshotDelete {
         group: Name,
         /// Its name
@@ -76,6 +84,7 @@ pub enum GroupCommand {
     ///
     /// What was written since is lost. No client may be connected to any of the volumes. They are rolled back one after another:
     /// when that is cut off, the same command again does the rest, and nothing should use the volumes before it has.
+    #[command(after_help = "Example:\n  quarry group rollback shop monday")]
     Rollback {
         group: Name,
         /// The snapshot to go back to

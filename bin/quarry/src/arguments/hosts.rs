@@ -16,14 +16,17 @@ pub enum HostCommand {
         quarry host create esx --initiator iqn.1998-01.com.vmware:esx01 --chap-user esx --chap-secret-file secret")]
     Create(CreateHost),
     /// List hosts
+    #[command(after_help = "Example:\n  quarry -o wide host list")]
     List,
     /// Show a host; its secrets are never shown
+    #[command(after_help = "Example:\n  quarry host show web")]
     Show { name: Name },
     /// Give a host other initiators, networks or proofs: all that is asked for, or nothing
     #[command(override_usage = "quarry host update <NAME> [OPTIONS]")]
     #[command(after_help = "Example:\n  quarry host update web --add-network 10.1.0.0/16 --no-chap")]
     Update(UpdateHost),
     /// End a host that no export names; it leaves its groups
+    #[command(after_help = "Example:\n  quarry host delete web")]
     Delete { name: Name },
     /// Host groups: hosts that see the same volumes
     #[command(subcommand)]
@@ -95,21 +98,26 @@ pub enum HostGroupCommand {
         hosts: Vec<Name>,
     },
     /// List host groups
+    #[command(after_help = "Example:\n  quarry host group list")]
     List,
     /// Show a host group with its hosts
+    #[command(after_help = "Example:\n  quarry host group show esx")]
     Show { name: Name },
     /// Add hosts to a group; they see at once what is exported to it
+    #[command(after_help = "Example:\n  quarry host group add esx esx04")]
     Add {
         name: Name,
         #[arg(value_name = "HOST", required = true)]
         hosts: Vec<Name>,
     },
     /// Take hosts out of a group; they see at once no more what is exported to it
+    #[command(after_help = "Example:\n  quarry host group remove esx esx01")]
     Remove {
         name: Name,
         #[arg(value_name = "HOST", required = true)]
         hosts: Vec<Name>,
     },
     /// End a host group that no export names; its hosts stay
+    #[command(after_help = "Example:\n  quarry host group delete esx")]
     Delete { name: Name },
 }

@@ -10,11 +10,13 @@ use super::word;
 #[derive(Subcommand, Debug)]
 pub enum KeyringCommand {
     /// Show whether the node can open encrypted volumes
+    #[command(after_help = "Example:\n  quarry keyring show")]
     Show,
     /// Open the keyring of a node that was started without its passphrase, and with it the encrypted volumes
     ///
     /// Without --passphrase-file the passphrase is one line of standard input; a terminal is asked for it. It goes to another machine
     /// over https only.
+    #[command(after_help = "Example:\n  quarry keyring unlock --passphrase-file passphrase")]
     Unlock {
         /// File with the passphrase
         #[arg(long, value_name = "FILE")]

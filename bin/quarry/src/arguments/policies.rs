@@ -23,8 +23,10 @@ pub enum PolicyCommand {
         settings: Box<PolicyOptions>,
     },
     /// List policies
+    #[command(after_help = "Example:\n  quarry policy list")]
     List,
     /// Show a policy, and to what it is attached
+    #[command(after_help = "Example:\n  quarry policy show gold")]
     Show { name: Name },
     /// Change what a policy says; its volumes are made so in the background
     #[command(after_help = "Example:\n  quarry policy set gold --compression zstd --unset quota")]
@@ -40,6 +42,7 @@ pub enum PolicyCommand {
         if_version: Option<u64>,
     },
     /// End a policy that is attached to nothing
+    #[command(after_help = "Example:\n  quarry policy delete gold")]
     Delete { name: Name },
     /// Attach a policy to volumes or to a group, in the place of the one that they have; overrides stay
     #[command(
@@ -56,6 +59,7 @@ pub enum PolicyCommand {
         group: Option<Name>,
     },
     /// Take policy and overrides of volumes, or the policy of a group, away; volumes and snapshots stay as they are
+    #[command(after_help = "Examples:\n  quarry policy detach vm-17\n  quarry policy detach --group shop")]
     Detach {
         /// The volumes
         #[arg(value_name = "VOLUME", required_unless_present = "group")]
@@ -82,6 +86,7 @@ pub enum PolicyCommand {
 #[derive(Subcommand, Debug)]
 pub enum WhyCommand {
     /// How a volume is meant to be, who says so, whether it is, why not, and what the node is about to do
+    #[command(after_help = "Example:\n  quarry why volume vm-17")]
     Volume { name: Name },
 }
 

@@ -19,8 +19,10 @@ pub enum PoolCommand {
     )]
     Create(CreatePool),
     /// List pools
+    #[command(after_help = "Example:\n  quarry -o wide pool list")]
     List,
     /// Show a pool with its devices
+    #[command(after_help = "Example:\n  quarry --exact pool show fast")]
     Show { name: Name },
     /// Change how a pool keeps what it holds, how full it may be before somebody is told, how often it may be promised, or how fast
     /// data is moved between its devices
@@ -38,8 +40,12 @@ pub enum PoolCommand {
         place: Option<Tier>,
     },
     /// End a pool that has no volumes and give its devices back
+    #[command(after_help = "Example:\n  quarry pool delete fast")]
     Delete { name: Name },
     /// Read every copy of everything in a pool, in the background, and mend what is bad
+    #[command(
+        after_help = "Examples:\n  quarry pool scrub fast --rate 200MiB --wait\n  quarry pool scrub fast --stop"
+    )]
     Scrub {
         name: Name,
         /// What to read each second at most, every copy counted, for example 200MiB

@@ -20,13 +20,16 @@ pub enum SnapshotCommand {
         lock_until: Option<Timestamp>,
     },
     /// List the snapshots of a volume, or of all volumes, the oldest first
+    #[command(after_help = "Example:\n  quarry snapshot list vm-17")]
     List { volume: Option<Name> },
     /// Show a snapshot
+    #[command(after_help = "Example:\n  quarry snapshot show vm-17@monday")]
     Show {
         #[arg(value_name = "VOLUME@SNAPSHOT")]
         snapshot: SnapshotPath,
     },
     /// Give a snapshot that is not exported another name
+    #[command(after_help = "Example:\n  quarry snapshot rename vm-17@monday before-upgrade")]
     Rename {
         #[arg(value_name = "VOLUME@SNAPSHOT")]
         snapshot: SnapshotPath,
@@ -34,6 +37,7 @@ pub enum SnapshotCommand {
         new_name: Name,
     },
     /// Lock a snapshot, or prolong its lock; nobody deletes it before the lock ends
+    #[command(after_help = "Example:\n  quarry snapshot lock vm-17@monday --until 2027-01-01T00:00:00Z")]
     Lock {
         #[arg(value_name = "VOLUME@SNAPSHOT")]
         snapshot: SnapshotPath,
@@ -42,6 +46,7 @@ pub enum SnapshotCommand {
         until: Timestamp,
     },
     /// Delete a snapshot that is neither exported nor locked; clones of it live on
+    #[command(after_help = "Example:\n  quarry snapshot delete vm-17@monday --wait")]
     Delete {
         #[arg(value_name = "VOLUME@SNAPSHOT")]
         snapshot: SnapshotPath,

@@ -13,8 +13,10 @@ pub enum VolumeCommand {
     #[command(after_help = "Example:\n  quarry volume create vm-17 --pool fast --size 20GiB")]
     Create(CreateVolume),
     /// List volumes
+    #[command(after_help = "Example:\n  quarry -o wide volume list")]
     List,
     /// Show a volume
+    #[command(after_help = "Example:\n  quarry -o yaml volume show vm-17")]
     Show { name: Name },
     /// Show what hosts do with a volume, or with all that they use: rates and latencies, counted for a second
     #[command(after_help = "Example:\n  quarry volume stats vm-17 --watch")]
@@ -25,6 +27,7 @@ pub enum VolumeCommand {
         watch: Option<u64>,
     },
     /// Give a volume another size, while it is in use
+    #[command(after_help = "Example:\n  quarry volume resize vm-17 --size 40GiB")]
     Resize {
         name: Name,
         /// The new size, for example 40GiB
@@ -35,6 +38,7 @@ pub enum VolumeCommand {
     #[command(after_help = "Example:\n  quarry volume set vm-17 --quota 15GiB --reserve none")]
     Set(SetVolume),
     /// Give a volume that is not exported another name
+    #[command(after_help = "Example:\n  quarry volume rename vm-17 vm-18")]
     Rename {
         name: Name,
         /// The name that it gets
@@ -65,8 +69,10 @@ pub enum VolumeCommand {
         at: Option<Timestamp>,
     },
     /// Give an encrypted volume another key-encryption key and destroy the old one; no data is written anew
+    #[command(after_help = "Example:\n  quarry volume rotate-key vm-17")]
     RotateKey { name: Name },
     /// Give a clone the snapshots that it stands on, so that the volume that had them can be deleted
+    #[command(after_help = "Example:\n  quarry volume promote vm-17-test")]
     Promote { name: Name },
     /// List the bytes that differ between two snapshots, or between a snapshot and the volume as it is
     #[command(after_help = "Example:\n  quarry -o json volume changes vm-17 --from monday --to tuesday")]
@@ -93,12 +99,14 @@ pub enum VolumeCommand {
         quarry volume adopt erp --device /dev/disk/by-id/wwn-0x5000c500a1b2c3d4 --read-only")]
     Adopt(AdoptVolume),
     /// Let go of the device of a volume in image mode; what is on it stays
+    #[command(after_help = "Example:\n  quarry volume release erp")]
     Release { name: Name },
     /// Move a volume to a pool or to a device, while it is in use; everything is compared before the old place is left
     #[command(after_help = "Examples:\n  quarry volume migrate erp --to-pool fast --wait\n  \
         quarry volume migrate erp --to-device /dev/sdx --force\n  quarry volume migrate erp --cancel")]
     Migrate(MigrateVolume),
     /// Destroy a volume that is not exported, and everything on it
+    #[command(after_help = "Example:\n  quarry volume delete vm-17 --with-snapshots --wait")]
     Delete {
         name: Name,
         /// Its snapshots go with it; clones of them live on

@@ -1,9 +1,8 @@
 //! Users, tokens, tenants and the audit log for people.
 
 use quarry_api_types::{AuditEntry, AuditVerification, Session, Tenant, Token, User};
-use quarry_types::ByteSize;
 
-use super::{number, optional, properties, size, table, text};
+use super::{Bytes, number, optional, properties, size, table, text};
 
 pub fn users(users: &[User]) -> String {
     let row = |user: &User| {
@@ -62,7 +61,7 @@ pub fn tenants(tenants: &[Tenant]) -> String {
             number(tenant.used_volumes),
             number(bound(tenant.volumes)),
             size(tenant.used_bytes),
-            number(bound(tenant.capacity_bytes.map(ByteSize))),
+            number(bound(tenant.capacity_bytes.map(Bytes))),
             text(pools(tenant)),
         ]
     };
@@ -75,11 +74,7 @@ pub fn tenant(tenant: &Tenant) -> String {
         ("Pools", text(pools(tenant))),
         (
             "Capacity",
-            text(format!(
-                "{} of {}",
-                ByteSize(tenant.used_bytes),
-                bound(tenant.capacity_bytes.map(ByteSize))
-            )),
+            text(format!("{} of {}", Bytes(tenant.used_bytes), bound(tenant.capacity_bytes.map(Bytes)))),
         ),
         ("Volumes", text(format!("{} of {}", tenant.used_volumes, bound(tenant.volumes)))),
         ("QoS", optional(tenant.qos.as_ref())),

@@ -2,15 +2,22 @@
 
 use quarry_api_types::{Device, DeviceState, DriveHealth, DriveVerdict, LatencyFigures, Pool, PoolDevice};
 
-use super::{Value, health, in_words, number, optional, properties, size, table, text};
+use super::{Columns, Value, health, in_words, number, optional, properties, size, state, text};
 
-pub fn devices(devices: &[Device]) -> String {
-    let belongs_to = |device: &Device| match device.state {
-        DeviceState::InPool => optional(device.pool.as_ref()),
-        DeviceState::Free => optional(None::<&str>),
-        DeviceState::Foreign => optional(device.found.as_ref()),
-    };
-    let row = |device: &Device| {
+const DEVICES: Columns<'_, Device> = Columns {
+    headings: &[
+        "PATH",
+        "KIND",
+        "CLASS",
+        ">SIZE",
+        ">SECTOR",
+        "STATE",
+        "POOL OR CONTENT",
+        ">READ P99",
+        ">WRITE P99",
+        "HEALTH",
+    ],
+    row: |device| {
         vec![
             text(&device.path),
             text(device.kind),
@@ -23,20 +30,33 @@ pub fn devices(devices: &[Device]) -> String {
             p99(&device.latency.write),
             health(&device.health),
         ]
-    };
-    let headings = [
-        "PATH",
-        "KIND",
-        "CLASS",
-        ">SIZE",
-        ">SECTOR",
-        "STATE",
-        "POOL OR CONTENT",
-        ">READ P99",
-        ">WRITE P99",
-        "HEALTH",
-    ];
-    table(&headings, devices.iter().map(row))
+    },
+    more_headings: &[">FLUSH P99", "DRIVE", "MODEL", ">TEMPERATURE", ">HOURS", ">WORN", "ID"],
+    more: |device| {
+        let drive = device.drive.as_ref();
+        let figure = |value: Option<String>| number(value.unwrap_or_else(|| "-".to_owned()));
+        vec![
+            p99(&device.latency.flush),
+            drive.map_or_else(|| text("-"), |drive| state(drive.verdict)),
+            optional(drive.and_then(|drive| drive.model.as_ref())),
+            figure(drive.and_then(|drive| Some(format!("{} °C", drive.temperature_celsius?)))),
+            figure(drive.and_then(|drive| Some(drive.power_on_hours?.to_string()))),
+            figure(drive.and_then(|drive| Some(format!("{} %", drive.wear_percent?)))),
+            optional(device.device_id),
+        ]
+    },
+};
+
+pub fn devices(devices: &[Device]) -> String {
+    DEVICES.table(devices)
+}
+
+fn belongs_to(device: &Device) -> Value {
+    match device.state {
+        DeviceState::InPool => optional(device.pool.as_ref()),
+        DeviceState::Free => optional(None::<&str>),
+        DeviceState::Foreign => optional(device.found.as_ref()),
+    }
 }
 
 fn p99(figures: &LatencyFigures) -> Value {
@@ -59,10 +79,10 @@ pub fn member(pool: &Pool, device: &PoolDevice) -> String {
         ("Pool", text(&pool.name)),
         ("Kind", text(device.kind)),
         ("Class", text(device.class)),
-        ("State", text(device.state)),
+        ("State", state(device.state)),
         ("Size", size(device.size_bytes)),
         ("Used", size(device.used_bytes)),
-        ("Health", text(device.health.level)),
+        ("Health", state(device.health.level)),
     ];
     rows.extend(device.health.causes.iter().map(|cause| ("Cause", text(in_words(cause)))));
     rows.extend([

@@ -2,24 +2,29 @@
 
 use quarry_api_types::{Export, Protocol};
 
-use super::{number, optional, properties, table, text, yes_or_no};
+use super::{Columns, number, optional, properties, state, text, yes_or_no};
 
-pub fn exports(exports: &[Export]) -> String {
-    let row = |export: &Export| {
+const EXPORTS: Columns<'_, Export> = Columns {
+    headings: &["VOLUME", "PROTOCOL", ">NUMBER", "HOST", "ACCESS", "STATE", ">SESSIONS", "ID", "URI"],
+    row: |export| {
         vec![
             text(export.path()),
             text(export.protocol),
             number(export.number.map_or_else(|| "-".to_owned(), |number| number.to_string())),
             text(audience(export)),
             text(access(export)),
-            text(export.state),
+            state(export.state),
             number(export.sessions),
             text(export.id),
             optional((!export.uris.is_empty()).then(|| export.uris.join(" "))),
         ]
-    };
-    let headings = ["VOLUME", "PROTOCOL", ">NUMBER", "HOST", "ACCESS", "STATE", ">SESSIONS", "ID", "URI"];
-    table(&headings, exports.iter().map(row))
+    },
+    more_headings: &["CREATED", "VOLUME ID"],
+    more: |export| vec![text(export.created), text(export.volume_id)],
+};
+
+pub fn exports(exports: &[Export]) -> String {
+    EXPORTS.table(exports)
 }
 
 /// One after the other, each with all that is known of it.
@@ -34,7 +39,7 @@ fn export(export: &Export) -> String {
     rows.extend([
         ("Host", text(audience(export))),
         ("Read-only", text(yes_or_no(export.read_only))),
-        ("State", text(export.state)),
+        ("State", state(export.state)),
         ("Sessions", number(export.sessions)),
         ("Created", text(export.created)),
     ]);

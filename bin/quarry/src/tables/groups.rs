@@ -1,9 +1,8 @@
 //! Consistency groups for people.
 
 use quarry_api_types::{Group, GroupSnapshot, Name};
-use quarry_types::ByteSize;
 
-use super::{number, optional, properties, size, table, text, yes_or_no};
+use super::{number, optional, optional_size, properties, size, table, text, yes_or_no};
 
 pub fn groups(groups: &[Group]) -> String {
     let row = |group: &Group| {
@@ -37,7 +36,7 @@ pub fn snapshots(snapshots: &[GroupSnapshot]) -> String {
             number(snapshot.volumes.len()),
             text(list(&snapshot.missing)),
             size(snapshot.referenced_bytes),
-            number(snapshot.unique_bytes.map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string())),
+            optional_size(snapshot.unique_bytes),
             text(yes_or_no(snapshot.exported)),
             optional(snapshot.locked_until),
         ]

@@ -4,10 +4,11 @@ use std::fmt::Display;
 
 use quarry_api_types::{ChapUser, Host, HostGroup};
 
-use super::{number, properties, table, text};
+use super::{Columns, number, optional, properties, table, text};
 
-pub fn hosts(hosts: &[Host]) -> String {
-    let row = |host: &Host| {
+const HOSTS: Columns<'_, Host> = Columns {
+    headings: &["NAME", ">EXPORTS", ">SESSIONS", "CHAP", "GROUPS", "NETWORKS", "INITIATORS"],
+    row: |host| {
         vec![
             text(&host.name),
             number(host.exports),
@@ -17,9 +18,13 @@ pub fn hosts(hosts: &[Host]) -> String {
             text(list(&host.networks, "any")),
             text(list(&host.initiators, "any")),
         ]
-    };
-    let headings = ["NAME", ">EXPORTS", ">SESSIONS", "CHAP", "GROUPS", "NETWORKS", "INITIATORS"];
-    table(&headings, hosts.iter().map(row))
+    },
+    more_headings: &["CHAP USER", "CREATED", "ID"],
+    more: |host| vec![optional(host.chap.as_ref().map(|chap| &chap.user)), text(host.created), text(host.id)],
+};
+
+pub fn hosts(hosts: &[Host]) -> String {
+    HOSTS.table(hosts)
 }
 
 pub fn host(host: &Host) -> String {

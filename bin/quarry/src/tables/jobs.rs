@@ -1,9 +1,8 @@
 //! Jobs, and what documents change, for people.
 
 use quarry_api_types::{Job, StatePlan, StatedAction};
-use quarry_types::ByteSize;
 
-use super::{number, optional, properties, table, text};
+use super::{Bytes, number, optional, properties, state, table, text};
 
 pub fn jobs(jobs: &[Job]) -> String {
     let row = |job: &Job| {
@@ -11,7 +10,7 @@ pub fn jobs(jobs: &[Job]) -> String {
             number(job.id),
             text(job.kind),
             text(&job.object),
-            text(job.state),
+            state(job.state),
             number(format!("{} %", job.percent)),
             optional(left(job)),
             text(job.began),
@@ -26,7 +25,7 @@ pub fn job(job: &Job) -> String {
         ("Job", number(job.id)),
         ("Kind", text(job.kind)),
         ("Object", text(&job.object)),
-        ("State", text(job.state)),
+        ("State", state(job.state)),
         ("Done", text(done(job))),
         ("Left", optional(left(job))),
         ("Message", optional(job.message.as_ref())),
@@ -39,7 +38,7 @@ pub fn job(job: &Job) -> String {
 
 fn done(job: &Job) -> String {
     match job.unit.as_str() {
-        "bytes" => format!("{} of {}, {} %", ByteSize(job.done), ByteSize(job.total), job.percent),
+        "bytes" => format!("{} of {}, {} %", Bytes(job.done), Bytes(job.total), job.percent),
         unit => format!("{} of {} {unit}, {} %", job.done, job.total, job.percent),
     }
 }

@@ -1,9 +1,8 @@
 //! Where volumes are and where they go, for people.
 
 use quarry_api_types::{ImageState, Volume, VolumeMigration};
-use quarry_types::ByteSize;
 
-use super::{Value, optional, text};
+use super::{Bytes, Value, optional, text};
 
 /// Its pool, or what it is instead.
 pub(super) fn place(volume: &Volume) -> String {
@@ -39,7 +38,7 @@ fn line(migration: &VolumeMigration, size_bytes: u64) -> String {
     let percent = |bytes: u64| 100 * bytes / size_bytes.max(1);
     let (copied, verified) = (percent(migration.copied_bytes), percent(migration.verified_bytes));
     let rate = match migration.left_s {
-        Some(left_s) => format!(", {}/s, about {left_s} s left", ByteSize(migration.bytes_per_s)),
+        Some(left_s) => format!(", {}/s, about {left_s} s left", Bytes(migration.bytes_per_s)),
         None => String::new(),
     };
     let reason = migration.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));

@@ -5,7 +5,7 @@ use quarry_api_types::{
     SettingSource, VolumePolicy,
 };
 
-use super::{number, optional, properties, table, text};
+use super::{number, optional, properties, state, table, text};
 
 pub fn policies(policies: &[Policy]) -> String {
     let row = |policy: &Policy| {
@@ -71,7 +71,7 @@ pub fn volumes(volumes: &[VolumePolicy]) -> String {
             text(&volume.volume),
             optional(volume.policy.as_ref()),
             optional(volume.through_group.as_ref()),
-            text(volume.state),
+            state(volume.state),
             text(reasons(volume).next().unwrap_or_else(|| "-".to_owned())),
         ]
     };
@@ -83,7 +83,7 @@ pub fn summary(policy: &VolumePolicy) -> String {
     if policy.state == ComplianceState::Unmanaged {
         return String::new();
     }
-    let mut rows = vec![("Policy", text(line(policy))), ("Compliance", text(policy.state))];
+    let mut rows = vec![("Policy", text(line(policy))), ("Compliance", state(policy.state))];
     rows.extend(reasons(policy).map(|reason| ("Reason", text(reason))));
     rows.extend(policy.plan.iter().map(|step| ("Planned", text(step))));
     if let Some(next) = policy.schedule.as_ref().and_then(|schedule| schedule.next) {
@@ -120,7 +120,7 @@ pub fn why(policy: &VolumePolicy) -> String {
     let mut rows = vec![
         ("Volume", text(&policy.volume)),
         ("Policy", text(line(policy))),
-        ("Compliance", text(policy.state)),
+        ("Compliance", state(policy.state)),
     ];
     rows.extend(policy.failure.iter().map(|failure| ("Failed", text(failure))));
     rows.extend(policy.plan.iter().map(|step| ("Planned", text(step))));
@@ -135,7 +135,7 @@ pub fn why(policy: &VolumePolicy) -> String {
                 text(&one.intended),
                 text(&one.actual),
                 text(source(one.source, policy)),
-                text(one.state),
+                state(one.state),
                 optional(one.reason.as_ref()),
             ]
         };

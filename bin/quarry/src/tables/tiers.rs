@@ -1,9 +1,8 @@
 //! Tiers of pools, and where volumes lie, for people.
 
 use quarry_api_types::{PoolTiers, TierDecision, VolumePlacement};
-use quarry_types::ByteSize;
 
-use super::{number, properties, size, table, text};
+use super::{Bytes, number, properties, size, table, text};
 
 /// Decisions that a table shows; JSON has all that the node tells.
 const DECISIONS_SHOWN_MAX: usize = 10;
@@ -13,7 +12,7 @@ pub fn pool(tiers: &PoolTiers) -> String {
         "{} segments to a faster tier, {} to a slower one, {} copied",
         tiers.promoted_segments,
         tiers.demoted_segments,
-        ByteSize(tiers.moved_bytes)
+        Bytes(tiers.moved_bytes)
     );
     let hot = format!("a segment that is read {} times in ten minutes is worth a move", tiers.heat_min);
     let rows = properties(vec![
