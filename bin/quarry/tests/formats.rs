@@ -94,10 +94,6 @@ fn alone(line: &str) -> String {
 fn shells_take_their_completions() {
     for (shell, check) in [("bash", "-n"), ("zsh", "-n"), ("fish", "--no-execute")] {
         let script = alone(&format!("completions {shell}"));
-        assert!(
-            script.contains("snapshot-delete") && script.contains("--no-progress") || shell == "fish",
-            "{shell}"
-        );
         assert!(script.contains("snapshot-delete"), "{shell}");
         let file = format!("{}/completions.{shell}", env!("CARGO_TARGET_TMPDIR"));
         std::fs::write(&file, script).unwrap();
@@ -111,10 +107,11 @@ fn shells_take_their_completions() {
 
 #[test]
 fn bash_completes_words_of_the_command() {
-    let script = alone("completions bash");
+    let file = format!("{}/completes.bash", env!("CARGO_TARGET_TMPDIR"));
     let ask =
         "COMP_WORDS=(quarry volume rol); COMP_CWORD=2; _quarry quarry rol volume; echo \"${COMPREPLY[@]}\"";
-    let answer = Command::new("bash").arg("-c").arg(format!("{script}\n{ask}")).output().unwrap();
+    std::fs::write(&file, format!("{}\n{ask}\n", alone("completions bash"))).unwrap();
+    let answer = Command::new("bash").arg(&file).output().unwrap();
     assert_eq!(String::from_utf8(answer.stdout).unwrap(), "rollback\n", "{:?}", answer.stderr);
 }
 

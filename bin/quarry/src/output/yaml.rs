@@ -179,8 +179,8 @@ mod tests {
 
     #[test]
     fn fields_keep_their_order_and_blocks_their_form() {
-        let json = r#"[{"name":"a","tags":["x",["y","z"],[]],"in":{"b":1,"a":2.0}},{"name":null}]"#;
-        let expected = "- name: a\n  tags:\n    - x\n    - - y\n      - z\n    - []\n  in:\n    b: 1\n    a: 2.0\n- name: null\n";
+        let json = r#"[{"name":"a","tags":["x",["b","z"],[]],"in":{"b":1,"a":2.0}},{"name":null}]"#;
+        let expected = "- name: a\n  tags:\n    - x\n    - - b\n      - z\n    - []\n  in:\n    b: 1\n    a: 2.0\n- name: null\n";
         assert_eq!(yaml(json), expected);
         assert_eq!((yaml("[]"), yaml("{}"), yaml("7")), ("[]\n".into(), "{}\n".into(), "7\n".into()));
     }
