@@ -4,7 +4,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # Outside the checkout, so that every checkout shares it.
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/quarry-target/shared
 
-.PHONY: help demo run test test-guest bench lint setup
+.PHONY: help demo run test test-guest bench lint deb setup
 
 help:
 	@echo "make demo    the main job from end to end: pool, volume, export, copy, kill -9, proof"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-guest  Linux's own initiators in a guest against quarryd"
 	@echo "make bench   quarryd beside other servers: NBD, iSCSI, NVMe/TCP"
 	@echo "make lint    format, clippy, dependency arrows, house rules"
+	@echo "make deb     the Debian package; needs cargo-deb"
 	@echo "make setup   the Debian packages that the others need"
 
 setup:
@@ -38,3 +39,6 @@ bench: setup
 
 lint: setup
 	@scripts/lint.sh
+
+deb: setup
+	@scripts/deb.sh

@@ -35,6 +35,11 @@ pub enum Command {
         override_usage = "quarry-extract write [OPTIONS] <VOLUME[@SNAPSHOT]> <OUT> --device <DEVICE>..."
     )]
     Write(Write),
+    /// Write the manual pages of quarry-extract into a folder
+    Man {
+        /// The folder; made if it is not there
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]

@@ -34,9 +34,11 @@ mod tail;
 mod walk;
 mod write;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use anyhow::Context;
+use clap::{CommandFactory, Parser};
 
 use crate::arguments::{Arguments, Command};
 
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::List(list) => list::run(&list),
         Command::Write(write) => write::run(&write),
+        Command::Man { folder } => man(&folder),
     };
     match done {
         Ok(true) => WHOLE.into(),
@@ -61,4 +64,11 @@ fn main() -> ExitCode {
             FAILED.into()
         }
     }
+}
+
+/// Writes the manual pages: one for each command.
+fn man(folder: &Path) -> anyhow::Result<bool> {
+    quarry_manual::write_pages(Arguments::command(), "1", folder)
+        .with_context(|| format!("cannot write manual pages into {}", folder.display()))?;
+    Ok(true)
 }

@@ -26,6 +26,16 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// The word of the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// Begins to log, `level` and above unless QUARRY_LOG says otherwise.
 pub fn begin(format: LogFormat, level: &str) {
     let filter = || EnvFilter::try_from_env("QUARRY_LOG").unwrap_or_else(|_| EnvFilter::new(level));

@@ -1,7 +1,7 @@
 //! `quarryd`: a storage node. It opens the pools that its catalog names, serves their volumes on one thread per
 //! core, and answers the REST API on threads of tokio.
 //!
-//! `arguments` says what the command line and the configuration file may say; `serve` starts everything, waits for a
+//! `arguments` says what the command line may say, `config_file` what the configuration file, `check_config` tells what comes of both; `serve` starts everything, waits for a
 //! signal and stops in order; `check` verifies the pools of a node that is stopped, `keyring` changes its keyring's passphrase;
 //! `access` opens what the node knows of users and tells clients on this machine where it is, `certificate` makes what the API proves
 //! itself with; `cores` are the data plane's threads, `core_state` what lives on each of them, `remote_volume` the way to volumes of other cores;
@@ -12,6 +12,8 @@ mod access;
 mod arguments;
 mod certificate;
 mod check;
+mod check_config;
+mod config_file;
 mod configuration;
 mod core_places;
 mod core_state;
@@ -26,9 +28,11 @@ mod settings;
 #[cfg(test)]
 mod test_node;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use anyhow::Context;
+use clap::{CommandFactory, Parser};
 
 fn main() -> ExitCode {
     let mut arguments = arguments::Arguments::parse();
@@ -36,6 +40,12 @@ fn main() -> ExitCode {
         None => false,
         Some(arguments::Command::Keyring(arguments::KeyringCommand::ChangePassphrase(change))) => {
             return keyring::change_passphrase(change).unwrap_or_else(|error| fail(&error, 1));
+        }
+        Some(arguments::Command::CheckConfig(check)) => {
+            return check_config::run(check).unwrap_or_else(|error| fail(&error, 2));
+        }
+        Some(arguments::Command::Man { folder }) => {
+            return man(&folder).unwrap_or_else(|error| fail(&error, 1));
         }
         Some(arguments::Command::NewAdminToken(new)) => {
             return access::new_admin_token(new).unwrap_or_else(|error| fail(&error, 1));
@@ -58,6 +68,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, 1),
     }
+}
+
+/// Writes the manual pages: one for each command.
+fn man(folder: &Path) -> anyhow::Result<ExitCode> {
+    quarry_manual::write_pages(arguments::Arguments::command(), "8", folder)
+        .with_context(|| format!("cannot write manual pages into {}", folder.display()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {

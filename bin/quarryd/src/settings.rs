@@ -1,4 +1,4 @@
-//! What the node was told: the command line over the configuration file over the defaults.
+//! What the node was told: the command line over the environment over the configuration file over the defaults.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -14,9 +14,12 @@ use quarry_types::limits::{
 };
 
 use crate::arguments::Arguments;
+use crate::config_file::{self, Origins};
 use crate::log_lines::LogFormat;
 use crate::node::passphrase_file;
 
+const API_DEFAULT: &str = "127.0.0.1:7480";
+const NBD_DEFAULT: &str = "127.0.0.1:10809";
 /// Most threads of the data plane.
 const CORES_MAX: usize = 64;
 /// A month: bad copies are rare, and two of one block in a month very rare.
@@ -80,110 +83,69 @@ impl fmt::Debug for CertificateFiles {
     }
 }
 
-/// The configuration file.
-#[derive(serde::Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct File {
-    data_dir: Option<PathBuf>,
-    api: Option<String>,
-    api_cert: Option<PathBuf>,
-    api_key: Option<PathBuf>,
-    #[serde(default)]
-    api_names: Vec<String>,
-    #[serde(default)]
-    metrics_open: bool,
-    nbd: Option<String>,
-    nbd_unix: Option<PathBuf>,
-    nbd_tls_cert: Option<PathBuf>,
-    nbd_tls_key: Option<PathBuf>,
-    nbd_tls_client_ca: Option<PathBuf>,
-    #[serde(default)]
-    iscsi: Vec<String>,
-    #[serde(default)]
-    nvme_tcp: Vec<String>,
-    vhost_user: Option<PathBuf>,
-    #[serde(default)]
-    advertise: Vec<IpAddr>,
-    cores: Option<usize>,
-    memory: Option<String>,
-    scrub_days: Option<u32>,
-    device_timeout: Option<u64>,
-    scrub_rate: Option<String>,
-    metrics_volumes: Option<usize>,
-    slow_request_ms: Option<u64>,
-    log_format: Option<LogFormat>,
-    keyring_passphrase_file: Option<PathBuf>,
-}
-
 impl Settings {
+    /// Of a command line, its environment and its configuration file.
     pub fn from_arguments(arguments: Arguments) -> anyhow::Result<Self> {
-        let file = match &arguments.config {
-            Some(path) => read_file(path)?,
-            None => File::default(),
-        };
-        let Some(data_dir) = arguments.data_dir.or(file.data_dir) else {
-            bail!("no data directory given: use --data-dir DIR, or data_dir in the configuration file");
-        };
-        let api = arguments.api.or(file.api).unwrap_or_else(|| "127.0.0.1:7480".to_owned());
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let cores = arguments.cores.or(file.cores).unwrap_or(cpus.min(CORES_MAX));
-        if !(1..=CORES_MAX).contains(&cores) {
-            bail!("--cores {cores}: a node has between 1 and {CORES_MAX}");
-        }
-        let in_file = file.memory.map(|text| text.parse::<ByteSize>()).transpose().context("memory")?;
-        let memory_bytes = arguments.memory.or(in_file).map_or(MEMORY_BYTES_DEFAULT, |size| size.0);
-        if memory_bytes < MEMORY_BYTES_MIN {
-            bail!("--memory {}: at least {} is needed", ByteSize(memory_bytes), ByteSize(MEMORY_BYTES_MIN));
-        }
-        let rate = file.scrub_rate.map(|text| text.parse::<ByteSize>()).transpose().context("scrub_rate")?;
-        let scrub_rate_bytes = arguments.scrub_rate.or(rate).map_or(SCRUB_RATE_BYTES_DEFAULT, |rate| rate.0);
-        if scrub_rate_bytes < SCRUB_RATE_BYTES_MIN {
+        let (arguments, origins) = config_file::complete(arguments)?;
+        Self::from_complete(arguments, &origins)
+    }
+
+    /// Of arguments that have what the configuration file says.
+    pub fn from_complete(arguments: Arguments, origins: &Origins) -> anyhow::Result<Self> {
+        let Some(data_dir) = arguments.data_dir else {
             bail!(
-                "--scrub-rate {}: at least {} a second is needed",
-                ByteSize(scrub_rate_bytes),
-                ByteSize(SCRUB_RATE_BYTES_MIN)
+                "no data directory given: use --data-dir DIR, QUARRYD_DATA_DIR, or data_dir in the configuration file"
             );
+        };
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = arguments.cores.unwrap_or(cpus.min(CORES_MAX));
+        if !(1..=CORES_MAX).contains(&cores) {
+            bail!("{} {cores}: a node has between 1 and {CORES_MAX}", origins.name("cores"));
         }
-        let metrics_volumes =
-            arguments.metrics_volumes.or(file.metrics_volumes).unwrap_or(METRICS_VOLUMES_DEFAULT);
+        let metrics_volumes = arguments.metrics_volumes.unwrap_or(METRICS_VOLUMES_DEFAULT);
         if metrics_volumes > METRICS_VOLUMES_MAX {
             bail!(
-                "--metrics-volumes {metrics_volumes}: at most {METRICS_VOLUMES_MAX} have series of their own"
+                "{} {metrics_volumes}: at most {METRICS_VOLUMES_MAX} have series of their own",
+                origins.name("metrics_volumes")
             );
         }
-        let device_patience = device_patience(arguments.device_timeout.or(file.device_timeout))?;
+        let slow_ms = arguments.slow_request_ms.unwrap_or(SLOW_REQUEST_MS_DEFAULT);
         Ok(Self {
-            device_patience,
-            scrub_days: arguments.scrub_days.or(file.scrub_days).unwrap_or(SCRUB_DAYS_DEFAULT),
-            scrub_rate_bytes,
+            device_patience: device_patience(origins, arguments.device_timeout)?,
+            scrub_days: arguments.scrub_days.unwrap_or(SCRUB_DAYS_DEFAULT),
+            scrub_rate_bytes: at_least(
+                &origins.name("scrub_rate"),
+                arguments.scrub_rate.map_or(SCRUB_RATE_BYTES_DEFAULT, |rate| rate.0),
+                SCRUB_RATE_BYTES_MIN,
+                " a second",
+            )?,
             metrics_volumes,
-            slow_after: Duration::from_millis(
-                arguments.slow_request_ms.or(file.slow_request_ms).unwrap_or(SLOW_REQUEST_MS_DEFAULT),
-            ),
-            log_format: arguments.log_format.or(file.log_format).unwrap_or_default(),
-            keyring_passphrase_file: passphrase_file(
-                arguments.keyring_passphrase_file.or(file.keyring_passphrase_file),
-            ),
-            api_certificate: api_certificate(
-                arguments.api_cert.or(file.api_cert),
-                arguments.api_key.or(file.api_key),
-            )?,
-            api_names: if arguments.api_names.is_empty() { file.api_names } else { arguments.api_names },
-            metrics_are_open: arguments.metrics_open || file.metrics_open,
-            vhost_user: vhost_user(arguments.vhost_user.or(file.vhost_user), &data_dir)?,
+            slow_after: Duration::from_millis(slow_ms),
+            log_format: arguments.log_format.unwrap_or_default(),
+            keyring_passphrase_file: passphrase_file(arguments.keyring_passphrase_file),
+            api_certificate: api_certificate(origins, arguments.api_cert, arguments.api_key)?,
+            api_names: arguments.api_names,
+            metrics_are_open: arguments.metrics_open.unwrap_or_default(),
+            vhost_user: vhost_user(arguments.vhost_user, &data_dir)?,
             data_dir,
-            api: address("--api", &api)?,
+            api: address(&origins.name("api"), arguments.api.as_deref().unwrap_or(API_DEFAULT))?,
             nbd_tls: nbd_tls(
-                arguments.nbd_tls_cert.or(file.nbd_tls_cert),
-                arguments.nbd_tls_key.or(file.nbd_tls_key),
-                arguments.nbd_tls_client_ca.or(file.nbd_tls_client_ca),
+                origins,
+                arguments.nbd_tls_cert,
+                arguments.nbd_tls_key,
+                arguments.nbd_tls_client_ca,
             )?,
-            nbd: nbd_addresses(arguments.nbd.or(file.nbd), arguments.nbd_unix.or(file.nbd_unix))?,
-            iscsi: tcp_addresses("--iscsi", arguments.iscsi, file.iscsi)?,
-            nvme_tcp: tcp_addresses("--nvme-tcp", arguments.nvme_tcp, file.nvme_tcp)?,
-            advertise: if arguments.advertise.is_empty() { file.advertise } else { arguments.advertise },
+            nbd: nbd_addresses(origins, arguments.nbd, arguments.nbd_unix)?,
+            iscsi: tcp_addresses(&origins.name("iscsi"), &arguments.iscsi)?,
+            nvme_tcp: tcp_addresses(&origins.name("nvme_tcp"), &arguments.nvme_tcp)?,
+            advertise: arguments.advertise,
             cores,
-            memory_bytes,
+            memory_bytes: at_least(
+                &origins.name("memory"),
+                arguments.memory.map_or(MEMORY_BYTES_DEFAULT, |size| size.0),
+                MEMORY_BYTES_MIN,
+                "",
+            )?,
         })
     }
 
@@ -202,12 +164,20 @@ impl Settings {
     }
 }
 
-fn device_patience(seconds: Option<u64>) -> anyhow::Result<Duration> {
+fn at_least(name: &str, bytes: u64, min: u64, per: &str) -> anyhow::Result<u64> {
+    if bytes < min {
+        bail!("{name} {}: at least {}{per} is needed", ByteSize(bytes), ByteSize(min));
+    }
+    Ok(bytes)
+}
+
+fn device_patience(origins: &Origins, seconds: Option<u64>) -> anyhow::Result<Duration> {
     let Some(seconds) = seconds else { return Ok(DEVICE_PATIENCE_DEFAULT) };
     let patience = Duration::from_secs(seconds);
     let (least, most) = (DEVICE_PATIENCE_MIN.as_secs(), DEVICE_PATIENCE_MAX.as_secs());
     if !(DEVICE_PATIENCE_MIN..=DEVICE_PATIENCE_MAX).contains(&patience) {
-        bail!("--device-timeout {seconds}: between {least} and {most} seconds are possible");
+        let name = origins.name("device_timeout");
+        bail!("{name} {seconds}: between {least} and {most} seconds are possible");
     }
     Ok(patience)
 }
@@ -226,20 +196,25 @@ fn tcp(listeners: &[Address]) -> impl Iterator<Item = SocketAddr> {
 }
 
 fn api_certificate(
+    origins: &Origins,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
 ) -> anyhow::Result<Option<CertificateFiles>> {
     match (certificate, key) {
         (None, None) => Ok(None),
         (Some(certificate), Some(key)) => Ok(Some(CertificateFiles {
-            certificate: read_bytes("--api-cert", &certificate)?,
-            key: read_bytes("--api-key", &key)?,
+            certificate: read_bytes(&origins.name("api_cert"), &certificate)?,
+            key: read_bytes(&origins.name("api_key"), &key)?,
         })),
-        _ => bail!("the API needs a certificate and its key: --api-cert FILE --api-key FILE"),
+        (certificate, _) => {
+            let name = origins.name(if certificate.is_some() { "api_cert" } else { "api_key" });
+            bail!("{name}: the API needs a certificate and its key: --api-cert FILE --api-key FILE")
+        }
     }
 }
 
 fn nbd_tls(
+    origins: &Origins,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     client_authorities: Option<PathBuf>,
@@ -247,12 +222,17 @@ fn nbd_tls(
     let (certificate, key) = match (certificate, key) {
         (Some(certificate), Some(key)) => (certificate, key),
         (None, None) if client_authorities.is_none() => return Ok(None),
-        _ => bail!("NBD needs a certificate and its key: --nbd-tls-cert FILE --nbd-tls-key FILE"),
+        _ => {
+            let keys = ["nbd_tls_cert", "nbd_tls_key", "nbd_tls_client_ca"];
+            let name = origins.name(keys.into_iter().find(|key| origins.is_given(key)).unwrap_or(keys[0]));
+            bail!("{name}: NBD needs a certificate and its key: --nbd-tls-cert FILE --nbd-tls-key FILE")
+        }
     };
-    let authorities = client_authorities.as_deref().map(|path| read_bytes("--nbd-tls-client-ca", path));
+    let authorities =
+        client_authorities.as_deref().map(|path| read_bytes(&origins.name("nbd_tls_client_ca"), path));
     let tls = ServerTls::from_pem(
-        &read_bytes("--nbd-tls-cert", &certificate)?,
-        &read_bytes("--nbd-tls-key", &key)?,
+        &read_bytes(&origins.name("nbd_tls_cert"), &certificate)?,
+        &read_bytes(&origins.name("nbd_tls_key"), &key)?,
         authorities.transpose()?.as_deref(),
     );
     tls.with_context(|| format!("{} and {}", certificate.display(), key.display())).map(Some)
@@ -263,9 +243,13 @@ fn read_bytes(option: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("{option} {} cannot be read", path.display()))
 }
 
-fn nbd_addresses(tcp: Option<String>, unix: Option<PathBuf>) -> anyhow::Result<Vec<Address>> {
+fn nbd_addresses(
+    origins: &Origins,
+    tcp: Option<String>,
+    unix: Option<PathBuf>,
+) -> anyhow::Result<Vec<Address>> {
     let tcp = match (tcp, &unix) {
-        (None, None) => Some("127.0.0.1:10809".to_owned()),
+        (None, None) => Some(NBD_DEFAULT.to_owned()),
         (tcp, _) => tcp,
     };
     let mut all = Vec::new();
@@ -273,14 +257,13 @@ fn nbd_addresses(tcp: Option<String>, unix: Option<PathBuf>) -> anyhow::Result<V
         all.push(Address::Unix(std::path::absolute(&path).context("--nbd-unix")?));
     }
     if let Some(text) = tcp {
-        all.push(Address::Tcp(address("--nbd", &text)?));
+        all.push(Address::Tcp(address(&origins.name("nbd"), &text)?));
     }
     Ok(all)
 }
 
-fn tcp_addresses(option: &str, typed: Vec<String>, in_file: Vec<String>) -> anyhow::Result<Vec<Address>> {
-    let texts = if typed.is_empty() { in_file } else { typed };
-    texts.iter().map(|text| address(option, text).map(Address::Tcp)).collect()
+fn tcp_addresses(name: &str, texts: &[String]) -> anyhow::Result<Vec<Address>> {
+    texts.iter().map(|text| address(name, text).map(Address::Tcp)).collect()
 }
 
 fn address(option: &str, text: &str) -> anyhow::Result<SocketAddr> {
@@ -288,11 +271,4 @@ fn address(option: &str, text: &str) -> anyhow::Result<SocketAddr> {
         format!("{option} {text}: not an address; write HOST:PORT, for example 127.0.0.1:7480")
     })?;
     found.next().with_context(|| format!("{option} {text}: the name has no address"))
-}
-
-#[expect(clippy::disallowed_methods, reason = "the daemon reads its own configuration before anything runs")]
-fn read_file(path: &Path) -> anyhow::Result<File> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("configuration file {} cannot be read", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("configuration file {}", path.display()))
 }
