@@ -1,9 +1,5 @@
 //! The built binary: the forms of its answers, and what is made of its definition.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "a test of a process needs real sockets and files"
-)]
+#![expect(clippy::disallowed_methods, reason = "a test of a process needs real sockets and files")]
 
 #[path = "../../../crates/control/api/tests/memory_node/mod.rs"]
 mod memory_node;

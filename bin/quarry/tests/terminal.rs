@@ -1,9 +1,5 @@
 //! The built binary on a terminal and without one: what is asked, and what has colours.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "a test of a process needs real sockets and files"
-)]
+#![expect(clippy::disallowed_types, reason = "a test of a process needs real sockets and files")]
 
 #[path = "../../../crates/control/api/tests/memory_node/mod.rs"]
 mod memory_node;

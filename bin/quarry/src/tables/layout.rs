@@ -32,7 +32,7 @@ impl Value {
     }
 
     /// Beside the name of a property, where columns mean nothing.
-    fn as_property(self) -> Self {
+    fn into_property(self) -> Self {
         match self {
             Self::Number(text) => Self::Text(text),
             Self::Size(bytes) => Self::Text(super::Bytes(bytes).to_string()),
@@ -153,7 +153,7 @@ fn paint(line: &str, row: &[Value]) -> String {
 
 /// The properties of one thing, a line each.
 pub(super) fn properties(rows: Vec<(&str, Value)>) -> String {
-    table(&[], rows.into_iter().map(|(name, value)| vec![text(format!("{name}:")), value.as_property()]))
+    table(&[], rows.into_iter().map(|(name, value)| vec![text(format!("{name}:")), value.into_property()]))
 }
 
 #[cfg(test)]
