@@ -1,5 +1,6 @@
 //! How this process prints for people: said once, when it starts.
 
+use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
@@ -35,7 +36,9 @@ pub(super) fn style() -> Style {
 /// Whether standard output may have colours: a terminal, and nobody who says no by NO_COLOR, CLICOLOR=0 or TERM=dumb.
 pub fn may_be_coloured() -> bool {
     let stdout = io::stdout();
-    stdout.is_terminal() && AutoStream::choice(&stdout) != ColorChoice::Never
+    // Asked for here, too: where CI is set, the choice is for colours whatever the terminal is.
+    let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
+    stdout.is_terminal() && !is_dumb && AutoStream::choice(&stdout) != ColorChoice::Never
 }
 
 /// A size within a sentence.
