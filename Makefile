@@ -13,7 +13,7 @@ help:
 	@echo "make test-guest  Linux's own initiators in a guest against quarryd"
 	@echo "make bench   quarryd beside other servers: NBD, iSCSI, NVMe/TCP"
 	@echo "make lint    format, clippy, dependency arrows, house rules"
-	@echo "make deb     the Debian package; needs cargo-deb"
+	@echo "make deb     the Debian package"
 	@echo "make setup   the Debian packages that the others need"
 
 setup:

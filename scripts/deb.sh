@@ -5,8 +5,8 @@ cd "$(dirname "$0")/.."
 
 profile=${PROFILE:-release}
 if ! cargo deb --version >/dev/null 2>&1; then
-    echo "deb: cargo-deb is not there: cargo install cargo-deb" >&2
-    exit 1
+    echo "deb: installing cargo-deb"
+    env -u CARGO_TARGET_DIR cargo install --quiet --locked cargo-deb
 fi
 flags=()
 if [ "$profile" = release ]; then

@@ -6,6 +6,7 @@ packages=(
     build-essential # linker, and a C compiler for build scripts
     e2fsprogs
     fio
+    fish # judges its completions, as zsh does
     fuse3
     git
     libiscsi-bin
@@ -16,6 +17,7 @@ packages=(
     qemu-utils
     util-linux
     xfsprogs
+    zsh
 )
 
 is_installed() {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{require_no_failed_request, require_no_violation};
+use super::{finish_undisturbed, require_no_violation, summary};
 use crate::command;
 use crate::mount::FaultyDevice;
 use crate::node::{self, Node, NodeOptions, POOL, VOLUME};
@@ -127,16 +127,8 @@ fn under_load(
         hanging.go_on()?;
         wait_for_state(node, &path, &["online"], RETURN_TIMEOUT)
     })?;
-    let report = load.finish()?;
-    require_no_failed_request(&report)?;
-    ensure!(report.broken == 0, "{} connections broke: {}", report.broken, report.errors.join("; "));
-    require_no_violation(oracle)?;
-    let slowest = seconds(report.slowest);
-    steps.note(format!(
-        "{} writes acknowledged, {} reads judged, no error; the slowest request took {slowest}",
-        report.acknowledged, report.reads
-    ));
-    ensure!(report.slowest <= bound, "a request took {slowest}, more than {}", seconds(bound));
+    let report = finish_undisturbed(load, oracle, bound)?;
+    steps.note(summary(&report));
     // The node looks for what has changed every two seconds.
     let start = Instant::now();
     loop {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::{require_no_failed_request, require_no_violation};
+use super::{finish_undisturbed, require_no_failed_request, require_no_violation};
 use crate::command;
 use crate::load::Fabric;
 use crate::node::{self, Node, VOLUME};
@@ -180,15 +180,9 @@ fn load_nbd(run: &Run<'_>, seed: u64) -> Result<Load> {
     load(run, Access::nbd(run.node.socket(), VOLUME), seed)
 }
 
-/// Ends a load that nothing may have disturbed.
+/// Ends a load that nothing may have disturbed. Says how long the slowest request took.
 fn judge(run: &Run<'_>, load: Load) -> Result<Duration> {
-    let report = load.finish()?;
-    require_no_failed_request(&report)?;
-    ensure!(report.broken == 0, "{} connections broke: {}", report.broken, report.errors.join("; "));
-    require_no_violation(&run.oracle)?;
-    let slowest = seconds(report.slowest);
-    ensure!(report.slowest <= STALL_MAX, "a request took {slowest}, more than {}", seconds(STALL_MAX));
-    Ok(report.slowest)
+    Ok(finish_undisturbed(load, &run.oracle, STALL_MAX)?.slowest)
 }
 
 fn show(node: &Node) -> Result<Value> {

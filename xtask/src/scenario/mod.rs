@@ -31,9 +31,12 @@ pub mod snapshots;
 pub mod tiering;
 pub mod volumes;
 
-use anyhow::{Result, bail};
+use std::time::Duration;
 
-use crate::oracle::{LoadReport, Oracle};
+use anyhow::{Result, bail, ensure};
+
+use crate::oracle::{Load, LoadReport, Oracle};
+use crate::report::seconds;
 
 /// Fails, and says what was found, when the oracle has found anything wrong.
 pub fn require_no_violation(oracle: &Oracle) -> Result<()> {
@@ -54,4 +57,26 @@ pub fn require_no_failed_request(report: &LoadReport) -> Result<()> {
         bail!("{} requests failed: {}", report.failed, report.errors.join("; "));
     }
     Ok(())
+}
+
+/// Ends a load that nothing may have disturbed: no request failed, no connection broke, nothing wrong was read, and nobody waited longer than
+/// `stall_max`.
+pub fn finish_undisturbed(load: Load, oracle: &Oracle, stall_max: Duration) -> Result<LoadReport> {
+    let report = load.finish()?;
+    require_no_failed_request(&report)?;
+    ensure!(report.broken == 0, "{} connections broke: {}", report.broken, report.errors.join("; "));
+    require_no_violation(oracle)?;
+    let slowest = seconds(report.slowest);
+    ensure!(report.slowest <= stall_max, "a request took {slowest}, more than {}", seconds(stall_max));
+    Ok(report)
+}
+
+/// What came of such a load, for people.
+pub fn summary(report: &LoadReport) -> String {
+    format!(
+        "{} writes acknowledged, {} reads judged, no error; the slowest request took {}",
+        report.acknowledged,
+        report.reads,
+        seconds(report.slowest)
+    )
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{require_no_failed_request, require_no_violation};
+use super::{finish_undisturbed, require_no_violation, summary};
 use crate::command;
 use crate::mount::FaultyDevice;
 use crate::node::{self, Node, POOL, VOLUME};
@@ -117,16 +117,8 @@ fn under_load(
         sleep(period);
         Ok(())
     })?;
-    let report = load.finish()?;
-    require_no_failed_request(&report)?;
-    ensure!(report.broken == 0, "{} connections broke: {}", report.broken, report.errors.join("; "));
-    require_no_violation(oracle)?;
-    let slowest = seconds(report.slowest);
-    steps.note(format!(
-        "{} writes acknowledged, {} reads judged, no error; the slowest request took {slowest}",
-        report.acknowledged, report.reads
-    ));
-    ensure!(report.slowest <= STALL_MAX, "a request took {slowest}, more than {}", seconds(STALL_MAX));
+    let report = finish_undisturbed(load, oracle, STALL_MAX)?;
+    steps.note(summary(&report));
     Ok(())
 }
 

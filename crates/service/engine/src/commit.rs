@@ -59,7 +59,8 @@ impl Engine {
         let all_known = shared.staked_logs() >= usize::from(self.limits.get().logs);
         let wanted = if all_known { wanted } else { RESERVE_AT_OPENING };
         let ready = self.log.reserve_chunks();
-        let allocate = |purpose| self.store.allocate_chunk(shared.copies(), purpose).ok();
+        // What hosts write is likely to be read soon.
+        let allocate = |purpose| self.store.allocate_chunk(shared.copies(), purpose, 0).ok();
         let purpose = Purpose::ReadySegment { freed_soon: self.store.chunks_freed_soon() };
         let mut fresh: Vec<_> = (ready..wanted).map_while(|_| allocate(purpose)).collect();
         if ready == 0 && fresh.is_empty() {

@@ -26,6 +26,7 @@ mod begun;
 mod block_lock;
 mod changes;
 mod checkpoint;
+mod cleaning;
 mod clone;
 mod commit;
 mod compare;

@@ -4,9 +4,10 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
-use quarry_pool::{PoolError, PoolShared, Purpose};
+use quarry_pool::{PoolError, PoolShared};
 use quarry_types::LogId;
 
+use crate::cleaning::Balance;
 use crate::engine::Tasks;
 use crate::history::keep_history;
 use crate::rehome::keep_rehoming;
@@ -29,8 +30,6 @@ const PAUSE_FOR_OTHERS: Duration = Duration::from_millis(50);
 const LOOK_FOR_OTHERS: Duration = Duration::from_millis(200);
 /// How long groups are made when space is short, before hosts that wait for it get what was gained.
 const GROUPING_TIME: Duration = Duration::from_millis(200);
-/// Most chunks that one round of cleaning takes.
-const VICTIMS_MAX: usize = 16;
 
 impl Engine {
     /// Starts the tasks; they end when the engine is closed.
@@ -125,57 +124,6 @@ impl Engine {
         let credited = self.uncredited() != uncredited;
         let grouped = self.group_some(GROUPING_TIME, true).await?.chunks;
         Ok(forgotten > 0 || credited || grouped > 0 || self.clean(balance).await?)
-    }
-
-    /// Moves the survivors of the best victims and commits. Whether there is more free space now than ever since `balance` began.
-    async fn clean(&self, balance: &mut Balance) -> Result<bool, EngineError> {
-        let geometry = self.store.pool.geometry();
-        let first_kept = self.durable.borrow().replay_from.address.segment();
-        let now = self.log.next_segment().sequence();
-        let (policy, mut cleaner) = (self.policy.get(), self.cleaner.take());
-        let mut victims =
-            quarry_cleaner::choose(&self.store.table(), geometry, first_kept, &cleaner, (policy, now));
-        victims.truncate(VICTIMS_MAX);
-        // What is written leaves room for the image that frees the victims.
-        let spare = self.store.pool.shared.spare_chunks(self.store.log, Purpose::Packed);
-        let chunks_max = self.space.cleaner_chunks(self).min(spare) as usize;
-        // What lives on is as cold as what lay beside it.
-        if let Some(best) = victims.first() {
-            let shared = &self.store.pool.shared;
-            self.store.survivors_tier.set(shared.tiers_of_slots(&best.chunk.slots()).1);
-        }
-        let relocated = cleaner.relocate(&self.store, &victims, policy, (chunks_max, now)).await?;
-        self.cleaner.replace(cleaner);
-        drop(victims);
-        let statistics = &self.statistics;
-        statistics.cleaned_chunks.set(statistics.cleaned_chunks.get() + relocated.victims as u64);
-        let mut by_tenth = statistics.cleaned_by_tenth.get();
-        by_tenth.iter_mut().zip(relocated.victims_by_tenth).for_each(|(all, more)| *all += more);
-        statistics.cleaned_by_tenth.set(by_tenth);
-        statistics.moved_bytes.set(statistics.moved_bytes.get() + relocated.moved_bytes);
-        tracing::debug!(log = %self.store.log, ?relocated, spare = self.spare_chunks(), "cleaned");
-        let retired = self.store.retired_chunks();
-        if retired > 0 {
-            self.commit().await?;
-        }
-        Ok(if relocated.victims > 0 { balance.add(relocated.gained_bytes) } else { retired > 0 })
-    }
-}
-
-/// What several rounds of cleaning have gained. One round may gain what the next one loses, because it leaves a chunk half
-/// written that the next one has to close: only more than ever before is progress.
-#[derive(Default)]
-struct Balance {
-    bytes: i64,
-    best_bytes: i64,
-}
-
-impl Balance {
-    fn add(&mut self, gained_bytes: i64) -> bool {
-        self.bytes += gained_bytes;
-        let is_best = self.bytes > self.best_bytes;
-        self.best_bytes = self.best_bytes.max(self.bytes);
-        is_best
     }
 }
 

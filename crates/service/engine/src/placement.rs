@@ -69,7 +69,8 @@ impl EngineVolume {
         let share = |((blocks, heats), class): ((u64, BTreeMap<ChunkId, f32>), DeviceClass)| TierShare {
             class,
             blocks,
-            heat: heats.values().sum::<f32>() / heats.len().max(1) as f32,
+            // From 0.0: the sum of nothing is -0.0.
+            heat: heats.values().fold(0.0, |sum, heat| sum + heat) / heats.len().max(1) as f32,
         };
         let classes = tiers.iter().map(|tier| tier.class);
         let tiers: Vec<TierShare> = shares.into_iter().zip(classes).map(share).collect();

@@ -112,6 +112,24 @@ pub(crate) fn plan(tiers: &[TierSlots], heat: &HeatMap, units: &[Unit], terms: T
     planning.steps
 }
 
+/// The tiers in which what is hot would find a place if there were more room, or everything of a pool that is pinned.
+pub(crate) fn wanted_tiers(tiers: &[TierSlots], heat: &HeatMap, terms: Terms) -> Vec<u8> {
+    let is_wanted = |tier: usize| {
+        let (free, kept) = (tiers[tier].free, kept_slots(tiers[tier]));
+        match terms.pinned.map(usize::from) {
+            Some(pinned) => {
+                let elsewhere = (0..tiers.len()).filter(|&other| other != pinned);
+                tier == pinned && free < elsewhere.flat_map(|other| heat.0[other]).sum()
+            }
+            None => {
+                let is_slowest = tier + 1 == tiers.len();
+                !is_slowest && free < kept + Waiting::behind(&heat.0[tier + 1..], terms.level_min).slots()
+            }
+        }
+    };
+    (0..tiers.len()).filter(|&tier| is_wanted(tier)).map(|tier| tier as u8).collect()
+}
+
 /// What of all logs is hot enough for a tier and lies in a slower one.
 struct Waiting {
     /// Levels and how many slots, the hottest first.

@@ -16,7 +16,7 @@ use quarry_types::limits::BLOCK_BYTES;
 use quarry_types::{ChunkId, LogId, SegmentId};
 
 use crate::rehome::Errand;
-use crate::tier_plan::{Step, Terms, TierReason, Unit, heat_map, plan};
+use crate::tier_plan::{Step, Terms, TierReason, Unit, heat_map, plan, wanted_tiers};
 use crate::{Engine, EngineError};
 
 /// How often heat is looked at; more seldom where so many chunks are looked at.
@@ -134,14 +134,27 @@ impl Engine {
             self.tierer.next_look_at.set(now + LOOK_EVERY);
             return Ok(false);
         }
+        let compacted = self.compact_tiers().await?;
         let all = self.all_chunks();
         self.tierer.next_look_at.set(now + LOOK_EVERY * (1 + all.len() as u32 / CHUNKS_PER_LOOK));
         let together = self.look_at_heat(now, all);
         let units: Vec<Unit> = together.iter().map(|together| self.unit(now, together)).collect();
         let shared = &self.store.pool.shared;
         let heat = shared.share_heat(self.store.log, heat_map(&units));
-        let tiers: Vec<TierSlots> =
-            (0..shared.tiers().len()).map(|tier| shared.tier_slots(tier as u8)).collect();
+        let (tiers, terms) = self.tier_terms();
+        let steps = plan(&tiers, &heat, &units, terms);
+        let moved = !steps.is_empty() && self.take_steps(steps, together).await?;
+        // What has left has made room.
+        if moved || compacted {
+            self.tierer.next_look_at.set(now);
+        }
+        Ok(moved || compacted)
+    }
+
+    /// What the plan goes by besides heat.
+    fn tier_terms(&self) -> (Vec<TierSlots>, Terms) {
+        let shared = &self.store.pool.shared;
+        let tiers = (0..shared.tiers().len()).map(|tier| shared.tier_slots(tier as u8)).collect();
         let segment_bytes = self.store.pool.geometry().segment_bytes;
         let terms = Terms {
             pinned: shared.pinned_tier(),
@@ -149,16 +162,20 @@ impl Engine {
             budget_slots: (BUDGET_BYTES / segment_bytes).max(1),
             logs: u64::from(self.limits.get().logs),
         };
-        let steps = plan(&tiers, &heat, &units, terms);
-        if steps.is_empty() {
-            return Ok(false);
+        (tiers, terms)
+    }
+
+    /// Gains the garbage of tiers in which there would be use for the room, a few chunks of each. Says whether there was any.
+    async fn compact_tiers(&self) -> Result<bool, EngineError> {
+        let (tiers, terms) = self.tier_terms();
+        let mut compacted = false;
+        for tier in wanted_tiers(&tiers, &self.store.pool.shared.heat(), terms) {
+            let began = self.env.clock.now();
+            let Some(copied_bytes) = self.clean_tier(tier).await? else { continue };
+            compacted = true;
+            self.pause(self.env.clock.now() - began, copied_bytes).await;
         }
-        let moved = self.take_steps(steps, together).await?;
-        // What has left has made room.
-        if moved {
-            self.tierer.next_look_at.set(now);
-        }
-        Ok(moved)
+        Ok(compacted)
     }
 
     /// Less heat than this is not worth a move to a faster tier.

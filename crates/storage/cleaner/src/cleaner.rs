@@ -1,6 +1,6 @@
 //! One round of cleaning: copy what lives, flush, then point the segments at the copies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use quarry_format::packed::PackedItem;
@@ -31,10 +31,26 @@ pub struct Relocated {
     pub skipped: usize,
 }
 
-/// Moves survivors of one log. The chunk that a round did not fill is the first one of the next, for each class of data.
+/// Chunks that are not full, one for each class of data.
+type Open = [Option<Output>; Policy::CLASSES_MAX];
+
+/// How a round goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RoundTerms {
+    /// Into which classes data is separated.
+    pub policy: Policy,
+    /// New chunks that may be taken.
+    pub chunks_max: usize,
+    /// The log's count of segments.
+    pub now: u64,
+    /// Where what lives on goes, if there is room: as what lay there is read, so it will be.
+    pub tier: u8,
+}
+
+/// Moves survivors of one log. The chunk that a round did not fill is the first one of the next, for each class of data in each tier.
 #[derive(Default)]
 pub struct Cleaner {
-    open: [Option<Output>; Policy::CLASSES_MAX],
+    open: BTreeMap<u8, Open>,
     classifier: Classifier,
     /// Chunks that could not be read. They are not tried again before the log is opened again.
     unreadable: BTreeSet<ChunkId>,
@@ -48,39 +64,35 @@ impl Cleaner {
 
     /// Whether a chunk is being filled.
     pub fn is_filling(&self, chunk: ChunkId) -> bool {
-        self.open.iter().flatten().any(|open| open.id() == chunk)
+        self.open.values().flatten().flatten().any(|open| open.id() == chunk)
     }
 
     /// Writes no more to chunks that lie where new ones would not.
     pub fn close_left(&mut self, store: &LogStore) {
-        self.open.iter_mut().for_each(|open| _ = open.take_if(|open| !open.is_usable(store)));
+        self.open.values_mut().flatten().for_each(|open| _ = open.take_if(|open| !open.is_usable(store)));
     }
 
     /// Takes another chunk for the next round where `is_gone` says so of the one that is not full.
     pub fn close(&mut self, is_gone: impl Fn(ChunkId) -> bool) {
-        self.open.iter_mut().for_each(|open| _ = open.take_if(|open| is_gone(open.id())));
+        self.open.values_mut().flatten().for_each(|open| _ = open.take_if(|open| is_gone(open.id())));
     }
 
-    /// Moves what lives in `victims` elsewhere, as far as it fits into `chunks_max` new chunks, in classes as `policy` says; `now`
-    /// is the log's count of segments.
+    /// Moves what lives in `victims` elsewhere, as far as it fits.
     pub async fn relocate(
         &mut self,
         store: &LogStore,
         victims: &[Victim],
-        policy: Policy,
-        (chunks_max, now): (usize, u64),
+        terms: RoundTerms,
     ) -> Result<Relocated, PoolError> {
         if victims.is_empty() {
             return Ok(Relocated::default());
         }
         self.close_left(store);
-        let open = std::mem::take(&mut self.open);
-        let classes = policy.classes(store.pool.shared.capacity().total_chunks);
-        let mut round = Round::new(store, open, (chunks_max, now, classes));
+        let mut round = Round::new(store, self.open.remove(&terms.tier).unwrap_or_default(), terms);
         for victim in victims {
             match round.move_victim(victim, &self.classifier).await {
                 Ok(true) if victim.is_as_written() => {
-                    self.classifier.note_written(now.saturating_sub(victim.chunk.sealed_at.get()));
+                    self.classifier.note_written(terms.now.saturating_sub(victim.chunk.sealed_at.get()));
                 }
                 Ok(_) => {}
                 Err(error @ (PoolError::Corrupt { .. } | PoolError::Unreadable { .. })) => {
@@ -97,7 +109,7 @@ impl Cleaner {
             }
         }
         let (relocated, open) = round.finish().await?;
-        self.open = open;
+        self.open.insert(terms.tier, open);
         Ok(relocated)
     }
 }
@@ -105,9 +117,10 @@ impl Cleaner {
 struct Round<'a> {
     store: &'a LogStore,
     now: u64,
+    tier: u8,
     classes: usize,
     /// The chunks that are written to, by class.
-    open: [Option<Output>; Policy::CLASSES_MAX],
+    open: Open,
     /// Chunks that are full.
     full: Vec<Output>,
     /// Bytes of the open ones that were taken when the round began.
@@ -120,19 +133,16 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(
-        store: &'a LogStore,
-        open: [Option<Output>; Policy::CLASSES_MAX],
-        (chunks_left, now, classes): (usize, u64, usize),
-    ) -> Self {
+    fn new(store: &'a LogStore, open: Open, terms: RoundTerms) -> Self {
         Self {
             store,
-            now,
-            classes,
+            now: terms.now,
+            tier: terms.tier,
+            classes: terms.policy.classes(store.pool.shared.capacity().total_chunks),
             taken_before: taken_bytes(&open),
             open,
             full: Vec::new(),
-            chunks_left,
+            chunks_left: terms.chunks_max,
             moved: Vec::new(),
             emptied: Vec::new(),
             relocated: Relocated::default(),
@@ -231,7 +241,7 @@ impl<'a> Round<'a> {
             if self.chunks_left == 0 {
                 return Err(PoolError::NoSpace);
             }
-            self.full.extend(open.replace(Output::new(self.store)?));
+            self.full.extend(open.replace(Output::new(self.store, self.tier)?));
             self.chunks_left -= 1;
             self.relocated.outputs += 1;
         }
@@ -239,7 +249,7 @@ impl<'a> Round<'a> {
     }
 
     /// Makes the copies safe and points the segments at them. The old chunks wait for the next commit.
-    async fn finish(mut self) -> Result<(Relocated, [Option<Output>; Policy::CLASSES_MAX]), PoolError> {
+    async fn finish(mut self) -> Result<(Relocated, Open), PoolError> {
         let mut devices = BTreeSet::new();
         for output in self.full.iter_mut().chain(self.open.iter_mut().flatten()) {
             output.finish(self.store).await?;
@@ -270,6 +280,6 @@ impl<'a> Round<'a> {
     }
 }
 
-fn taken_bytes(open: &[Option<Output>; Policy::CLASSES_MAX]) -> i64 {
+fn taken_bytes(open: &Open) -> i64 {
     open.iter().flatten().map(|open| open.end_bytes() as i64).sum()
 }

@@ -26,7 +26,7 @@ mod survivors;
 mod victim;
 mod window;
 
-pub use cleaner::{Cleaner, Relocated};
+pub use cleaner::{Cleaner, Relocated, RoundTerms};
 pub use contents::{contents, whole_contents};
 pub use policy::{Order, Policy};
 pub use survivors::live_pieces;

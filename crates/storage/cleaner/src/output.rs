@@ -29,8 +29,9 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    pub(crate) fn new(store: &LogStore) -> Result<Self, PoolError> {
-        let chunk = store.allocate_chunk(store.pool.shared.copies(), Purpose::Packed)?;
+    /// An empty one, in `tier` if there is room.
+    pub(crate) fn new(store: &LogStore, tier: u8) -> Result<Self, PoolError> {
+        let chunk = store.allocate_chunk(store.pool.shared.copies(), Purpose::Packed, tier)?;
         let content = ChunkContent::Packed;
         let header =
             ChunkHeader { pool: store.pool.shared.id, log: store.log, chunk: chunk.id(), content }.encode();

@@ -24,8 +24,8 @@ pub struct Victim {
     pub segments: Vec<SegmentId>,
     /// Sectors that live in it.
     pub live_sectors: u32,
-    /// What cleaning it is worth.
-    pub score: f64,
+    /// The part that lives of what becomes free with it: of the chunk, or of all with data of its group.
+    pub live_share: f64,
 }
 
 impl Victim {
@@ -101,7 +101,7 @@ pub fn choose(
     (policy, now): (Policy, u64),
 ) -> Vec<Victim> {
     let candidates = candidates(table, first_kept, cleaner);
-    let mut victims: Vec<(ChunkId, f64, ChunkId)> = Vec::new();
+    let mut victims: Vec<(ChunkId, (f64, f64), ChunkId)> = Vec::new();
     for (id, candidate) in &candidates {
         let together = Together::of(&candidate.victim.chunk, &candidates, geometry);
         if together.kept || together.live_sectors > together.live_sectors_max {
@@ -109,16 +109,16 @@ pub fn choose(
         }
         let sectors = f64::from(geometry.segment_sectors() * together.chunks);
         let age = now.saturating_sub(together.sealed_at) + 1;
-        let score = policy.order.score(f64::from(together.live_sectors) / sectors, age);
-        victims.push((together.id, score, *id));
+        let live_share = f64::from(together.live_sectors) / sectors;
+        victims.push((together.id, (policy.order.score(live_share, age), live_share), *id));
     }
-    victims.sort_by(|(one, a, first), (other, b, second)| {
+    victims.sort_by(|(one, (a, _), first), (other, (b, _), second)| {
         b.total_cmp(a).then_with(|| (one, first).cmp(&(other, second)))
     });
     let mut candidates = candidates;
-    let victim = |(_, score, id)| {
+    let victim = |(_, (_, live_share), id)| {
         let victim = candidates.remove(&id).expect("each is chosen once").victim;
-        Victim { score, ..victim }
+        Victim { live_share, ..victim }
     };
     victims.into_iter().map(victim).collect()
 }
@@ -134,7 +134,7 @@ fn candidates(
         for (run, live) in segment.live_by_run() {
             let candidate = candidates.entry(run.chunk.id()).or_insert_with(|| {
                 let chunk = run.chunk.clone();
-                let victim = Victim { chunk, segments: Vec::new(), live_sectors: 0, score: 0.0 };
+                let victim = Victim { chunk, segments: Vec::new(), live_sectors: 0, live_share: 0.0 };
                 Candidate { victim, kept: !cleaner.may_clean(run.chunk.id()) }
             });
             let victim = &mut candidate.victim;

@@ -136,7 +136,7 @@ impl LogStore {
         let guess = image.encode().len();
         let copies = IMAGE_COPIES.max(self.pool.shared.copies());
         let chunks = (0..guess.div_ceil(payload_bytes))
-            .map(|_| self.allocate_chunk(copies, Purpose::Image))
+            .map(|_| self.allocate_chunk(copies, Purpose::Image, 0))
             .collect::<Result<Vec<_>, _>>()?;
         image.chunks_allocated = self.chunks_allocated();
         let bytes = image.encode();

@@ -30,8 +30,6 @@ pub struct LogStore {
     groups: RefCell<BTreeMap<ChunkId, Rc<Group>>>,
     /// Chunks of segments that the newest image names.
     pub(crate) data_chunks: Cell<u64>,
-    /// The tier in which new chunks for survivors are placed.
-    pub survivors_tier: Cell<u8>,
 }
 
 struct CurrentImage {
@@ -59,7 +57,6 @@ impl LogStore {
             chunks_allocated: Cell::new(0),
             groups: RefCell::default(),
             data_chunks: Cell::new(0),
-            survivors_tier: Cell::new(0),
         }
     }
 
@@ -78,12 +75,11 @@ impl LogStore {
         self.table.borrow_mut()
     }
 
-    /// A fresh chunk of `copies` copies, or of as many as there are devices in use, if `purpose` may have one.
-    pub fn allocate_chunk(&self, copies: usize, purpose: Purpose) -> Result<Rc<Chunk>, PoolError> {
+    /// A fresh chunk of `copies` copies, or of as many as there are devices in use, if `purpose` may have one; in `tier`, if there is
+    /// room, else elsewhere.
+    pub fn allocate_chunk(&self, copies: usize, purpose: Purpose, tier: u8) -> Result<Rc<Chunk>, PoolError> {
         let count = self.chunks_allocated.get();
         let id = ChunkId::new(self.log, self.incarnation, count);
-        // What hosts write is likely to be read soon; what lives on is read as before.
-        let tier = if purpose == Purpose::Packed { self.survivors_tier.get() } else { 0 };
         let chunk = Chunk::allocate(&self.pool.shared, self.log, id, (copies, purpose, tier))
             .ok_or(PoolError::NoSpace)?;
         self.chunks_allocated.set(count + 1);

@@ -46,6 +46,17 @@ fn read_much(tested: &Tested, from: usize, to: usize, times: usize) {
     }
 }
 
+/// Everything is there without one of the devices, which comes back then.
+fn check_without(tested: &mut Tested, lost: usize) {
+    tested.node.kill();
+    tested.node.world.pull_disk(tested.node.disks[lost]);
+    tested.node.reopen();
+    tested.check();
+    tested.node.kill();
+    tested.node.world.restore_disk(tested.node.disks[lost], false);
+    tested.node.reopen();
+}
+
 #[test]
 fn what_is_read_much_moves_to_the_fast_device_and_the_rest_makes_room() {
     let mut tested = Tested::sized(40, Protection::Copies(1), &[34, 192], 48 * MIB);
@@ -86,15 +97,48 @@ fn what_is_read_much_moves_to_the_fast_device_and_the_rest_makes_room() {
 }
 
 #[test]
+fn garbage_keeps_nothing_hot_out_of_the_fast_tier() {
+    let mut tested = Tested::sized(46, Protection::Copies(1), &[34, 192], 24 * MIB);
+    say_tiers(&tested, 1);
+    tested.fill();
+    for _ in 0..2 {
+        tested.scribble(200);
+    }
+    tested.node.flush().expect("flush");
+    let of_fast = |tested: &Tested| {
+        let tiers = placement(tested).tiers;
+        tiers[0].blocks as f64 / tiers.iter().map(|tier| tier.blocks).sum::<u64>() as f64
+    };
+    // All of it would fit, but for what was overwritten.
+    let before = of_fast(&tested);
+    assert!(before < 0.7, "{before}");
+    for _ in 0..6 {
+        read_much(&tested, 0, 24 * MIB, 4);
+        tested.settle();
+    }
+    let status = tested.node.engine().status();
+    let total = tested.node.engine().pool().shared.capacity();
+    assert!(total.free_chunks > total.total_chunks / 2, "the pool has space: {total:?}");
+    assert!(status.cleaned_chunks > 0, "{status:?}");
+    let after = of_fast(&tested);
+    assert!(after > 0.85, "{before} to {after}");
+    tested.check();
+    tested.crash_and_check();
+    tested.node.verify();
+}
+
+#[test]
 fn a_full_fast_tier_refuses_nothing() {
     let mut tested = Tested::sized(41, Protection::Copies(1), &[34, 192], 64 * MIB);
     say_tiers(&tested, 1);
+    tested.fill();
+    tested.settle();
+    assert!(!decisions(&tested, TierReason::Room).is_empty(), "the coldest leave for what is written");
     for _ in 0..6 {
         tested.scribble(300);
     }
     tested.settle();
     assert!(tested.used(1) > 0 && tested.node.engine().pool().shared.tier_slots(0).free >= 2);
-    assert!(!decisions(&tested, TierReason::Room).is_empty(), "the coldest leave for what is written");
     tested.check();
     tested.crash_and_check();
 }
@@ -122,13 +166,7 @@ fn moves_between_tiers_survive_a_crash_at_any_moment() {
         tested.check();
         // Both copies of a chunk are in the tier, on two devices.
         for lost in [2, 3] {
-            tested.node.kill();
-            tested.node.world.pull_disk(tested.node.disks[lost]);
-            tested.node.reopen();
-            tested.check();
-            tested.node.kill();
-            tested.node.world.restore_disk(tested.node.disks[lost], false);
-            tested.node.reopen();
+            check_without(&mut tested, lost);
             // What was written without it is not on it.
             if tested.node.engine().pool().shared.is_failed(lost as u16) {
                 tested.take_back(lost as u16).expect("it is back");
@@ -164,15 +202,7 @@ fn a_group_of_coded_chunks_lies_in_one_tier() {
         tested.check();
         tested.crash_and_check();
     }
-    for lost in 0..6 {
-        tested.node.kill();
-        tested.node.world.pull_disk(tested.node.disks[lost]);
-        tested.node.reopen();
-        tested.check();
-        tested.node.kill();
-        tested.node.world.restore_disk(tested.node.disks[lost], false);
-        tested.node.reopen();
-    }
+    (0..6).for_each(|lost| check_without(&mut tested, lost));
 }
 
 #[test]

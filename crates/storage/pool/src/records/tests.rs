@@ -66,7 +66,7 @@ impl Bench {
             let mut chunks = Vec::new();
             for segment in 0..segments {
                 let chunk = store
-                    .allocate_chunk(usize::from(copies), Purpose::ReadySegment { freed_soon: 0 })
+                    .allocate_chunk(usize::from(copies), Purpose::ReadySegment { freed_soon: 0 }, 0)
                     .expect("there is room");
                 let data = (0..BLOCKS).flat_map(|index| block(segment, index)).collect::<Vec<u8>>();
                 let failed = store.pool.write_copies(&chunk, 0, &[env.buffers.copy_of(&data)]).await;
@@ -278,7 +278,7 @@ fn a_read_that_is_given_up_does_not_count_for_ever() {
 fn a_group_that_ends_is_there_for_who_reads_its_chunks() {
     let bench = Bench::new(11, 1, 2);
     let store = &bench.store;
-    let parity = store.allocate_chunk(1, Purpose::ReadySegment { freed_soon: 0 }).expect("there is room");
+    let parity = store.allocate_chunk(1, Purpose::ReadySegment { freed_soon: 0 }, 0).expect("there is room");
     let members = [&bench.chunks[..], &[parity]].concat();
     let shape = quarry_ec::Shape::new(2, 1).expect("a code");
     store.add_group(crate::Group::new(shape, members, vec![BLOCKS as usize * BLOCK; 2]));
