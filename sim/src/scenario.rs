@@ -179,6 +179,7 @@ impl Scenario {
             limits: Limits {
                 node_cache_bytes: 1 << chance.within(13..20),
                 overlay_bytes: 1 << chance.within(13..20),
+                read_cache_bytes: *chance.pick(&[0, 16 << 10, 1 << 20]),
                 logs: cores as u16,
             },
         }

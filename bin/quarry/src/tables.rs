@@ -14,8 +14,8 @@ pub mod style;
 pub mod tiers;
 
 use quarry_api_types::{
-    Cause, Changes, Commitment, Event, Freeing, Health, Keyring, LostBlock, Pool, PoolData, Scrub,
-    ScrubState, Snapshot, Status, Volume, WatchSort, Watched,
+    Cause, Changes, Commitment, Event, Freeing, Health, Keyring, LostBlock, Pool, PoolData, ReadCacheStatus,
+    Scrub, ScrubState, Snapshot, Status, Volume, WatchSort, Watched,
 };
 
 pub use devices::{devices, member};
@@ -479,6 +479,18 @@ fn yes_or_no(answer: bool) -> &'static str {
     if answer { "yes" } else { "no" }
 }
 
+fn read_cache_line(cache: &ReadCacheStatus) -> String {
+    if cache.budget_bytes == 0 {
+        return "none".to_owned();
+    }
+    let asked = cache.hits + cache.misses;
+    let hits = match asked {
+        0 => "nothing read yet".to_owned(),
+        asked => format!("{:.1} % of {asked} reads", 100.0 * cache.hits as f64 / asked as f64),
+    };
+    format!("{}; {hits}", part(cache.used_bytes, cache.budget_bytes))
+}
+
 pub fn status(status: &Status) -> String {
     let (memory, pools, volumes) = (&status.memory, &status.pools, &status.volumes);
     let mut rows = vec![("Health", state(status.health.level))];
@@ -489,6 +501,7 @@ pub fn status(status: &Status) -> String {
         ("Up", text(duration(status.uptime_s))),
         ("Cores", number(status.cores)),
         ("Memory", text(part(memory.used_bytes, memory.budget_bytes))),
+        ("Read cache", text(read_cache_line(&memory.read_cache))),
         (
             "Pools",
             text(format!(

@@ -87,6 +87,9 @@ pub struct Arguments {
     /// Memory for maps, buffers and caches, for example 4GiB [default: 1GiB]
     #[arg(long, value_name = "SIZE", env = "QUARRYD_MEMORY")]
     pub memory: Option<ByteSize>,
+    /// Of that memory, what data may take that is read again; 0 for none [default: an eighth of it]
+    #[arg(long, value_name = "SIZE", env = "QUARRYD_READ_CACHE")]
+    pub read_cache: Option<ByteSize>,
     /// Days after which a pool is scrubbed again; 0 for never [default: 30]
     #[arg(long, value_name = "DAYS", env = "QUARRYD_SCRUB_DAYS")]
     pub scrub_days: Option<u32>,

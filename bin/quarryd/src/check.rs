@@ -36,7 +36,7 @@ async fn check(settings: Settings) -> anyhow::Result<ExitCode> {
     // What is found is printed; the node's own log is not for it.
     let events = Arc::new(EventLog::in_memory()?);
     let tables = Tables::default();
-    let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &tables)?;
+    let (cores, handles) = Cores::start(settings.cores, settings.memory, &tables)?;
     let api = settings.api;
     let node = DataNode::new(catalog, events, cores.clone(), tables, settings, api).map_err(plain)?;
     node.open_pools().await.map_err(plain)?;

@@ -19,10 +19,10 @@ use quarry_types::{LogId, PoolId, SnapshotId, SnapshotSetId, VolumeId};
 use quarry_volume::Volume;
 
 use crate::core_places::Places;
-use crate::cores::{Cores, Tables, ToCores};
+use crate::cores::{Cores, Memory, Tables, ToCores};
 use crate::remote_volume::RemoteVolumes;
 
-/// Shares of a core's memory, in percent; the rest is for the tables of segments and for what nobody counts.
+/// Shares of a core's memory beside the read cache, in percent; the rest is for the tables of segments and for what nobody counts.
 const NODE_CACHE_PERCENT: u64 = 40;
 const OVERLAY_PERCENT: u64 = 20;
 const BUFFER_PERCENT: u64 = 25;
@@ -58,7 +58,7 @@ pub struct CoreState {
     pub index: usize,
     pub env: Env,
     tables: Tables,
-    memory_bytes: u64,
+    memory: Memory,
     pools: RefCell<BTreeMap<PoolId, Rc<Pool>>>,
     engines: RefCell<BTreeMap<(PoolId, LogId), Rc<Engine>>>,
     server: RefCell<Option<Rc<Server>>>,
@@ -81,13 +81,13 @@ struct Held {
 }
 
 impl CoreState {
-    pub fn new(index: usize, env: Env, tables: Tables, memory_bytes: u64, board: Board) -> Self {
+    pub fn new(index: usize, env: Env, tables: Tables, memory: Memory, board: Board) -> Self {
         let qos = CoreQos::new(env.clone(), index, board);
         Self {
             index,
             env,
             tables,
-            memory_bytes,
+            memory,
             pools: RefCell::default(),
             engines: RefCell::default(),
             server: RefCell::default(),
@@ -150,7 +150,7 @@ impl CoreState {
 
     /// Memory for the requests of one protocol.
     fn budget_bytes(&self) -> u64 {
-        self.memory_bytes * BUFFER_PERCENT / 100 / PROTOCOLS
+        self.memory.beside_read_cache() * BUFFER_PERCENT / 100 / PROTOCOLS
     }
 
     /// The iSCSI server of this core, once it serves.
@@ -281,10 +281,11 @@ impl CoreState {
 
     /// Memory that each engine may take when there are `engines` on this core.
     fn limits(&self, engines: u64, logs: u16) -> Limits {
-        let share = self.memory_bytes / engines.max(1);
+        let share = self.memory.beside_read_cache() / engines.max(1);
         Limits {
             node_cache_bytes: (share * NODE_CACHE_PERCENT / 100) as usize,
             overlay_bytes: (share * OVERLAY_PERCENT / 100) as usize,
+            read_cache_bytes: (self.memory.read_cache_bytes / engines.max(1)) as usize,
             logs,
         }
     }

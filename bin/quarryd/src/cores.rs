@@ -35,11 +35,31 @@ pub struct Cores {
     stop: Stop,
 }
 
+/// Memory of the data plane, or of one of its cores.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory {
+    /// All of it.
+    pub bytes: u64,
+    /// Of that, what data may take that is read again.
+    pub read_cache_bytes: u64,
+}
+
+impl Memory {
+    /// What is left for maps and buffers.
+    pub fn beside_read_cache(self) -> u64 {
+        self.bytes - self.read_cache_bytes
+    }
+
+    fn share(self, count: u64) -> Self {
+        Self { bytes: self.bytes / count, read_cache_bytes: self.read_cache_bytes / count }
+    }
+}
+
 impl Cores {
-    /// Starts `count` cores with `memory_bytes` in all; the handles end after [`Cores::stop`].
+    /// Starts `count` cores with `memory` in all; the handles end after [`Cores::stop`].
     pub fn start(
         count: usize,
-        memory_bytes: u64,
+        memory: Memory,
         tables: &Tables,
     ) -> anyhow::Result<(Self, Vec<CoreHandle<()>>)> {
         let config = CoreConfig { pin: count > 1, ..CoreConfig::default() };
@@ -50,7 +70,7 @@ impl Cores {
         for index in 0..count {
             let (stop, tables, nbd_devices) = (stop.clone(), tables.clone(), nbd_devices.clone());
             let board = board.clone();
-            let share = memory_bytes / count as u64;
+            let share = memory.share(count as u64);
             let core = Core::start(&format!("core-{index}"), index, &config, move |env| async move {
                 let env = with_nbd(&env, &nbd_devices);
                 let stopped = stop.stopped();

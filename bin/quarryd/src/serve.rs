@@ -53,7 +53,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let sessions = [tables.exports.clone(), tables.vhost_user.clone()];
     let (iscsi, advertised) = (settings.iscsi.clone(), settings.advertised(&settings.iscsi));
     let (nvme_tcp, advertised_nvme) = (settings.nvme_tcp.clone(), settings.advertised(&settings.nvme_tcp));
-    let (cores, handles) = Cores::start(settings.cores, settings.memory_bytes, &tables)?;
+    let (cores, handles) = Cores::start(settings.cores, settings.memory, &tables)?;
     let keys = open_keys(&settings.data_dir, settings.keyring_passphrase_file.clone()).await;
     let node = DataNode::new(catalog, Arc::new(events), cores.clone(), tables.clone(), settings, api);
     let node = node.map_err(plain)?.with_keys(keys);

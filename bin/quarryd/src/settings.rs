@@ -15,6 +15,7 @@ use quarry_types::limits::{
 
 use crate::arguments::Arguments;
 use crate::config_file::{self, Origins};
+use crate::cores::Memory;
 use crate::log_lines::LogFormat;
 use crate::node::passphrase_file;
 
@@ -24,6 +25,8 @@ const NBD_DEFAULT: &str = "127.0.0.1:10809";
 const CORES_MAX: usize = 64;
 /// A month: bad copies are rare, and two of one block in a month very rare.
 const SCRUB_DAYS_DEFAULT: u32 = 30;
+/// Such a part of the memory data takes that is read again, unless something else is said.
+const READ_CACHE_PART: u64 = 8;
 const SCRUB_RATE_BYTES_DEFAULT: u64 = 64 << 20;
 const SCRUB_RATE_BYTES_MIN: u64 = 1 << 20;
 /// Some seventy series a volume that hosts read, write and flush.
@@ -53,7 +56,7 @@ pub struct Settings {
     /// What hosts are told instead of the addresses that are listened on, if there are some.
     pub advertise: Vec<IpAddr>,
     pub cores: usize,
-    pub memory_bytes: u64,
+    pub memory: Memory,
     /// A pool is scrubbed after so many days; 0 for never.
     pub scrub_days: u32,
     /// How long a device may take for anything before it is given up, if it can be done without.
@@ -140,12 +143,7 @@ impl Settings {
             nvme_tcp: tcp_addresses(&origins.name("nvme_tcp"), &arguments.nvme_tcp)?,
             advertise: arguments.advertise,
             cores,
-            memory_bytes: at_least(
-                &origins.name("memory"),
-                arguments.memory.map_or(MEMORY_BYTES_DEFAULT, |size| size.0),
-                MEMORY_BYTES_MIN,
-                "",
-            )?,
+            memory: memory(origins, arguments.memory, arguments.read_cache)?,
         })
     }
 
@@ -169,6 +167,22 @@ fn at_least(name: &str, bytes: u64, min: u64, per: &str) -> anyhow::Result<u64> 
         bail!("{name} {}: at least {}{per} is needed", ByteSize(bytes), ByteSize(min));
     }
     Ok(bytes)
+}
+
+/// The bound for everything, and how much of it data may take that is read again.
+fn memory(origins: &Origins, all: Option<ByteSize>, read_cache: Option<ByteSize>) -> anyhow::Result<Memory> {
+    let name = origins.name("memory");
+    let bytes = at_least(&name, all.map_or(MEMORY_BYTES_DEFAULT, |size| size.0), MEMORY_BYTES_MIN, "")?;
+    let read_cache_bytes = read_cache.map_or(bytes / READ_CACHE_PART, |size| size.0);
+    if read_cache_bytes > bytes / 2 {
+        bail!(
+            "{} {}: at most half of {name}, which is {}; maps and buffers need the rest",
+            origins.name("read_cache"),
+            ByteSize(read_cache_bytes),
+            ByteSize(bytes)
+        );
+    }
+    Ok(Memory { bytes, read_cache_bytes })
 }
 
 fn device_patience(origins: &Origins, seconds: Option<u64>) -> anyhow::Result<Duration> {

@@ -11,7 +11,7 @@ use quarry_env_linux::CoreHandle;
 use quarry_events::EventLog;
 use quarry_node_api::Node as _;
 
-use crate::cores::{Cores, Tables};
+use crate::cores::{Cores, Memory, Tables};
 use crate::node::DataNode;
 use crate::reservation_store;
 use crate::settings::Settings;
@@ -50,7 +50,7 @@ pub fn settings(directory: &Path) -> Settings {
         vhost_user: directory.join("vhost-user"),
         advertise: vec![],
         cores: 2,
-        memory_bytes: 256 << 20,
+        memory: Memory { bytes: 256 << 20, read_cache_bytes: 32 << 20 },
         scrub_days: 0,
         device_patience: quarry_types::limits::DEVICE_PATIENCE_DEFAULT,
         scrub_rate_bytes: 1 << 20,
@@ -79,7 +79,7 @@ impl TestNode {
         let reservations = reservation_store::open(catalog.clone()).expect("it can be read");
         let tables = Tables { reservations, ..Tables::default() };
         let (cores, handles) =
-            Cores::start(settings.cores, settings.memory_bytes, &tables).expect("the cores start");
+            Cores::start(settings.cores, settings.memory, &tables).expect("the cores start");
         let events = Arc::new(EventLog::in_memory().expect("an event log"));
         let api = settings.api;
         let node = DataNode::new(catalog, events, cores.clone(), tables.clone(), settings, api);

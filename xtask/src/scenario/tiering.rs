@@ -155,7 +155,9 @@ impl Stage {
         let mut server = Server::start("the slow device", &nbdkit, &dir.join("slow.log"))?;
         server.wait_for_socket(&socket, START_TIMEOUT)?;
         let slow = PathBuf::from(format!("nbd+unix:///?socket={}", socket.display()));
-        let node_options: NodeOptions = node::options(bin_dir, dir);
+        let mut node_options: NodeOptions = node::options(bin_dir, dir);
+        // What is in memory is nobody's placement.
+        node_options.more.extend(["--read-cache", "0"].map(Into::into));
         Ok(Self { node: Node::start(node_options)?, fast, slow, _server: server })
     }
 

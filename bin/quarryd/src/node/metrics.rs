@@ -84,6 +84,17 @@ const LOG_APPENDED: Family = (
 );
 const LOG_NODES: Family =
     ("quarry_log_map_bytes_total", "counter", "Bytes of map nodes appended, once for all copies.");
+const READ_CACHE_HITS: Family =
+    ("quarry_read_cache_hits_total", "counter", "Reads of hosts that were answered from memory.");
+const READ_CACHE_MISSES: Family = (
+    "quarry_read_cache_misses_total",
+    "counter",
+    "Reads of hosts that had to ask a device, those of more than 16 blocks left out.",
+);
+const READ_CACHE_USED: Family =
+    ("quarry_read_cache_used_bytes", "gauge", "Memory that data takes that is read again.");
+const READ_CACHE_BUDGET: Family =
+    ("quarry_read_cache_budget_bytes", "gauge", "The most that data may take that is read again.");
 const LOG_MOVED: Family = ("quarry_cleaner_moved_bytes_total", "counter", "Bytes moved by the cleaner.");
 const LOG_REDUCED_FROM: Family = (
     "quarry_log_reduced_from_bytes_total",
@@ -260,6 +271,10 @@ impl DataNode {
         by_log(LOG_DEDUPLICATED, |engine| engine.deduplicated_bytes);
         by_log(LOG_SHARED_RECORDS, |engine| engine.shared_records as u64);
         by_log(LOG_CLEANED, |engine| engine.cleaned_chunks);
+        by_log(READ_CACHE_HITS, |engine| engine.read_cache.hits);
+        by_log(READ_CACHE_MISSES, |engine| engine.read_cache.misses);
+        by_log(READ_CACHE_USED, |engine| engine.read_cache.used_bytes as u64);
+        by_log(READ_CACHE_BUDGET, |engine| engine.read_cache.budget_bytes as u64);
         by_log(LOG_CHECKPOINTS, |engine| engine.checkpoints);
         let buffers: u64 = self.buffer_bytes().await?.iter().sum();
         let memory = engines.iter().map(|(_, engine)| engine.memory_bytes as u64).sum::<u64>() + buffers;
@@ -268,7 +283,7 @@ impl DataNode {
         let snapshots = volumes.iter().map(|volume| volume.status.snapshots as u64).sum();
         for (family, value) in [
             (MEMORY, memory),
-            (MEMORY_BUDGET, self.settings.memory_bytes),
+            (MEMORY_BUDGET, self.settings.memory.bytes),
             (UPTIME, self.began.elapsed().as_secs()),
             (CORES, self.cores.count() as u64),
             (KEYRING, u64::from(self.keys().is_ok())),

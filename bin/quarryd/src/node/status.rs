@@ -2,8 +2,9 @@
 
 use quarry_api_types::{
     Cause, Health, HealthLevel, ListenerProtocol, ListenerStatus, MemoryStatus, Pool, PoolDevice,
-    PoolDeviceState, PoolState, PoolsStatus, Status, VolumesStatus,
+    PoolDeviceState, PoolState, PoolsStatus, ReadCacheStatus, Status, VolumesStatus,
 };
+use quarry_engine::RecordCacheStatus;
 use quarry_node_api::Result;
 use quarry_target::{Fabric, SessionInfo};
 
@@ -44,6 +45,9 @@ impl DataNode {
         let buffers = self.buffer_bytes().await?;
         let used_bytes = engines.iter().map(|engine| engine.memory_bytes as u64).sum::<u64>()
             + buffers.iter().sum::<u64>();
+        let of_caches = |value: fn(&RecordCacheStatus) -> u64| {
+            engines.iter().map(|engine| value(&engine.read_cache)).sum::<u64>()
+        };
         let images: Vec<u64> = self.images().values().map(|entry| entry.record.size_bytes).collect();
         let in_state = |state: PoolState| pools.iter().filter(|pool| pool.state == state).count() as u64;
         Ok(Status {
@@ -51,7 +55,16 @@ impl DataNode {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.began.elapsed().as_secs(),
             cores: self.cores.count() as u16,
-            memory: MemoryStatus { budget_bytes: self.settings.memory_bytes, used_bytes },
+            memory: MemoryStatus {
+                budget_bytes: self.settings.memory.bytes,
+                used_bytes,
+                read_cache: ReadCacheStatus {
+                    budget_bytes: self.settings.memory.read_cache_bytes,
+                    used_bytes: of_caches(|cache| cache.used_bytes as u64),
+                    hits: of_caches(|cache| cache.hits),
+                    misses: of_caches(|cache| cache.misses),
+                },
+            },
             listeners: self.listeners(),
             pools: PoolsStatus {
                 online: in_state(PoolState::Online),

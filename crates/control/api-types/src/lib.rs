@@ -111,7 +111,9 @@ pub use stats::{
     Configuration, DeviceStats, HostOperation, Latency, LogLines, NodeStats, OperationStats, PoolStats,
     RequestStage, Setting, SlowRequest, SlowRequests, StageStats, StageTime, VolumeStats,
 };
-pub use status::{ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, Status, VolumesStatus};
+pub use status::{
+    ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, ReadCacheStatus, Status, VolumesStatus,
+};
 pub use tenant::{ChangeTenant, CreateTenant, TENANT_NAME_BYTES_MAX, TENANT_POOLS_MAX, Tenant, tenant_of};
 pub use tiers::{PoolTier, PoolTiers, SetTier, TierDecision, TierReason, VolumePlacement, VolumeTier};
 pub use timestamp::{InvalidTimestamp, Timestamp};

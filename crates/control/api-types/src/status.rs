@@ -37,6 +37,21 @@ pub struct MemoryStatus {
     pub budget_bytes: u64,
     /// What they take now.
     pub used_bytes: u64,
+    /// Of that, data that is read again.
+    pub read_cache: ReadCacheStatus,
+}
+
+/// Data that the node keeps in memory because it was read more than once (`--read-cache`). Counters begin when a pool is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct ReadCacheStatus {
+    /// The most that it may take.
+    pub budget_bytes: u64,
+    /// What it takes now.
+    pub used_bytes: u64,
+    /// Reads that were answered from it.
+    pub hits: u64,
+    /// Reads that had to ask a device; reads of more than 16 blocks go by the cache and do not count.
+    pub misses: u64,
 }
 
 words! {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use quarry_cache::{RecordCache, RecordCacheStatus};
 use quarry_cleaner::{Cleaner, Policy};
 use quarry_env::{Env, JoinHandle, Signal, View};
 use quarry_format::detached::Detached;
@@ -35,6 +36,8 @@ use crate::volumes::{Extent, Volumes};
 pub struct Limits {
     /// Bytes for map nodes in memory.
     pub node_cache_bytes: usize,
+    /// Bytes for records that are read again.
+    pub read_cache_bytes: usize,
     /// Bytes for entries that no checkpoint has merged yet.
     pub overlay_bytes: usize,
     /// Logs of the pool: they share its reserve of space.
@@ -63,6 +66,7 @@ pub struct Engine {
     pub(crate) log: Rc<Log>,
     pub(crate) volumes: Rc<Volumes>,
     pub(crate) cache: Rc<NodeCache>,
+    pub(crate) records: RecordCache,
     pub(crate) nodes: EngineNodeStore,
     pub(crate) limits: Cell<Limits>,
     pub(crate) space: Space,
@@ -211,7 +215,9 @@ pub struct EngineStatus {
     pub node_bytes: u64,
     /// Batches that recovery replayed.
     pub replayed_batches: u64,
-    /// Bytes of memory in overlays, map nodes and the segment table.
+    /// What is kept in memory of what hosts read, and how often that was of use.
+    pub read_cache: RecordCacheStatus,
+    /// Bytes of memory in overlays, map nodes, records and the segment table.
     pub memory_bytes: usize,
     /// Why the log takes no more writes, if so.
     pub stopped: Option<String>,
@@ -276,6 +282,7 @@ impl Engine {
             duplicates.set_budget(table_bytes);
         }
         self.cache.set_budget(limits.node_cache_bytes - table_bytes);
+        self.records.set_budget(limits.read_cache_bytes);
         self.limits.set(limits);
         self.wake.raise();
     }
@@ -347,7 +354,9 @@ impl Engine {
             appended_bytes: self.log.appended_bytes.get(),
             node_bytes: self.log.node_bytes.get(),
             replayed_batches: self.statistics.replayed_batches.get(),
+            read_cache: self.records.status(),
             memory_bytes: self.cache.used_bytes()
+                + self.records.status().used_bytes
                 + self.volumes.overlay_bytes()
                 + table.memory_bytes()
                 + self.volumes.deduplication_bytes(),

@@ -81,6 +81,7 @@ pub use history::History;
 pub use hold::Hold;
 pub use keys::NewKey;
 pub use placement::{Placement, TierShare};
+pub use quarry_cache::RecordCacheStatus;
 pub use quarry_crypt::DataKey;
 pub use quarry_format::record::KeyRecord;
 pub use rehome::Rehoming;

@@ -1,4 +1,4 @@
-//! Read: look the blocks up, read their records in few device reads, verify every block.
+//! Read: look the blocks up, take their records from memory, or read them in few device reads and verify every block.
 
 use std::ops::Range;
 
@@ -118,7 +118,15 @@ impl EngineVolume {
         let records = records(runs);
         let views = match records.is_empty() {
             true => Views::new(),
-            false => self.engine.store.read_records(&records).await?,
+            false => match self.engine.records.find(records.iter().map(|record| record.address)) {
+                Some(views) => views,
+                None => {
+                    let views = self.engine.store.read_records(&records).await?;
+                    let read = records.iter().map(|record| (record.address, record.expected.bytes()));
+                    self.engine.records.note_read(read, &views);
+                    views
+                }
+            },
         };
         let is_plain = |run: &Run| matches!(run, Run::Data(mapped) if is_plain(&mapped.entry));
         Ok(if runs.iter().all(is_plain) { Ok(views) } else { self.unpack(runs, views) })

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use quarry_cache::RecordCache;
 use quarry_env::{Env, Signal};
 use quarry_format::image::Position;
 use quarry_log::{Log, LogStart};
@@ -103,6 +104,7 @@ impl Engine {
             nodes: EngineNodeStore { store: store.clone(), log: log.clone() },
             zeroes: env.buffers.allocate_zeroed(ZERO_BYTES).freeze(),
             cache,
+            records: RecordCache::new(limits.read_cache_bytes),
             env,
             store,
             log,

@@ -7,13 +7,13 @@
 //! interior nodes start with some and get more, because one of them stands for many leaves.
 
 mod load;
-mod queue;
 #[cfg(test)]
 mod tests;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 
+use quarry_cache::Queue;
 use quarry_format::node::{Node, NodeRef, NodeSlots};
 use quarry_types::LogAddress;
 use rustc_hash::FxHashMap;
@@ -21,7 +21,6 @@ use rustc_hash::FxHashMap;
 pub use load::Needed;
 use load::Waiters;
 pub(crate) use load::read;
-use queue::Queue;
 
 /// Credit of a leaf that was hit.
 const LEAF_CREDIT: u8 = 1;

@@ -24,7 +24,8 @@ pub struct Expected {
 }
 
 impl Expected {
-    pub(crate) fn bytes(&self) -> usize {
+    /// The same in bytes.
+    pub fn bytes(&self) -> usize {
         self.sectors as usize * SECTOR_BYTES
     }
 

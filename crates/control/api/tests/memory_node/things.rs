@@ -192,7 +192,7 @@ pub fn status(pools: &[Pool], volumes: &[Volume], exports: &[Export]) -> Status 
         version: "0.1.0".into(),
         uptime_s: 93_784,
         cores: 2,
-        memory: MemoryStatus { budget_bytes: 1 << 30, used_bytes: 100 << 20 },
+        memory: MemoryStatus { budget_bytes: 1 << 30, used_bytes: 100 << 20, ..Default::default() },
         listeners: vec![
             listener(ListenerProtocol::Api, "127.0.0.1:7480"),
             listener(ListenerProtocol::Nbd, "127.0.0.1:10809"),

@@ -11,6 +11,7 @@ mod history;
 mod life;
 mod node;
 mod pair;
+mod read_cache;
 mod scrub;
 mod shared;
 mod silent;

@@ -79,7 +79,12 @@ impl Pair {
             async move {
                 let devices = format_devices(&env, &request).await.expect("disks are empty");
                 let pool = quarry_pool::from_devices(&env, devices);
-                let limits = Limits { logs: 2, node_cache_bytes: 8 << 20, overlay_bytes: 8 << 20 };
+                let limits = Limits {
+                    logs: 2,
+                    read_cache_bytes: 0,
+                    node_cache_bytes: 8 << 20,
+                    overlay_bytes: 8 << 20,
+                };
                 let create = |log| Engine::create(env.clone(), pool.clone(), LogId(log), limits);
                 let engines = [create(0).await.expect("create"), create(1).await.expect("create")];
                 let settings = VolumeSettings::default();

@@ -1,4 +1,4 @@
-//! The order in which nodes came, as a linked list in one array, and the hand that goes over it.
+//! The order in which things came to a cache, as a linked list in one array, and the hand that goes over it (SIEVE, NSDI'24).
 
 use quarry_types::LogAddress;
 
@@ -11,7 +11,7 @@ struct Link {
 }
 
 /// Addresses from the oldest to the youngest.
-pub(super) struct Queue {
+pub struct Queue {
     links: Vec<Link>,
     free: Vec<u32>,
     oldest: u32,
@@ -37,7 +37,7 @@ impl Queue {
             }
             None => {
                 self.links.push(link);
-                u32::try_from(self.links.len() - 1).expect("memory ends long before 2^32 nodes")
+                u32::try_from(self.links.len() - 1).expect("memory ends long before 2^32 of them")
             }
         };
         match self.youngest {
