@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use quarry_api_types as api;
 use quarry_client::Client;
-use quarry_types::limits::{NBD_SCHEME, NBD_UNIX_SCHEME};
+use quarry_types::limits::{NBD_SCHEME, NBD_UNIX_SCHEME, S3_SCHEME};
 
 use crate::arguments::{
     Arguments, Command, CreatePool, NewVolumeSettings, PoolCommand, SnapshotCommand, VolumeCommand,
@@ -302,5 +302,5 @@ pub fn absolute(path: &Path) -> std::result::Result<String, Failure> {
 }
 
 fn is_address(text: &str) -> bool {
-    text.starts_with(NBD_SCHEME) || text.starts_with(NBD_UNIX_SCHEME)
+    [NBD_SCHEME, NBD_UNIX_SCHEME, S3_SCHEME].iter().any(|scheme| text.starts_with(scheme))
 }

@@ -52,7 +52,7 @@ async fn check(settings: Settings) -> anyhow::Result<ExitCode> {
         eprint!("\r\x1b[K");
     }
     let closed = node.close_pools().await;
-    cores.let_go_of_nbd_devices().await;
+    cores.let_go_of_network_devices().await;
     cores.stop();
     tokio::task::spawn_blocking(move || handles.into_iter().try_for_each(|handle| handle.join()))
         .await?

@@ -9,6 +9,7 @@ use anyhow::Context;
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
 use quarry_nbd_disk::{Exports as NbdDevices, with_nbd};
 use quarry_node_api::{ErrorKind, NodeError};
+use quarry_object_disk::{Buckets, with_objects};
 use quarry_qos::Board;
 use quarry_target::{Access, Exports, HandOver, Reservations, Stop};
 
@@ -32,6 +33,7 @@ pub struct Tables {
 pub struct Cores {
     remotes: Arc<[CoreRemote]>,
     nbd_devices: NbdDevices,
+    buckets: Buckets,
     stop: Stop,
 }
 
@@ -65,14 +67,15 @@ impl Cores {
         let config = CoreConfig { pin: count > 1, ..CoreConfig::default() };
         let stop = Stop::default();
         let nbd_devices = NbdDevices::new(count);
+        let buckets = Buckets::default();
         let board = Board::new(count);
         let mut handles: Vec<CoreHandle<()>> = Vec::new();
         for index in 0..count {
             let (stop, tables, nbd_devices) = (stop.clone(), tables.clone(), nbd_devices.clone());
-            let board = board.clone();
+            let (board, buckets) = (board.clone(), buckets.clone());
             let share = memory.share(count as u64);
             let core = Core::start(&format!("core-{index}"), index, &config, move |env| async move {
-                let env = with_nbd(&env, &nbd_devices);
+                let env = with_objects(&with_nbd(&env, &nbd_devices), &buckets);
                 let stopped = stop.stopped();
                 core_state::install(Rc::new(CoreState::new(index, env, tables, share, board)));
                 stopped.await;
@@ -85,7 +88,7 @@ impl Cores {
             })?);
         }
         let remotes: Arc<[CoreRemote]> = handles.iter().map(CoreHandle::remote).collect();
-        let cores = Self { remotes, nbd_devices, stop };
+        let cores = Self { remotes, nbd_devices, buckets, stop };
         Ok((cores, handles))
     }
 
@@ -94,17 +97,17 @@ impl Cores {
         self.remotes.len()
     }
 
-    /// Waits until connections to NBD devices that were closed have ended and their claims are given back, in bounded time.
-    pub async fn let_go_of_nbd_devices(&self) {
+    /// Waits until connections to devices behind a network that were closed have ended and their claims are given back, in bounded time.
+    pub async fn let_go_of_network_devices(&self) {
         const WAIT_MAX: Duration = Duration::from_secs(5);
         let closed = async {
-            while !self.nbd_devices.are_closed() {
+            while !self.nbd_devices.are_closed() || !self.buckets.are_closed() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         if tokio::time::timeout(WAIT_MAX, closed).await.is_err() {
             tracing::warn!(
-                "an NBD server does not answer; who opens its device next waits until nothing can come from this node"
+                "a server of a device does not answer; who opens that device next waits until nothing can come from this node"
             );
         }
     }
@@ -112,6 +115,11 @@ impl Cores {
     /// The NBD exports that are devices of pools.
     pub fn nbd_devices(&self) -> &NbdDevices {
         &self.nbd_devices
+    }
+
+    /// The places in buckets that are devices of pools.
+    pub fn buckets(&self) -> &Buckets {
+        &self.buckets
     }
 
     /// Runs `task` on core `index` with what lives there.

@@ -4,6 +4,7 @@
 
 mod apply;
 mod attachments;
+mod bucket_metrics;
 mod check;
 mod clones;
 mod conditions;

@@ -123,7 +123,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     erasing.abort();
     stop_in_order(&node, &sessions).await;
     node.record_stop().await;
-    cores.let_go_of_nbd_devices().await;
+    cores.let_go_of_network_devices().await;
     cores.stop();
     tokio::task::spawn_blocking(move || handles.into_iter().try_for_each(|handle| handle.join()))
         .await?

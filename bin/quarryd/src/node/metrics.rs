@@ -8,8 +8,8 @@ use quarry_nbd_disk::ExportStats;
 use quarry_node_api::Result;
 
 use super::DataNode;
-use super::device_metrics;
 use super::exposition::{Family, labels, put, put_one};
+use super::{bucket_metrics, device_metrics};
 
 const POOL_TOTAL: Family =
     ("quarry_pool_total_bytes", "gauge", "Bytes of a pool's devices, every copy counted.");
@@ -313,6 +313,7 @@ impl DataNode {
         device_metrics::put(&mut text, &pools);
         self.put_policies(&mut text);
         self.put_nbd_devices(&mut text);
+        bucket_metrics::put_buckets(&mut text, self.cores.buckets());
         self.put_places(&mut text).await?;
         self.put_qos_figures(&mut text).await?;
         self.put_tiers(&mut text).await?;

@@ -446,7 +446,8 @@ pub(super) fn class(class: quarry_device::DeviceClass) -> DeviceClass {
         quarry_device::DeviceClass::Nvme => DeviceClass::Nvme,
         quarry_device::DeviceClass::Ssd => DeviceClass::Ssd,
         quarry_device::DeviceClass::Hdd => DeviceClass::Hdd,
-        quarry_device::DeviceClass::Object | quarry_device::DeviceClass::Unknown => DeviceClass::Unknown,
+        quarry_device::DeviceClass::Object => DeviceClass::Object,
+        quarry_device::DeviceClass::Unknown => DeviceClass::Unknown,
     }
 }
 
@@ -455,6 +456,7 @@ pub(super) fn kind(kind: DiskKind) -> DeviceKind {
         DiskKind::File => DeviceKind::File,
         DiskKind::Block => DeviceKind::Block,
         DiskKind::Network => DeviceKind::Network,
+        DiskKind::Object => DeviceKind::Object,
     }
 }
 

@@ -208,7 +208,8 @@ fn class_of(tier: Tier) -> Class {
         Tier::Pmem => Class::Pmem,
         Tier::Nvme => Class::Nvme,
         Tier::Hdd => Class::Hdd,
-        Tier::Ssd | Tier::Automatic | Tier::Object => Class::Ssd,
+        Tier::Object => Class::Object,
+        Tier::Ssd | Tier::Automatic => Class::Ssd,
     }
 }
 

@@ -26,6 +26,8 @@ pub const DEVICE_BYTES_MIN: u64 = 32 << 20;
 pub const NBD_SCHEME: &str = "nbd://";
 /// The same over a unix socket.
 pub const NBD_UNIX_SCHEME: &str = "nbd+unix://";
+/// How the address of a place in a bucket begins that is a device.
+pub const S3_SCHEME: &str = "s3://";
 /// Most devices in one pool.
 pub const DEVICES_MAX: usize = 64;
 /// How long a device may take for anything before it is given up, if it can be done without. Hosts give a command 30 s.
@@ -36,6 +38,8 @@ pub const DEVICE_PATIENCE_MIN: Duration = Duration::from_secs(1);
 pub const DEVICE_PATIENCE_MAX: Duration = Duration::from_secs(600);
 /// How much longer a device behind a network may take: its client connects again, sends again, and keeps off ranges.
 pub const NETWORK_PATIENCE_EXTRA: Duration = Duration::from_secs(10);
+/// The same for a bucket: a request is sent again while its server is away, and what is in doubt is waited for before it is written anew.
+pub const OBJECT_PATIENCE_EXTRA: Duration = Duration::from_secs(40);
 /// Most copies of a chunk.
 pub const COPIES_MAX: usize = 4;
 /// Fewest data members of an erasure code.

@@ -17,6 +17,8 @@ words! {
         Block = "block",
         /// An export of an NBD server.
         Network = "network",
+        /// A place in a bucket of an S3-compatible server.
+        Object = "object",
     }
 }
 
@@ -31,6 +33,8 @@ words! {
         Ssd = "ssd",
         /// A spinning disk.
         Hdd = "hdd",
+        /// A bucket of an object store.
+        Object = "object",
         /// Not measured yet.
         Unknown = "unknown",
     }

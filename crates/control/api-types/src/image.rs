@@ -1,6 +1,6 @@
 //! Image mode: volumes that lie on devices of somebody else as they are.
 
-use quarry_types::limits::{NBD_SCHEME, NBD_UNIX_SCHEME};
+use quarry_types::limits::{NBD_SCHEME, NBD_UNIX_SCHEME, S3_SCHEME};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -58,6 +58,10 @@ impl AdoptVolume {
 
 /// Whether a text may name a device.
 pub(crate) fn check_device(field: &'static str, device: &str) -> Result<(), InvalidRequest> {
+    if device.starts_with(S3_SCHEME) {
+        let message = "a bucket can be a device of a pool, not one that holds a volume byte for byte";
+        return Err(InvalidRequest::new(field, message.to_owned()));
+    }
     if may_name_a_device(device) {
         return Ok(());
     }
@@ -83,6 +87,8 @@ mod tests {
         for good in ["/dev/sdb", "nbd://10.0.0.7/lun0", "nbd+unix:///lun?socket=/run/nbd.sock"] {
             assert_eq!(adopt(good).check(), Ok(()));
         }
-        assert_eq!(adopt("sdb").check().unwrap_err().field, "device");
+        for bad in ["sdb", "s3://cold/a?size=1GiB"] {
+            assert_eq!(adopt(bad).check().unwrap_err().field, "device");
+        }
     }
 }

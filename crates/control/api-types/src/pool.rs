@@ -1,6 +1,6 @@
 //! Pools: devices that hold one body of data together.
 
-use quarry_types::limits::{COPIES_MAX, DEVICES_MAX, NBD_SCHEME, NBD_UNIX_SCHEME};
+use quarry_types::limits::{COPIES_MAX, DEVICES_MAX, NBD_SCHEME, NBD_UNIX_SCHEME, S3_SCHEME};
 use quarry_types::{DeviceId, PoolId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -384,7 +384,7 @@ impl CreatePool {
                 "devices",
                 format!(
                     "'{}' is neither an absolute path nor the address of an NBD export ({NBD_SCHEME}... or \
-                     {NBD_UNIX_SCHEME}...)",
+                     {NBD_UNIX_SCHEME}...) or of a place in a bucket ({S3_SCHEME}BUCKET/PREFIX?size=1TiB)",
                     path.escape_debug()
                 ),
             ));
@@ -400,7 +400,7 @@ impl CreatePool {
 
 /// Whether it is a path, or an address; the node says whether anything is there.
 pub(crate) fn may_name_a_device(path: &str) -> bool {
-    let is_address = path.starts_with(NBD_SCHEME) || path.starts_with(NBD_UNIX_SCHEME);
+    let is_address = [NBD_SCHEME, NBD_UNIX_SCHEME, S3_SCHEME].iter().any(|scheme| path.starts_with(scheme));
     (path.starts_with('/') || is_address) && !path.contains('\0')
 }
 

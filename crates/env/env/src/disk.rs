@@ -17,6 +17,8 @@ pub enum DiskKind {
     Block,
     /// Something that another machine serves.
     Network,
+    /// A bucket of an object store.
+    Object,
 }
 
 /// Facts that do not change while a disk is open.

@@ -138,7 +138,7 @@ impl ImageVolume {
 
     /// Whether its device is behind a network, where nothing keeps what a dead process has sent from landing.
     pub fn is_behind_network(&self) -> bool {
-        self.0.geometry.kind == DiskKind::Network
+        matches!(self.0.geometry.kind, DiskKind::Network | DiskKind::Object)
     }
 
     /// Why it takes no change any more, if so.

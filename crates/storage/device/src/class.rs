@@ -40,6 +40,9 @@ pub fn classify(rotational: Option<bool>, median: Option<Duration>) -> DeviceCla
 /// disk being asked. A read that fails ends the measurement; the disk is then judged by what the system says.
 pub async fn measure_class(env: &Env, disk: &dyn Disk) -> DeviceClass {
     let geometry = disk.geometry();
+    if geometry.kind == DiskKind::Object {
+        return DeviceClass::Object;
+    }
     let median = match (geometry.kind, geometry.direct) {
         (DiskKind::Block | DiskKind::Network, true) => median_latency(env, disk).await,
         _ => None,

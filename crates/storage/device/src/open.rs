@@ -82,7 +82,7 @@ async fn open_sometime(env: &Env, path: &Path, expected: Expected) -> Result<Dev
     let mut newest = read_label(env, path, &disk).await?;
     check_identity(path, expected, &newest.label)?;
     disk.hold().await.map_err(failed("hold it"))?;
-    if disk.geometry().kind == DiskKind::Network {
+    if matches!(disk.geometry().kind, DiskKind::Network | DiskKind::Object) {
         // It was not ours when its label was read: a former holder may have written until now.
         newest = read_label(env, path, &disk).await?;
         check_identity(path, expected, &newest.label)?;

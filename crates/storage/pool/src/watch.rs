@@ -14,7 +14,7 @@ use quarry_device::{Device, DeviceClass, Latencies, Operation, Unanswered};
 use quarry_env::DiskKind;
 use quarry_format::label::LABEL_COPY_OFFSETS;
 use quarry_types::DeviceId;
-use quarry_types::limits::NETWORK_PATIENCE_EXTRA;
+use quarry_types::limits::{NETWORK_PATIENCE_EXTRA, OBJECT_PATIENCE_EXTRA};
 
 use crate::board::{PERIOD, Pulse};
 use crate::{Chunk, LogStore, Pool, PoolShared};
@@ -97,6 +97,7 @@ impl Pool {
         let patience = self.shared.board.patience();
         match device.geometry().kind {
             DiskKind::Network => patience + NETWORK_PATIENCE_EXTRA,
+            DiskKind::Object => patience + OBJECT_PATIENCE_EXTRA,
             DiskKind::File | DiskKind::Block => patience,
         }
     }

@@ -1,0 +1,218 @@
+//! Requests to a bucket, sent again while its server is away or busy.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use object_store::aws::AmazonS3Builder;
+use object_store::path::Path;
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+
+use crate::address::BucketAddress;
+use crate::limits::{
+    CONNECT_TIME_MAX, OUTAGE_TIME_MAX, REQUEST_TIME_MAX, REQUESTS_IN_FLIGHT_MAX, RETRY_PAUSE, RETRY_PAUSE_MAX,
+};
+
+/// What was asked of a bucket since the process began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BucketStats {
+    /// Requests that read, sent again ones included.
+    pub gets: u64,
+    /// Requests that wrote.
+    pub puts: u64,
+    /// Requests that deleted.
+    pub deletes: u64,
+    /// Of all these, those that failed: no answer, or an error that may pass.
+    pub failed_attempts: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    gets: AtomicU64,
+    puts: AtomicU64,
+    deletes: AtomicU64,
+    failed_attempts: AtomicU64,
+    read_bytes: AtomicU64,
+    written_bytes: AtomicU64,
+}
+
+/// What became of a request that changes something.
+pub(crate) struct Outcome {
+    pub result: io::Result<()>,
+    /// Whether an attempt was not answered well: it may still be carried out.
+    pub in_doubt: bool,
+}
+
+/// A place in a bucket.
+pub(crate) struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    name: String,
+    prefix: Path,
+    in_flight: Semaphore,
+    counters: Counters,
+}
+
+impl Bucket {
+    /// As an address says, with what the environment says about who asks (`AWS_ACCESS_KEY_ID` and the like).
+    pub fn open(address: &BucketAddress) -> io::Result<Self> {
+        let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+        let client =
+            ClientOptions::new().with_connect_timeout(CONNECT_TIME_MAX).with_timeout(REQUEST_TIME_MAX);
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(&address.bucket)
+            .with_region(&address.region)
+            .with_retry(retry)
+            .with_client_options(client.with_allow_http(true));
+        if let Some(endpoint) = &address.endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        let store = builder.build().map_err(io::Error::other)?;
+        Ok(Self::new(Arc::new(store), address))
+    }
+
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, address: &BucketAddress) -> Self {
+        Self {
+            store,
+            name: address.place(),
+            prefix: Path::from(address.prefix.as_str()),
+            in_flight: Semaphore::new(REQUESTS_IN_FLIGHT_MAX),
+            counters: Counters::default(),
+        }
+    }
+
+    pub fn stats(&self) -> BucketStats {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        BucketStats {
+            gets: count(&self.counters.gets),
+            puts: count(&self.counters.puts),
+            deletes: count(&self.counters.deletes),
+            failed_attempts: count(&self.counters.failed_attempts),
+            read_bytes: count(&self.counters.read_bytes),
+            written_bytes: count(&self.counters.written_bytes),
+        }
+    }
+
+    fn path(&self, name: &str) -> Path {
+        Path::from(format!("{}/{name}", self.prefix))
+    }
+
+    /// Bytes of an object; `None` when there is no such object.
+    pub async fn get(&self, name: &str, range: Range<u64>) -> io::Result<Option<Bytes>> {
+        let path = &self.path(name);
+        let wanted = &range;
+        let attempt = move || async move {
+            self.counters.gets.fetch_add(1, Ordering::Relaxed);
+            self.store.get_range(path, wanted.clone()).await
+        };
+        match self.persist(attempt).await.0 {
+            Ok(bytes) if bytes.len() as u64 == range.end - range.start => {
+                self.counters.read_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                Ok(Some(bytes))
+            }
+            Ok(bytes) => {
+                let what = format!(
+                    "object {path} of {} is too short: {} bytes in {range:?}",
+                    self.name,
+                    bytes.len()
+                );
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, what))
+            }
+            Err(object_store::Error::NotFound { source, .. }) if !is_about_bucket(&*source) => Ok(None),
+            Err(error) => Err(self.error("read", name, error)),
+        }
+    }
+
+    /// Writes an object. `check` is asked before each attempt whether it may be sent.
+    pub async fn put(&self, name: &str, bytes: Bytes, check: impl Fn() -> io::Result<()> + Sync) -> Outcome {
+        let (path, payload, check) = (&self.path(name), &bytes, &check);
+        let attempt = move || async move {
+            check().map_err(|error| refused(path, error))?;
+            self.counters.puts.fetch_add(1, Ordering::Relaxed);
+            self.store.put(path, PutPayload::from_bytes(payload.clone())).await
+        };
+        let (result, in_doubt) = self.persist(attempt).await;
+        if result.is_ok() {
+            self.counters.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
+        Outcome { result: result.map(drop).map_err(|error| self.error("written", name, error)), in_doubt }
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    pub async fn delete(&self, name: &str, check: impl Fn() -> io::Result<()> + Sync) -> Outcome {
+        let (path, check) = (&self.path(name), &check);
+        let attempt = move || async move {
+            check().map_err(|error| refused(path, error))?;
+            self.counters.deletes.fetch_add(1, Ordering::Relaxed);
+            match self.store.delete(path).await {
+                Err(object_store::Error::NotFound { source, .. }) if !is_about_bucket(&*source) => Ok(()),
+                other => other,
+            }
+        };
+        let (result, in_doubt) = self.persist(attempt).await;
+        Outcome { result: result.map_err(|error| self.error("deleted", name, error)), in_doubt }
+    }
+
+    /// Tries again and again as long as the error may pass. Says whether any attempt was not answered well.
+    async fn persist<T, F: Future<Output = object_store::Result<T>> + Send>(
+        &self,
+        mut attempt: impl FnMut() -> F + Send,
+    ) -> (object_store::Result<T>, bool) {
+        let _permit = self.in_flight.acquire().await.expect("nobody closes it");
+        let (began, mut pause, mut in_doubt) = (Instant::now(), RETRY_PAUSE, false);
+        loop {
+            match attempt().await {
+                Err(error) if may_pass(&error) => {
+                    in_doubt = true;
+                    self.counters.failed_attempts.fetch_add(1, Ordering::Relaxed);
+                    if began.elapsed() + pause > OUTAGE_TIME_MAX {
+                        return (Err(error), in_doubt);
+                    }
+                    tracing::debug!(bucket = %self.name, %error, "a request to a bucket failed and is sent again");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_PAUSE_MAX);
+                }
+                result => return (result, in_doubt),
+            }
+        }
+    }
+
+    fn error(&self, what: &str, name: &str, error: object_store::Error) -> io::Error {
+        use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
+        let hint = match &error {
+            PermissionDenied { .. } | Unauthenticated { .. } => {
+                "; give quarryd AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of a user that may read, write and delete there"
+            }
+            NotFound { .. } => "; make the bucket first",
+            _ => "",
+        };
+        let kind = if may_pass(&error) { io::ErrorKind::TimedOut } else { io::ErrorKind::Other };
+        io::Error::new(kind, format!("object {name} of {} could not be {what}{hint}: {error}", self.name))
+    }
+}
+
+/// Whether the same request may succeed later.
+fn may_pass(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::Generic { store, .. } if *store != REFUSED)
+}
+
+const REFUSED: &str = "claim";
+
+/// The error of a request that was not sent.
+fn refused(path: &Path, error: io::Error) -> object_store::Error {
+    tracing::error!(%path, %error, "nothing is written to a bucket any more");
+    object_store::Error::Generic { store: REFUSED, source: Box::new(error) }
+}
+
+/// Whether it is the bucket that is missing: an error, where a missing object is none.
+fn is_about_bucket(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.to_string().contains("NoSuchBucket"))
+}
