@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use crate::scenario::conformance;
 use crate::scenario::{
     access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, guest,
-    hang_device, image_mode, images, metrics, network_device, protection, pull_device, qos, rebuild, restart,
-    run, sessions, sim, simulated, snapshots, tiering, volumes,
+    hang_device, image_mode, images, metrics, network_device, object_tier, protection, pull_device, qos,
+    rebuild, restart, run, sessions, sim, simulated, snapshots, tiering, volumes,
 };
 use crate::{arrows, bench, fuzz, instructions, tidy};
 
@@ -45,6 +45,8 @@ enum Task {
     Tiering(tiering::Options),
     /// Restarts, stops and ends the NBD server of a device of a two-copy pool under verified load
     NetworkDevice(network_device::Options),
+    /// Has a bucket of a real S3 server hold what is cold, and ends, slows and damages that server under verified load
+    ObjectTier(object_tier::Options),
     /// Takes a foreign device over, moves it into a pool, between pools and out again under verified load, killed on the way
     ImageMode(image_mode::Options),
     /// Fills a pool to the last block under verified load, frees and goes on, many times
@@ -116,6 +118,7 @@ impl Xtask {
             Task::Qos(options) => qos::run(&options),
             Task::Tiering(options) => tiering::run(&options),
             Task::NetworkDevice(options) => network_device::run(&options),
+            Task::ObjectTier(options) => object_tier::run(&options),
             Task::ImageMode(options) => image_mode::run(&options),
             Task::Fill(options) => fill::run(&options),
             Task::Filesystems(options) => filesystems::run(&options),

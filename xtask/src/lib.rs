@@ -27,6 +27,7 @@ pub mod nbd;
 pub mod node;
 pub mod oracle;
 pub mod peer;
+pub mod proxy;
 pub mod quarry;
 pub mod report;
 pub mod sample;

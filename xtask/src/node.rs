@@ -41,6 +41,8 @@ pub struct NodeOptions {
     pub more: Vec<String>,
     /// `--device-timeout`, in seconds.
     pub device_timeout: Option<u64>,
+    /// Variables of quarryd's environment.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// A node on loopback and a unix socket of its own.
@@ -87,7 +89,8 @@ impl Node {
         ensure!(self.server.is_none(), "the node runs already");
         let options = &self.options;
         let mut command = Command::new(options.bin_dir.join("quarryd"));
-        command.env("NO_COLOR", "1").arg("--data-dir").arg(options.dir.join("data"));
+        command.env("NO_COLOR", "1").envs(options.environment.iter().cloned());
+        command.arg("--data-dir").arg(options.dir.join("data"));
         command.args(["--api", &self.api.to_string(), "--nbd", &self.nbd.to_string()]);
         command.arg("--nbd-unix").arg(self.socket());
         if let Some(cores) = options.cores {
@@ -139,7 +142,8 @@ impl Node {
     pub fn check(&self) -> Result<()> {
         ensure!(self.server.is_none(), "a node that runs cannot be checked");
         let mut command = Command::new(self.options.bin_dir.join("quarryd"));
-        command.env("NO_COLOR", "1").arg("check").arg("--data-dir").arg(self.options.dir.join("data"));
+        command.env("NO_COLOR", "1").envs(self.options.environment.iter().cloned());
+        command.arg("check").arg("--data-dir").arg(self.options.dir.join("data"));
         let output = command.output().context("quarryd check")?;
         let text = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
         ensure!(output.status.success(), "quarryd check ended with {}:\n{text}", output.status);
@@ -291,6 +295,7 @@ pub fn options(bin_dir: &Path, dir: &Path) -> NodeOptions {
         advertise: Vec::new(),
         more: Vec::new(),
         device_timeout: None,
+        environment: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::fs::File;
 use rustix::fs::{FlockOperation, flock};
 use xtask::scenario::{
     access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, hang_device,
-    image_mode, images, metrics, network_device, pull_device, sim, snapshots,
+    image_mode, images, metrics, network_device, object_tier, pull_device, sim, snapshots,
 };
 use xtask::workspace::{self, Profile};
 
@@ -88,6 +88,20 @@ fn a_device_that_hangs_holds_hosts_up_no_longer_than_the_bound() {
         profile: profile(),
     };
     hang_device::run(&options).expect("hang-device");
+}
+
+#[test]
+fn what_is_cold_lies_in_a_bucket_whose_server_fails_in_every_way() {
+    let _turn = turn();
+    let options = object_tier::Options {
+        restarts: 1,
+        seconds: 2,
+        fast_mib: 128,
+        volume_mib: 192,
+        seed: 1,
+        profile: profile(),
+    };
+    object_tier::run(&options).expect("object-tier");
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub mod image_mode;
 pub mod images;
 pub mod metrics;
 pub mod network_device;
+pub mod object_tier;
 pub mod protection;
 pub mod pull_device;
 pub mod qos;

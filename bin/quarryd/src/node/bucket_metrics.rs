@@ -16,9 +16,12 @@ const FAILED: Family = (
 );
 const BYTES: Family = ("quarry_bucket_bytes_total", "counter", "Bytes read from and written to a bucket.");
 
+/// One of the figures.
+type Value = fn(&BucketStats) -> u64;
+
 pub(super) fn put_buckets(text: &mut String, buckets: &Buckets) {
     let stats = buckets.stats();
-    let samples = |kinds: &[(&str, fn(&BucketStats) -> u64)]| {
+    let samples = |kinds: &[(&str, Value)]| {
         let mut samples = Vec::new();
         for (place, stats) in &stats {
             let by_kind = kinds
@@ -28,7 +31,7 @@ pub(super) fn put_buckets(text: &mut String, buckets: &Buckets) {
         }
         samples.into_iter()
     };
-    let requests: &[(&str, fn(&BucketStats) -> u64)] =
+    let requests: &[(&str, Value)] =
         &[("get", |stats| stats.gets), ("put", |stats| stats.puts), ("delete", |stats| stats.deletes)];
     put(text, REQUESTS, samples(requests));
     put(text, BYTES, samples(&[("read", |stats| stats.read_bytes), ("write", |stats| stats.written_bytes)]));

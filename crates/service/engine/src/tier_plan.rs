@@ -15,6 +15,8 @@ use quarry_pool::{HEAT_LEVELS, HeatMap, TierSlots};
 const GAP_LEVELS: usize = 3;
 /// Such a part of a tier that is not the slowest is kept free for what hosts write.
 const KEPT_PART: u64 = 16;
+/// So many slots, or a quarter if that is less, of one from which the way leads to buckets: hosts that fill it write there, which is slow.
+const KEPT_SLOTS_ABOVE_BUCKETS: u64 = 2048;
 const KEPT_SLOTS_MIN: u64 = 2;
 
 /// Why something moves.
@@ -84,7 +86,8 @@ pub(crate) fn heat_map(units: &[Unit]) -> HeatMap {
 
 /// Slots of a tier that is not the slowest that are kept free.
 pub fn kept_slots(tier: TierSlots) -> u64 {
-    (tier.total / KEPT_PART).max(KEPT_SLOTS_MIN).min(tier.total / 4)
+    let kept = (tier.total / KEPT_PART).max(KEPT_SLOTS_MIN).min(tier.total / 4);
+    if tier.is_above_buckets { kept.max((tier.total / 4).min(KEPT_SLOTS_ABOVE_BUCKETS)) } else { kept }
 }
 
 /// What moves now. The most urgent first, for the time of a step may be over before all of it is done: room for writes, then what is hot,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use object_store::aws::AmazonS3Builder;
+use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use tokio::sync::Semaphore;
@@ -47,7 +48,7 @@ struct Counters {
 /// What became of a request that changes something.
 pub(crate) struct Outcome {
     pub result: io::Result<()>,
-    /// Whether an attempt was not answered well: it may still be carried out.
+    /// Whether an attempt was sent and not answered well: it may still be carried out.
     pub in_doubt: bool,
 }
 
@@ -170,7 +171,7 @@ impl Bucket {
         loop {
             match attempt().await {
                 Err(error) if may_pass(&error) => {
-                    in_doubt = true;
+                    in_doubt |= may_be_carried_out(&error);
                     self.counters.failed_attempts.fetch_add(1, Ordering::Relaxed);
                     if began.elapsed() + pause > OUTAGE_TIME_MAX {
                         return (Err(error), in_doubt);
@@ -198,17 +199,37 @@ impl Bucket {
     }
 }
 
+/// Whether a request that failed may have reached the server, and may be carried out by it all the same. Not where no connection was made, and
+/// not where the server is too busy for it ("503 Slow Down", Amazon S3 API Reference, "Error responses").
+fn may_be_carried_out(error: &object_store::Error) -> bool {
+    if matches!(error, object_store::Error::Generic { store: OVERDUE | REFUSED, .. }) {
+        return false;
+    }
+    let causes =
+        std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
+    let was_refused = |cause: &(dyn std::error::Error + 'static)| {
+        let http = cause.downcast_ref::<HttpError>();
+        http.is_some_and(|error| error.kind() == HttpErrorKind::Connect)
+            || cause.to_string().contains("status code: 503")
+    };
+    !causes.into_iter().any(was_refused)
+}
+
 /// Whether the same request may succeed later.
 fn may_pass(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::Generic { store, .. } if *store != REFUSED)
 }
 
-const REFUSED: &str = "claim";
+/// Whose errors those of requests are that were not sent, for now or for good.
+const OVERDUE: &str = "an overdue claim";
+const REFUSED: &str = "a lost claim";
 
-/// The error of a request that was not sent.
 fn refused(path: &Path, error: io::Error) -> object_store::Error {
-    tracing::error!(%path, %error, "nothing is written to a bucket any more");
-    object_store::Error::Generic { store: REFUSED, source: Box::new(error) }
+    let store = if error.kind() == io::ErrorKind::TimedOut { OVERDUE } else { REFUSED };
+    if store == REFUSED {
+        tracing::error!(%path, %error, "nothing is written to a bucket any more");
+    }
+    object_store::Error::Generic { store, source: Box::new(error) }
 }
 
 /// Whether it is the bucket that is missing: an error, where a missing object is none.

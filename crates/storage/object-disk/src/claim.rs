@@ -29,13 +29,19 @@ pub(crate) enum ClaimError {
          device out of its pool first"
     )]
     Held { holder: u128 },
-    #[error("the claim on it could not be renewed in time, so another quarryd may use it by now")]
+    #[error("another quarryd has taken it over")]
     Lost,
+    #[error("the claim on it could not be renewed in time, so another quarryd may use it by now")]
+    Overdue,
 }
 
 impl From<ClaimError> for io::Error {
     fn from(error: ClaimError) -> Self {
-        io::Error::new(io::ErrorKind::ResourceBusy, error)
+        let kind = match error {
+            ClaimError::Overdue => io::ErrorKind::TimedOut,
+            _ => io::ErrorKind::ResourceBusy,
+        };
+        io::Error::new(kind, error)
     }
 }
 
@@ -69,7 +75,9 @@ impl Holding {
         match *self.lease.lock().expect("no panic under it") {
             Lease::None => Ok(()),
             Lease::Until(until) if Instant::now() < until => Ok(()),
-            Lease::Until(_) | Lease::Lost => Err(ClaimError::Lost.into()),
+            // Its renewal waits for the server as everything does.
+            Lease::Until(_) => Err(ClaimError::Overdue.into()),
+            Lease::Lost => Err(ClaimError::Lost.into()),
         }
     }
 
@@ -80,7 +88,7 @@ impl Holding {
     /// Claims the place for the process, or joins its claim; renews it from then on.
     pub async fn hold(self: &Arc<Self>, bucket: &Arc<Bucket>, holder: u128) -> io::Result<()> {
         let mut holders = self.holders.lock().await;
-        if holders.count == 0 || self.check().is_err() {
+        if holders.count == 0 {
             let began = self.claim(bucket, holder).await?;
             self.set_lease(Lease::Until(began + LEASE_TIME));
             holders.renewing.replace(tokio::spawn(renew_always(self.clone(), bucket.clone(), holder)));

@@ -37,6 +37,8 @@ pub struct TierSlots {
     pub total: u64,
     /// Of these, the free ones.
     pub free: u64,
+    /// Whether what leaves it goes to buckets: then more is kept free, for hosts must not have to write there.
+    pub is_above_buckets: bool,
 }
 
 /// How many slots hold chunks of which heat that can move, by tier and by level.
@@ -135,7 +137,8 @@ impl PoolShared {
     /// Slots of a tier.
     pub fn tier_slots(&self, tier: u8) -> TierSlots {
         let (total, free) = self.allocator().slots_of_tier(tier);
-        TierSlots { total, free }
+        let next = self.tiers().get(usize::from(tier) + 1).map(|tier| tier.class);
+        TierSlots { total, free, is_above_buckets: next == Some(DeviceClass::Object) }
     }
 
     /// The tier of a device: 0 is the fastest.

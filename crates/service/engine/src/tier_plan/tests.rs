@@ -18,7 +18,11 @@ impl Pool {
             let here = self.units.iter().filter(|unit| usize::from(unit.slowest) == tier);
             here.map(|unit| unit.slots).sum()
         };
-        let tier = |(tier, &total): (usize, &u64)| TierSlots { total, free: total - used(tier) };
+        let tier = |(tier, &total): (usize, &u64)| TierSlots {
+            total,
+            free: total - used(tier),
+            ..TierSlots::default()
+        };
         self.totals.iter().enumerate().map(tier).collect()
     }
 
@@ -46,6 +50,10 @@ impl Pool {
 
 fn unit(tier: u8, level: usize) -> Unit {
     Unit { fastest: tier, slowest: tier, slots: 1, level, rested: true, bound_for: None }
+}
+
+fn slots(free: u64) -> TierSlots {
+    TierSlots { total: 16, free, ..TierSlots::default() }
 }
 
 #[test]
@@ -95,11 +103,11 @@ fn what_has_just_moved_stays_unless_writes_need_its_place() {
 #[test]
 fn what_was_cut_off_on_its_way_is_completed() {
     let split = |bound_for| Unit { fastest: 0, slowest: 1, slots: 2, level: 9, rested: false, bound_for };
-    let tiers = [TierSlots { total: 16, free: 10 }, TierSlots { total: 16, free: 10 }];
+    let tiers = [slots(10), slots(10)];
     let heat = HeatMap::default();
     let steps = plan(&tiers, &heat, &[split(Some(0)), split(Some(1)), split(None)], TERMS);
     assert_eq!(steps.iter().map(|step| (step.unit, step.to)).collect::<Vec<_>>(), [(2, 1), (1, 1), (0, 0)]);
-    let full = [TierSlots { total: 16, free: 1 }, TierSlots { total: 16, free: 10 }];
+    let full = [slots(1), slots(10)];
     assert_eq!(plan(&full, &heat, &[split(Some(0))], TERMS)[0].to, 1, "where there is room");
 }
 

@@ -83,7 +83,7 @@ async fn who_holds_a_place_keeps_others_from_it_and_writes_nothing_once_it_was_t
     first.bucket.put("claim", claim.encode().into(), || Ok(())).await.result.expect("put");
     tokio::time::sleep(Duration::from_secs(10)).await;
     let error = other.write(0, Bytes::from(vec![3; 4096])).await.expect_err("it was taken over");
-    assert!(error.to_string().contains("another quarryd may use it"), "{error}");
+    assert!(error.to_string().contains("another quarryd has taken it over"), "{error}");
     assert!(read(&other, 0, 4096).await.iter().all(|&byte| byte == 2));
 }
 
