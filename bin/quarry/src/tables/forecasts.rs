@@ -74,7 +74,7 @@ fn after(time: Timestamp, step_s: u64) -> Timestamp {
 /// Means as a line of blocks from the least to the most; a blank where nothing was seen. Several lie in one block where there are many.
 fn line(points: &[(u64, f64)], step_s: u64) -> String {
     let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) else { return String::new() };
-    let steps = (last.saturating_sub(*first) / step_s.max(1)) as usize + 1;
+    let steps = ((last.saturating_sub(*first) / step_s.max(1)) as usize).saturating_add(1);
     let apart = steps.div_ceil(LINE_WIDTH);
     let mut sums = vec![(0.0, 0u32); steps.div_ceil(apart)];
     for (time_s, mean) in points {

@@ -99,6 +99,14 @@ impl DataNode {
         forecasts.0.insert(place, (hour, levels, found.clone()));
         Ok(found)
     }
+
+    /// The forecast for the present hour with what is used at present.
+    async fn shown_forecast(&self, asked: Asked) -> Result<Forecast> {
+        let used_bytes = asked.used_bytes;
+        let mut shown = (*self.forecast(asked).await?).clone();
+        shown.capacity.used_bytes = used_bytes;
+        Ok(shown)
+    }
 }
 
 /// Works a forecast out.
@@ -248,14 +256,12 @@ impl ForecastNode for DataNode {
     async fn show_pool_forecast(&self, pool: &Name) -> Result<Forecast> {
         let (entry, _) = self.open_entry(pool)?;
         let pool = self.describe_pool(&entry).await?;
-        Ok((*self.forecast(Asked::of_pool(&pool)).await?).clone())
+        self.shown_forecast(Asked::of_pool(&pool)).await
     }
 
     async fn show_volume_forecast(&self, volume: &Name) -> Result<Forecast> {
         match self.locate(volume).await? {
-            Located::Pool(found) => {
-                Ok((*self.forecast(Asked::of_volume(volume.clone(), &found)).await?).clone())
-            }
+            Located::Pool(found) => self.shown_forecast(Asked::of_volume(volume.clone(), &found)).await,
             Located::Device(_) => Err(NodeError::new(
                 ErrorKind::Unsupported,
                 format!("volume '{volume}' is in image mode: it takes no space that could become scarce"),

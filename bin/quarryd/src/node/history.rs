@@ -9,7 +9,7 @@ use std::time::Duration;
 use quarry_api_types::{
     DeviceId, Name, ObjectKind, Pool, Resolution, SeriesHistory, SeriesPoint, SeriesQuery, Timestamp,
 };
-use quarry_history::{History, HistoryFile, Opened, Recorded, Sample, SeriesKey, width_s};
+use quarry_history::{History, HistoryFile, Opened, Recorded, SERIES_MAX, Sample, SeriesKey, width_s};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_types::{PoolId, VolumeId};
 use quarry_volume::FiguresSeen;
@@ -41,6 +41,8 @@ struct Kept {
     anomalies: Anomalies,
     /// Whether the last samples were not taken, because of the clock.
     is_behind: bool,
+    /// Whether it was said that there are too many series.
+    is_full: bool,
 }
 
 /// The figures of the last look, and who has a place.
@@ -72,7 +74,7 @@ struct Looked {
 impl Keeper {
     pub(super) fn new(opened: Opened, standing: &BTreeMap<String, String>) -> Self {
         let kept =
-            Kept { history: opened.history, anomalies: Anomalies::standing(standing), is_behind: false };
+            Kept { history: opened.history, anomalies: Anomalies::standing(standing), ..Kept::default() };
         Self { kept: StdMutex::new(kept), file: Some(opened.file) }
     }
 
@@ -89,9 +91,14 @@ impl Keeper {
     fn take(&self, time_s: u64, samples: &[(SeriesKey, Sample)]) -> Vec<Finding> {
         let (changes, findings) = {
             let mut kept = self.kept();
-            let Kept { history, anomalies, is_behind } = &mut *kept;
+            let Kept { history, anomalies, is_behind, is_full } = &mut *kept;
             let (recorded, changes) = history.record(time_s, samples);
             say(recorded, is_behind);
+            if history.refused_samples() > 0 && !std::mem::replace(is_full, true) {
+                tracing::warn!(
+                    "{SERIES_MAX} figures have a history; no more will, until one is silent for a day"
+                );
+            }
             let is_taken = matches!(recorded, Recorded::Kept | Recorded::WentBack(_));
             let findings = if is_taken { anomalies.judge(history, time_s, samples) } else { Vec::new() };
             (changes, findings)

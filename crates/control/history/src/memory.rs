@@ -270,11 +270,6 @@ impl History {
         self.series.len()
     }
 
-    /// How many points there are.
-    pub fn points_count(&self) -> usize {
-        self.series.values().flat_map(|rings| &rings.points).map(VecDeque::len).sum()
-    }
-
     /// How many samples were not taken, since the start, because there were too many series.
     pub fn refused_samples(&self) -> u64 {
         self.refused
