@@ -33,9 +33,16 @@ const CACHED_MAX: usize = 256;
 const DAY_HOURS: usize = 24;
 const WEEK_HOURS: usize = 7 * DAY_HOURS;
 
-/// What has been worked out, and for which hour and levels.
+/// What has been worked out.
 #[derive(Default)]
-pub(super) struct Forecasts(BTreeMap<(ObjectKind, Uuid), (u64, Vec<u64>, Arc<Forecast>)>);
+pub(super) struct Forecasts(BTreeMap<(ObjectKind, Uuid), Cached>);
+
+/// A forecast, and for which hour and levels it is.
+struct Cached {
+    hour: u64,
+    levels: Vec<u64>,
+    forecast: Arc<Forecast>,
+}
 
 /// What a forecast is asked for.
 #[derive(Clone, Debug)]
@@ -82,12 +89,11 @@ impl DataNode {
         // Who asks at the same time waits, and finds it done.
         let mut forecasts = self.forecasts.lock().await;
         let place = (asked.kind, asked.id);
-        if let Some((_, _, known)) = forecasts
-            .0
-            .get(&place)
-            .filter(|(of, at, known)| *of == hour && *at == levels && known.object == asked.name)
-        {
-            return Ok(known.clone());
+        let is_right = |known: &&Cached| {
+            known.hour == hour && known.levels == levels && known.forecast.object == asked.name
+        };
+        if let Some(known) = forecasts.0.get(&place).filter(is_right) {
+            return Ok(known.forecast.clone());
         }
         let keeper = self.history.clone();
         let at = now();
@@ -96,7 +102,7 @@ impl DataNode {
         if forecasts.0.len() >= CACHED_MAX {
             forecasts.0.clear();
         }
-        forecasts.0.insert(place, (hour, levels, found.clone()));
+        forecasts.0.insert(place, Cached { hour, levels, forecast: found.clone() });
         Ok(found)
     }
 
