@@ -4,6 +4,7 @@ mod access;
 mod devices;
 mod documents;
 mod exports;
+mod forecasts;
 mod groups;
 mod hosts;
 mod images;
@@ -30,6 +31,7 @@ pub use self::access::{
 pub use self::devices::{DeviceCommand, DeviceOf, WaitForRebuild};
 pub use self::documents::{ApplyCommand, DiffCommand, JobCommand, StateCommand};
 pub use self::exports::{CreateExport, ExportCommand};
+pub use self::forecasts::{HistoryCommand, HistoryOf};
 pub use self::groups::GroupCommand;
 pub use self::hosts::{ChapOptions, HostCommand, HostGroupCommand};
 pub use self::images::{ExportImage, ImageFormat, ImportVolume, TargetFormat};
@@ -203,6 +205,9 @@ pub enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 2)]
         every: u64,
     },
+    /// History: figures of pools, volumes and devices over time
+    #[command(subcommand)]
+    History(HistoryCommand),
     /// List requests of hosts that took too long, with what they waited for
     #[command(after_help = "Example:\n  quarry -o json slow-requests")]
     SlowRequests,

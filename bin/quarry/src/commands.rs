@@ -12,8 +12,8 @@ use crate::arguments::{
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::{
-    access, bundle, connect, documents, exports, freeing, groups, hosts, images, jobs, keyring, members,
-    migrations, observe, policies, qos, tables,
+    access, bundle, connect, documents, exports, forecasts, freeing, groups, hosts, images, jobs, keyring,
+    members, migrations, observe, policies, qos, tables,
 };
 
 /// How often a command that waits for a scrub looks at it.
@@ -51,6 +51,7 @@ pub async fn run(arguments: Arguments, output: &mut Output) -> Result {
         Command::Event(command) => crate::events::run(&client, command, output).await,
         Command::Watch(command) => crate::watch::run(&client, command, output).await,
         Command::Status => observe::status(&client, output).await,
+        Command::History(command) => forecasts::history(&client, command, output).await,
         Command::Top { every } => crate::top::run(&client, every).await,
         Command::SlowRequests => observe::slow_requests(&client, output).await,
         Command::SupportBundle { file } => bundle::run(&client, file, output).await,
@@ -82,6 +83,7 @@ async fn pool(client: &Client, command: PoolCommand, output: &mut Output) -> Res
         PoolCommand::Tiers { name, place: None } => {
             output.answer(&client.show_tiers(&name).await?, tables::tiers::pool)
         }
+        PoolCommand::Forecast { name } => forecasts::pool(client, &name, output).await,
         PoolCommand::Scrub { name, stop: true, .. } => {
             output.answer(&client.stop_scrub(&name).await?, tables::pool)
         }
@@ -127,6 +129,7 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
             output.answer(&volume, |volume| tables::volume(volume) + &summary)
         }
         VolumeCommand::Stats { name, watch } => observe::volume_stats(client, name, watch, output).await,
+        VolumeCommand::Forecast { name } => forecasts::volume(client, &name, output).await,
         VolumeCommand::Resize { name, size } => {
             let request = api::ResizeVolume { size_bytes: size.0 };
             output.answer(&client.resize_volume(&name, &request).await?, tables::volume)

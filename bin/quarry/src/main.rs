@@ -20,6 +20,7 @@ mod documents;
 mod events;
 mod exports;
 mod failure;
+mod forecasts;
 mod freeing;
 mod generate;
 mod groups;

@@ -105,7 +105,7 @@ fn request(path: &Path, force: bool) -> std::result::Result<AddDevice, Failure> 
 }
 
 /// The member of a pool that somebody means: by its id or its path.
-async fn find(client: &Client, of: &DeviceOf) -> std::result::Result<DeviceId, Failure> {
+pub async fn find(client: &Client, of: &DeviceOf) -> std::result::Result<DeviceId, Failure> {
     let pool = client.show_pool(&of.pool).await?;
     let path = absolute(Path::new(&of.device)).ok();
     let is_meant = |member: &&PoolDevice| {

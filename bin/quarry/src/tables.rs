@@ -3,6 +3,7 @@
 pub mod access;
 mod devices;
 pub mod exports;
+pub mod forecasts;
 pub mod groups;
 pub mod hosts;
 pub mod jobs;

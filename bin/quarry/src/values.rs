@@ -3,8 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
-use quarry_api_types::Tier;
+use quarry_api_types::{Tier, Timestamp};
 use quarry_types::ByteSize;
 use quarry_types::limits::HISTORY_S_MAX;
 
@@ -90,6 +91,32 @@ impl fmt::Display for Window {
     }
 }
 
+/// From when on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Since {
+    /// A point in time.
+    At(Timestamp),
+    /// So long ago.
+    Ago(Duration),
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let units = [('m', 60), ('h', 3600), ('d', 86400)];
+        let ago = units.into_iter().find_map(|(unit, unit_s)| {
+            let number = text.strip_suffix(unit)?.parse::<u32>().ok()?;
+            Some(Self::Ago(Duration::from_secs(u64::from(number) * unit_s)))
+        });
+        ago.or_else(|| text.parse().ok().map(Self::At)).ok_or_else(|| {
+            format!(
+                "'{text}' is neither a point in time (2026-11-20T09:30:00Z) nor how long ago (30m, 6h, 7d)"
+            )
+        })
+    }
+}
+
 /// `on` or `off`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Switch(pub bool);
@@ -155,6 +182,20 @@ pub fn device_tier(text: &str) -> Result<(PathBuf, Tier), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn since_is_a_time_or_how_long_ago() {
+        let hours = |hours: u64| Ok(Since::Ago(Duration::from_secs(hours * 3600)));
+        assert_eq!(
+            ["90m".parse(), "6h".parse(), "7d".parse()].map(|read: Result<Since, _>| read.is_ok()),
+            [true; 3]
+        );
+        assert_eq!(["6h".parse(), "7d".parse()], [hours(6), hours(7 * 24)]);
+        assert_eq!("2026-11-20T09:30:00Z".parse(), Ok(Since::At(Timestamp::from_unix_ms(1_795_167_000_000))));
+        for wrong in ["", "h", "-1h", "1w", "yesterday", "9999999999d"] {
+            assert!(wrong.parse::<Since>().unwrap_err().contains("how long ago"), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_device_and_its_tier() {

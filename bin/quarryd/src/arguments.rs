@@ -50,6 +50,9 @@ pub struct Arguments {
     /// Requests of hosts that take so many milliseconds are told of as slow; 0 for none [default: 1000]
     #[arg(long, value_name = "MS", env = "QUARRYD_SLOW_REQUEST_MS")]
     pub slow_request_ms: Option<u64>,
+    /// Somebody is told of a pool or quota that is expected to be full within so many days; 0 for nobody [default: 7]
+    #[arg(long, value_name = "DAYS", env = "QUARRYD_FORECAST_DAYS")]
+    pub forecast_days: Option<u32>,
     /// How lines of the log look [default: text]
     #[arg(long, value_enum, value_name = "FORMAT", env = "QUARRYD_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,

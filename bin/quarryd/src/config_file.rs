@@ -31,6 +31,7 @@ struct File {
     metrics_open: Option<bool>,
     metrics_volumes: Option<usize>,
     slow_request_ms: Option<u64>,
+    forecast_days: Option<u32>,
     log_format: Option<LogFormat>,
     nbd: Option<String>,
     nbd_unix: Option<PathBuf>,
@@ -142,7 +143,7 @@ pub fn complete(mut arguments: Arguments) -> anyhow::Result<(Arguments, Origins)
     };
     let mut origins = Origins { file: arguments.config.clone().unwrap_or_default(), ..Origins::default() };
     complete!(arguments, file, lines, origins:
-        data_dir api api_cert api_key api_names metrics_open metrics_volumes slow_request_ms log_format nbd nbd_unix nbd_tls_cert
+        data_dir api api_cert api_key api_names metrics_open metrics_volumes slow_request_ms forecast_days log_format nbd nbd_unix nbd_tls_cert
         nbd_tls_key nbd_tls_client_ca iscsi nvme_tcp vhost_user advertise cores memory read_cache scrub_days scrub_rate device_timeout
         keyring_passphrase_file);
     Ok((arguments, origins))

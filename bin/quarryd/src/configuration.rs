@@ -38,6 +38,7 @@ impl Settings {
             ("scrub_rate", ByteSize(self.scrub_rate_bytes).to_string()),
             ("device_timeout", self.device_patience.as_secs().to_string()),
             ("slow_request_ms", self.slow_after.as_millis().to_string()),
+            ("forecast_days", self.forecast_days.to_string()),
             (
                 "keyring_passphrase_file",
                 self.keyring_passphrase_file

@@ -2,6 +2,7 @@
 //!
 //! Changes hold one lock, so that checks and what they allow belong together; lists and I/O do not take it.
 
+mod anomalies;
 mod apply;
 mod attachments;
 mod bucket_metrics;
@@ -17,9 +18,13 @@ mod events;
 mod exports;
 mod exposition;
 mod figures;
+mod fill_warnings;
+mod forecasts;
 mod freeing;
 mod group_snapshots;
 mod groups;
+mod history;
+mod history_samples;
 mod host_groups;
 mod host_table;
 mod hosts;
@@ -133,6 +138,11 @@ pub struct DataNode {
     /// Volumes that have series of their own in the figures for Prometheus.
     shown_volumes: StdMutex<BTreeSet<VolumeId>>,
     slow: slow::SlowKeeper,
+    /// What figures were over time.
+    history: Arc<history::Keeper>,
+    last_look: Mutex<history::LastLook>,
+    forecasts: Mutex<forecasts::Forecasts>,
+    fill_warnings: Mutex<fill_warnings::FillWarnings>,
     /// What drives have said of themselves.
     drives: RwLock<drives::Drives>,
     changing: Mutex<()>,
@@ -193,6 +203,10 @@ impl DataNode {
             scanned: RwLock::default(),
             shown_volumes: StdMutex::default(),
             slow: slow::SlowKeeper::default(),
+            history: Arc::default(),
+            last_look: Mutex::default(),
+            forecasts: Mutex::default(),
+            fill_warnings: Mutex::default(),
             drives: RwLock::default(),
             changing: Mutex::default(),
             keys: RwLock::new(Err("the node was started without a key store".to_owned())),

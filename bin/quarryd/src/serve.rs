@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use quarry_catalog::RedbCatalog;
 use quarry_env::Address;
 use quarry_events::EventLog;
+use quarry_history::HistoryFile;
 use quarry_iscsi::Target;
 use quarry_node_api::Node as _;
 use quarry_nvme::{Identity, Subsystem};
@@ -56,7 +57,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let (cores, handles) = Cores::start(settings.cores, settings.memory, &tables)?;
     let keys = open_keys(&settings.data_dir, settings.keyring_passphrase_file.clone()).await;
     let node = DataNode::new(catalog, Arc::new(events), cores.clone(), tables.clone(), settings, api);
-    let node = node.map_err(plain)?.with_keys(keys);
+    let node = with_history(node.map_err(plain)?.with_keys(keys), &kept.data_dir);
     node.open_pools().await.map_err(plain)?;
     node.unlock_volumes().await;
     node.open_images().await;
@@ -99,6 +100,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let node = node.clone();
         async move { node.tend_devices().await }
     });
+    let keeping = tokio::spawn({
+        let node = node.clone();
+        async move { node.keep_history().await }
+    });
     let asking = tokio::spawn({
         let node = node.clone();
         async move { node.ask_drives().await }
@@ -115,6 +120,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     }
     tending.abort();
     asking.abort();
+    keeping.abort();
     migrating.abort();
     policies.abort();
     applying.abort();
@@ -130,6 +136,32 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         .context("a core ended with an error")?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What figures were is worth having, but nothing that a node must wait for.
+fn with_history(node: DataNode, data_dir: &std::path::Path) -> DataNode {
+    let opened = HistoryFile::open(data_dir).or_else(|error| {
+        tracing::error!(%error, "the history of figures is not kept until the next start");
+        HistoryFile::in_memory()
+    });
+    match opened {
+        Ok(opened) => {
+            if let Some(aside) = &opened.damaged {
+                tracing::error!(path = %aside.display(), "the history of figures was damaged; it was moved aside and a new one begins");
+            }
+            if opened.unreadable > 0 {
+                tracing::warn!(
+                    "{} parts of the history of figures cannot be read and are left out",
+                    opened.unreadable
+                );
+            }
+            node.with_history(opened)
+        }
+        Err(error) => {
+            tracing::error!(%error, "there is no history of figures until the next start");
+            node
+        }
+    }
 }
 
 /// Serves iSCSI on every core, if there are addresses to serve it on.

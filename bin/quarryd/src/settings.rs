@@ -33,6 +33,8 @@ const SCRUB_RATE_BYTES_MIN: u64 = 1 << 20;
 const METRICS_VOLUMES_DEFAULT: usize = 200;
 const METRICS_VOLUMES_MAX: usize = 5000;
 const SLOW_REQUEST_MS_DEFAULT: u64 = 1000;
+const FORECAST_DAYS_DEFAULT: u32 = 7;
+const FORECAST_DAYS_MAX: u32 = 365;
 
 /// Complete and checked.
 #[derive(Clone, Debug)]
@@ -67,6 +69,8 @@ pub struct Settings {
     pub metrics_volumes: usize,
     /// A request of a host that takes so long is slow; zero for none.
     pub slow_after: Duration,
+    /// Somebody is told of what is expected to be full within so many days; 0 for nobody.
+    pub forecast_days: u32,
     /// How lines of the log look.
     pub log_format: LogFormat,
     /// Where the passphrase of the keyring is.
@@ -112,6 +116,13 @@ impl Settings {
                 origins.name("metrics_volumes")
             );
         }
+        let forecast_days = arguments.forecast_days.unwrap_or(FORECAST_DAYS_DEFAULT);
+        if forecast_days > FORECAST_DAYS_MAX {
+            bail!(
+                "{} {forecast_days}: a forecast looks {FORECAST_DAYS_MAX} days ahead at most",
+                origins.name("forecast_days")
+            );
+        }
         let slow_ms = arguments.slow_request_ms.unwrap_or(SLOW_REQUEST_MS_DEFAULT);
         Ok(Self {
             device_patience: device_patience(origins, arguments.device_timeout)?,
@@ -124,6 +135,7 @@ impl Settings {
             )?,
             metrics_volumes,
             slow_after: Duration::from_millis(slow_ms),
+            forecast_days,
             log_format: arguments.log_format.unwrap_or_default(),
             keyring_passphrase_file: passphrase_file(arguments.keyring_passphrase_file),
             api_certificate: api_certificate(origins, arguments.api_cert, arguments.api_key)?,

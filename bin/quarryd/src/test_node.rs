@@ -9,6 +9,7 @@ use quarry_catalog::{CatalogError, RedbCatalog};
 use quarry_env::Address;
 use quarry_env_linux::CoreHandle;
 use quarry_events::EventLog;
+use quarry_history::{HistoryError, HistoryFile, Opened};
 use quarry_node_api::Node as _;
 
 use crate::cores::{Cores, Memory, Tables};
@@ -56,6 +57,7 @@ pub fn settings(directory: &Path) -> Settings {
         scrub_rate_bytes: 1 << 20,
         metrics_volumes: 10,
         slow_after: Duration::from_secs(1),
+        forecast_days: 7,
         log_format: crate::log_lines::LogFormat::default(),
         keyring_passphrase_file: None,
     }
@@ -72,6 +74,17 @@ async fn open_catalog(data_dir: &Path) -> RedbCatalog {
     panic!("somebody keeps the catalog open");
 }
 
+/// As of the catalog.
+async fn open_history(data_dir: &Path) -> Opened {
+    for _ in 0..100 {
+        match HistoryFile::open(data_dir) {
+            Err(HistoryError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
+            opened => return opened.expect("the history opens"),
+        }
+    }
+    panic!("somebody keeps the history open");
+}
+
 impl TestNode {
     /// Starts it, for the first time or again.
     pub async fn start(settings: Settings) -> Self {
@@ -82,8 +95,9 @@ impl TestNode {
             Cores::start(settings.cores, settings.memory, &tables).expect("the cores start");
         let events = Arc::new(EventLog::in_memory().expect("an event log"));
         let api = settings.api;
+        let history = open_history(&settings.data_dir).await;
         let node = DataNode::new(catalog, events, cores.clone(), tables.clone(), settings, api);
-        let node = node.expect("a node");
+        let node = node.expect("a node").with_history(history);
         node.open_pools().await.expect("its pools open");
         node.set_tenants_qos(Vec::new()).await.expect("what volumes get is told");
         node.serve_nbd().await.expect("it serves");

@@ -34,7 +34,7 @@ const BOTH_SIDES: [&str; 1] = ["quarryd"];
 const ALONE: [&str; 1] = ["quarry-extract"];
 
 /// Arrows inside one floor.
-pub const SIDEWAYS: [(&str, &str); 38] = [
+pub const SIDEWAYS: [(&str, &str); 39] = [
     ("quarry-format", "quarry-types"),
     ("quarry-crypt", "quarry-types"),
     ("quarry-reduce", "quarry-format"),
@@ -45,6 +45,7 @@ pub const SIDEWAYS: [(&str, &str); 38] = [
     ("quarry-pool", "quarry-ec"),
     ("quarry-log", "quarry-pool"),
     ("quarry-cleaner", "quarry-pool"),
+    ("quarry-map", "quarry-cache"),
     ("quarry-engine", "quarry-volume"),
     ("quarry-image", "quarry-volume"),
     ("quarry-migration", "quarry-volume"),
@@ -69,6 +70,7 @@ pub const SIDEWAYS: [(&str, &str); 38] = [
     ("quarry-client", "quarry-node-api"),
     ("quarry-catalog", "quarry-api-types"),
     ("quarry-events", "quarry-api-types"),
+    ("quarry-history", "quarry-api-types"),
     ("quarry-planner", "quarry-api-types"),
     ("quarry-reconciler", "quarry-api-types"),
     ("quarry-reconciler", "quarry-planner"),

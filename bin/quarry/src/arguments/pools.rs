@@ -39,6 +39,9 @@ pub enum PoolCommand {
         #[arg(long, value_name = "TIER", value_parser = word(Tier::ALL, Tier::as_str))]
         place: Option<Tier>,
     },
+    /// Show when a pool will be full, with an interval, and what will be asked of it
+    #[command(after_help = "Example:\n  quarry pool forecast fast")]
+    Forecast { name: Name },
     /// End a pool that has no volumes and give its devices back
     #[command(after_help = "Example:\n  quarry pool delete fast")]
     Delete { name: Name },

@@ -26,6 +26,9 @@ pub enum VolumeCommand {
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = clap::value_parser!(u64).range(1..))]
         watch: Option<u64>,
     },
+    /// Show when a volume will have filled its quota or its size, with an interval, and what will be asked of it
+    #[command(after_help = "Example:\n  quarry volume forecast vm-17")]
+    Forecast { name: Name },
     /// Give a volume another size, while it is in use
     #[command(after_help = "Example:\n  quarry volume resize vm-17 --size 40GiB")]
     Resize {

@@ -213,7 +213,11 @@ fn put_requests(
 }
 
 /// Who has a place: those who had one and are there still, then those who are used most.
-fn choose(places: &mut BTreeSet<VolumeId>, uses: impl Iterator<Item = (VolumeId, u64)>, places_max: usize) {
+pub(super) fn choose(
+    places: &mut BTreeSet<VolumeId>,
+    uses: impl Iterator<Item = (VolumeId, u64)>,
+    places_max: usize,
+) {
     let uses: BTreeMap<VolumeId, u64> = uses.collect();
     places.retain(|id| uses.contains_key(id));
     let mut waiting: Vec<(VolumeId, u64)> = uses.into_iter().filter(|(id, _)| !places.contains(id)).collect();

@@ -9,7 +9,9 @@ use quarry_types::PoolId;
 use tokio::time::Instant;
 
 use super::DataNode;
+use super::anomalies::is_of_anomaly;
 use super::conditions::{Quota, Seen, compare, is_filling};
+use super::fill_warnings::is_of_forecast;
 use super::policy_events::is_of_policy;
 use super::volumes::FoundVolume;
 
@@ -54,7 +56,7 @@ impl DataNode {
             tracing::error!(%error, "what was wrong before the start cannot be read");
             BTreeMap::new()
         });
-        standing.retain(|key, _| !is_of_policy(key));
+        standing.retain(|key, _| !(is_of_policy(key) || is_of_anomaly(key) || is_of_forecast(key)));
         let mut known = Known::default();
         for number in 0.. {
             match self.look(&mut known, number).await {

@@ -40,6 +40,22 @@ words! {
         PoolFull = "pool-full",
         /// A pool takes writes again.
         PoolUsable = "pool-usable",
+        /// A pool is expected to be full soon.
+        PoolFillsSoon = "pool-fills-soon",
+        /// A pool is not expected to be full soon any more.
+        PoolFillsLater = "pool-fills-later",
+        /// A volume is expected to reach its quota soon.
+        QuotaFillsSoon = "quota-fills-soon",
+        /// A volume is not expected to reach its quota soon any more.
+        QuotaFillsLater = "quota-fills-later",
+        /// Requests take far longer than this volume's or device's past lets expect.
+        LatencyUnusual = "latency-unusual",
+        /// They take as long as they used to.
+        LatencyUsual = "latency-usual",
+        /// Far more requests to a volume fail than its past lets expect.
+        ErrorsUnusual = "errors-unusual",
+        /// No more fail than used to.
+        ErrorsUsual = "errors-usual",
         /// A device is out of use.
         DeviceFailed = "device-failed",
         /// A device has failed a request, does not answer, or is far slower than its peers; it is still in use.

@@ -21,6 +21,7 @@ mod device;
 mod device_health;
 mod event;
 mod export;
+mod forecast;
 mod freeing;
 mod group;
 mod health;
@@ -45,6 +46,7 @@ mod request;
 mod schedule;
 mod scrub;
 mod secret;
+mod series;
 mod snapshot;
 mod state;
 mod stats;
@@ -70,6 +72,10 @@ pub use device_health::{DeviceLatency, DriveHealth, DriveVerdict, LatencyFigures
 pub use event::{Event, EventKind, EventSeverity, Events, EventsQuery, ObjectKind};
 pub use export::{
     CreateExport, DeleteExport, Export, ExportState, Protocol, UNIT_NUMBER_MAX, nbd_tcp_uri, nbd_unix_uri,
+};
+pub use forecast::{
+    CapacityForecast, Forecast, ForecastLevel, ForecastPoint, ForecastReach, ForecastState, LoadForecast,
+    LoadSpan,
 };
 pub use freeing::Freeing;
 pub use group::{ChangeGroup, CreateGroup, GROUP_VOLUMES_MAX, Group, GroupSnapshot, RollBackGroup};
@@ -102,6 +108,7 @@ pub use schedule::{
 };
 pub use scrub::{LostBlock, Scrub, ScrubState, StartScrub};
 pub use secret::Secret;
+pub use series::{Resolution, Series, SeriesHistory, SeriesPoint, SeriesQuery, SeriesUnit};
 pub use snapshot::{ChangeSnapshot, CreateSnapshot, CreateSnapshotSet, SET_VOLUMES_MAX, Snapshot};
 pub use state::{
     State, StatePlan, StatedAction, StatedChange, StatedExport, StatedGroup, StatedHost, StatedHostGroup,

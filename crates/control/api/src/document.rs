@@ -14,9 +14,9 @@ use utoipa_axum::routes;
 
 use crate::conventions::Lists;
 use crate::routes::{
-    audit, changes, clones, devices, events, exports, groups, host_groups, hosts, jobs, keyring, members,
-    migrations, node, observe, policies, pools, session, snapshots, state, tenants, tiers, tokens, users,
-    volumes, watch,
+    audit, changes, clones, devices, events, exports, forecasts, groups, host_groups, hosts, jobs, keyring,
+    members, migrations, node, observe, policies, pools, session, snapshots, state, tenants, tiers, tokens,
+    users, volumes, watch,
 };
 
 #[derive(OpenApi)]
@@ -93,6 +93,11 @@ fn listed_routes() -> OpenApiRouter<Arc<dyn Node>> {
         .routes(routes!(pools::show_pool, pools::change_pool, pools::delete_pool))
         .routes(routes!(pools::start_scrub, pools::stop_scrub))
         .routes(routes!(tiers::show_tiers, tiers::place_pool))
+        .routes(routes!(forecasts::show_pool_history))
+        .routes(routes!(forecasts::show_volume_history))
+        .routes(routes!(forecasts::show_device_history))
+        .routes(routes!(forecasts::show_pool_forecast))
+        .routes(routes!(forecasts::show_volume_forecast))
         .routes(routes!(tiers::set_device_tier))
         .routes(routes!(tiers::show_placement))
         .routes(routes!(members::add_device))

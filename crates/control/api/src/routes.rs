@@ -6,6 +6,7 @@ pub(crate) mod clones;
 pub(crate) mod devices;
 pub(crate) mod events;
 pub(crate) mod exports;
+pub(crate) mod forecasts;
 pub(crate) mod groups;
 pub(crate) mod host_groups;
 pub(crate) mod hosts;

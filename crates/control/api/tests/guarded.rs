@@ -25,11 +25,13 @@ const ACCESS: [&str; 10] = [
     "log_in",
 ];
 /// What a tenant's people may with what belongs to it.
-const IN_TENANT: [&str; 50] = [
+const IN_TENANT: [&str; 52] = [
     "list_volumes",
     "create_volume",
     "show_volume",
     "show_placement",
+    "show_volume_history",
+    "show_volume_forecast",
     "change_volume",
     "delete_volume",
     "resize_volume",

@@ -368,3 +368,23 @@ async fn the_document_and_the_figures_are_served() {
     assert_eq!(metrics.headers()[header::CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
     assert!(text(metrics).await.contains("quarry_volumes 1"));
 }
+
+#[tokio::test]
+async fn a_history_is_of_what_a_thing_has() {
+    let api = Api::with_volume().await;
+    let of = async |path: &str| api.get(&format!("/v1/{path}")).await;
+    let shown = of("volumes/v/history?series=errors&resolution=day&from=2026-11-20T08:30:00%2B00:00").await;
+    assert_eq!(shown.status(), StatusCode::OK);
+    let shown: Value = serde_json::from_str(&text(shown).await).unwrap();
+    assert_eq!(
+        (&shown["series"], &shown["unit"], &shown["resolution"]),
+        (&json!("errors"), &json!("per-minute"), &json!("day"))
+    );
+    for wrong in ["series=stored", "series=nonsense", "resolution=year", "from=yesterday", "till=now"] {
+        let problem = problem(of(&format!("volumes/v/history?{wrong}")).await).await;
+        assert!(matches!(problem.status, 400 | 422), "{wrong}: {problem:?}");
+    }
+    assert_eq!(of("volumes/w/forecast").await.status(), StatusCode::NOT_FOUND);
+    let forecast: Value = serde_json::from_str(&text(of("pools/p/forecast").await).await).unwrap();
+    assert_eq!((&forecast["object"], &forecast["capacity"]["state"]), (&json!("p"), &json!("growing")));
+}

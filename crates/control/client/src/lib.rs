@@ -12,6 +12,7 @@ mod access;
 mod client;
 mod endpoint;
 mod error;
+mod forecasts;
 mod observe;
 mod watch;
 

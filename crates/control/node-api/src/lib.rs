@@ -12,6 +12,7 @@
 //!   by path, the snapshots of a volume by age, the oldest first).
 
 mod error;
+mod forecasts;
 mod jobs;
 mod node;
 mod observe;
@@ -19,6 +20,7 @@ mod policies;
 mod tiers;
 
 pub use error::{ErrorKind, NodeError, Result};
+pub use forecasts::ForecastNode;
 pub use jobs::JobNode;
 pub use node::Node;
 pub use observe::ObserveNode;

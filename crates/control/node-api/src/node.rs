@@ -10,7 +10,7 @@ use quarry_api_types::{
     SnapshotPath, StartScrub, Status, UnlockKeyring, Volume,
 };
 
-use crate::{JobNode, ObserveNode, PolicyNode, Result, TierNode};
+use crate::{ForecastNode, JobNode, ObserveNode, PolicyNode, Result, TierNode};
 
 /// A storage node, as the control plane sees it.
 ///
@@ -22,7 +22,7 @@ use crate::{JobNode, ObserveNode, PolicyNode, Result, TierNode};
 /// the implementation's to check. Beside the kinds named below, every call may fail with `Unavailable` while the
 /// node starts or stops, and with `Internal`.
 #[async_trait]
-pub trait Node: PolicyNode + JobNode + ObserveNode + TierNode {
+pub trait Node: PolicyNode + JobNode + ObserveNode + TierNode + ForecastNode {
     /// The devices of the node's pools, and whatever else the last scan has seen. Sorted by path.
     async fn list_devices(&self) -> Result<Vec<Device>>;
 

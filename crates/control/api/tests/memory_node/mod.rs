@@ -1,6 +1,7 @@
 //! A node in memory that keeps the contract of the trait, for tests of the API, the client and the CLI.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod forecasts;
 mod groups;
 mod hosts;
 mod jobs;
