@@ -34,7 +34,7 @@ fn the_main_job() {
          vm-17  fast  40 GiB   0 B  always         1  yes               0  -\n"
     );
     assert!(node.ok("pool show fast").contains("State:       online\n"));
-    assert!(node.ok("status").contains("Volumes:  1; 0 B of 40 GiB mapped\n"));
+    assert!(node.ok("status").contains("Volumes:     1; 0 B of 40 GiB mapped\n"));
     assert!(node.ok("export list").contains("nbd://127.0.0.1:10809/vm-17"));
     node.fails("volume delete vm-17", 4);
     node.ok("export delete vm-17");
@@ -444,7 +444,7 @@ fn health_is_shown_with_its_causes() {
     };
     node.memory.set_health(Health::from_causes(vec![cause]), 1);
     let status = node.ok("status");
-    assert!(status.starts_with("Health:   critical\n"), "{status}");
+    assert!(status.starts_with("Health:      critical\n"), "{status}");
     assert!(status.contains("critical: Pool 'p' is offline. Bring back /dev/sdb."), "{status}");
 }
 
