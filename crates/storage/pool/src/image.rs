@@ -134,10 +134,13 @@ impl LogStore {
         // The number of chunks allocated is part of the image: allocate first, for an image of about this size.
         let mut image = self.image_of(parts);
         let guess = image.encode().len();
-        let copies = IMAGE_COPIES.max(self.pool.shared.copies());
-        let chunks = (0..guess.div_ceil(payload_bytes))
-            .map(|_| self.allocate_chunk(copies, Purpose::Image, 0))
-            .collect::<Result<Vec<_>, _>>()?;
+        let copies = self.pool.shared.copies();
+        let allocate = || {
+            // One more than data has is a wish: where all devices but one are full, an image as safe as the data frees what waits for it.
+            let wished = self.allocate_chunk(IMAGE_COPIES.max(copies), Purpose::Image, 0);
+            wished.or_else(|_| self.allocate_chunk(copies, Purpose::Image, 0))
+        };
+        let chunks = (0..guess.div_ceil(payload_bytes)).map(|_| allocate()).collect::<Result<Vec<_>, _>>()?;
         image.chunks_allocated = self.chunks_allocated();
         let bytes = image.encode();
         drop(image);
