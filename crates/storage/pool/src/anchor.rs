@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use std::rc::Rc;
-
 use futures::future::join_all;
-use quarry_device::Device;
-use quarry_env::DiskKind;
 use quarry_format::anchor::{ANCHOR_BYTES, Anchor};
 use quarry_format::label::{ANCHORS_PER_LOG, anchor_offset};
 use quarry_types::LogId;
@@ -35,17 +31,11 @@ impl Pool {
         newest
     }
 
-    /// Writes an anchor to every device in use and flushes them; whoever fails is out of use. Durable on return. Buckets get none while there is
-    /// anything else: every commit would wait for them, and cost a request.
+    /// Writes an anchor to every device in use and flushes them; whoever fails is out of use. Durable on return.
     pub(crate) async fn write_anchor(&self, anchor: &Anchor) -> Result<(), PoolError> {
         let view = self.env.buffers.copy_of(&anchor.encode());
         let offset = anchor_offset(anchor.log, (anchor.sequence % 2) as usize);
-        let mut devices = self.healthy_devices();
-        let is_bucket = |(_, device): &(u16, Rc<Device>)| device.geometry().kind == DiskKind::Object;
-        if !devices.iter().all(is_bucket) {
-            devices.retain(|device| !is_bucket(device));
-        }
-        let writes = devices.into_iter().map(async |(index, device)| {
+        let writes = self.healthy_devices().into_iter().map(async |(index, device)| {
             let result = match device.write(offset, vec![view.clone()]).await {
                 Ok(()) => device.flush().await,
                 Err(error) => Err(error),

@@ -2,6 +2,7 @@
 
 mod atomic;
 mod bounds;
+mod buckets;
 mod coded;
 mod compare;
 mod devices;

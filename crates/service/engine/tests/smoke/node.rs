@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quarry_device::{FormatRequest, format_devices};
 use quarry_engine::{Engine, EngineError, EngineVolume, Limits, NewKey, verify_slots};
-use quarry_env::{Env, View};
+use quarry_env::{DiskKind, Env, View};
 use quarry_env_sim::{Config, DiskId, DiskSpec, Process, World};
 use quarry_types::{LogId, PoolId, Protection, VolumeId, VolumeSettings};
 use quarry_volume::{Result, Volume, WriteFlags};
@@ -45,6 +45,17 @@ impl Node {
         Self::made(seed, protection, disks_mib, (volume_bytes, (VolumeSettings::default(), None)))
     }
 
+    /// The same where the disks from `buckets` on are buckets.
+    pub fn with_buckets(
+        seed: u64,
+        protection: Protection,
+        (disks_mib, buckets): (&[u64], usize),
+        volume_bytes: u64,
+    ) -> Self {
+        let kind = |index| if index < buckets { DiskKind::Block } else { DiskKind::Object };
+        Self::of_kinds(seed, protection, (disks_mib, kind), (volume_bytes, (VolumeSettings::default(), None)))
+    }
+
     /// The same with a volume that stores its data in another way.
     pub fn with_settings(
         seed: u64,
@@ -59,10 +70,22 @@ impl Node {
         seed: u64,
         protection: Protection,
         disks_mib: &[u64],
+        volume: (u64, (VolumeSettings, Option<NewKey>)),
+    ) -> Self {
+        Self::of_kinds(seed, protection, (disks_mib, |_| DiskKind::Block), volume)
+    }
+
+    fn of_kinds(
+        seed: u64,
+        protection: Protection,
+        (disks_mib, kind): (&[u64], impl Fn(usize) -> DiskKind),
         (volume_bytes, (settings, key)): (u64, (VolumeSettings, Option<NewKey>)),
     ) -> Self {
         let world = World::new(seed, Config::default());
-        let add = |(index, &mib): (usize, &u64)| world.add_disk(path(index), DiskSpec::of_size(mib << 20));
+        let add = |(index, &mib): (usize, &u64)| {
+            let spec = DiskSpec { kind: kind(index), ..DiskSpec::of_size(mib << 20) };
+            world.add_disk(path(index), spec)
+        };
         let disks: Vec<DiskId> = disks_mib.iter().enumerate().map(add).collect();
         let process = world.process(1);
         let node = Self { world, disks, process, engine: RefCell::default() };
