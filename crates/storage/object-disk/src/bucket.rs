@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::aws::AmazonS3Builder;
@@ -11,11 +12,13 @@ use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::address::BucketAddress;
+use crate::lease::ClaimError;
 use crate::limits::{
-    CONNECT_TIME_MAX, OUTAGE_TIME_MAX, REQUEST_TIME_MAX, REQUESTS_IN_FLIGHT_MAX, RETRY_PAUSE, RETRY_PAUSE_MAX,
+    CLAIM_TIME_MAX, CONNECT_TIME_MAX, OUTAGE_TIME_MAX, REQUEST_TIME_MAX, REQUESTS_IN_FLIGHT_MAX, RETRY_PAUSE,
+    RETRY_PAUSE_MAX,
 };
 
 /// What was asked of a bucket since the process began.
@@ -50,6 +53,15 @@ pub(crate) struct Outcome {
     pub result: io::Result<()>,
     /// Whether an attempt was sent and not answered well: it may still be carried out.
     pub in_doubt: bool,
+}
+
+/// How often a request is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sent {
+    /// Until it is answered well, or [`OUTAGE_TIME_MAX`] is over.
+    UntilAnswered,
+    /// Once, for [`CLAIM_TIME_MAX`], and ahead of all others: a claim, without which those are not sent.
+    Once,
 }
 
 /// A place in a bucket.
@@ -106,14 +118,14 @@ impl Bucket {
     }
 
     /// Bytes of an object; `None` when there is no such object.
-    pub async fn get(&self, name: &str, range: Range<u64>) -> io::Result<Option<Bytes>> {
+    pub async fn get(&self, name: &str, range: Range<u64>, sent: Sent) -> io::Result<Option<Bytes>> {
         let path = &self.path(name);
         let wanted = &range;
         let attempt = move || async move {
             self.counters.gets.fetch_add(1, Ordering::Relaxed);
             self.store.get_range(path, wanted.clone()).await
         };
-        match self.persist(attempt).await.0 {
+        match self.persist(sent, attempt).await.0 {
             Ok(bytes) if bytes.len() as u64 == range.end - range.start => {
                 self.counters.read_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 Ok(Some(bytes))
@@ -132,14 +144,20 @@ impl Bucket {
     }
 
     /// Writes an object. `check` is asked before each attempt whether it may be sent.
-    pub async fn put(&self, name: &str, bytes: Bytes, check: impl Fn() -> io::Result<()> + Sync) -> Outcome {
+    pub async fn put(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        sent: Sent,
+        check: impl Fn() -> Result<(), ClaimError> + Sync,
+    ) -> Outcome {
         let (path, payload, check) = (&self.path(name), &bytes, &check);
         let attempt = move || async move {
             check().map_err(|error| refused(path, error))?;
             self.counters.puts.fetch_add(1, Ordering::Relaxed);
             self.store.put(path, PutPayload::from_bytes(payload.clone())).await
         };
-        let (result, in_doubt) = self.persist(attempt).await;
+        let (result, in_doubt) = self.persist(sent, attempt).await;
         if result.is_ok() {
             self.counters.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
@@ -147,7 +165,7 @@ impl Bucket {
     }
 
     /// Deletes an object; one that is not there is no error.
-    pub async fn delete(&self, name: &str, check: impl Fn() -> io::Result<()> + Sync) -> Outcome {
+    pub async fn delete(&self, name: &str, check: impl Fn() -> Result<(), ClaimError> + Sync) -> Outcome {
         let (path, check) = (&self.path(name), &check);
         let attempt = move || async move {
             check().map_err(|error| refused(path, error))?;
@@ -157,23 +175,28 @@ impl Bucket {
                 other => other,
             }
         };
-        let (result, in_doubt) = self.persist(attempt).await;
+        let (result, in_doubt) = self.persist(Sent::UntilAnswered, attempt).await;
         Outcome { result: result.map_err(|error| self.error("deleted", name, error)), in_doubt }
     }
 
-    /// Tries again and again as long as the error may pass. Says whether any attempt was not answered well.
+    /// Sends a request as often as `sent` says, as long as the error may pass. Says whether any attempt was not answered well.
     async fn persist<T, F: Future<Output = object_store::Result<T>> + Send>(
         &self,
+        sent: Sent,
         mut attempt: impl FnMut() -> F + Send,
     ) -> (object_store::Result<T>, bool) {
-        let _permit = self.in_flight.acquire().await.expect("nobody closes it");
+        let (_permit, patience, time_max) = match sent {
+            Sent::Once => (None, Duration::ZERO, CLAIM_TIME_MAX),
+            Sent::UntilAnswered => (self.in_flight.acquire().await.ok(), OUTAGE_TIME_MAX, REQUEST_TIME_MAX),
+        };
         let (began, mut pause, mut in_doubt) = (Instant::now(), RETRY_PAUSE, false);
         loop {
-            match attempt().await {
+            let answer = timeout(time_max, attempt()).await;
+            match answer.unwrap_or_else(|overdue| Err(no_answer(overdue.into()))) {
                 Err(error) if may_pass(&error) => {
                     in_doubt |= may_be_carried_out(&error);
                     self.counters.failed_attempts.fetch_add(1, Ordering::Relaxed);
-                    if began.elapsed() + pause > OUTAGE_TIME_MAX {
+                    if began.elapsed() + pause > patience {
                         return (Err(error), in_doubt);
                     }
                     tracing::debug!(bucket = %self.name, %error, "a request to a bucket failed and is sent again");
@@ -220,16 +243,22 @@ fn may_pass(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::Generic { store, .. } if *store != REFUSED)
 }
 
-/// Whose errors those of requests are that were not sent, for now or for good.
+/// The "stores" of errors that are our own: a request that is not sent as long as the claim is overdue, one that is never sent because the
+/// claim is lost, and one that was not answered.
 const OVERDUE: &str = "an overdue claim";
 const REFUSED: &str = "a lost claim";
+const MUTE: &str = "no answer";
 
-fn refused(path: &Path, error: io::Error) -> object_store::Error {
-    let store = if error.kind() == io::ErrorKind::TimedOut { OVERDUE } else { REFUSED };
+fn refused(path: &Path, error: ClaimError) -> object_store::Error {
+    let store = if error == ClaimError::Lost { REFUSED } else { OVERDUE };
     if store == REFUSED {
         tracing::error!(%path, %error, "nothing is written to a bucket any more");
     }
     object_store::Error::Generic { store, source: Box::new(error) }
+}
+
+fn no_answer(error: io::Error) -> object_store::Error {
+    object_store::Error::Generic { store: MUTE, source: Box::new(error) }
 }
 
 /// Whether it is the bucket that is missing: an error, where a missing object is none.

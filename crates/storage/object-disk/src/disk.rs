@@ -1,5 +1,6 @@
 //! A place in a bucket as a disk on one core.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use quarry_types::limits::BLOCK_BYTES;
 use tokio::runtime::Handle;
 
 use crate::device::Device;
+use crate::lease::Lease;
 use crate::limits::OBJECT_BYTES;
 use crate::places::Open;
 
@@ -22,8 +24,9 @@ pub(crate) struct ObjectDisk {
     device: Arc<Device>,
     holder: u128,
     geometry: DiskGeometry,
-    /// While the claim is held.
-    held: std::cell::RefCell<Option<Open>>,
+    /// Of the claim, once it is held.
+    lease: RefCell<Arc<Lease>>,
+    held: RefCell<Option<Open>>,
     count_open: Box<dyn Fn() -> Open>,
 }
 
@@ -42,7 +45,8 @@ impl ObjectDisk {
             rotational: None,
             direct: true,
         };
-        Self { env, runtime, device, holder, geometry, held: Default::default(), count_open }
+        let (lease, held) = Default::default();
+        Self { env, runtime, device, holder, geometry, lease, held, count_open }
     }
 
     /// Has something done by the threads that talk to servers.
@@ -53,6 +57,10 @@ impl ObjectDisk {
         let (sender, receiver) = oneshot::channel();
         self.runtime.spawn(async move { _ = sender.send(work.await) });
         async move { receiver.await.unwrap_or_else(|_| Err(io::Error::other("the node is stopping"))) }
+    }
+
+    fn device_and_lease(&self) -> (Arc<Device>, Arc<Lease>) {
+        (self.device.clone(), self.lease.borrow().clone())
     }
 
     fn check(&self, offset: u64, length: u64) -> io::Result<()> {
@@ -84,8 +92,8 @@ impl Disk for ObjectDisk {
             return Completion::ready((buffer, Err(error)));
         }
         let (completer, completion) = completion();
-        let device = self.device.clone();
-        let asked = self.ask(async move { device.read(offset, length).await });
+        let (device, lease) = self.device_and_lease();
+        let asked = self.ask(async move { device.read(&lease, offset, length).await });
         let fill = async move {
             let result = asked.await.map(|pieces| {
                 let mut at = 0;
@@ -108,8 +116,8 @@ impl Disk for ObjectDisk {
         // Memory of a core does not leave it.
         let mut bytes = BytesMut::with_capacity(length);
         data.iter().for_each(|view| bytes.extend_from_slice(view));
-        let (device, bytes): (_, Bytes) = (self.device.clone(), bytes.freeze());
-        self.complete(async move { device.write(offset, bytes).await })
+        let (bytes, (device, lease)): (Bytes, _) = (bytes.freeze(), self.device_and_lease());
+        self.complete(async move { device.write(&lease, offset, bytes).await })
     }
 
     /// What was written is in the bucket.
@@ -123,7 +131,8 @@ impl Disk for ObjectDisk {
             if self.held.borrow().is_some() {
                 return Ok(());
             }
-            self.ask(async move { device.holding.hold(&device.bucket, holder).await }).await?;
+            let lease = self.ask(async move { device.hold(holder).await }).await?;
+            self.lease.replace(lease);
             self.held.replace(Some((self.count_open)()));
             Ok(())
         })
@@ -133,17 +142,17 @@ impl Disk for ObjectDisk {
         if let Err(error) = self.check(offset, length) {
             return Completion::ready(Err(error));
         }
-        let device = self.device.clone();
-        self.complete(async move { device.discard(offset, length).await })
+        let (device, lease) = self.device_and_lease();
+        self.complete(async move { device.discard(&lease, offset, length).await })
     }
 }
 
 impl Drop for ObjectDisk {
     fn drop(&mut self) {
         let Some(open) = self.held.take() else { return };
-        let (device, holder) = (self.device.clone(), self.holder);
+        let (holder, (device, lease)) = (self.holder, self.device_and_lease());
         self.runtime.spawn(async move {
-            device.holding.let_go(&device.bucket, holder).await;
+            device.let_go(holder, &lease).await;
             drop(open);
         });
     }

@@ -11,7 +11,7 @@
 //!   nothing to do.
 //! - **Writes of one object follow each other.** One whose request was not answered may be carried out late; until
 //!   [`limits::LATE_TIME_MAX`] after it nothing else is written there.
-//! - **Nothing is written without the claim**, seen to be ours less than [`limits::LEASE_TIME`] ago ([`claim`]).
+//! - **Nothing is written without the claim**, seen to be ours less than [`limits::LEASE_TIME`] ago ([`claim`], [`lease`]).
 //! - An object that is not there is read as zeroes. That data is the right data is what the pool's checksums say: where an object
 //!   has been lost, they tell.
 //! - What is bounded: requests and their time, objects in memory ([`limits`]).
@@ -22,8 +22,11 @@ mod claim;
 mod device;
 mod disk;
 mod disks;
+mod lease;
 pub mod limits;
 mod places;
+#[cfg(test)]
+mod testing;
 
 pub use address::{AddressError, BucketAddress};
 pub use bucket::BucketStats;

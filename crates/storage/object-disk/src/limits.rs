@@ -15,6 +15,8 @@ pub const KEPT_OBJECTS_MAX: usize = 16;
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long one request may take.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a request for a claim may take: one that is not answered does not cost the lease.
+pub const CLAIM_TIME_MAX: Duration = Duration::from_millis(2_500);
 /// How long a request is sent again and again before it fails. Who has another copy does not wait so long (`quarry-pool`); who has none would
 /// rather wait than hear of an error.
 pub const OUTAGE_TIME_MAX: Duration = Duration::from_secs(120);
@@ -28,11 +30,18 @@ pub const LATE_TIME_MAX: Duration = Duration::from_secs(20);
 pub const LEASE_TIME: Duration = Duration::from_secs(10);
 /// How often a claim is renewed.
 pub const RENEW_PAUSE: Duration = Duration::from_secs(3);
-/// How long a new claim must stand before it counts.
-pub const SETTLE_TIME: Duration = Duration::from_millis(500);
+/// How long a new claim must stand before it counts, and how long writing one may take.
+pub const SETTLE_TIME: Duration = Duration::from_secs(1);
 
 const _: () = assert!(LATE_TIME_MAX.as_millis() > REQUEST_TIME_MAX.as_millis());
-const _: () = assert!(2 * RENEW_PAUSE.as_millis() < LEASE_TIME.as_millis(), "one renewal may fail");
+const _: () = assert!(
+    RENEW_PAUSE.as_millis()
+        + CLAIM_TIME_MAX.as_millis()
+        + SETTLE_TIME.as_millis()
+        + CLAIM_TIME_MAX.as_millis()
+        < LEASE_TIME.as_millis(),
+    "one request for a renewal may get lost"
+);
 const _: () = assert!(
     LATE_TIME_MAX.as_millis() + 2 * REQUEST_TIME_MAX.as_millis()
         <= quarry_types::limits::OBJECT_PATIENCE_EXTRA.as_millis(),
