@@ -27,6 +27,7 @@ run: setup
 
 test: setup
 	@scripts/setup-prometheus.sh
+	@scripts/setup-s3.sh
 	@scripts/test.sh $(ARGS)
 
 test-guest: setup

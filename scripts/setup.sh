@@ -20,10 +20,6 @@ packages=(
     zsh
 )
 
-# A real S3 server for the object tier, from crates.io.
-s3_server=s3s-fs
-s3_server_version=0.14.1
-
 is_installed() {
     dpkg -s "$1" 2>/dev/null | grep -q '^Status: install ok installed'
 }
@@ -52,9 +48,4 @@ if [ ${#missing[@]} -gt 0 ]; then
     export DEBIAN_FRONTEND=noninteractive
     "${sudo[@]}" apt-get update -qq
     "${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}"
-fi
-
-if ! command -v "$s3_server" >/dev/null && [ ! -x "$HOME/.cargo/bin/$s3_server" ]; then
-    echo "setup: building $s3_server $s3_server_version, which takes some minutes once"
-    env -u CARGO_TARGET_DIR "${CARGO:-cargo}" install --quiet --locked "$s3_server" --version "$s3_server_version" --features binary
 fi

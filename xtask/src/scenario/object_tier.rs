@@ -1,7 +1,7 @@
 //! A pool of a small fast device and a bucket of a real S3 server, under verified load: what is cold goes to the bucket; its server is killed
 //! and started again, busy, slow and mute; an object is missing; the node is killed.
 //!
-//! The server is `s3s-fs` (crates.io), which keeps each object in a file, so that one can be taken away. `make setup` installs it.
+//! The server is `s3s-fs` (crates.io), which keeps each object in a file, so that one can be taken away. `scripts/setup-s3.sh` installs it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

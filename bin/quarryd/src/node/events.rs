@@ -1,5 +1,6 @@
 //! The event log of the node: what is recorded, and what is listed.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quarry_api_types::{EventKind, EventSeverity, Events, EventsQuery, ObjectKind};
@@ -24,7 +25,27 @@ impl EventCounts {
     }
 }
 
+/// Brings what stands, by key, to what it is after `changes`.
+pub(super) fn apply_changes(standing: &mut BTreeMap<String, String>, changes: &[ConditionChange]) {
+    for ConditionChange { key, state } in changes {
+        match state {
+            Some(state) => _ = standing.insert(key.clone(), state.clone()),
+            None => _ = standing.remove(key),
+        }
+    }
+}
+
 impl DataNode {
+    /// Conditions that stood before the start, by key, of those that `is_meant` says are looked after by the one who asks.
+    pub(super) fn conditions_before(&self, is_meant: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+        let mut standing = self.events.conditions().unwrap_or_else(|error| {
+            tracing::error!(%error, "what was wrong before the start cannot be read");
+            BTreeMap::new()
+        });
+        standing.retain(|key, _| is_meant(key));
+        standing
+    }
+
     /// Records events, in the log of the process too. What cannot be kept was said there at least.
     pub(super) async fn record(&self, events: Vec<NewEvent>, conditions: Vec<ConditionChange>) {
         events.iter().for_each(say);

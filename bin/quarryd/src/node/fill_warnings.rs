@@ -14,6 +14,7 @@ use quarry_types::ByteSize;
 
 use super::DataNode;
 use super::conditions::MAKE_SPACE;
+use super::events::apply_changes;
 use super::forecasts::Asked;
 
 /// Before the key of such a condition.
@@ -45,7 +46,7 @@ impl DataNode {
         if std::mem::replace(&mut warnings.hour, hour) == hour {
             return Ok(());
         }
-        let standing = warnings.standing.get_or_insert_with(|| self.standing_forecasts());
+        let standing = warnings.standing.get_or_insert_with(|| self.conditions_before(is_of_forecast));
         let mut asked: Vec<Asked> =
             pools.iter().filter(|pool| pool.state != PoolState::Offline).map(Asked::of_pool).collect();
         for found in self.volumes_of(None).await?.iter().filter(|found| found.status.settings.quota_bytes > 0)
@@ -70,25 +71,11 @@ impl DataNode {
             let gone = standing.keys().filter(|key| !named.contains(key));
             changes.extend(gone.map(|key| ConditionChange { key: key.clone(), state: None }));
         }
-        for change in &changes {
-            match &change.state {
-                Some(state) => _ = standing.insert(change.key.clone(), state.clone()),
-                None => _ = standing.remove(&change.key),
-            }
-        }
+        apply_changes(standing, &changes);
         if !changes.is_empty() {
             self.record(events, changes).await;
         }
         Ok(())
-    }
-
-    fn standing_forecasts(&self) -> BTreeMap<String, String> {
-        let mut standing = self.events.conditions().unwrap_or_else(|error| {
-            tracing::error!(%error, "what was expected before the start cannot be read");
-            BTreeMap::new()
-        });
-        standing.retain(|key, _| is_of_forecast(key));
-        standing
     }
 }
 

@@ -136,10 +136,7 @@ impl DataNode {
     /// The node with a history that is kept. Before anything looks at it.
     #[must_use]
     pub fn with_history(self, opened: Opened) -> Self {
-        let standing = self.events.conditions().unwrap_or_else(|error| {
-            tracing::error!(%error, "what was unusual before the start cannot be read");
-            BTreeMap::new()
-        });
+        let standing = self.conditions_before(super::anomalies::is_of_anomaly);
         Self { history: Arc::new(Keeper::new(opened, &standing)), ..self }
     }
 

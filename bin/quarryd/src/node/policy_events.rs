@@ -8,6 +8,7 @@ use quarry_planner::{Plan, VolumePlan};
 use quarry_types::VolumeId;
 
 use super::DataNode;
+use super::events::apply_changes;
 
 /// Before the id of the volume in the key of such a condition.
 const KEY_PREFIX: &str = "policy ";
@@ -35,15 +36,10 @@ impl DataNode {
         let intended = self.intended();
         let (events, changes) = {
             let mut compliance = self.compliance();
-            let standing = compliance.standing.get_or_insert_with(|| self.standing_policies());
+            let standing = compliance.standing.get_or_insert_with(|| self.conditions_before(is_of_policy));
             let is_meant = |volume| intended.governing(volume).is_some();
             let (events, changes) = compare(standing, &plan.volumes, is_meant);
-            for ConditionChange { key, state } in &changes {
-                match state {
-                    Some(state) => _ = standing.insert(key.clone(), state.clone()),
-                    None => _ = standing.remove(key),
-                }
-            }
+            apply_changes(standing, &changes);
             compliance.counts.clear();
             for volume in &plan.volumes {
                 *compliance.counts.entry(volume.state).or_default() += 1;
@@ -53,15 +49,6 @@ impl DataNode {
         if !changes.is_empty() {
             self.record(events, changes).await;
         }
-    }
-
-    fn standing_policies(&self) -> BTreeMap<String, String> {
-        let mut standing = self.events.conditions().unwrap_or_else(|error| {
-            tracing::error!(%error, "which volumes were not as they are meant to be cannot be read");
-            BTreeMap::new()
-        });
-        standing.retain(|key, _| is_of_policy(key));
-        standing
     }
 
     fn compliance(&self) -> std::sync::MutexGuard<'_, Compliance> {
@@ -160,13 +147,8 @@ mod tests {
         ] {
             let (events, changes) = compare(&standing, &[volume(state, reason)], |_| true);
             kinds.push(events.first().map(|event| event.kind));
-            for ConditionChange { key, state } in changes {
-                assert!(is_of_policy(&key));
-                match state {
-                    Some(state) => _ = standing.insert(key, state),
-                    None => _ = standing.remove(&key),
-                }
-            }
+            assert!(changes.iter().all(|change| is_of_policy(&change.key)));
+            apply_changes(&mut standing, &changes);
         }
         let (begins, ends) = (Some(EventKind::PolicyViolated), Some(EventKind::PolicyKept));
         assert_eq!(kinds, [None, begins, None, begins, None, ends, None]);

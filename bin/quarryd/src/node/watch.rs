@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::DataNode;
 use super::anomalies::is_of_anomaly;
 use super::conditions::{Quota, Seen, compare, is_filling};
+use super::events::apply_changes;
 use super::fill_warnings::is_of_forecast;
 use super::policy_events::is_of_policy;
 use super::volumes::FoundVolume;
@@ -52,22 +53,14 @@ impl Known {
 impl DataNode {
     /// Looks at everything and records what has begun or ended. Runs until the node ends.
     pub async fn watch(&self) {
-        let mut standing = self.events.conditions().unwrap_or_else(|error| {
-            tracing::error!(%error, "what was wrong before the start cannot be read");
-            BTreeMap::new()
-        });
-        standing.retain(|key, _| !(is_of_policy(key) || is_of_anomaly(key) || is_of_forecast(key)));
+        let is_of_others = |key: &str| is_of_policy(key) || is_of_anomaly(key) || is_of_forecast(key);
+        let mut standing = self.conditions_before(|key| !is_of_others(key));
         let mut known = Known::default();
         for number in 0.. {
             match self.look(&mut known, number).await {
                 Ok(seen) => {
                     let (events, changes) = compare(&standing, &seen);
-                    for change in &changes {
-                        match &change.state {
-                            Some(state) => _ = standing.insert(change.key.clone(), state.clone()),
-                            None => _ = standing.remove(&change.key),
-                        }
-                    }
+                    apply_changes(&mut standing, &changes);
                     if !changes.is_empty() {
                         self.record(events, changes).await;
                     }

@@ -146,7 +146,7 @@ impl Holding {
         check: impl Fn() -> Result<(), ClaimError> + Sync,
     ) -> (io::Result<()>, bool) {
         self.sequence.store(claim.sequence, Ordering::Relaxed);
-        let outcome = bucket.put(NAME, Bytes::from(claim.encode()), Sent::Once, || Ok(check()?)).await;
+        let outcome = bucket.put(NAME, Bytes::from(claim.encode()), Sent::Once, check).await;
         if outcome.in_doubt {
             self.doubt(LATE_TIME_MAX);
         }
