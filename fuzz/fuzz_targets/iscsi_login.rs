@@ -6,7 +6,7 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use quarry_iscsi::CHALLENGE_BYTES;
 use quarry_iscsi::login::{Directory, Login, Progress};
-use quarry_iscsi::pdu::{HEADER_BYTES, Header};
+use quarry_iscsi_wire::pdu::{HEADER_BYTES, Header};
 use quarry_target::{Chap, Host};
 
 struct Strict;

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use quarry_env::Executor;
 use quarry_fuzz::unit::One;
 use quarry_fuzz::world::{Once, Script, Time, env};
-use quarry_iscsi::pdu::{HEADER_BYTES, Header, opcode, padding};
+use quarry_iscsi_wire::pdu::{HEADER_BYTES, Header, opcode, padding};
 use quarry_iscsi::{Connection, Server, Target};
 use quarry_target::{Exports, HandOver, Reservations};
 

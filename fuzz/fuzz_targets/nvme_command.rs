@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use quarry_nvme::{CommandBuilder, DataPointer, Status};
+use quarry_nvme_wire::{CommandBuilder, DataPointer, Status};
 
 #[path = "../../crates/protocol/nvme-tcp/tests/support/mod.rs"]
 mod support;

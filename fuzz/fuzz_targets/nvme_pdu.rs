@@ -3,8 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use quarry_nvme::{Command, Connect, DataPointer};
-use quarry_nvme_tcp::pdu::{
+use quarry_nvme::{Connect};
+use quarry_nvme_wire::{Command, DataPointer};
+use quarry_nvme_wire::pdu::{
     COMMON_BYTES, Common, DataHeader, HEADER_BYTES, INITIALIZE_BYTES, InitializeRequest, InitializeResponse,
     Layout, Link, check_header_digest, kind, put_h2c_data,
 };

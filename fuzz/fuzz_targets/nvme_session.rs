@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use quarry_nvme::Status;
-use quarry_nvme::constants::io;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::io;
 
 #[path = "../../crates/protocol/nvme-tcp/tests/support/mod.rs"]
 mod support;

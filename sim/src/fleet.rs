@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
+use quarry_device::LogPolicy;
 use quarry_env_sim::{DiskId, DiskStatus, FaultClass, FaultPlan, World};
 use quarry_pool::PoolShared;
-use quarry_types::Protection;
+use quarry_types::{LogId, Protection};
 
 use crate::model::Finding;
 use crate::scenario::break_it;
@@ -24,8 +25,19 @@ const FAULTS_MAX: u64 = 200;
 pub struct Layout {
     /// Protection of the pool.
     pub protection: Protection,
+    /// What logs have of their own.
+    pub logs: BTreeMap<LogId, LogPolicy>,
     /// The disks that are members, and whether they are to be left.
     pub members: BTreeMap<usize, bool>,
+}
+
+impl Layout {
+    /// How many disks may be lost.
+    pub fn losses_tolerated(&self) -> usize {
+        let of_logs = self.logs.values().filter_map(|policy| policy.protection);
+        let tolerated = of_logs.map(Protection::losses_tolerated).min();
+        tolerated.unwrap_or(usize::MAX).min(self.protection.losses_tolerated())
+    }
 }
 
 /// The disks of a machine.
@@ -51,7 +63,7 @@ impl Fleet {
         let size_bytes = RefCell::new(specs.clone().map(|spec| spec.size_bytes).collect());
         let disks = specs.enumerate().map(add).collect();
         let members = (0..scenario.disks.len()).map(|disk| (disk, false)).collect();
-        let known = Layout { protection: scenario.protection, members };
+        let known = Layout { protection: scenario.protection, logs: BTreeMap::new(), members };
         let fleet = Self {
             world,
             disks,
@@ -180,7 +192,7 @@ impl Fleet {
     pub fn opened(&self, shared: &PoolShared) -> Result<(), Finding> {
         let members =
             shared.devices().into_iter().map(|device| (self.disk_at(&device.path), device.leaving)).collect();
-        let found = Layout { protection: shared.protection(), members };
+        let found = Layout { protection: shared.protection(), logs: shared.log_policies(), members };
         let (known, pending) = (self.known(), self.pending.take());
         if found != known && Some(&found) != pending.as_ref() {
             return Err(Finding(format!("the labels say {found:?}, not {known:?} or {pending:?}")));
@@ -203,7 +215,7 @@ impl Fleet {
     /// Draws which disks may break from now on, when everything has its copies.
     pub fn choose_bad(&self, chance: &Chance) {
         let mut bad = self.damaged();
-        let most = self.known().protection.losses_tolerated();
+        let most = self.known().losses_tolerated();
         assert!(bad.len() <= most, "no more than these were allowed to break");
         let mut others: Vec<usize> = (0..self.len()).filter(|disk| !bad.contains(disk)).collect();
         let wanted = chance.below(most as u64 + 1) as usize;
@@ -213,15 +225,18 @@ impl Fleet {
             self.world.set_fault_rates(self.disks[disk], rates);
             bad.push(disk);
         }
+        // One may have been broken while everything got its copies.
+        self.bad().into_iter().filter(|disk| !bad.contains(disk)).for_each(|disk| self.restore(disk, false));
         self.set_bad(bad);
     }
 
     /// Disks that the pool must do without in the end: as many as may break, those that were damaged first.
     pub fn choose_lost(&self, chance: &Chance) -> Vec<usize> {
-        let Layout { protection, members } = self.known();
+        let known = self.known();
+        let (most, members) = (known.losses_tolerated(), known.members);
         let mut lost = self.damaged();
         let mut others: Vec<usize> = members.into_keys().filter(|disk| !lost.contains(disk)).collect();
-        while lost.len() < protection.losses_tolerated() && others.len() > 1 {
+        while lost.len() < most && others.len() > 1 {
             lost.push(others.remove(chance.below(others.len() as u64) as usize));
         }
         lost

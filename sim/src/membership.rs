@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use quarry_device::{DeviceClass, JoinRequest, TierPolicy, release_device};
+use quarry_device::{DeviceClass, JoinRequest, LogPolicy, TierPolicy, release_device};
 use quarry_engine::Engine;
 use quarry_env::Env;
-use quarry_pool::{DeviceStatus, MembershipError, Pool};
-use quarry_types::Protection;
+use quarry_pool::{DeviceStatus, HeldBytes, MembershipError, Pool};
+use quarry_types::{LogId, Protection};
 
 use crate::fleet::Fleet;
 use crate::model::Finding;
@@ -29,6 +29,7 @@ const LATE_LOOKS: usize = 100;
 const LATE_PAUSE: Duration = Duration::from_millis(100);
 const GROWN_MIB_MAX: u64 = 16;
 const ROTTEN_BITS: u64 = 40;
+const CLASSES: [DeviceClass; 3] = [DeviceClass::Nvme, DeviceClass::Ssd, DeviceClass::Hdd];
 
 type Result<T> = std::result::Result<T, Finding>;
 
@@ -42,6 +43,8 @@ pub struct Devices<'a> {
     pub may_be_full: bool,
     /// Whether the pool may get an erasure code.
     pub is_coded: bool,
+    /// Whether logs may be kept otherwise than their pool.
+    pub logs_differ: bool,
 }
 
 /// One step of the administrator.
@@ -53,6 +56,7 @@ pub async fn step(shared: &Shared, door: &Door) {
         engines: &door.engines,
         may_be_full: shared.scenario.may_be_full(),
         is_coded: shared.scenario.is_coded(),
+        logs_differ: shared.scenario.logs_differ,
     };
     if let Err(finding) = devices.step().await {
         shared.find(finding);
@@ -68,8 +72,8 @@ impl Devices<'_> {
         self.engines[0].pool()
     }
 
-    fn live_bytes(&self) -> u64 {
-        self.engines.iter().map(|engine| engine.status().live_bytes).sum()
+    fn held(&self) -> HeldBytes {
+        self.engines.iter().map(|engine| (engine.log_id(), engine.status().held_bytes())).collect()
     }
 
     /// One of the members for which something holds.
@@ -88,6 +92,7 @@ impl Devices<'_> {
             2 | 3 => self.leave(true).await,
             4 => self.leave(false).await,
             5 | 6 => self.remove_some().await,
+            7 | 8 if self.logs_differ && self.chance.percent(60) => self.change_log_policy().await,
             7 | 8 => self.change_protection().await,
             9 => self.grow().await,
             10 | 11 => {
@@ -155,7 +160,7 @@ impl Devices<'_> {
         let Some(device) = self.any(|device| device.leaving != leaving) else { return Ok(()) };
         let disk = self.fleet.disk_at(&device.path);
         self.fleet.begin(|layout| _ = layout.members.insert(disk, leaving));
-        match self.pool().set_leaving(device.index, leaving, self.live_bytes()).await {
+        match self.pool().set_leaving(device.index, leaving, &self.held()).await {
             Ok(()) => self.fleet.acknowledge(),
             Err(MembershipError::TooFewDevices { .. } | MembershipError::NoRoom { .. }) => {
                 self.fleet.refuse()
@@ -193,16 +198,55 @@ impl Devices<'_> {
         }
     }
 
-    async fn change_protection(&self) -> Result<()> {
-        let mut protection = Protection::Copies(1 + self.chance.below(3) as u8);
-        if self.is_coded && self.chance.percent(60) {
-            protection = *self.chance.pick(&CODES);
+    fn draw_protection(&self) -> Protection {
+        let copies = Protection::Copies(1 + self.chance.below(3) as u8);
+        match self.is_coded && self.chance.percent(60) {
+            true => *self.chance.pick(&CODES),
+            false => copies,
         }
+    }
+
+    /// One log is kept otherwise than its pool, or as its pool again.
+    async fn change_log_policy(&self) -> Result<()> {
+        let log = self.chance.pick(self.engines).log_id();
+        let mut policy = LogPolicy::default();
+        if self.chance.percent(70) {
+            policy.protection = Some(self.draw_protection());
+        }
+        if self.chance.percent(30) {
+            policy.tier_policy = Some(self.draw_tier_policy());
+        }
+        let tolerated = |protection: Protection| protection.losses_tolerated();
+        let tolerated = tolerated(policy.protection.unwrap_or(self.fleet.known().protection));
+        if self.fleet.bad().len() > tolerated {
+            return Ok(());
+        }
+        self.fleet.begin(|layout| match policy.is_as_pool() {
+            true => _ = layout.logs.remove(&log),
+            false => _ = layout.logs.insert(log, policy),
+        });
+        match self.pool().change_log_policy(log, policy, &self.held()).await {
+            Ok(()) => self.fleet.acknowledge(),
+            Err(MembershipError::TooFewDevices { .. } | MembershipError::NoRoom { .. }) => {
+                self.fleet.refuse()
+            }
+            Err(error) => return found("a log cannot be kept otherwise", error),
+        }
+        Ok(())
+    }
+
+    fn draw_tier_policy(&self) -> TierPolicy {
+        let class = *self.chance.pick(&CLASSES);
+        if self.chance.percent(50) { TierPolicy::Automatic } else { TierPolicy::Pinned(class) }
+    }
+
+    async fn change_protection(&self) -> Result<()> {
+        let protection = self.draw_protection();
         if self.fleet.bad().len() > protection.losses_tolerated() {
             return Ok(());
         }
         self.fleet.begin(|layout| layout.protection = protection);
-        match self.pool().change_protection(protection, self.live_bytes()).await {
+        match self.pool().change_protection(protection, &self.held()).await {
             Ok(()) => self.fleet.acknowledge(),
             Err(MembershipError::TooFewDevices { .. } | MembershipError::NoRoom { .. }) => {
                 self.fleet.refuse()
@@ -228,8 +272,7 @@ impl Devices<'_> {
 
     /// A device counts as another tier, or data is to lie elsewhere.
     async fn retier(&self) -> Result<()> {
-        let classes = [DeviceClass::Nvme, DeviceClass::Ssd, DeviceClass::Hdd];
-        let class = *self.chance.pick(&classes);
+        let class = *self.chance.pick(&CLASSES);
         if self.chance.percent(40) {
             let policy =
                 if self.chance.percent(50) { TierPolicy::Automatic } else { TierPolicy::Pinned(class) };
@@ -369,16 +412,20 @@ impl Devices<'_> {
     pub async fn finish(&self) -> Result<bool> {
         if !self.settle(true).await? {
             let shared = &self.pool().shared;
-            let (capacity, needed) = (shared.capacity(), shared.needed_chunks());
-            if capacity.free_chunks <= needed {
+            let has_room = |engine: &Rc<Engine>| {
+                let log = engine.log_id();
+                shared.capacity_for(log).free_chunks > shared.needed_chunks(log)
+            };
+            if !self.engines.iter().all(has_room) {
                 return Ok(false);
             }
+            let (capacity, needed) = (shared.capacity(), shared.needed_chunks(LogId(0)));
             let rehoming: Vec<_> = self.engines.iter().map(|engine| engine.rehoming()).collect();
             let used = |device: &DeviceStatus| (device.clone(), shared.used_slots(device.index));
             let devices: Vec<_> = shared.devices().iter().map(used).collect();
             return Err(Finding(format!(
-                "it does not settle: {rehoming:?}, {devices:?}, {capacity:?}, {} bytes live, {needed} chunks needed",
-                self.live_bytes()
+                "it does not settle: {rehoming:?}, {devices:?}, {capacity:?}, {} bytes held, {needed} chunks needed",
+                self.held().values().sum::<u64>()
             )));
         }
         for device in self.pool().shared.devices().into_iter().filter(|device| device.leaving) {

@@ -64,6 +64,8 @@ pub struct Scenario {
     pub disks: Vec<DiskSpec>,
     /// The administrator changes which devices the pool has, and its protection.
     pub membership: bool,
+    /// The administrator also changes how single logs are kept.
+    pub logs_differ: bool,
     /// Disks that may join it.
     pub spares: Vec<DiskSpec>,
     /// Disks that may break: as many as may be lost, unless `beyond`.
@@ -124,6 +126,13 @@ impl Scenario {
         let least_mib = (chunks_of_logs + 20) * copies as u64 / count as u64;
         let disks: Vec<DiskSpec> =
             (0..count).map(|index| disk(&chance, least_mib, heavy, bad.contains(&index), beyond)).collect();
+        // Drawn apart: some of the disks are buckets.
+        let buckets = Chance::new(seed ^ 0x4f42_4a45);
+        let has_buckets = buckets.percent(10);
+        let mut disks = disks;
+        for disk in disks.iter_mut().filter(|_| has_buckets && buckets.percent(50)) {
+            disk.kind = DiskKind::Object;
+        }
         let tight = chance.percent(if heavy { 40 } else { 15 });
         let (slots, data) = protection.slots();
         let of_logs = protection.data_bytes(chunks_of_logs * copies as u64);
@@ -153,6 +162,7 @@ impl Scenario {
             protection,
             disks,
             membership,
+            logs_differ: Chance::new(seed ^ 0x4c4f_4753).percent(50),
             spares,
             pulls: !bad.is_empty() && chance.percent(50),
             bad,

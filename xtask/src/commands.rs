@@ -43,7 +43,7 @@ enum Task {
     Qos(qos::Options),
     /// Measures how near automatic placement on a fast and a slow device comes to the best static one
     Tiering(tiering::Options),
-    /// Restarts, stops and ends the NBD server of a device of a two-copy pool under verified load
+    /// Restarts, stops and ends the server (NBD, iSCSI, NVMe/TCP) of a device of a two-copy pool under verified load
     NetworkDevice(network_device::Options),
     /// Has a bucket of a real S3 server hold what is cold, and ends, slows and damages that server under verified load
     ObjectTier(object_tier::Options),

@@ -34,5 +34,6 @@ pub mod sample;
 pub mod scenario;
 pub mod scratch;
 pub mod server;
+pub mod tgt;
 pub mod tidy;
 pub mod workspace;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use quarry_api_types as api;
 use quarry_client::Client;
-use quarry_types::limits::{NBD_SCHEME, NBD_UNIX_SCHEME, S3_SCHEME};
+use quarry_types::limits::{NETWORK_SCHEMES, S3_SCHEME};
 
 use crate::arguments::{
     Arguments, Command, CreatePool, NewVolumeSettings, PoolCommand, SnapshotCommand, VolumeCommand,
@@ -146,6 +146,8 @@ async fn volume(client: &Client, command: VolumeCommand, output: &mut Output) ->
                 compression: set.compression,
                 deduplication: set.deduplication,
                 history_s: set.history.map(|history| history.0),
+                protection: set.protection,
+                tier: set.tier,
                 qos: qos::changed(before, &set.qos),
             };
             output.answer(&client.change_volume(&set.name, &request).await?, tables::volume)
@@ -203,6 +205,8 @@ pub fn volume_request(
         deduplication: settings.deduplication,
         history_s: settings.history.0,
         encrypted: settings.encrypt,
+        protection: settings.protection,
+        tier: settings.tier,
         qos: qos::changed(None, &settings.qos),
         policy: settings.policy.clone(),
     }
@@ -288,7 +292,7 @@ fn pool_request(create: CreatePool) -> std::result::Result<api::CreatePool, Fail
 }
 
 /// The path as the daemon must see it, whose working directory is another one. Links are kept: names such as
-/// `/dev/disk/by-id/...` are chosen because they last. Addresses of NBD exports stay as they are.
+/// `/dev/disk/by-id/...` are chosen because they last. Addresses of servers' disks stay as they are.
 pub fn absolute(path: &Path) -> std::result::Result<String, Failure> {
     if let Some(address) = path.to_str().filter(|text| is_address(text)) {
         return Ok(address.to_owned());
@@ -305,5 +309,5 @@ pub fn absolute(path: &Path) -> std::result::Result<String, Failure> {
 }
 
 fn is_address(text: &str) -> bool {
-    [NBD_SCHEME, NBD_UNIX_SCHEME, S3_SCHEME].iter().any(|scheme| text.starts_with(scheme))
+    NETWORK_SCHEMES.iter().chain([&S3_SCHEME]).any(|scheme| text.starts_with(scheme))
 }

@@ -309,6 +309,8 @@ pub fn volume(volume: &Volume) -> String {
         ("Pool", optional(volume.pool.as_ref())),
         ("Device", places::device(volume)),
         ("Migration", places::migration(volume)),
+        ("Protection", places::kept(volume.protection, volume.own_protection)),
+        ("Tier", places::kept(volume.tier, volume.own_tier)),
         ("Size", exact_size(volume.size_bytes)),
         ("Used", size(volume.used_bytes)),
         ("Quota", optional(volume.quota_bytes.map(Bytes))),
@@ -498,6 +500,8 @@ pub fn status(status: &Status) -> String {
     rows.extend(status.health.causes.iter().map(|cause| ("Cause", text(in_words(cause)))));
     rows.extend([
         ("Node", text(status.node_id)),
+        ("Initiator", text(&status.initiator.iqn)),
+        ("", text(&status.initiator.nqn)),
         ("Version", text(&status.version)),
         ("Up", text(duration(status.uptime_s))),
         ("Cores", number(status.cores)),

@@ -11,7 +11,7 @@ use quarry_events::EventLog;
 use quarry_types::ByteSize;
 
 use crate::cores::{Cores, Tables};
-use crate::node::{CheckedPool, DataNode};
+use crate::node::{CheckedPool, DataNode, host_of};
 use crate::serve::plain;
 use crate::settings::Settings;
 
@@ -36,7 +36,8 @@ async fn check(settings: Settings) -> anyhow::Result<ExitCode> {
     // What is found is printed; the node's own log is not for it.
     let events = Arc::new(EventLog::in_memory()?);
     let tables = Tables::default();
-    let (cores, handles) = Cores::start(settings.cores, settings.memory, &tables)?;
+    let (cores, handles) =
+        Cores::start(settings.cores, settings.memory, &tables, host_of(&*catalog).map_err(plain)?)?;
     let api = settings.api;
     let node = DataNode::new(catalog, events, cores.clone(), tables, settings, api).map_err(plain)?;
     node.open_pools().await.map_err(plain)?;

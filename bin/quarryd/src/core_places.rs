@@ -15,13 +15,14 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use quarry_catalog::PlaceRecord;
 use quarry_engine::EngineVolume;
 use quarry_env::{JoinHandle, OpenMode};
 use quarry_image::{ImageOptions, ImageStats, ImageVolume};
 use quarry_migration::{Frozen, Migration, MigrationError, Options, Progress, Route};
-use quarry_nbd_disk::limits::LATE_TIME_MAX;
+use quarry_network_disk::limits::LATE_TIME_MAX;
 use quarry_node_api::{ErrorKind, NodeError};
-use quarry_types::limits::{NBD_SCHEME, NBD_UNIX_SCHEME};
+use quarry_types::limits::NETWORK_SCHEMES;
 use quarry_types::{LogId, PoolId, VolumeId};
 use quarry_volume::Volume;
 
@@ -76,7 +77,7 @@ pub struct Places {
     images: RefCell<BTreeMap<VolumeId, ImageVolume>>,
     ways: RefCell<BTreeMap<VolumeId, Way>>,
     /// Where something of a volume lies that does not count.
-    uncounted: RefCell<BTreeMap<VolumeId, PoolId>>,
+    uncounted: RefCell<BTreeMap<VolumeId, PlaceRecord>>,
     moving: RefCell<BTreeMap<VolumeId, Rc<Moving>>>,
 }
 
@@ -118,17 +119,17 @@ impl Places {
         route
     }
 
-    /// What this pool has of the volume does not count; without a pool, everything does.
-    pub fn set_uncounted(&self, id: VolumeId, pool: Option<PoolId>) {
-        match pool {
-            Some(pool) => _ = self.uncounted.borrow_mut().insert(id, pool),
+    /// What this place has of the volume does not count; without a place, everything does.
+    pub fn set_uncounted(&self, id: VolumeId, place: Option<PlaceRecord>) {
+        match place {
+            Some(place) => _ = self.uncounted.borrow_mut().insert(id, place),
             None => _ = self.uncounted.borrow_mut().remove(&id),
         }
     }
 
-    /// Whether what this pool has of the volume is the volume.
-    pub fn counts(&self, id: VolumeId, pool: PoolId) -> bool {
-        self.uncounted.borrow().get(&id) != Some(&pool)
+    /// Whether what this log has of the volume is the volume.
+    pub fn counts(&self, id: VolumeId, (pool, log): (PoolId, LogId)) -> bool {
+        self.uncounted.borrow().get(&id).is_none_or(|place| !place.has(pool, log))
     }
 
     /// Makes a way to a volume that is there also when nobody holds it.
@@ -452,7 +453,7 @@ impl Places {
 
 fn is_behind_network(path: &Path) -> bool {
     let text = path.to_string_lossy();
-    text.starts_with(NBD_SCHEME) || text.starts_with(NBD_UNIX_SCHEME)
+    NETWORK_SCHEMES.iter().any(|scheme| text.starts_with(scheme))
 }
 
 /// An error with what is below it.

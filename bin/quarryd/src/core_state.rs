@@ -299,6 +299,14 @@ impl CoreState {
         }
     }
 
+    /// A pool has so many logs now.
+    pub fn set_logs(&self, pool: PoolId, logs: u16) {
+        let engines = self.engines.borrow();
+        for engine in engines.iter().filter(|((of, _), _)| *of == pool).map(|(_, engine)| engine) {
+            engine.set_limits(Limits { logs, ..engine.limits() });
+        }
+    }
+
     /// An engine of this core.
     pub fn engine(&self, pool: PoolId, log: LogId) -> Result<Rc<Engine>, NodeError> {
         self.engines.borrow().get(&(pool, log)).cloned().ok_or_else(|| {
@@ -418,7 +426,7 @@ impl CoreState {
             return Some(Rc::new(image));
         }
         let engines = self.engines.borrow();
-        let mut counting = engines.iter().filter(|((pool, _), _)| self.places.counts(id, *pool));
+        let mut counting = engines.iter().filter(|(log, _)| self.places.counts(id, **log));
         counting.find_map(|(_, engine)| engine.volume(id).ok()).map(|volume| volume as Rc<dyn Volume>)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
-use quarry_nbd_disk::{Exports as NbdDevices, with_nbd};
+use quarry_network_disk::{Host, Remotes, with_network_disks};
 use quarry_node_api::{ErrorKind, NodeError};
 use quarry_object_disk::{Buckets, with_objects};
 use quarry_qos::Board;
@@ -32,7 +32,7 @@ pub struct Tables {
 #[derive(Clone)]
 pub struct Cores {
     remotes: Arc<[CoreRemote]>,
-    nbd_devices: NbdDevices,
+    network_disks: Remotes,
     buckets: Buckets,
     stop: Stop,
 }
@@ -58,24 +58,26 @@ impl Memory {
 }
 
 impl Cores {
-    /// Starts `count` cores with `memory` in all; the handles end after [`Cores::stop`].
+    /// Starts `count` cores with `memory` in all, of a node that is `host` to the servers of its devices; the handles end
+    /// after [`Cores::stop`].
     pub fn start(
         count: usize,
         memory: Memory,
         tables: &Tables,
+        host: Host,
     ) -> anyhow::Result<(Self, Vec<CoreHandle<()>>)> {
         let config = CoreConfig { pin: count > 1, ..CoreConfig::default() };
         let stop = Stop::default();
-        let nbd_devices = NbdDevices::new(count);
+        let network_disks = Remotes::new(count, host);
         let buckets = Buckets::default();
         let board = Board::new(count);
         let mut handles: Vec<CoreHandle<()>> = Vec::new();
         for index in 0..count {
-            let (stop, tables, nbd_devices) = (stop.clone(), tables.clone(), nbd_devices.clone());
+            let (stop, tables, network_disks) = (stop.clone(), tables.clone(), network_disks.clone());
             let (board, buckets) = (board.clone(), buckets.clone());
             let share = memory.share(count as u64);
             let core = Core::start(&format!("core-{index}"), index, &config, move |env| async move {
-                let env = with_objects(&with_nbd(&env, &nbd_devices), &buckets);
+                let env = with_objects(&with_network_disks(&env, &network_disks), &buckets);
                 let stopped = stop.stopped();
                 core_state::install(Rc::new(CoreState::new(index, env, tables, share, board)));
                 stopped.await;
@@ -88,7 +90,7 @@ impl Cores {
             })?);
         }
         let remotes: Arc<[CoreRemote]> = handles.iter().map(CoreHandle::remote).collect();
-        let cores = Self { remotes, nbd_devices, buckets, stop };
+        let cores = Self { remotes, network_disks, buckets, stop };
         Ok((cores, handles))
     }
 
@@ -101,7 +103,7 @@ impl Cores {
     pub async fn let_go_of_network_devices(&self) {
         const WAIT_MAX: Duration = Duration::from_secs(5);
         let closed = async {
-            while !self.nbd_devices.are_closed() || !self.buckets.are_closed() {
+            while !self.network_disks.are_closed() || !self.buckets.are_closed() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -112,9 +114,9 @@ impl Cores {
         }
     }
 
-    /// The NBD exports that are devices of pools.
-    pub fn nbd_devices(&self) -> &NbdDevices {
-        &self.nbd_devices
+    /// The disks of servers that are devices.
+    pub fn network_disks(&self) -> &Remotes {
+        &self.network_disks
     }
 
     /// The places in buckets that are devices of pools.

@@ -33,6 +33,7 @@ mod io_metrics;
 mod jobs;
 mod keyring;
 mod keys;
+mod logs;
 mod membership;
 mod metrics;
 mod migration_steps;
@@ -68,6 +69,7 @@ use std::sync::{Arc, Mutex as StdMutex, OnceLock, RwLock, RwLockReadGuard, RwLoc
 use quarry_api_types::{Device, GroupId, Name, NodeId, Timestamp};
 use quarry_catalog::{Catalog, Change, GroupRecord, NodeRecord, PoolRecord};
 use quarry_events::EventLog;
+use quarry_network_disk::Host;
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_pool::PoolShared;
 use quarry_reconciler::Reconciler;
@@ -255,6 +257,16 @@ impl DataNode {
 
 fn catalog_error(error: &quarry_catalog::CatalogError) -> NodeError {
     NodeError::new(ErrorKind::Internal, "the catalog cannot be used").caused_by(error)
+}
+
+/// Who this node is to the servers of its devices.
+pub fn host_of(catalog: &dyn Catalog) -> Result<Host> {
+    node_id(catalog).map(host_named)
+}
+
+/// The same, by its id.
+fn host_named(id: NodeId) -> Host {
+    Host::of_node(*id.0.as_bytes(), &id.to_string())
 }
 
 /// The id of this node; made at its first start.

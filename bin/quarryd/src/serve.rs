@@ -16,7 +16,7 @@ use quarry_target::Exports;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cores::{Cores, Tables};
-use crate::node::{DataNode, open_keys};
+use crate::node::{DataNode, host_of, open_keys};
 use crate::reservation_store;
 use crate::settings::Settings;
 
@@ -54,7 +54,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let sessions = [tables.exports.clone(), tables.vhost_user.clone()];
     let (iscsi, advertised) = (settings.iscsi.clone(), settings.advertised(&settings.iscsi));
     let (nvme_tcp, advertised_nvme) = (settings.nvme_tcp.clone(), settings.advertised(&settings.nvme_tcp));
-    let (cores, handles) = Cores::start(settings.cores, settings.memory, &tables)?;
+    let (cores, handles) =
+        Cores::start(settings.cores, settings.memory, &tables, host_of(&*catalog).map_err(plain)?)?;
     let keys = open_keys(&settings.data_dir, settings.keyring_passphrase_file.clone()).await;
     let node = DataNode::new(catalog, Arc::new(events), cores.clone(), tables.clone(), settings, api);
     let node = with_history(node.map_err(plain)?.with_keys(keys), &kept.data_dir);

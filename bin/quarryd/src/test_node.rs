@@ -13,7 +13,7 @@ use quarry_history::{HistoryError, HistoryFile, Opened};
 use quarry_node_api::Node as _;
 
 use crate::cores::{Cores, Memory, Tables};
-use crate::node::DataNode;
+use crate::node::{DataNode, host_of};
 use crate::reservation_store;
 use crate::settings::Settings;
 
@@ -91,8 +91,9 @@ impl TestNode {
         let catalog = Arc::new(open_catalog(&settings.data_dir).await);
         let reservations = reservation_store::open(catalog.clone()).expect("it can be read");
         let tables = Tables { reservations, ..Tables::default() };
+        let host = host_of(&*catalog).expect("the node has an id");
         let (cores, handles) =
-            Cores::start(settings.cores, settings.memory, &tables).expect("the cores start");
+            Cores::start(settings.cores, settings.memory, &tables, host).expect("the cores start");
         let events = Arc::new(EventLog::in_memory().expect("an event log"));
         let api = settings.api;
         let history = open_history(&settings.data_dir).await;

@@ -57,7 +57,7 @@ fn a_wrong_file_is_refused_with_its_line() {
 
 #[test]
 fn the_default_configuration_passes() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/config/quarryd.toml");
+    let path = "../../deploy/config/quarryd.toml";
     let checked = quarryd(&["check-config"], &[("QUARRYD_CONFIG", path)]);
     assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));
 }

@@ -45,6 +45,7 @@ impl Machine {
                 engines: &engines,
                 may_be_full,
                 is_coded: false,
+                logs_differ: false,
             };
             devices.finish().await
         })?;

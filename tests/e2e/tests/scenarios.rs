@@ -132,14 +132,28 @@ fn a_foreign_device_is_served_as_it_is_moves_in_and_around_and_out_again() {
 
 #[test]
 fn a_pool_with_an_nbd_device_outlives_its_server() {
+    outlive_a_server(network_device::Peer::Nbdkit);
+}
+
+#[test]
+fn a_pool_with_a_disk_over_iscsi_outlives_its_target() {
+    outlive_a_server(network_device::Peer::QuarrydIscsi);
+}
+
+#[test]
+fn a_pool_with_a_disk_over_nvme_tcp_outlives_its_controller() {
+    outlive_a_server(network_device::Peer::QuarrydNvmeTcp);
+}
+
+fn outlive_a_server(peer: network_device::Peer) {
     let _turn = turn();
     let options = network_device::Options {
         restarts: 2,
         seconds: 1,
-        device_mib: 512,
+        device_mib: 768,
         volume_mib: 64,
         seed: 1,
-        peer: network_device::Peer::Nbdkit,
+        peer,
         profile: profile(),
     };
     network_device::run(&options).expect("network-device");

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,18 +12,12 @@ use crate::load::{self, Fabric, Initiator, Loaded, Unit, Verb};
 use crate::node::{self, Node, VOLUME};
 use crate::report::{Steps, table};
 use crate::scratch::{Scratch, require_space};
-use crate::server::Server;
+use crate::tgt::{self, Tgt};
 use crate::workspace::{self, Profile};
-use crate::{command, machine, sample};
+use crate::{command, machine};
 
 const VOLUME_BYTES: u64 = 2 << 30;
 const DEPTH: u16 = 32;
-const TGT_TARGET: &str = "iqn.2026-11.io.quarry:tgt";
-/// tgt keeps LUN 0 for its controller.
-const TGT_LUN: u32 = 1;
-/// Number of tgtd's control port, so that no other one on the machine is meant.
-const TGT_CONTROL: &str = "77";
-const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How it goes.
 #[derive(Clone, Debug, clap::Args)]
@@ -71,12 +64,6 @@ struct Servers {
     tgt: Option<Tgt>,
 }
 
-/// The peer.
-struct Tgt {
-    server: Server,
-    unit: Unit,
-}
-
 impl Servers {
     fn start(options: &Options, scratch: &Scratch, bin_dir: &Path) -> Result<Self> {
         let devices = scratch.devices(1, 2 * VOLUME_BYTES)?;
@@ -87,7 +74,7 @@ impl Servers {
         let quarry = node.quarry();
         let (iscsi, nvme_tcp) =
             (quarry.create_unit(VOLUME, Fabric::Iscsi)?, quarry.create_unit(VOLUME, Fabric::NvmeTcp)?);
-        let tgt = if Tgt::is_installed() { Some(Tgt::start(scratch)?) } else { None };
+        let tgt = if tgt::is_installed() { Some(start_tgt(scratch)?) } else { None };
         Ok(Self { node, iscsi, nvme_tcp, tgt })
     }
 
@@ -117,37 +104,10 @@ impl Servers {
     }
 }
 
-impl Tgt {
-    fn is_installed() -> bool {
-        command::require(&["tgtd", "tgtadm"]).is_ok()
-    }
-
-    /// tgtd past the page cache, which is what its aio does.
-    fn start(scratch: &Scratch) -> Result<Self> {
-        let image = scratch.device("tgt.img", VOLUME_BYTES)?.display().to_string();
-        let address = node::free_address()?;
-        // They lie where only root looks.
-        let program = |name: &str| {
-            let mut command = Command::new(name);
-            command.env("PATH", sample::search_path());
-            command
-        };
-        let mut command = program("tgtd");
-        command.args(["--foreground", "--control-port", TGT_CONTROL]);
-        command.args(["--iscsi", &format!("portal={address}")]);
-        let mut server = Server::start("tgtd", &command, &scratch.join("tgtd.log"))?;
-        let admin = |args: &[&str]| {
-            command::run(program("tgtadm").args(["-C", TGT_CONTROL, "--lld", "iscsi"]).args(args))
-        };
-        server.wait_until(START_TIMEOUT, || admin(&["--mode", "sys", "--op", "show"]).is_ok())?;
-        admin(&["--mode", "target", "--op", "new", "--tid", "1", "--targetname", TGT_TARGET])?;
-        let unit = ["--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1"];
-        let store = ["--bstype", "aio", "--backing-store", &image];
-        admin(&[&unit[..], &store].concat())?;
-        admin(&["--mode", "target", "--op", "bind", "--tid", "1", "--initiator-address", "ALL"])?;
-        let unit = Unit { fabric: Fabric::Iscsi, address, name: TGT_TARGET.to_owned(), number: TGT_LUN };
-        Ok(Self { server, unit })
-    }
+/// tgtd past the page cache, which is what its aio does.
+fn start_tgt(scratch: &Scratch) -> Result<Tgt> {
+    let image = scratch.device("tgt.img", VOLUME_BYTES)?;
+    Tgt::start(&image, "aio", node::free_address()?, &scratch.join("tgtd.log"))
 }
 
 /// One measurement.

@@ -1,5 +1,6 @@
 //! Where a volume is served over a fabric, and who connects to it there.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
@@ -64,6 +65,13 @@ impl Unit {
             }
             Fabric::NvmeTcp => Box::new(nvme_tcp::Controller::connect(*address, name, *number, keep_data)?),
         })
+    }
+}
+
+/// As it is read.
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}/{}/{}", self.fabric.name(), self.address, self.name, self.number)
     }
 }
 

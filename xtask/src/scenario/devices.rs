@@ -140,6 +140,12 @@ fn under_load(
             wait(node, is_settled)
         })?;
     }
+    for protection in ["copies:3", "pool"] {
+        steps.step(format!("the volume alone is kept otherwise: {protection}"), || {
+            node.quarry().run(&["volume", "set", VOLUME, "--protection", protection])?;
+            wait(node, is_settled)
+        })?;
+    }
     let report = finish_undisturbed(load, oracle, STALL_MAX)?;
     steps.note(summary(&report));
     let pool = node.quarry().pool(POOL)?;

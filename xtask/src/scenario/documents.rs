@@ -17,6 +17,7 @@ use crate::workspace::{self, Profile};
 
 const DEVICE_BYTES: u64 = 192 << 20;
 const VOLUMES: usize = 20;
+const TENANTS: [&str; 2] = ["acme", "zeta"];
 const POOLS: [&str; 3] = ["one", "two", "three"];
 /// Longest time in which a document gets on by a step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,6 +54,11 @@ pub fn run(options: &Options) -> Result<()> {
         ensure!(ids.len() == VOLUMES + POLICIES.len() + POOLS.len(), "{} things", ids.len());
         let volumes = node.quarry().json(&["volume", "list"])?;
         ensure!(volumes.as_array().map(Vec::len) == Some(VOLUMES), "not {VOLUMES} volumes");
+        let tenants = node.quarry().json(&["tenant", "list"])?;
+        let of = |name: &str| tenants.as_array().and_then(|all| all.iter().find(|one| one["name"] == name));
+        let (acme, zeta) = (of("acme").context("no acme")?, of("zeta").context("no zeta")?);
+        ensure!(acme["volumes"] == 9 && acme["used_volumes"] == 1, "acme is {acme}");
+        ensure!(zeta["qos"]["iops_max"] == 5000 && zeta["pools"][0] == "three", "zeta is {zeta}");
         Ok(())
     })?;
     steps.step("applying it again changes nothing", || {
@@ -100,15 +106,19 @@ fn write_site(folder: &Path, devices: &[PathBuf]) -> Result<String> {
     let mut volumes = "volumes:\n".to_owned();
     for number in 0..VOLUMES {
         let (pool, policy) = (POOLS[number % POOLS.len()], number % POLICIES.len());
+        let name = volume_name(number);
         writeln!(
             volumes,
-            "  - name: vm-{number:02}\n    pool: {pool}\n    size_bytes: 4MiB\n    policy: policy-{policy}"
+            "  - name: {name}\n    pool: {pool}\n    size_bytes: 4MiB\n    policy: policy-{policy}"
         )?;
     }
+    let tenants = "tenants:\n  - {name: acme, pools: [one, two], capacity_bytes: 1GiB, volumes: 9}\n\
+        \x20 - {name: zeta, pools: [three], qos: {iops_max: 5000}}\n";
     let rest = "groups:\n  - {name: shop, volumes: [vm-01, vm-04], policy: policy-4}\n\
         hosts:\n  - {name: web, initiators: [\"iqn.1993-08.org.debian:01:web\"]}\nhost_groups:\n  - {name: farm, hosts: [web]}\n\
         exports:\n  - {volume: vm-00, protocol: nbd}\n  - {volume: vm-01, protocol: nbd}\n";
     for (file, text) in [
+        ("tenants.yaml", tenants),
         ("pools.yaml", pools.as_str()),
         ("policies.yaml", &policies),
         ("volumes.yml", &volumes),
@@ -163,10 +173,18 @@ fn ids(node: &Node) -> Result<BTreeSet<String>> {
     Ok(all)
 }
 
+/// The last ones belong to tenants.
+fn volume_name(number: usize) -> String {
+    match (number + TENANTS.len()).checked_sub(VOLUMES) {
+        Some(tenant) => format!("{}.vm-{number:02}", TENANTS[tenant]),
+        None => format!("vm-{number:02}"),
+    }
+}
+
 fn wait_until_compliant(node: &Node) -> Result<()> {
     let started = Instant::now();
     for number in 0..VOLUMES {
-        let name = format!("vm-{number:02}");
+        let name = volume_name(number);
         loop {
             let why = node.quarry().json(&["why", "volume", &name])?;
             if why["state"] == "compliant" {

@@ -155,7 +155,8 @@ fn wait_for_state(node: &Node, path: &str, wanted: &[&str], timeout: Duration) -
             return Ok(());
         }
         if start.elapsed() > timeout {
-            bail!("the device is still '{state}' after {}: {member}", seconds(timeout));
+            let (time, log) = (seconds(timeout), node.log_tail());
+            bail!("the device is still '{state}' after {time}: {member}\n{log}");
         }
         sleep(POLL);
     }

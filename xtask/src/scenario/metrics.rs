@@ -27,7 +27,7 @@ const CHAP_SECRET: &str = "chap-secret-16bytes";
 const SCRAPED_TIMEOUT: Duration = Duration::from_secs(60);
 /// Families that have samples only with what this scenario does not make: devices behind NBD, volumes that move.
 const WITHOUT_SAMPLES: [&str; 4] =
-    ["quarry_bucket_", "quarry_nbd_device_", "quarry_migration_", "quarry_drive_"];
+    ["quarry_bucket_", "quarry_network_device_", "quarry_migration_", "quarry_drive_"];
 /// What stands in the dashboards for what Grafana puts there.
 const VARIABLES: [(&str, &str); 3] = [("$__rate_interval", "1m"), ("$volume", ".*"), ("$pool", ".*")];
 

@@ -1,5 +1,6 @@
-//! A pool of a file and an NBD export, two copies, under verified load: its server is restarted, hangs, and goes away.
+//! A pool of a file and the disks of a server, a copy on each, under verified load: the server is restarted, hangs, and goes away.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::sleep;
@@ -10,16 +11,18 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{finish_undisturbed, require_no_violation};
 use crate::command;
-use crate::node::{self, Node, POOL, VOLUME};
+use crate::load::Fabric;
+use crate::node::{self, Node, NodeOptions, POOL, VOLUME};
 use crate::oracle::{self, Access, Load, LoadOptions, Mix, Oracle};
 use crate::report::{Steps, seconds};
 use crate::scratch::{Scratch, require_space};
 use crate::server::Server;
+use crate::tgt::{self, Tgt};
 use crate::workspace::{self, Profile};
 
 /// Until a server listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
-/// Until the pool's state must show that its server is gone: silence and outage of `quarry-nbd-disk`, and some more.
+/// Until the pool's state must show that its server is gone: silence and outage of `quarry-network-disk`, and some more.
 const NOTICE_TIMEOUT: Duration = Duration::from_secs(40);
 /// Until a device that came back has what it missed.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -59,61 +62,100 @@ pub enum Peer {
     Nbdkit,
     /// qemu-nbd.
     QemuNbd,
-    /// A volume of another node.
+    /// A volume of another node, over NBD.
     Quarryd,
+    /// The same over iSCSI.
+    QuarrydIscsi,
+    /// The same over NVMe/TCP.
+    QuarrydNvmeTcp,
+    /// Three of its volumes, one over each protocol, beside each other in one pool.
+    QuarrydMixed,
+    /// Debian's tgt, over iSCSI.
+    Tgt,
 }
 
-/// An NBD server over a file, which can be ended and started again.
+/// A server over a file, which can be ended and started again.
 struct Backend {
     process: Process,
-    socket: PathBuf,
-    export: &'static str,
+    uris: Vec<String>,
 }
 
 enum Process {
-    Server { command: Command, log: PathBuf, server: Option<Server> },
-    Node(Node),
+    Server { command: Command, socket: PathBuf, log: PathBuf, server: Option<Server> },
+    Tgt { image: PathBuf, address: SocketAddr, log: PathBuf, server: Option<Server> },
+    Node(Box<Node>),
 }
 
 impl Backend {
     fn start(peer: Peer, file: &Path, dir: &Path, bin_dir: &Path) -> Result<Self> {
         let socket = dir.join("backend.sock");
+        let log = dir.join("backend.log");
         let command = match peer {
             Peer::Nbdkit => nbdkit(&socket, file),
             Peer::QemuNbd => qemu_nbd(&socket, file),
-            Peer::Quarryd => {
-                let dir = dir.join("backend");
-                std::fs::create_dir(&dir)?;
-                let volume_bytes = std::fs::metadata(file)?.len() * 3 / 4;
-                let devices = [file.to_owned()];
-                let node = node::start_with_volume(
-                    node::options(bin_dir, &dir),
-                    &devices,
-                    "copies:1",
-                    volume_bytes,
-                    &[],
-                )?;
-                return Ok(Self { socket: node.socket(), process: Process::Node(node), export: VOLUME });
+            Peer::Tgt => {
+                let address = node::free_address()?;
+                let Tgt { server, unit } = Tgt::start(file, "rdwr", address, &log)?;
+                let process = Process::Tgt { image: file.to_owned(), address, log, server: Some(server) };
+                return Ok(Self { process, uris: vec![unit.to_string()] });
+            }
+            Peer::Quarryd | Peer::QuarrydIscsi | Peer::QuarrydNvmeTcp | Peer::QuarrydMixed => {
+                return Self::start_node(peer, file, dir, bin_dir);
             }
         };
-        let process = Process::Server { command, log: dir.join("backend.log"), server: None };
-        let mut backend = Self { process, socket, export: "" };
+        let uris = vec![format!("nbd+unix:///?socket={}", socket.display())];
+        let process = Process::Server { command, socket, log, server: None };
+        let mut backend = Self { process, uris };
         backend.restart()?;
         Ok(backend)
     }
 
-    fn uri(&self) -> PathBuf {
-        PathBuf::from(format!("nbd+unix:///{}?socket={}", self.export, self.socket.display()))
+    fn start_node(peer: Peer, file: &Path, dir: &Path, bin_dir: &Path) -> Result<Self> {
+        let dir = dir.join("backend");
+        std::fs::create_dir(&dir)?;
+        let options = NodeOptions { has_fabrics: true, ..node::options(bin_dir, &dir) };
+        let over_nbd = peer == Peer::Quarryd || peer == Peer::QuarrydMixed;
+        let mut fabrics = vec![Fabric::Iscsi, Fabric::NvmeTcp];
+        fabrics.retain(|&fabric| match peer {
+            Peer::QuarrydIscsi => fabric == Fabric::Iscsi,
+            Peer::QuarrydNvmeTcp => fabric == Fabric::NvmeTcp,
+            peer => peer == Peer::QuarrydMixed,
+        });
+        let count = fabrics.len() as u64 + u64::from(over_nbd);
+        let volume_bytes = (std::fs::metadata(file)?.len() * 3 / 4 / count).next_multiple_of(1 << 20);
+        let node = node::start_with_volume(options, &[file.to_owned()], "copies:1", volume_bytes, &[])?;
+        let mut uris = Vec::new();
+        if over_nbd {
+            uris.push(format!("nbd+unix:///{VOLUME}?socket={}", node.socket().display()));
+        }
+        for fabric in fabrics {
+            let mut volume = VOLUME.to_owned();
+            if !uris.is_empty() {
+                volume = fabric.name().to_owned();
+                let size = volume_bytes.to_string();
+                node.quarry().run(&["volume", "create", &volume, "--pool", POOL, "--size", &size])?;
+            }
+            uris.push(node.quarry().create_unit(&volume, fabric)?.to_string());
+        }
+        Ok(Self { process: Process::Node(Box::new(node)), uris })
+    }
+
+    fn uris(&self) -> impl Iterator<Item = PathBuf> {
+        self.uris.iter().map(PathBuf::from)
     }
 
     fn restart(&mut self) -> Result<()> {
         match &mut self.process {
             Process::Node(node) => node.restart().map(drop),
-            Process::Server { command, log, server } => {
+            Process::Tgt { image, address, log, server } => {
+                *server = Some(Tgt::start(image, "rdwr", *address, log)?.server);
+                Ok(())
+            }
+            Process::Server { command, socket, log, server } => {
                 // A socket that a killed server has left keeps the next one from listening.
-                let _ = std::fs::remove_file(&self.socket);
+                let _ = std::fs::remove_file(&*socket);
                 let mut started = Server::start("the backend", command, log)?;
-                started.wait_for_socket(&self.socket, START_TIMEOUT)?;
+                started.wait_for_socket(socket, START_TIMEOUT)?;
                 *server = Some(started);
                 Ok(())
             }
@@ -123,7 +165,9 @@ impl Backend {
     fn kill(&mut self) -> Result<()> {
         match &mut self.process {
             Process::Node(node) => node.kill(),
-            Process::Server { server, .. } => server.take().context("the backend does not run")?.kill(),
+            Process::Server { server, .. } | Process::Tgt { server, .. } => {
+                server.take().context("the backend does not run")?.kill()
+            }
         }
     }
 
@@ -131,7 +175,9 @@ impl Backend {
     fn revive(&mut self) -> Result<()> {
         let is_running = match &mut self.process {
             Process::Node(_) => true,
-            Process::Server { server, .. } => server.as_mut().is_some_and(Server::is_running),
+            Process::Server { server, .. } | Process::Tgt { server, .. } => {
+                server.as_mut().is_some_and(Server::is_running)
+            }
         };
         if is_running { Ok(()) } else { self.restart() }
     }
@@ -139,7 +185,9 @@ impl Backend {
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = match &self.process {
             Process::Node(node) => node.server()?.pid(),
-            Process::Server { server, .. } => server.as_ref().context("the backend does not run")?.pid(),
+            Process::Server { server, .. } | Process::Tgt { server, .. } => {
+                server.as_ref().context("the backend does not run")?.pid()
+            }
         };
         let pid = Pid::from_raw(i32::try_from(pid)?).context("a process has an id")?;
         Ok(kill_process(pid, signal)?)
@@ -163,21 +211,29 @@ fn qemu_nbd(socket: &Path, file: &Path) -> Command {
 
 /// Runs it.
 pub fn run(options: &Options) -> Result<()> {
-    let mut steps = Steps::begin("network-device", "a pool of a file and an NBD export, two copies");
-    command::require(&["nbdkit", "qemu-nbd"])?;
+    let mut steps = Steps::begin("network-device", "a pool of a file and disks of a server, a copy on each");
+    match options.peer {
+        Peer::Nbdkit => command::require(&["nbdkit"])?,
+        Peer::QemuNbd => command::require(&["qemu-nbd"])?,
+        Peer::Tgt => {
+            ensure!(tgt::is_installed(), "tgtd is needed: scripts/setup-bench.sh installs it on Debian")
+        }
+        Peer::Quarryd | Peer::QuarrydIscsi | Peer::QuarrydNvmeTcp | Peer::QuarrydMixed => {}
+    }
     let bin_dir = workspace::build(options.profile, &["quarryd", "quarry"])?;
     let scratch = Scratch::new("network")?;
     let device_bytes = options.device_mib << 20;
     require_space(scratch.path(), 2 * device_bytes)?;
     let files = scratch.devices(2, device_bytes)?;
     let mut backend = Backend::start(options.peer, &files[1], scratch.path(), &bin_dir)?;
-    let devices = [files[0].clone(), backend.uri()];
+    let devices: Vec<PathBuf> = std::iter::once(files[0].clone()).chain(backend.uris()).collect();
+    let protection = format!("copies:{}", devices.len());
     let volume_bytes = options.volume_mib << 20;
-    let mut node = steps.step("start, the second device behind an NBD server", || {
+    let mut node = steps.step("start, every device but the first behind a server", || {
         node::start_with_volume(
             node::options(&bin_dir, scratch.path()),
             &devices,
-            "copies:2",
+            &protection,
             volume_bytes,
             &[],
         )
@@ -268,13 +324,13 @@ fn reconnects(node: &Node) -> Result<String> {
             line.and_then(|line| line.rsplit(' ').next()).with_context(|| format!("no metric {name}"))?;
         Ok(value.parse()?)
     };
-    let reconnects = of("quarry_nbd_device_reconnects_total{")?;
+    let reconnects = of("quarry_network_device_reconnects_total{")?;
     ensure!(reconnects > 0, "the metrics know of no reconnect");
     Ok(format!(
         "{reconnects} reconnects, {} requests repeated, {} writes restored, {} held back",
-        of("quarry_nbd_device_repeated_requests_total{")?,
-        of("quarry_nbd_device_restored_writes_total{")?,
-        of("quarry_nbd_device_held_back_total{")?
+        of("quarry_network_device_repeated_requests_total{")?,
+        of("quarry_network_device_restored_writes_total{")?,
+        of("quarry_network_device_held_back_total{")?
     ))
 }
 

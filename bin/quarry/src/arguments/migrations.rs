@@ -12,7 +12,7 @@ use super::word;
 pub struct AdoptVolume {
     /// Its name: 1 to 63 letters, digits, '.', '_' or '-'
     pub name: Name,
-    /// A file or block device of the node, or nbd://ADDRESS:PORT/EXPORT
+    /// A file or block device of the node, or a server's disk (nbd://, iscsi://, nvme-tcp://)
     #[arg(long, value_name = "PATH|URI")]
     pub device: PathBuf,
     /// Only read it; somebody else may go on writing to it
@@ -29,7 +29,7 @@ pub struct MigrateVolume {
     /// The pool to move it to
     #[arg(long, value_name = "POOL", conflicts_with_all = ["to_device", "cancel"])]
     pub to_pool: Option<Name>,
-    /// The device to move it to, byte for byte: a file, which is made if there is none, a block device or an NBD export
+    /// The device to move it to, byte for byte: a file, which is made if there is none, a block device or a server's disk
     #[arg(long, value_name = "PATH|URI", conflicts_with = "cancel", required_unless_present_any = ["to_pool", "cancel"])]
     pub to_device: Option<PathBuf>,
     /// Leave it where it is

@@ -123,10 +123,10 @@ pub struct PolicyOptions {
     /// Time zone of the times of day, for example Europe/Berlin; UTC when nothing is said
     #[arg(long, value_name = "ZONE", requires = "snapshots")]
     pub time_zone: Option<ZoneName>,
-    /// How data survives failures, for example copies:2 or ec:4+2; judged by the pool, not carried out by this version
+    /// How data survives failures, for example copies:2 or ec:4+2; more copies than that are as good
     #[arg(long)]
     pub protection: Option<Protection>,
-    /// Where data lies; stored, not carried out by this version
+    /// Where data lies among the tiers of its pool
     #[arg(long, value_parser = word(Tier::ALL, Tier::as_str))]
     pub tier: Option<Tier>,
     #[command(flatten)]

@@ -67,7 +67,8 @@ pub enum PoolCommand {
 pub struct CreatePool {
     /// Its name: 1 to 63 letters, digits, '.', '_' or '-'
     pub name: Name,
-    /// Files, directories or block devices of the node, or NBD exports (nbd://ADDRESS:PORT/EXPORT); can be repeated
+    /// Files, directories or block devices of the node, or disks of servers (nbd://, iscsi://, nvme-tcp://), or
+    /// places in buckets (s3://); can be repeated
     #[arg(long = "device", value_name = "PATH", required = true, num_args = 1..)]
     pub devices: Vec<PathBuf>,
     /// On how many distinct devices everything is kept: 1 to 4; 1 if not given

@@ -1,7 +1,10 @@
 //! What can be typed about volumes.
 
 use clap::{Args, Subcommand};
-use quarry_api_types::{Compression, Deduplication, Durability, Name, Timestamp, VolumePath};
+use quarry_api_types::{
+    Compression, Deduplication, Durability, Name, OwnProtection, OwnTier, Protection, Tier, Timestamp,
+    VolumePath,
+};
 use quarry_types::ByteSize;
 
 use super::{AdoptVolume, ExportImage, ImportVolume, MigrateVolume, QosOptions, WaitForSpace, word};
@@ -159,6 +162,12 @@ pub struct NewVolumeSettings {
     /// Encrypt its blocks under a key of its own; quarryd needs a key store for that
     #[arg(long)]
     pub encrypt: bool,
+    /// Keep it in its own way and not as its pool, for example copies:3 or ec:4+2
+    #[arg(long)]
+    pub protection: Option<Protection>,
+    /// Where it lies among the tiers of its pool, if not as the pool's data
+    #[arg(long, value_parser = word(Tier::ALL, Tier::as_str))]
+    pub tier: Option<Tier>,
     /// Have it made and kept as this policy means it to be; the options above override the policy
     #[arg(long)]
     pub policy: Option<Name>,
@@ -170,7 +179,7 @@ pub struct NewVolumeSettings {
 pub struct SetVolume {
     pub name: Name,
     /// The most that it may map, for example 15GiB, or none but its size
-    #[arg(long, value_name = "SIZE", required_unless_present_any = ["reserve", "durability", "compression", "deduplication", "history", "iops_min", "iops_max",
+    #[arg(long, value_name = "SIZE", required_unless_present_any = ["reserve", "durability", "compression", "deduplication", "history", "protection", "tier", "iops_min", "iops_max",
         "bandwidth_min", "bandwidth_max", "burst", "weight", "latency_target_us", "no_qos"])]
     pub quota: Option<Bound>,
     /// What the pool keeps for it, whatever others write, or none
@@ -188,6 +197,12 @@ pub struct SetVolume {
     /// Keep the volume as it was at each second of a while back, for example 10m (at most 1h), or none
     #[arg(long, value_name = "TIME")]
     pub history: Option<Window>,
+    /// Keep it in its own way, for example copies:3 or ec:4+2; or, with `pool`, as its pool. Where others are kept with it, it is copied, while it is in use
+    #[arg(long)]
+    pub protection: Option<OwnProtection>,
+    /// Where it lies among the tiers of its pool: automatic, pmem, nvme, ssd, hdd or object; or, with `pool`, as the pool's data
+    #[arg(long)]
+    pub tier: Option<OwnTier>,
     #[command(flatten)]
     pub qos: QosOptions,
 }

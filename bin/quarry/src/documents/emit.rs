@@ -6,7 +6,8 @@ const UNITS: [(u64, &str); 5] =
     [(1 << 50, "PiB"), (1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
 
 /// Fields that come first, in this order; the others follow by their names.
-const FIRST: [&str; 12] = [
+const FIRST: [&str; 13] = [
+    "tenants",
     "pools",
     "policies",
     "hosts",

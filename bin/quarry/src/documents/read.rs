@@ -93,6 +93,7 @@ impl Documents {
         let part = Part { file: file.to_owned(), marked, first: self.state.clone(), count: state.clone() };
         self.parts.push(part);
         let whole = &mut self.state;
+        whole.tenants.extend(state.tenants);
         whole.pools.extend(state.pools);
         whole.policies.extend(state.policies);
         whole.volumes.extend(state.volumes);
@@ -122,6 +123,7 @@ impl Documents {
 
 fn len(state: &State, kind: StatedKind) -> usize {
     match kind {
+        StatedKind::Tenant => state.tenants.len(),
         StatedKind::Pool => state.pools.len(),
         StatedKind::Policy => state.policies.len(),
         StatedKind::Volume => state.volumes.len(),

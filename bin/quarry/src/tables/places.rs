@@ -29,6 +29,12 @@ pub(super) fn migration(volume: &Volume) -> Value {
     }
 }
 
+/// How a volume is kept, and whether that is its own.
+pub(super) fn kept(how: Option<impl std::fmt::Display>, is_own: bool) -> Value {
+    let whose = if is_own { "its own" } else { "as the pool" };
+    optional(how.map(|how| format!("{how}, {whose}")))
+}
+
 fn line(migration: &VolumeMigration, size_bytes: u64) -> String {
     let to = match (&migration.to_pool, &migration.to_device) {
         (Some(pool), _) => format!("to pool {pool}"),

@@ -1,5 +1,6 @@
 use quarry_api_types::{
-    Health, Latency, MemoryStatus, NodeId, OperationStats, PoolsStatus, Timestamp, VolumeStats, VolumesStatus,
+    Health, InitiatorNames, Latency, MemoryStatus, NodeId, OperationStats, PoolsStatus, Timestamp,
+    VolumeStats, VolumesStatus,
 };
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -35,6 +36,7 @@ fn seen(at_ms: u64, volumes: Vec<VolumeStats>) -> Seen {
     let at = Timestamp::from_unix_ms(at_ms);
     let status = Status {
         node_id: NodeId(uuid_of(7)),
+        initiator: InitiatorNames { iqn: "iqn.x".to_owned(), nqn: "nqn.x".to_owned() },
         version: "1.2.3".to_owned(),
         uptime_s: 60,
         cores: 2,

@@ -111,20 +111,20 @@ fn named(policy: VolumePolicy) -> (Name, VolumePolicy) {
 }
 
 fn refused(problems: &[StatedProblem]) -> NodeError {
-    let is_conflict = problems.iter().any(|problem| problem.is_conflict);
-    let kind = if is_conflict { ErrorKind::Conflict } else { ErrorKind::Invalid };
+    let has_changed = problems.iter().any(|problem| problem.is_conflict);
     let told: Vec<String> = problems
         .iter()
         .take(PROBLEMS_NAMED)
         .map(|problem| format!("{}: {}", problem.place, problem.message))
         .collect();
     let what = format!("nothing was applied: the document has {} problems", problems.len());
-    let next_step = match is_conflict {
+    let next_step = match has_changed {
         true => {
             "Look at what has changed with `quarry diff`, and make the document anew or drop its versions."
         }
         false => "Correct the document; `quarry diff` names every problem with its line.",
     };
+    let kind = if has_changed { ErrorKind::Conflict } else { ErrorKind::Contradictory };
     NodeError::new(kind, what).with_cause(told.join("; ")).with_next_step(next_step)
 }
 

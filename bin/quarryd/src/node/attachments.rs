@@ -5,12 +5,15 @@
 //! start of the node at the latest; ids are never used again.
 
 use quarry_api_types::{
-    AttachPolicy, ChangeVolume, CreateVolume, GroupPolicy, Name, PolicySetting, PolicySettings, VolumePolicy,
+    AttachPolicy, ChangeVolume, CreateVolume, GroupPolicy, Name, PolicySetting, PolicySettings, Protection,
+    VolumePolicy,
 };
 use quarry_catalog::{AttachedTo, AttachmentKey, AttachmentRecord, Change};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_types::{PoolId, VolumeId};
 
+use super::places::Located;
+use super::tiers::placement;
 use super::volumes::FoundVolume;
 use super::{DataNode, now};
 
@@ -72,7 +75,7 @@ impl DataNode {
         let id = self.group_record(group)?.id;
         let (Some(policy), true) = (request.policy, request.overrides.is_empty()) else {
             let what = "overrides: they are for single volumes, and a group needs a policy";
-            return Err(NodeError::new(ErrorKind::Invalid, what)
+            return Err(NodeError::new(ErrorKind::Contradictory, what)
                 .with_next_step("Override the volume's own settings: `quarry policy override VOLUME ...`."));
         };
         let policy = Some(self.policy_record(&policy)?.id);
@@ -98,7 +101,13 @@ impl DataNode {
         let policy = self.policy_record(policy)?;
         let overrides = request.overrides();
         let to = AttachedTo::Volume { id, name: request.name.clone(), pool };
-        let request = request.with_settings(&overrides.over(&policy.settings));
+        let mut meant = policy.settings.clone();
+        let shared = self.opened_pool(pool)?.shared;
+        // A volume is kept as its pool where that is as the policy means it.
+        meant.protection =
+            meant.protection.filter(|meant| !Protection(shared.protection()).is_at_least(*meant));
+        meant.tier = meant.tier.filter(|meant| *meant != placement(shared.tier_policy()));
+        let request = request.with_settings(&overrides.over(&meant));
         request.check()?;
         Ok((request, Some(AttachmentRecord { to, policy: Some(policy.id), overrides, since: now() })))
     }
@@ -115,6 +124,18 @@ impl DataNode {
         let located = self.locate(name).await?;
         let intended = self.intended();
         let Some(governing) = intended.governing(located.id()) else { return Ok(()) };
+        let of_pool = match &located {
+            Located::Pool(found) => {
+                let shared = self.opened_pool(found.pool)?.shared;
+                let meant = governing.settings.protection;
+                // More copies than are meant do no harm.
+                let protection = Some(Protection(shared.protection()))
+                    .filter(|own| !meant.is_some_and(|meant| own.is_at_least(meant)));
+                let tier = Some(placement(shared.tier_policy()));
+                PolicySettings { protection, tier, ..PolicySettings::default() }
+            }
+            Located::Device(_) => PolicySettings::default(),
+        };
         let wanted = PolicySettings {
             durability: change.durability,
             compression: change.compression,
@@ -122,6 +143,8 @@ impl DataNode {
             history_s: change.history_s,
             quota_bytes: change.quota_bytes,
             reserved_bytes: change.reserved_bytes,
+            protection: change.protection.map(|own| own.0.or(of_pool.protection)).unwrap_or_default(),
+            tier: change.tier.map(|own| own.0.or(of_pool.tier)).unwrap_or_default(),
             qos: change.qos.clone(),
             ..PolicySettings::default()
         };

@@ -10,7 +10,7 @@ pub(super) fn engine_error(message: String, error: &EngineError) -> NodeError {
         EngineError::Shrink { .. } => {
             (ErrorKind::Unsupported, "Create a smaller volume and copy what you need.")
         }
-        EngineError::Size { .. } => (ErrorKind::Invalid, "Choose another size."),
+        EngineError::Size { .. } => (ErrorKind::Contradictory, "Choose another size."),
         EngineError::NoVolume { .. } => (ErrorKind::NotFound, "`quarry volume list` shows what exists."),
         EngineError::NoSnapshot { .. } => (ErrorKind::NotFound, "`quarry snapshot list` shows what exists."),
         EngineError::SnapshotExists { .. } => {

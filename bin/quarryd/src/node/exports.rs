@@ -64,7 +64,7 @@ impl DataNode {
             return Ok(());
         }
         let what = format!("the node does not serve {name}; start quarryd with {option} ADDR");
-        Err(NodeError::new(ErrorKind::Unavailable, what)
+        Err(NodeError::new(ErrorKind::Unsupported, what)
             .with_next_step(format!("Restart quarryd with {option} ADDR, or use another protocol.")))
     }
 

@@ -165,7 +165,7 @@ impl DataNode {
         record.members.extend(self.joining(&add, &all)?);
         if record.members.len() > GROUP_VOLUMES_MAX {
             let what = format!("add: group '{name}' would have {} volumes", record.members.len());
-            return Err(NodeError::new(ErrorKind::Invalid, what)
+            return Err(NodeError::new(ErrorKind::Contradictory, what)
                 .with_next_step(format!("A group has {GROUP_VOLUMES_MAX} at most.")));
         }
         self.save_group(record.clone()).await?;

@@ -141,7 +141,7 @@ fn check_members(
     let count = record.hosts.len() + add.len() - gone.len();
     if count > HOST_GROUP_HOSTS_MAX {
         let what = format!("add: host group '{name}' would have {count} hosts");
-        return Err(NodeError::new(ErrorKind::Invalid, what)
+        return Err(NodeError::new(ErrorKind::Contradictory, what)
             .with_next_step(format!("A group has {HOST_GROUP_HOSTS_MAX} at most.")));
     }
     Ok(())

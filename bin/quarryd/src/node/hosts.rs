@@ -173,7 +173,7 @@ fn add<T: PartialEq + std::fmt::Display>(
     items.extend(new);
     if items.len() > count_max {
         let what = format!("host '{host}' would have {} of a sort, more than {count_max}", items.len());
-        return Err(NodeError::new(ErrorKind::Invalid, what)
+        return Err(NodeError::new(ErrorKind::Contradictory, what)
             .with_next_step("Remove some, or make another host and put both into a host group."));
     }
     Ok(())
@@ -195,7 +195,7 @@ pub(super) fn access_error(error: &AccessError) -> NodeError {
         AccessError::NumberTaken { .. } | AccessError::Mapped { .. } => {
             (ErrorKind::Conflict, "`quarry export list` shows what is taken.")
         }
-        AccessError::BadNumber { .. } => (ErrorKind::Invalid, "Choose another number, or none."),
+        AccessError::BadNumber { .. } => (ErrorKind::Contradictory, "Choose another number, or none."),
         AccessError::TooManyHosts => (ErrorKind::NoSpace, "Delete hosts that are no longer needed."),
         AccessError::TooManyMappings => (ErrorKind::NoSpace, "End exports that are no longer needed."),
     };

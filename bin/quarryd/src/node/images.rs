@@ -1,7 +1,7 @@
 //! Volumes in image mode: devices of somebody else, served as they are.
 //!
 //! The catalog is all that tells of them. It also says whether somebody may have sent changes to the device and not waited for
-//! them (`in_use`): an NBD server has no fence, so who opens such a device then holds changes back until what is late has landed.
+//! them (`in_use`): a server has no fence that we use, so who opens such a device then holds changes back until what is late has landed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_types::VolumeId;
 use quarry_types::limits::BLOCK_BYTES;
 
+use super::pools::path_error_kind;
 use super::volumes::{check_count, check_new_name};
 use super::{DataNode, now};
 
@@ -173,12 +174,13 @@ impl DataNode {
         match probed {
             Ok(Probe::Directory { .. }) => {
                 let what = format!("'{shown}' is a directory, not a device");
-                Err(NodeError::new(ErrorKind::Invalid, what))
+                Err(NodeError::new(ErrorKind::Contradictory, what))
             }
             Ok(probe) => Ok(probe),
             Err(error) => {
                 let what = format!("device '{shown}' cannot be looked at");
-                Err(NodeError::new(ErrorKind::Unavailable, what).caused_by(&error))
+                let next_step = "See to it that the node reaches the device, then try again.";
+                Err(NodeError::new(path_error_kind(&error), what).caused_by(&error).with_next_step(next_step))
             }
         }
     }
@@ -296,6 +298,10 @@ impl DataNode {
             id: record.id,
             name: record.name.clone(),
             pool: None,
+            protection: None,
+            own_protection: false,
+            tier: None,
+            own_tier: false,
             image: Some(VolumeImage { device, read_only, state, reason }),
             migration: self.describe_migration(record.id),
             size_bytes: record.size_bytes,

@@ -3,7 +3,7 @@
 //! The core of a pool's first log changes the labels, then every core takes note, then the device is used: see `quarry_pool`. What
 //! is to leave for good is remembered in the catalog, and a task ends its membership when it is empty.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use quarry_catalog::{Change, DeviceRecord};
 use quarry_device::JoinRequest;
 use quarry_engine::Rehoming;
 use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_pool::{DeviceHealth, DeviceStatus, MembershipError, PoolShared};
+use quarry_pool::{DeviceHealth, DeviceStatus, HeldBytes, MembershipError, PoolShared};
 use quarry_types::{PoolId, Protection};
+use tokio::time::Instant;
 
 use super::{DataNode, OpenPool, PoolEntry};
 use crate::core_state::CoreState;
@@ -24,6 +25,15 @@ use crate::core_state::CoreState;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A device that has gone and come so often is not taken back without somebody's word.
 const RETURNS_MAX: usize = 5;
+/// Until it is tried again to use a device that is back and could not be used; each time twice as long, up to the second.
+const RETURN_AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(600)];
+
+/// Devices that were taken back by themselves, and those for which that did not work, with when to try again.
+#[derive(Default)]
+struct Returns {
+    done: Vec<DeviceId>,
+    again_at: BTreeMap<DeviceId, (Instant, Duration)>,
+}
 
 /// A device of an open pool.
 pub(super) struct Member {
@@ -155,12 +165,10 @@ impl DataNode {
     }
 
     async fn set_leaving(&self, member: &Member, leaving: bool) -> Result<()> {
-        let engines = self.engine_statuses(Some(member.open.shared.id)).await?;
-        let live_bytes = engines.iter().map(|engine| engine.live_bytes).sum();
+        let held = self.held_bytes(member.open.shared.id).await?;
         let index = member.status.index;
-        let setting = self.at_home(&member.open, move |pool| async move {
-            pool.set_leaving(index, leaving, live_bytes).await
-        });
+        let setting = self
+            .at_home(&member.open, move |pool| async move { pool.set_leaving(index, leaving, &held).await });
         let what = format!("{} stays as it is", member.status.path.display());
         setting.await?.map_err(|error| membership_error(&what, &error))
     }
@@ -259,13 +267,18 @@ impl DataNode {
         self.shown(pool).await
     }
 
-    /// Changes how a pool keeps what it holds.
+    /// What each log of a pool holds.
+    pub(super) async fn held_bytes(&self, pool: PoolId) -> Result<HeldBytes> {
+        let engines = self.engine_statuses(Some(pool)).await?;
+        Ok(engines.iter().map(|engine| (engine.log, engine.held_bytes())).collect())
+    }
+
+    /// Changes how a pool keeps what it holds, but for volumes that are kept in their own way.
     pub(super) async fn change_protection(&self, name: &Name, protection: Protection) -> Result<()> {
         let (_, open) = self.open_entry(name)?;
-        let engines = self.engine_statuses(Some(open.shared.id)).await?;
-        let live_bytes = engines.iter().map(|engine| engine.live_bytes).sum();
-        let changing = self
-            .at_home(&open, move |pool| async move { pool.change_protection(protection, live_bytes).await });
+        let held = self.held_bytes(open.shared.id).await?;
+        let changing =
+            self.at_home(&open, move |pool| async move { pool.change_protection(protection, &held).await });
         let what = format!("pool '{name}' stays as it is kept now");
         changing.await?.map_err(|error| membership_error(&what, &error))
     }
@@ -303,7 +316,7 @@ impl DataNode {
     /// Ends the membership of devices that are to leave when they are empty, and takes back those that were gone and are there
     /// again. Runs until the node ends.
     pub async fn tend_devices(&self) {
-        let (mut gone, mut returns) = (BTreeSet::new(), Vec::new());
+        let (mut gone, mut returns) = (BTreeSet::new(), Returns::default());
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let entries: Vec<PoolEntry> = self.pools().values().cloned().collect();
@@ -370,7 +383,7 @@ impl DataNode {
         entry: &PoolEntry,
         open: &OpenPool,
         gone: &mut BTreeSet<DeviceId>,
-        returns: &mut Vec<DeviceId>,
+        returns: &mut Returns,
     ) {
         for status in open.shared.devices().into_iter().filter(|status| status.failure.is_some()) {
             let Some(health) = self.health_of(open, status.index).await else { return };
@@ -386,8 +399,8 @@ impl DataNode {
                 gone.insert(status.id);
                 continue;
             }
-            if gone.remove(&status.id) {
-                self.return_once(entry, &status, returns).await;
+            if gone.contains(&status.id) && self.return_once(entry, &status, returns).await {
+                gone.remove(&status.id);
             }
         }
     }
@@ -401,17 +414,31 @@ impl DataNode {
         asking.await.ok()
     }
 
-    /// Uses a device again that is back, unless that was in vain often.
-    async fn return_once(&self, entry: &PoolEntry, status: &DeviceStatus, returns: &mut Vec<DeviceId>) {
-        if returns.iter().filter(|id| **id == status.id).count() >= RETURNS_MAX {
-            return;
+    /// Uses a device again that is back, unless it was back and gone again often. Says whether nothing is left to be done about it.
+    async fn return_once(&self, entry: &PoolEntry, status: &DeviceStatus, returns: &mut Returns) -> bool {
+        if returns.done.iter().filter(|id| **id == status.id).count() >= RETURNS_MAX {
+            return true;
         }
-        returns.push(status.id);
+        if returns.again_at.get(&status.id).is_some_and(|(at, _)| Instant::now() < *at) {
+            return false;
+        }
         let _changing = self.changing.lock().await;
         let path = status.path.display();
         match self.take_back(&entry.record.name, status.id).await {
-            Ok(_) => tracing::info!(pool = %entry.record.name, device = %path, "a device is back"),
-            Err(error) => tracing::warn!(device = %path, %error, "a device is back and cannot be used"),
+            Ok(_) => {
+                tracing::info!(pool = %entry.record.name, device = %path, "a device is back");
+                returns.again_at.remove(&status.id);
+                returns.done.push(status.id);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(device = %path, %error, "a device is back and cannot be used yet");
+                let [least, most] = RETURN_AGAIN_AFTER;
+                let before = returns.again_at.get(&status.id).map(|(_, after)| *after);
+                let after = before.map_or(least, |before| (2 * before).min(most));
+                returns.again_at.insert(status.id, (Instant::now() + after, after));
+                false
+            }
         }
     }
 }

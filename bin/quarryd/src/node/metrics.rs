@@ -1,10 +1,10 @@
-//! Figures for Prometheus of pools, logs, NBD devices and the node. Those of what hosts and devices do are in `io_metrics`, how
+//! Figures for Prometheus of pools, logs, devices behind networks and the node. Those of what hosts and devices do are in `io_metrics`, how
 //! devices are in `device_metrics`, those of volumes that lie elsewhere or move in `place_metrics`. `docs/manual/metrics.md` has all of them, which a test compares.
 
 use std::collections::BTreeMap;
 
 use quarry_api_types::{JobKind, JobState, ScrubState};
-use quarry_nbd_disk::ExportStats;
+use quarry_network_disk::RemoteStats;
 use quarry_node_api::Result;
 
 use super::DataNode;
@@ -150,34 +150,34 @@ const POLICY_CHANGES: Family =
 const POLICY_FAILURES: Family =
     ("quarry_policy_failures_total", "counter", "Steps towards what policies mean that did not work.");
 const HOSTS: Family = ("quarry_hosts", "gauge", "Hosts that may use exports over iSCSI and NVMe/TCP.");
-const NBD_CONNECTIONS: Family =
-    ("quarry_nbd_device_connections", "gauge", "Open connections to an NBD export that is a device.");
-const NBD_RECONNECTS: Family =
-    ("quarry_nbd_device_reconnects_total", "counter", "Connections made again after one was lost.");
-const NBD_REPEATED: Family = (
-    "quarry_nbd_device_repeated_requests_total",
+const REMOTE_CONNECTIONS: Family =
+    ("quarry_network_device_connections", "gauge", "Open connections to the server of a device.");
+const REMOTE_RECONNECTS: Family =
+    ("quarry_network_device_reconnects_total", "counter", "Connections made again after one was lost.");
+const REMOTE_REPEATED: Family = (
+    "quarry_network_device_repeated_requests_total",
     "counter",
     "Requests sent again over another connection, for want of an answer.",
 );
-const NBD_RESTORED: Family = (
-    "quarry_nbd_device_restored_writes_total",
+const REMOTE_RESTORED: Family = (
+    "quarry_network_device_restored_writes_total",
     "counter",
     "Writes that were answered and not flushed, written again over another connection.",
 );
-const NBD_HELD_BACK: Family = (
-    "quarry_nbd_device_held_back_total",
+const REMOTE_HELD_BACK: Family = (
+    "quarry_network_device_held_back_total",
     "counter",
     "Writes and discards that waited, because another one may still have been on its way to their range.",
 );
-const NBD_REPLIES: Family =
-    ("quarry_nbd_device_replies_total", "counter", "Requests that the server has answered.");
-const NBD_REPLY_TIME: Family = (
-    "quarry_nbd_device_reply_seconds_total",
+const REMOTE_REPLIES: Family =
+    ("quarry_network_device_replies_total", "counter", "Requests that the server has answered.");
+const REMOTE_REPLY_TIME: Family = (
+    "quarry_network_device_reply_seconds_total",
     "counter",
     "Time from sending to answer, of all answered requests together.",
 );
-const NBD_LOSSES: Family =
-    ("quarry_nbd_device_losses_total", "counter", "Times that the export was given up by a core.");
+const REMOTE_LOSSES: Family =
+    ("quarry_network_device_losses_total", "counter", "Times that the server was given up by a core.");
 const EXPORTS: Family = ("quarry_exports", "gauge", "Exports that are served now.");
 const NODE: Family =
     ("quarry_node_info", "gauge", "1; the labels tell the version of the daemon and the id of the node.");
@@ -312,7 +312,7 @@ impl DataNode {
         }
         device_metrics::put(&mut text, &pools);
         self.put_policies(&mut text);
-        self.put_nbd_devices(&mut text);
+        self.put_network_devices(&mut text);
         bucket_metrics::put_buckets(&mut text, self.cores.buckets());
         self.put_places(&mut text).await?;
         self.put_qos_figures(&mut text).await?;
@@ -346,30 +346,30 @@ impl DataNode {
         put(text, JOBS, running.iter().map(|(kind, count)| (labels(&[("kind", kind)]), *count)));
     }
 
-    fn put_nbd_devices(&self, text: &mut String) {
-        let devices = self.cores.nbd_devices().stats();
-        let mut by_device = |family: Family, value: fn(&ExportStats) -> u64| {
+    fn put_network_devices(&self, text: &mut String) {
+        let devices = self.cores.network_disks().stats();
+        let mut by_device = |family: Family, value: fn(&RemoteStats) -> u64| {
             let label = |address: &str| {
                 format!("{{device=\"{}\"}}", address.replace('\\', "\\\\").replace('"', "\\\""))
             };
             put(text, family, devices.iter().map(|(address, stats)| (label(address), value(stats))));
         };
-        by_device(NBD_CONNECTIONS, |stats| stats.connections);
-        by_device(NBD_RECONNECTS, |stats| stats.reconnects);
-        by_device(NBD_REPEATED, |stats| stats.repeated_requests);
-        by_device(NBD_RESTORED, |stats| stats.restored_writes);
-        by_device(NBD_HELD_BACK, |stats| stats.held_back);
-        by_device(NBD_REPLIES, |stats| stats.replies);
+        by_device(REMOTE_CONNECTIONS, |stats| stats.connections);
+        by_device(REMOTE_RECONNECTS, |stats| stats.reconnects);
+        by_device(REMOTE_REPEATED, |stats| stats.repeated_requests);
+        by_device(REMOTE_RESTORED, |stats| stats.restored_writes);
+        by_device(REMOTE_HELD_BACK, |stats| stats.held_back);
+        by_device(REMOTE_REPLIES, |stats| stats.replies);
         let times = devices
             .iter()
             .map(|(address, stats)| (labels(&[("device", address)]), stats.reply_time.as_secs_f64()));
-        put(text, NBD_REPLY_TIME, times);
-        let mut by_device = |family: Family, value: fn(&ExportStats) -> u64| {
+        put(text, REMOTE_REPLY_TIME, times);
+        let mut by_device = |family: Family, value: fn(&RemoteStats) -> u64| {
             let samples =
                 devices.iter().map(|(address, stats)| (labels(&[("device", address)]), value(stats)));
             put(text, family, samples);
         };
-        by_device(NBD_LOSSES, |stats| stats.losses);
+        by_device(REMOTE_LOSSES, |stats| stats.losses);
     }
 }
 

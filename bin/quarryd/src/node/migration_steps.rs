@@ -8,11 +8,11 @@ use quarry_api_types::{EventKind, EventSeverity};
 use quarry_catalog::{Change, ImageRecord, MigrationPhaseRecord, MigrationRecord, PlaceRecord};
 use quarry_engine::Engine;
 use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_types::{PoolId, VolumeId};
+use quarry_types::VolumeId;
 
 use super::images::{ImageEntry, options};
 use super::migrations::{MigrationEntry, hidden_name};
-use super::places::{Located, uncounted_pool};
+use super::places::{Located, uncounted_place};
 use super::volumes::FoundVolume;
 use super::{DataNode, now};
 use crate::core_places::Destination;
@@ -39,11 +39,12 @@ impl DataNode {
         self.migrations().get(&id).is_some_and(|entry| entry.record.phase == MigrationPhaseRecord::Copying)
     }
 
-    /// Tells every core which pool has something of a volume that does not count.
+    /// Tells every core where something of a volume lies that does not count.
     pub(super) async fn tell_uncounted(&self, id: VolumeId) -> Result<()> {
-        let pool = self.migrations().get(&id).and_then(|entry| uncounted_pool(&entry.record));
+        let place = self.migrations().get(&id).map(|entry| uncounted_place(&entry.record).clone());
         for core in 0..self.cores.count() {
-            self.cores.call(core, move |state| async move { state.places.set_uncounted(id, pool) }).await?;
+            let place = place.clone();
+            self.cores.call(core, move |state| async move { state.places.set_uncounted(id, place) }).await?;
         }
         Ok(())
     }
@@ -68,6 +69,7 @@ impl DataNode {
                 }
             }
             if look.is_multiple_of(RETRY_LOOKS) {
+                self.forget_unused_policies().await;
                 let _changing = self.changing.lock().await;
                 let closed = |entry: &&ImageEntry| entry.opened.is_err();
                 let ids: Vec<VolumeId> =
@@ -202,9 +204,12 @@ impl DataNode {
         is_resumed: bool,
     ) -> Result<Destination> {
         match &record.to {
-            PlaceRecord::Pool(pool) => {
+            place @ (PlaceRecord::Pool(pool) | PlaceRecord::Log(pool, _)) => {
                 let all = self.all_volumes_of(Some(*pool)).await?;
-                let found = all.into_iter().find(|found| found.status.id == record.volume_id);
+                let is_it = |found: &FoundVolume| {
+                    found.status.id == record.volume_id && place.has(found.pool, found.log)
+                };
+                let found = all.into_iter().find(is_it);
                 let absent = || {
                     NodeError::new(
                         ErrorKind::Unavailable,
@@ -230,7 +235,7 @@ impl DataNode {
         };
         let device = match &record.to {
             PlaceRecord::Device(device) => device.clone(),
-            PlaceRecord::Pool(pool) => pool.to_string(),
+            PlaceRecord::Pool(pool) | PlaceRecord::Log(pool, _) => pool.to_string(),
         };
         let (id, name) = (record.volume_id, record.volume.clone());
         ImageRecord {
@@ -304,11 +309,9 @@ impl DataNode {
             MigrationPhaseRecord::Cancelled => (&record.to, &record.from),
             MigrationPhaseRecord::Switched => (&record.from, &record.to),
         };
-        if let PlaceRecord::Pool(pool) = counts {
-            self.settle_in(*pool, &record).await?;
-        }
+        self.settle_in(counts, &record).await?;
         match left {
-            PlaceRecord::Pool(pool) => self.delete_from(*pool, id).await?,
+            PlaceRecord::Pool(_) | PlaceRecord::Log(..) => self.delete_from(left, id).await?,
             PlaceRecord::Device(device) if record.made_device && left == &record.to => {
                 self.remove_made(PathBuf::from(device)).await?;
             }
@@ -319,21 +322,22 @@ impl DataNode {
         self.tell_uncounted(id).await
     }
 
-    /// What a pool has of a volume, whether it counts or not; fails while the pool is offline.
-    async fn found_in(&self, pool: PoolId, id: VolumeId) -> Result<Option<FoundVolume>> {
+    /// What a place in a pool has of a volume, whether it counts or not; fails while the pool is offline.
+    async fn found_in(&self, place: &PlaceRecord, id: VolumeId) -> Result<Option<FoundVolume>> {
+        let Some(pool) = place.pool() else { return Ok(None) };
         let entry = self.pools().get(&pool).cloned();
         if let Some(entry) = entry {
             let name = &entry.record.name;
             entry.opened.map_err(|reason| super::scrub::offline(name, &reason))?;
         }
         let all = self.all_volumes_of(Some(pool)).await?;
-        Ok(all.into_iter().find(|found| found.status.id == id))
+        Ok(all.into_iter().find(|found| found.status.id == id && place.has(found.pool, found.log)))
     }
 
     /// Gives a volume that has come into a pool its name and its history there.
-    async fn settle_in(&self, pool: PoolId, record: &MigrationRecord) -> Result<()> {
+    async fn settle_in(&self, place: &PlaceRecord, record: &MigrationRecord) -> Result<()> {
         let id = record.volume_id;
-        let Some(found) = self.found_in(pool, id).await? else { return Ok(()) };
+        let Some(found) = self.found_in(place, id).await? else { return Ok(()) };
         if found.status.name != hidden_name(id) {
             return Ok(());
         }
@@ -347,8 +351,8 @@ impl DataNode {
         .await
     }
 
-    async fn delete_from(&self, pool: PoolId, id: VolumeId) -> Result<()> {
-        let Some(found) = self.found_in(pool, id).await? else { return Ok(()) };
+    async fn delete_from(&self, place: &PlaceRecord, id: VolumeId) -> Result<()> {
+        let Some(found) = self.found_in(place, id).await? else { return Ok(()) };
         let snapshots = match found.status.snapshots {
             0 => Vec::new(),
             _ => self.snapshots_of(&found).await?,

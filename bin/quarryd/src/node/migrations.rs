@@ -8,15 +8,17 @@ use std::path::Path;
 use std::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use quarry_api_types::{
-    EventKind, EventSeverity, MigrateVolume, MigrationState, Name, ObjectKind, Volume, VolumeMigration,
+    ChangeVolume, EventKind, EventSeverity, MigrateVolume, MigrationState, Name, ObjectKind, Volume,
+    VolumeMigration,
 };
 use quarry_catalog::{Catalog, Change, MigrationPhaseRecord, MigrationRecord, PlaceRecord};
-use quarry_device::{Content, Probe};
+use quarry_device::{Content, LogPolicy, Probe};
 use quarry_events::NewEvent;
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_types::{ByteSize, LogId, PoolId, VolumeId, VolumeSettings};
 
 use super::engine_error::engine_error;
+use super::logs::changed;
 use super::places::Located;
 use super::{DataNode, OpenPool, now};
 use crate::core_places::MoveStatus;
@@ -76,28 +78,73 @@ impl DataNode {
         if let Some(entry) = entry {
             return self.go_on(name, &entry, &request).await;
         }
+        self.check_leaves(name, &located, &request).await?;
+        let destination = self.destination(name, &located, &request).await?;
+        self.begin(name, &located, destination, &request).await
+    }
+
+    /// Begins to move a volume to another log of its pool, which keeps it otherwise.
+    pub(super) async fn migrate_to_log(&self, name: &Name, (log, core): (LogId, usize)) -> Result<()> {
+        let located = self.locate(name).await?;
+        let Located::Pool(found) = &located else { return Ok(()) };
+        let request = MigrateVolume::default();
+        let place = PlaceRecord::Log(found.pool, log);
+        let destination = Destination { place, made_device: false, log: Some((found.pool, log, core)) };
+        self.begin(name, &located, destination, &request).await.map(drop)
+    }
+
+    /// Whether a volume can move to another log of its pool.
+    pub(super) async fn check_moves_inside(&self, name: &Name) -> Result<()> {
+        self.check_leaves(name, &self.locate(name).await?, &MigrateVolume::default()).await
+    }
+
+    /// Whether a request asks for what a volume moves inside its pool for already. Then it goes on, if it has stopped.
+    pub(super) async fn go_on_inside(&self, name: &Name, request: &ChangeVolume) -> Result<bool> {
+        let found = self.find_to_look_at(name).await?;
+        let Some(entry) = self.migrations().get(&found.status.id).cloned() else { return Ok(false) };
+        let PlaceRecord::Log(pool, log) = entry.record.to else { return Ok(false) };
+        let (protection, tier) = (request.protection, request.tier);
+        let others = ChangeVolume { protection: None, tier: None, qos: None, ..request.clone() };
+        let is_begun = entry.record.phase == MigrationPhaseRecord::Copying && pool == found.pool;
+        if !is_begun || others != ChangeVolume::default() {
+            return Ok(false);
+        }
+        let shared = self.opened_pool(pool)?.shared;
+        if changed(shared.log_policy(found.log), protection, tier) != shared.log_policy(log) {
+            return Ok(false);
+        }
+        self.run_again(&entry).await?;
+        Ok(true)
+    }
+
+    async fn begin(
+        &self,
+        name: &Name,
+        located: &Located,
+        destination: Destination,
+        request: &MigrateVolume,
+    ) -> Result<Volume> {
+        let id = located.id();
         if self.migrations().len() >= MIGRATIONS_MAX {
             let what = format!("{MIGRATIONS_MAX} volumes move already, which is the most");
             return Err(NodeError::new(ErrorKind::NoSpace, what).with_next_step("Wait until one is there."));
         }
-        self.check_leaves(name, &located, &request).await?;
-        let destination = self.destination(name, &located, &request).await?;
         let record = MigrationRecord {
             volume_id: id,
             volume: name.clone(),
-            from: place_of(&located),
+            from: place_of(located),
             to: destination.place.clone(),
             phase: MigrationPhaseRecord::Copying,
             copied_bytes: 0,
             made_device: destination.made_device,
-            history_s: history_of(&located),
+            history_s: history_of(located),
             rate_bytes_per_s: request.rate_bytes_per_s,
             begun: now(),
         };
         self.commit(vec![Change::PutMigration(record.clone())]).await?;
         self.migrations_mut().insert(id, MigrationEntry::new(record, false));
         self.tell_uncounted(id).await?;
-        let begun = match self.make_destination(name, &located, &destination, &request).await {
+        let begun = match self.make_destination(name, located, &destination, request).await {
             Ok(()) => self.install(id).await,
             Err(error) => Err(error),
         };
@@ -120,7 +167,7 @@ impl DataNode {
     /// A migration that has stopped, or waits, goes on.
     async fn go_on(&self, name: &Name, entry: &MigrationEntry, request: &MigrateVolume) -> Result<Volume> {
         let is_same = match (&entry.record.to, request) {
-            (PlaceRecord::Pool(id), MigrateVolume { to_pool: Some(pool), .. }) => {
+            (PlaceRecord::Pool(id) | PlaceRecord::Log(id, _), MigrateVolume { to_pool: Some(pool), .. }) => {
                 self.pool_entry(pool)?.record.id == *id
             }
             (PlaceRecord::Device(device), MigrateVolume { to_device: Some(wanted), .. }) => device == wanted,
@@ -133,6 +180,11 @@ impl DataNode {
                 "Wait for it, or give that up: `quarry volume migrate {name} --cancel`."
             )));
         }
+        self.run_again(entry).await?;
+        self.describe_volume(name).await
+    }
+
+    async fn run_again(&self, entry: &MigrationEntry) -> Result<()> {
         let id = entry.record.volume_id;
         if let Some(core) = entry.core.filter(|_| entry.stopped.is_some()) {
             self.cores.call(core, move |state| async move { state.run_move(id) }).await??;
@@ -140,7 +192,7 @@ impl DataNode {
         if let Some(entry) = self.migrations_mut().get_mut(&id) {
             entry.stopped = None;
         }
-        self.describe_volume(name).await
+        Ok(())
     }
 
     /// Whether the volume can leave where it is, and everything of it that is wanted goes with it.
@@ -178,7 +230,12 @@ impl DataNode {
         }
         let has_history = found.status.history.is_some() || !snapshots.is_empty();
         if has_history && !request.drop_history {
-            let next = "Add --drop-history to give them up.".to_owned();
+            let next = match request.to_pool.is_some() || request.to_device.is_some() {
+                true => "Add --drop-history to give them up.".to_owned(),
+                false => format!(
+                    "It shares what holds them with other volumes. Give them up (`quarry snapshot delete`, `quarry volume set {name} --history 0`), or make a volume that is kept so and copy the data."
+                ),
+            };
             let cause =
                 format!("its {} snapshots and its history stay behind and would be lost", snapshots.len());
             return refused(cause, next);
@@ -196,21 +253,22 @@ impl DataNode {
     ) -> Result<Destination> {
         let size_bytes = size_of(located);
         if let Some(pool) = &request.to_pool {
-            let (entry, OpenPool { shared, logs }) = self.open_entry(pool)?;
+            let (entry, OpenPool { shared, .. }) = self.open_entry(pool)?;
             if matches!(located, Located::Pool(found) if found.pool == shared.id) {
                 let what = format!("volume '{name}' is in pool '{pool}' already");
                 return Err(NodeError::new(ErrorKind::Conflict, what));
             }
-            self.check_growth(shared.id, size_bytes).await?;
-            self.check_new_reservation(shared.id, settings_of(located).reserved_bytes).await?;
-            let all = self.all_volumes_of(Some(shared.id)).await?;
-            let in_log = |log: LogId| all.iter().filter(|volume| volume.log == log).count();
+            let policy = match located {
+                Located::Pool(found) => self.opened_pool(found.pool)?.shared.log_policy(found.log),
+                Located::Device(_) => LogPolicy::default(),
+            };
+            self.check_growth(shared.id, self.weighed(shared.id, policy.protection, size_bytes)?).await?;
+            if let Located::Pool(found) = located {
+                self.check_comes(found, shared.id, policy).await?;
+            }
             // Where it is served it is written without a message between cores.
-            let best =
-                logs.into_iter().min_by_key(|(log, core)| (*core != located.core(), in_log(*log), *log));
-            let (log, core) =
-                best.ok_or_else(|| NodeError::new(ErrorKind::Unavailable, "the pool has no log"))?;
-            let place = PlaceRecord::Pool(entry.record.id);
+            let (log, core) = self.log_for(shared.id, policy, Some(located.core())).await?;
+            let place = PlaceRecord::Log(entry.record.id, log);
             return Ok(Destination { place, made_device: false, log: Some((shared.id, log, core)) });
         }
         let device = request.to_device.as_deref().unwrap_or_default();
@@ -321,7 +379,7 @@ impl DataNode {
 
     pub(super) fn to_in_words(&self, place: &PlaceRecord) -> String {
         match place {
-            PlaceRecord::Pool(id) => match self.pools().get(id) {
+            PlaceRecord::Pool(id) | PlaceRecord::Log(id, _) => match self.pools().get(id) {
                 Some(entry) => format!("to pool '{}'", entry.record.name),
                 None => "to a pool that is gone".to_owned(),
             },
@@ -334,7 +392,9 @@ impl DataNode {
         let entry = self.migrations().get(&id)?.clone();
         let record = &entry.record;
         let (to_pool, to_device) = match &record.to {
-            PlaceRecord::Pool(id) => (self.pools().get(id).map(|entry| entry.record.name.clone()), None),
+            PlaceRecord::Pool(id) | PlaceRecord::Log(id, _) => {
+                (self.pools().get(id).map(|entry| entry.record.name.clone()), None)
+            }
             PlaceRecord::Device(device) => (None, Some(device.clone())),
         };
         let size_bytes = self.size_of_moving(&entry);
@@ -378,7 +438,7 @@ pub(super) fn hidden_name(id: VolumeId) -> String {
 
 fn place_of(located: &Located) -> PlaceRecord {
     match located {
-        Located::Pool(found) => PlaceRecord::Pool(found.pool),
+        Located::Pool(found) => PlaceRecord::Log(found.pool, found.log),
         Located::Device(image) => PlaceRecord::Device(image.record.device.clone()),
     }
 }

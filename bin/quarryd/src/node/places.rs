@@ -3,7 +3,7 @@
 use quarry_api_types::{Cause, HealthLevel, Name};
 use quarry_catalog::{MigrationPhaseRecord, MigrationRecord, PlaceRecord};
 use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_types::{PoolId, VolumeId};
+use quarry_types::VolumeId;
 use quarry_volume::VolumeInfo;
 
 use super::DataNode;
@@ -34,26 +34,36 @@ impl Located {
     }
 }
 
-/// The pool where a volume that moves has something that does not count.
-pub(super) fn uncounted_pool(record: &MigrationRecord) -> Option<PoolId> {
-    let place = match record.phase {
+/// Where a volume that moves has something that does not count.
+pub(super) fn uncounted_place(record: &MigrationRecord) -> &PlaceRecord {
+    match record.phase {
         MigrationPhaseRecord::Copying | MigrationPhaseRecord::Cancelled => &record.to,
         MigrationPhaseRecord::Switched => &record.from,
-    };
-    match place {
-        PlaceRecord::Pool(pool) => Some(*pool),
-        PlaceRecord::Device(_) => None,
     }
 }
 
 impl DataNode {
+    /// Each volume of a list once, also one that moves inside its pool: as it will be kept.
+    pub(super) fn each_once(&self, mut all: Vec<FoundVolume>) -> Vec<FoundVolume> {
+        let migrations = self.migrations();
+        all.retain(|found| {
+            let Some(MigrationEntry { record, .. }) = migrations.get(&found.status.id) else { return true };
+            let left = match record.phase {
+                MigrationPhaseRecord::Copying | MigrationPhaseRecord::Switched => &record.from,
+                MigrationPhaseRecord::Cancelled => &record.to,
+            };
+            record.from.pool() != record.to.pool() || !left.has(found.pool, found.log)
+        });
+        all
+    }
+
     /// Leaves out of a list what does not count, and gives volumes the names that they have while they move.
     pub(super) fn counted(&self, mut all: Vec<FoundVolume>) -> Vec<FoundVolume> {
         let migrations = self.migrations();
         all.retain_mut(|found| {
             let Some(entry) = migrations.get(&found.status.id) else { return true };
             found.status.name = entry.record.volume.to_string();
-            uncounted_pool(&entry.record) != Some(found.pool)
+            !uncounted_place(&entry.record).has(found.pool, found.log)
         });
         all
     }

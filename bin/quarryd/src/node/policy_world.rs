@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use quarry_api_types::{Name, VolumePolicy};
+use quarry_api_types::{Name, PoolId, Tier, VolumePolicy};
 use quarry_catalog::{AttachedTo, AttachmentRecord};
+use quarry_device::TierPolicy;
 use quarry_engine::SnapshotLabel;
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_planner::{
@@ -16,6 +17,7 @@ use quarry_types::{SnapshotId, VolumeId};
 
 use super::places::Located;
 use super::snapshots::FoundSnapshot;
+use super::tiers::placement;
 use super::volumes::{FoundVolume, parse_name};
 use super::{DataNode, now};
 
@@ -57,8 +59,6 @@ impl DataNode {
 
     /// What is there: every volume, with the labels of its snapshots where there is a schedule for it.
     async fn observe(&self, intended: &Intended) -> Result<Observed> {
-        let protections: BTreeMap<_, _> =
-            self.pools().iter().map(|(id, entry)| (*id, entry.record.protection())).collect();
         let groups = self.groups_by_volume();
         let found = self.volumes_of(None).await?;
         let scheduled: Vec<&FoundVolume> = found
@@ -71,19 +71,25 @@ impl DataNode {
         let mut labels = self.labels_of(&scheduled).await?;
         let mut volumes = BTreeMap::new();
         for one in found {
-            let (id, pool) = (one.status.id, one.pool);
+            let id = one.status.id;
             let snapshots = labels.remove(&id).unwrap_or_default();
             let snapshots: Result<Vec<_>> =
                 snapshots.into_iter().map(|label| self.to_observed(label)).collect();
             let volume = ObservedVolume {
+                tiers: self.tiers_of(one.pool),
                 volume: self.describe(one, &groups)?,
-                pool_protection: protections.get(&pool).copied().unwrap_or_default(),
                 snapshots: snapshots?,
                 failures: BTreeMap::new(),
             };
             volumes.insert(id, volume);
         }
         Ok(Observed { volumes })
+    }
+
+    fn tiers_of(&self, pool: PoolId) -> Vec<Tier> {
+        let opened = self.pools().get(&pool).and_then(|entry| entry.opened.clone().ok());
+        let in_words = |tier: &quarry_pool::Tier| placement(TierPolicy::Pinned(tier.class));
+        opened.map_or_else(Vec::new, |open| open.shared.tiers().iter().map(in_words).collect())
     }
 
     /// The labels of the snapshots of some volumes, by one call to each core.

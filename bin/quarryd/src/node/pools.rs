@@ -10,12 +10,11 @@ use quarry_api_types::{
     PoolData, PoolDevice, PoolDeviceState, PoolGroups, PoolState, Protection, Rebuild,
 };
 use quarry_catalog::{Change, DeviceRecord, FoundingRecord, PoolRecord};
-use quarry_device::{Content, FormatError, FormatRequest, Probe, format_devices, probe};
+use quarry_device::{Content, FormatError, FormatRequest, PathError, Probe, format_devices, probe};
 use quarry_engine::EngineStatus;
 use quarry_env::{DiskKind, Env};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_pool::{LogState, PoolShared};
-use quarry_types::limits::LOGS_MAX;
 use quarry_types::{DeviceId, LogId, PoolId, Protection as Kept};
 
 use super::device_health::{MemberFacts, member};
@@ -23,9 +22,6 @@ use super::freeing::freeing;
 use super::promises::commitment;
 use super::{DataNode, OpenPool, PoolEntry, now};
 use crate::core_state::CoreState;
-
-/// A pool with fewer chunks than this for each log would spend too much of them on each log's reserve.
-const CHUNKS_PER_LOG_MIN: u64 = 128;
 
 impl DataNode {
     pub(super) async fn make_pool(&self, request: CreatePool) -> Result<Pool> {
@@ -49,8 +45,7 @@ impl DataNode {
             }
         };
         shared.set_device_patience(self.settings.device_patience);
-        let wanted = shared.capacity().total_chunks / CHUNKS_PER_LOG_MIN;
-        let logs = wanted.clamp(1, (self.cores.count() as u64).min(u64::from(LOGS_MAX))) as u16;
+        let logs = self.first_logs(&shared);
         let mut placed = Vec::new();
         for index in 0..logs {
             let (log, core) = (LogId(index), (home + usize::from(index)) % self.cores.count());
@@ -282,7 +277,7 @@ impl DataNode {
                 pool.devices = record.devices.iter().map(unopened_member).collect();
             }
             Ok(open) => {
-                pool.copies = open.shared.copies() as u8;
+                pool.copies = open.shared.protection().copies() as u8;
                 pool.protection = Protection(open.shared.protection());
                 self.describe_open_pool(open, record.overcommit_limit_percent, &mut pool).await?;
                 for device in &mut pool.devices {
@@ -348,10 +343,10 @@ impl DataNode {
         pool.freeing = freeing(&engines);
         pool.segment_bytes = shared.geometry.segment_bytes;
         pool.logs = open.logs.len() as u16;
-        let volumes = self.all_volumes_of(Some(shared.id)).await?;
+        let volumes = self.each_once(self.all_volumes_of(Some(shared.id)).await?);
         pool.volumes = volumes.len() as u64;
         let capacity_bytes = pool.protection.0.data_bytes(pool.capacity.total_bytes);
-        pool.commitment = commitment(&volumes, capacity_bytes, limit_percent);
+        pool.commitment = commitment(shared, &volumes, capacity_bytes, limit_percent);
         pool.data = data(&engines, volumes.iter().map(|volume| volume.status.mapped_bytes).sum());
         pool.scrub = self.scrub_of(open).await?;
         Ok(())
@@ -389,29 +384,32 @@ fn groups(engines: &[EngineStatus]) -> PoolGroups {
 
 /// How new data is kept with the devices that are in use.
 fn protection_now(shared: &PoolShared) -> Kept {
-    let protection = shared.protection();
-    match shared.usable_devices() < protection.devices() {
-        true => Kept::Copies(shared.copies_now().max(1) as u8),
+    let (protection, usable) = (shared.protection(), shared.usable_devices());
+    match usable < protection.devices() {
+        true => Kept::Copies(protection.copies().min(usable).max(1) as u8),
         false => protection,
     }
 }
 
-/// How full a pool is, all counted that keeps data: copies or parity.
+/// How full a pool is, all counted that keeps data: copies or parity, as each log has them.
 fn capacity(shared: &PoolShared, engines: &[EngineStatus]) -> Capacity {
-    let (protection, now) = (shared.protection(), protection_now(shared));
+    let now = protection_now(shared);
     let segment_bytes = shared.geometry.segment_bytes;
     let total_bytes = now.stored_bytes(shared.data_chunks(now, None) * segment_bytes);
-    let sum = |figure: fn(&EngineStatus) -> u64| engines.iter().map(figure).sum::<u64>();
-    // What is in no group takes more than it will, and so does what the pool needs to work.
-    let open = |bytes: u64| bytes * protection.copies() as u64;
-    let ungrouped = sum(|engine| engine.ungrouped_chunks) * segment_bytes;
-    let reserved =
-        open(sum(|engine| engine.reserved_bytes)) + open(ungrouped) - protection.stored_bytes(ungrouped);
-    let reserved_bytes = reserved.min(total_bytes);
-    let live = protection.stored_bytes(sum(|engine| engine.live_bytes));
-    let used_bytes = live.min(total_bytes - reserved_bytes);
+    let (mut reserved_bytes, mut used_bytes, mut kept_bytes) = (0, 0, 0);
+    for engine in engines {
+        let protection = shared.protection_of(engine.log);
+        // What is in no group takes more than it will, and so does what the pool needs to work.
+        let open = |bytes: u64| bytes * protection.copies() as u64;
+        let ungrouped = engine.ungrouped_chunks * segment_bytes;
+        reserved_bytes += open(engine.reserved_bytes) + open(ungrouped) - protection.stored_bytes(ungrouped);
+        used_bytes += protection.stored_bytes(engine.live_bytes);
+        kept_bytes += protection.stored_bytes(engine.kept_bytes);
+    }
+    let reserved_bytes = reserved_bytes.min(total_bytes);
+    let used_bytes = used_bytes.min(total_bytes - reserved_bytes);
     let free_bytes = total_bytes - reserved_bytes - used_bytes;
-    let kept_bytes = protection.stored_bytes(sum(|engine| engine.kept_bytes)).min(free_bytes);
+    let kept_bytes = kept_bytes.min(free_bytes);
     let available_bytes = now.data_bytes(free_bytes - kept_bytes);
     Capacity { total_bytes, used_bytes, free_bytes, reserved_bytes, kept_bytes, available_bytes }
 }
@@ -526,6 +524,14 @@ async fn was_cut_off(env: &Env, request: &CreatePool, id: PoolId) -> bool {
     is_labelled
 }
 
+/// Of a device that a request names: its address names nothing, or it cannot be used as it is now.
+pub(super) fn path_error_kind(error: &PathError) -> ErrorKind {
+    match error.source.kind() {
+        std::io::ErrorKind::InvalidInput => ErrorKind::Contradictory,
+        _ => ErrorKind::Conflict,
+    }
+}
+
 pub(super) fn format_error_kind(error: &FormatError) -> ErrorKind {
     match error {
         FormatError::DeviceCount { .. }
@@ -533,14 +539,14 @@ pub(super) fn format_error_kind(error: &FormatError) -> ErrorKind {
         | FormatError::Name { .. }
         | FormatError::Same { .. }
         | FormatError::TooSmall { .. }
-        | FormatError::SectorSize { .. } => ErrorKind::Invalid,
+        | FormatError::SectorSize { .. } => ErrorKind::Contradictory,
         FormatError::Missing { .. } => ErrorKind::NotFound,
         FormatError::DirectoryFull { .. } => ErrorKind::NoSpace,
         FormatError::Occupied { .. }
         | FormatError::InUse { .. }
         | FormatError::InOpenPool { .. }
         | FormatError::Changed { .. } => ErrorKind::Conflict,
-        FormatError::Path(_) => ErrorKind::Internal,
+        FormatError::Path(error) => path_error_kind(error),
     }
 }
 

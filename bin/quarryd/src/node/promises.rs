@@ -1,21 +1,37 @@
 //! What a pool may promise: how far its volumes may over-commit it, and what it can keep for one of them.
 
-use quarry_api_types::{ChangeVolume, Commitment, Name, Pool, Volume, check_bounds};
-use quarry_engine::with_overhead;
-use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_types::{ByteSize, PoolId};
+use std::rc::Rc;
 
+use quarry_api_types::{ChangeVolume, Commitment, Name, Volume, check_bounds};
+use quarry_device::LogPolicy;
+use quarry_engine::{Engine, with_overhead};
+use quarry_node_api::{ErrorKind, NodeError, Result};
+use quarry_pool::PoolShared;
+use quarry_types::{ByteSize, PoolId, Protection};
+
+use super::logs::changed;
 use super::volumes::FoundVolume;
 use super::{DataNode, PoolEntry};
 
+/// So many bytes as they would be if they took as much kept as the pool keeps what it holds.
+fn weighed(shared: &PoolShared, protection: Protection, bytes: u64) -> u64 {
+    let own = shared.protection();
+    if own == protection { bytes } else { own.data_bytes(protection.stored_bytes(bytes)) }
+}
+
 /// What the volumes of a pool have been promised; `capacity_bytes` is what it holds with its copies.
 pub(super) fn commitment(
+    shared: &PoolShared,
     volumes: &[FoundVolume],
     capacity_bytes: u64,
     limit_percent: Option<u32>,
 ) -> Commitment {
-    let volumes_bytes = volumes.iter().map(|volume| volume.status.size_bytes).sum();
-    let reserved_bytes = volumes.iter().map(|volume| volume.status.settings.reserved_bytes).sum();
+    let sum = |bytes: fn(&FoundVolume) -> u64| {
+        let weigh = |volume: &FoundVolume| weighed(shared, shared.protection_of(volume.log), bytes(volume));
+        volumes.iter().map(weigh).sum::<u64>()
+    };
+    let volumes_bytes = sum(|volume| volume.status.size_bytes);
+    let reserved_bytes = sum(|volume| volume.status.settings.reserved_bytes);
     let percent = (u128::from(volumes_bytes) * 100 / u128::from(capacity_bytes.max(1))) as u64;
     Commitment { volumes_bytes, reserved_bytes, percent, limit_percent }
 }
@@ -42,17 +58,21 @@ fn check_commitment(name: &Name, now: &Commitment, capacity_bytes: u64, more_byt
         )))
 }
 
-/// Whether a pool can keep what a volume with a reservation of so many bytes that maps `mapped_bytes` has not used, beyond
-/// the `kept_bytes` that it keeps for it already.
-fn check_reservation(pool: &Pool, reserved_bytes: u64, mapped_bytes: u64, kept_bytes: u64) -> Result<()> {
+/// Whether a pool of which so much is available can keep what a volume with a reservation of so many bytes that maps
+/// `mapped_bytes` has not used, beyond the `kept_bytes` that it keeps for it already.
+fn check_reservation(
+    pool: &Name,
+    available_bytes: u64,
+    reserved_bytes: u64,
+    (mapped_bytes, kept_bytes): (u64, u64),
+) -> Result<()> {
     let wanted = with_overhead(reserved_bytes.saturating_sub(mapped_bytes)).saturating_sub(kept_bytes);
-    let available = pool.capacity.available_bytes;
-    if wanted <= available {
+    if wanted <= available_bytes {
         return Ok(());
     }
     // The largest reservation that would be honoured.
-    let most = ByteSize(mapped_bytes + (available + kept_bytes) / 13 * 12);
-    let what = format!("pool '{}' cannot keep {} for the volume", pool.name, ByteSize(reserved_bytes));
+    let most = ByteSize(mapped_bytes + (available_bytes + kept_bytes) / 13 * 12);
+    let what = format!("pool '{pool}' cannot keep {} for the volume", ByteSize(reserved_bytes));
     Err(NodeError::new(ErrorKind::NoSpace, what)
         .with_cause(format!("with what others use and were promised, {most} is the most"))
         .with_next_step(
@@ -67,6 +87,12 @@ impl DataNode {
         found.ok_or_else(|| NodeError::new(ErrorKind::Unavailable, "the volume's pool is being deleted"))
     }
 
+    /// So many bytes of a volume of a pool, which keeps them in its own way if one is given, as the pool would keep them.
+    pub(super) fn weighed(&self, pool: PoolId, protection: Option<Protection>, bytes: u64) -> Result<u64> {
+        let shared = self.opened_pool(pool)?.shared;
+        Ok(weighed(&shared, protection.unwrap_or(shared.protection()), bytes))
+    }
+
     /// Whether the volumes of a pool may have so many bytes more.
     pub(super) async fn check_growth(&self, pool: PoolId, more_bytes: u64) -> Result<()> {
         let pool = self.describe_pool(&self.entry_of(pool)?).await?;
@@ -74,12 +100,32 @@ impl DataNode {
         check_commitment(&pool.name, &pool.commitment, capacity_bytes, more_bytes)
     }
 
-    /// Whether a pool can keep so much for a new volume.
-    pub(super) async fn check_new_reservation(&self, pool: PoolId, reserved_bytes: u64) -> Result<()> {
+    /// Whether a pool can keep so much for a new volume that is kept so.
+    pub(super) async fn check_new_reservation(
+        &self,
+        pool: PoolId,
+        policy: LogPolicy,
+        reserved_bytes: u64,
+    ) -> Result<()> {
         match reserved_bytes {
             0 => Ok(()),
-            _ => check_reservation(&self.describe_pool(&self.entry_of(pool)?).await?, reserved_bytes, 0, 0),
+            _ => self.check_more_reserved(pool, policy, reserved_bytes, (0, 0)).await,
         }
+    }
+
+    async fn check_more_reserved(
+        &self,
+        id: PoolId,
+        policy: LogPolicy,
+        reserved_bytes: u64,
+        used: (u64, u64),
+    ) -> Result<()> {
+        let pool = self.describe_pool(&self.entry_of(id)?).await?;
+        let protection = policy.protection.unwrap_or(pool.protection.0);
+        let available = protection.data_bytes(pool.protection.0.stored_bytes(pool.capacity.available_bytes));
+        // Copies lie on distinct devices.
+        let room = with_overhead(self.room_for(id, policy).await?);
+        check_reservation(&pool.name, available.min(room), reserved_bytes, used)
     }
 
     pub(super) async fn alter_volume(&self, name: &Name, request: ChangeVolume) -> Result<Volume> {
@@ -100,6 +146,9 @@ impl DataNode {
     }
 
     async fn alter_in_pool(&self, name: &Name, request: ChangeVolume) -> Result<()> {
+        if self.go_on_inside(name, &request).await? {
+            return Ok(());
+        }
         let found = self.find_volume(name).await?;
         let status = &found.status;
         let before = status.settings;
@@ -112,14 +161,23 @@ impl DataNode {
         settings.history_s = request.history_s.unwrap_or(before.history_s);
         check_bounds(status.size_bytes, settings.quota_bytes, settings.reserved_bytes)?;
         if settings.reserved_bytes > before.reserved_bytes {
-            let unused = before.reserved_bytes.saturating_sub(status.mapped_bytes);
-            let pool = self.describe_pool(&self.entry_of(found.pool)?).await?;
-            let kept = with_overhead(unused);
-            check_reservation(&pool, settings.reserved_bytes, status.mapped_bytes, kept)?;
+            let policy = self.opened_pool(found.pool)?.shared.log_policy(found.log);
+            let kept = with_overhead(before.reserved_bytes.saturating_sub(status.mapped_bytes));
+            let used = (status.mapped_bytes, kept);
+            self.check_more_reserved(found.pool, policy, settings.reserved_bytes, used).await?;
         }
         let (id, what) = (status.id, format!("volume '{name}' was not changed"));
-        self.with_engine(&found, what, move |engine| async move { engine.change_volume(id, settings).await })
-            .await
+        if settings != before {
+            let change = move |engine: Rc<Engine>| async move { engine.change_volume(id, settings).await };
+            self.with_engine(&found, what, change).await?;
+        }
+        let policy = self.opened_pool(found.pool)?.shared.log_policy(found.log);
+        let wanted = changed(policy, request.protection, request.tier);
+        match wanted == policy {
+            true => Ok(()),
+            // With what has just been changed of it.
+            false => self.keep_otherwise(&self.find_volume(name).await?, wanted).await,
+        }
     }
 }
 

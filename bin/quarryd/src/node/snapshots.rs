@@ -201,7 +201,8 @@ pub(super) fn lock_end(until: Option<Timestamp>) -> Result<Option<u64>> {
     match until {
         Some(until) if until <= now() => {
             let what = format!("locked_until: {until} is in the past");
-            Err(NodeError::new(ErrorKind::Invalid, what).with_next_step("Choose a later time, or no lock."))
+            Err(NodeError::new(ErrorKind::Contradictory, what)
+                .with_next_step("Choose a later time, or no lock."))
         }
         until => Ok(until.map(|until| until.unix_ms().div_ceil(1000))),
     }

@@ -1,16 +1,18 @@
 //! The node in one page.
 
 use quarry_api_types::{
-    Cause, Health, HealthLevel, ListenerProtocol, ListenerStatus, MemoryStatus, Pool, PoolDevice,
-    PoolDeviceState, PoolState, PoolsStatus, ReadCacheStatus, Status, VolumesStatus,
+    Cause, Health, HealthLevel, InitiatorNames, ListenerProtocol, ListenerStatus, MemoryStatus, Pool,
+    PoolDevice, PoolDeviceState, PoolState, PoolsStatus, ReadCacheStatus, Status, VolumesStatus,
 };
 use quarry_engine::RecordCacheStatus;
+use quarry_network_disk::Host;
 use quarry_node_api::Result;
 use quarry_target::{Fabric, SessionInfo};
 
 use super::DataNode;
 use super::conditions::MAKE_SPACE;
 use super::freeing::freeing;
+use super::host_named;
 
 impl DataNode {
     /// What the node serves, in a line.
@@ -38,6 +40,11 @@ impl DataNode {
         )
     }
 
+    fn initiator_names(&self) -> InitiatorNames {
+        let Host { iqn, nqn, .. } = host_named(self.id);
+        InitiatorNames { iqn, nqn }
+    }
+
     pub(super) async fn describe_node(&self) -> Result<Status> {
         let pools = self.describe_pools().await?;
         let volumes = self.volumes_of(None).await?;
@@ -52,6 +59,7 @@ impl DataNode {
         let in_state = |state: PoolState| pools.iter().filter(|pool| pool.state == state).count() as u64;
         Ok(Status {
             node_id: self.id,
+            initiator: self.initiator_names(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.began.elapsed().as_secs(),
             cores: self.cores.count() as u16,

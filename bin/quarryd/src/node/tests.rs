@@ -155,7 +155,7 @@ async fn an_export_without_its_volume_keeps_its_number() {
     let shown = node.node.list_exports().await.expect("a list");
     assert_eq!((shown[0].state, shown[0].uris.len()), (ExportState::Offline, 0));
     let refused = node.node.create_export(export("b", Protocol::Iscsi)).await;
-    is(refused, ErrorKind::Unavailable, "the node does not serve iSCSI; start quarryd with --iscsi ADDR");
+    is(refused, ErrorKind::Unsupported, "the node does not serve iSCSI; start quarryd with --iscsi ADDR");
     node.stop().await;
     let node = TestNode::start(settings(directory.path())).await;
     assert_eq!(seen(&node, Fabric::Iscsi, WEB), [of("a", 0)]);
@@ -258,7 +258,11 @@ async fn hosts_change_under_their_sessions_and_end_when_nothing_names_them() {
     assert_eq!(seen(&node, Fabric::NvmeTcp, other), [of("a", 1)]);
     is(node.node.change_host(&name("app"), change).await, ErrorKind::NotFound, "has no 'nqn");
     let nobody = ChangeHost { remove_initiators: parse(other), ..ChangeHost::default() };
-    is(node.node.change_host(&name("app"), nobody).await, ErrorKind::Invalid, "an initiator or a network");
+    is(
+        node.node.change_host(&name("app"), nobody).await,
+        ErrorKind::Contradictory,
+        "an initiator or a network",
+    );
     for text in [format!("{:?}", node.node.list_hosts().await), format!("{:?}", node.node.hosts())] {
         assert!(text.contains("web") && !text.contains("battery"), "{text}");
     }

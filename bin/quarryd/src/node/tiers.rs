@@ -14,6 +14,7 @@ use quarry_node_api::{ErrorKind, NodeError, Result, TierNode};
 use quarry_pool::{HeatMap, heat_level};
 
 use super::exposition::{Family, put};
+use super::logs::tier_policy;
 use super::membership::membership_error;
 use super::places::Located;
 use super::pools::class;
@@ -128,14 +129,10 @@ impl TierNode for DataNode {
     }
 
     async fn place_pool(&self, pool: &Name, request: SetTier) -> Result<PoolTiers> {
-        request.check()?;
         {
             let _changing = self.changing.lock().await;
             let (_, open) = self.open_entry(pool)?;
-            let policy = match request.tier {
-                Tier::Automatic => TierPolicy::Automatic,
-                tier => TierPolicy::Pinned(class_of(tier)),
-            };
+            let policy = tier_policy(request.tier);
             if open.shared.tier_policy() != policy {
                 let setting =
                     self.at_home(&open, move |pool| async move { pool.set_tier_policy(policy).await });
@@ -203,7 +200,7 @@ impl TierNode for DataNode {
 }
 
 /// The class that a tier is of. Requests name no others.
-fn class_of(tier: Tier) -> Class {
+pub(super) fn class_of(tier: Tier) -> Class {
     match tier {
         Tier::Pmem => Class::Pmem,
         Tier::Nvme => Class::Nvme,
@@ -213,7 +210,7 @@ fn class_of(tier: Tier) -> Class {
     }
 }
 
-fn placement(policy: TierPolicy) -> Tier {
+pub(super) fn placement(policy: TierPolicy) -> Tier {
     match policy {
         TierPolicy::Automatic => Tier::Automatic,
         TierPolicy::Pinned(Class::Pmem) => Tier::Pmem,

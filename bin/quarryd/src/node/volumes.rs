@@ -14,6 +14,7 @@ use quarry_types::limits::{BLOCK_BYTES, VOLUMES_MAX};
 use quarry_types::{LogId, PoolId, VolumeId, VolumeSettings};
 
 use super::engine_error::engine_error;
+use super::logs::policy;
 use super::places::{Located, in_image_mode};
 use super::{DataNode, OpenPool};
 
@@ -121,19 +122,13 @@ impl DataNode {
     pub(super) async fn make_volume(&self, request: CreateVolume) -> Result<Volume> {
         request.check()?;
         let pool = self.pool_entry(&request.pool)?;
-        let OpenPool { shared, logs } = pool.opened.map_err(|reason| {
+        let OpenPool { shared, .. } = pool.opened.map_err(|reason| {
             NodeError::new(ErrorKind::Unavailable, format!("pool '{}' is offline", request.pool))
                 .with_cause(reason)
         })?;
         let all = self.volumes_of(None).await?;
         check_new_name(self, &all, &request.name)?;
         check_count(self, &all)?;
-        let volumes_in =
-            |log: LogId| all.iter().filter(|volume| volume.pool == shared.id && volume.log == log).count();
-        let (log, core) = logs
-            .into_iter()
-            .min_by_key(|(log, _)| (volumes_in(*log), *log))
-            .ok_or_else(|| NodeError::new(ErrorKind::Unavailable, "the pool has no log"))?;
         let id = VolumeId(uuid::Uuid::new_v4());
         let (request, attachment) = self.under_policy(request, id, shared.id)?;
         let (pool, name) = (shared.id, request.name.as_str().to_owned());
@@ -143,11 +138,13 @@ impl DataNode {
         let history_s = request.history_s;
         let settings =
             VolumeSettings { durability, compression, deduplication, quota_bytes, reserved_bytes, history_s };
-        self.check_growth(pool, size_bytes).await?;
-        self.check_new_reservation(pool, reserved_bytes).await?;
+        let policy = policy(request.protection, request.tier);
+        self.check_growth(pool, self.weighed(pool, policy.protection, size_bytes)?).await?;
+        self.check_new_reservation(pool, policy, reserved_bytes).await?;
         let key = if request.encrypted { Some(self.new_key(&request.name).await?) } else { None };
         let qos = request.qos.clone().unwrap_or_default();
         self.check_promise(id, request.name.as_str(), &qos)?;
+        let (log, core) = self.log_for(pool, policy, None).await?;
         self.begin_attachment(attachment).await?;
         self.put_qos(id, qos).await?;
         let created = self.cores.call(core, move |state| async move {
@@ -180,6 +177,7 @@ impl DataNode {
     }
 
     pub(super) fn describe(&self, found: FoundVolume, groups: &BTreeMap<VolumeId, Name>) -> Result<Volume> {
+        let keeping = self.keeping_of(&found);
         let FoundVolume { pool, core, status, .. } = found;
         let pool =
             self.pools().get(&pool).map(|entry| entry.record.name.clone()).ok_or_else(|| {
@@ -197,6 +195,10 @@ impl DataNode {
             pool: Some(pool),
             image: None,
             migration: self.describe_migration(status.id),
+            protection: keeping.map(|((protection, _), _)| protection),
+            own_protection: keeping.is_some_and(|((_, is_own), _)| is_own),
+            tier: keeping.map(|(_, (tier, _))| tier),
+            own_tier: keeping.is_some_and(|(_, (_, is_own))| is_own),
             size_bytes: status.size_bytes,
             durability: status.settings.durability.into(),
             used_bytes: status.mapped_bytes,
@@ -228,7 +230,9 @@ impl DataNode {
         request.check()?;
         let found = self.find_volume(name).await?;
         let (id, size_bytes) = (found.status.id, request.size_bytes);
-        self.check_growth(found.pool, size_bytes.saturating_sub(found.status.size_bytes)).await?;
+        let own = self.opened_pool(found.pool)?.shared.protection_of(found.log);
+        let more_bytes = size_bytes.saturating_sub(found.status.size_bytes);
+        self.check_growth(found.pool, self.weighed(found.pool, Some(own), more_bytes)?).await?;
         let what = format!("volume '{name}' was not resized");
         self.with_engine(
             &found,

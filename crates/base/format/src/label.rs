@@ -10,7 +10,7 @@
 //!
 //! Invariants of a label that decodes, checked by [`Label::check`]:
 //! - between 1 and [`DEVICES_MAX`] members, indexes rising strictly and below it, no id twice, one of them this device;
-//! - as many members as the protection needs, at least;
+//! - as many members as each protection needs, at least;
 //! - the slots of each member fit behind its header.
 
 mod layout;
@@ -18,10 +18,13 @@ mod raw;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use quarry_types::limits::{
-    BLOCK_BYTES, DEVICES_MAX, NAME_BYTES_MAX, SECTOR_BYTES, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN,
+    BLOCK_BYTES, DEVICES_MAX, LOGS_MAX, NAME_BYTES_MAX, SECTOR_BYTES, SEGMENT_BYTES_DEFAULT,
+    SEGMENT_BYTES_MIN,
 };
-use quarry_types::{DeviceId, PoolId, Protection};
+use quarry_types::{DeviceId, LogId, PoolId, Protection};
 
 pub use layout::{
     ANCHOR_BYTES, ANCHORS_PER_LOG, CLAIM_OFFSET, GRANULE_BYTES, GRANULE_SECTORS, LABEL_COPY_OFFSETS,
@@ -74,6 +77,22 @@ pub enum TierPolicy {
     Pinned(DeviceClass),
 }
 
+/// How one log keeps what it holds, where that is not as its pool does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct LogPolicy {
+    /// How it is kept, if not as [`Label::protection`] says.
+    pub protection: Option<Protection>,
+    /// Where it lies, if not as [`Label::tier_policy`] says.
+    pub tier_policy: Option<TierPolicy>,
+}
+
+impl LogPolicy {
+    /// Whether it is as that of the pool, whatever that is.
+    pub fn is_as_pool(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A device of a pool.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Member {
@@ -114,6 +133,8 @@ pub struct Label {
     pub segment_bytes: u64,
     /// On which of its devices data is to lie.
     pub tier_policy: TierPolicy,
+    /// The logs that differ from their pool, whether they exist already or not.
+    pub log_policies: BTreeMap<LogId, LogPolicy>,
     /// When the pool was made, in milliseconds since 1970-01-01T00:00:00Z.
     pub created_ms: u64,
     /// [`Member::index`] of the device that carries this label.
@@ -131,6 +152,9 @@ pub enum LabelRule {
     /// Of copies or of a code that there are, and of at most as many devices as members.
     #[error("its protection is not known, or needs more members than it has")]
     Protection,
+    /// Of logs that there can be, which differ from their pool.
+    #[error("what it says of single logs is not known")]
+    LogPolicies,
     /// See [`Label::pool_name`].
     #[error("the pool's name is empty, too long or not UTF-8")]
     PoolName,
@@ -211,12 +235,20 @@ impl Label {
         Self { device_index: index, ..self.clone() }
     }
 
+    /// The protections that are wanted: the pool's first, then those of logs.
+    pub fn protections(&self) -> impl Iterator<Item = Protection> {
+        let of_logs = self.log_policies.values().filter_map(|policy| policy.protection);
+        std::iter::once(self.protection).chain(of_logs)
+    }
+
     /// Whether it keeps every [`LabelRule`].
     pub fn check(&self) -> Result<(), LabelRule> {
         let members = &self.members;
         let keep = |kept: bool, rule: LabelRule| if kept { Ok(()) } else { Err(rule) };
         keep((1..=DEVICES_MAX).contains(&members.len()), LabelRule::MemberCount)?;
-        keep(self.protection.devices() <= members.len(), LabelRule::Protection)?;
+        keep(self.protections().all(|one| one.devices() <= members.len()), LabelRule::Protection)?;
+        let mut logs = self.log_policies.iter();
+        keep(logs.all(|(log, policy)| log.0 < LOGS_MAX && !policy.is_as_pool()), LabelRule::LogPolicies)?;
         keep((1..=NAME_BYTES_MAX).contains(&self.pool_name.len()), LabelRule::PoolName)?;
         keep(is_segment_size(self.segment_bytes), LabelRule::SegmentBytes)?;
         keep(members.is_sorted_by(|a, b| a.index < b.index), LabelRule::MemberOrder)?;

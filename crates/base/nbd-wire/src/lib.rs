@@ -1,6 +1,6 @@
 //! The numbers of the NBD protocol, from the section "Values" of proto.md and from its branch `extension-ext-header`.
 //!
-//! What it is: constants, for our server (`quarry-nbd`) and our client (`quarry-nbd-disk`). What it is not: it encodes and
+//! What it is: constants, for our server (`quarry-nbd`) and our client (`quarry-network-disk`). What it is not: it encodes and
 //! decodes nothing; what each side reads and writes is its own.
 
 /// First word of the server ("Newstyle negotiation"): `NBDMAGIC`.

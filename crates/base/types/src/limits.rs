@@ -26,6 +26,12 @@ pub const DEVICE_BYTES_MIN: u64 = 32 << 20;
 pub const NBD_SCHEME: &str = "nbd://";
 /// The same over a unix socket.
 pub const NBD_UNIX_SCHEME: &str = "nbd+unix://";
+/// How the address of a namespace behind NVMe/TCP begins that is a device.
+pub const NVME_TCP_SCHEME: &str = "nvme-tcp://";
+/// How the address of a logical unit behind iSCSI begins that is a device.
+pub const ISCSI_SCHEME: &str = "iscsi://";
+/// How addresses of devices begin that are behind a network, and no place in a bucket.
+pub const NETWORK_SCHEMES: [&str; 4] = [NBD_SCHEME, NBD_UNIX_SCHEME, NVME_TCP_SCHEME, ISCSI_SCHEME];
 /// How the address of a place in a bucket begins that is a device.
 pub const S3_SCHEME: &str = "s3://";
 /// Most devices in one pool.

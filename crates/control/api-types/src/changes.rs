@@ -12,11 +12,11 @@ use crate::Name;
 pub struct ChangesQuery {
     /// The older snapshot. Absent: all that the newer state holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>)]
+    #[param(inline)]
     pub from: Option<Name>,
     /// The newer snapshot. Absent: the volume as it is now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>)]
+    #[param(inline)]
     pub to: Option<Name>,
     /// The byte from which on to list, rounded down to a whole block of 4 KiB: `next` of the answer before.
     #[serde(default)]

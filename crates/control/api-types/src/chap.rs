@@ -83,7 +83,7 @@ impl Chap {
         if mutual.secret == self.secret {
             // Who has seen one answer could play it back in the other direction.
             let message = "the node's secret must differ from the initiator's (RFC 7143 section 9.2.1)";
-            return Err(InvalidRequest::new("chap.mutual.secret", message));
+            return Err(InvalidRequest::contradiction("chap.mutual.secret", message));
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ words! {
         Directory = "directory",
         /// A raw block device: a disk, a partition, a LUN, a loop device.
         Block = "block",
-        /// An export of an NBD server.
+        /// A disk of a server, or behind a network otherwise.
         Network = "network",
         /// A place in a bucket of an S3-compatible server.
         Object = "object",
@@ -55,7 +55,7 @@ words! {
 /// A device that this node can see.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Device {
-    /// Absolute path on the node, or the address of an NBD export.
+    /// Absolute path on the node, or the address of a server's disk or of a place in a bucket.
     pub path: String,
     /// How it is reached.
     pub kind: DeviceKind,

@@ -159,7 +159,7 @@ pub struct EventsQuery {
     pub since: u64,
     /// Only events of this severity and above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>)]
+    #[param(inline)]
     pub severity: Option<EventSeverity>,
     /// Only events about the thing of that name, or the device of that path.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -128,24 +128,30 @@ impl CreateExport {
     /// Checks all that can be judged without asking the node.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if self.host.is_some() && self.host_group.is_some() {
-            return Err(InvalidRequest::new("host", "give a host or a host group, not both"));
+            return Err(InvalidRequest::contradiction("host", "give a host or a host group, not both"));
         }
         let least = match self.protocol {
             Protocol::Nbd if self.number.is_some() => {
-                return Err(InvalidRequest::new("number", "an NBD export has a name and no number"));
+                return Err(InvalidRequest::contradiction(
+                    "number",
+                    "an NBD export has a name and no number",
+                ));
             }
             Protocol::VhostUser if self.number.is_some() => {
-                return Err(InvalidRequest::new("number", "a vhost-user export has a socket and no number"));
+                return Err(InvalidRequest::contradiction(
+                    "number",
+                    "a vhost-user export has a socket and no number",
+                ));
             }
             Protocol::VhostUser if self.host.is_some() || self.host_group.is_some() => {
                 let message =
                     "who may open its socket may use a vhost-user export: hosts are for iscsi and nvme-tcp";
-                return Err(InvalidRequest::new("host", message));
+                return Err(InvalidRequest::contradiction("host", message));
             }
             Protocol::Nbd if self.host.is_some() || self.host_group.is_some() => {
                 let message =
                     "NBD clients do not say who they are: export it to a host over iscsi or nvme-tcp";
-                return Err(InvalidRequest::new("host", message));
+                return Err(InvalidRequest::contradiction("host", message));
             }
             Protocol::NvmeTcp => 1,
             Protocol::Nbd | Protocol::Iscsi | Protocol::VhostUser => 0,
@@ -153,7 +159,7 @@ impl CreateExport {
         match self.number {
             Some(number) if !(least..=UNIT_NUMBER_MAX).contains(&number) => {
                 let message = format!("{number} is not from {least} to {UNIT_NUMBER_MAX}");
-                Err(InvalidRequest::new("number", message))
+                Err(InvalidRequest::contradiction("number", message))
             }
             _ => Ok(()),
         }

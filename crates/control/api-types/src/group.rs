@@ -77,13 +77,15 @@ impl ChangeGroup {
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if *self == Self::default() {
             let message = "nothing to change: give a name, volumes to add, volumes to remove, or qos";
-            return Err(InvalidRequest::new("name", message));
+            return Err(InvalidRequest::contradiction("name", message));
         }
         self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)?;
         check_volumes("add", &self.add, 0..=GROUP_VOLUMES_MAX)?;
         check_volumes("remove", &self.remove, 0..=GROUP_VOLUMES_MAX)?;
         match self.add.iter().find(|name| self.remove.contains(name)) {
-            Some(name) => Err(InvalidRequest::new("add", format!("'{name}' is to be removed as well"))),
+            Some(name) => {
+                Err(InvalidRequest::contradiction("add", format!("'{name}' is to be removed as well")))
+            }
             None => Ok(()),
         }
     }

@@ -68,7 +68,9 @@ impl CreateHost {
 /// Fails when no connection could be a host's.
 pub fn check_somebody(initiators: &[InitiatorName], networks: &[Network]) -> Result<(), InvalidRequest> {
     match initiators.is_empty() && networks.is_empty() {
-        true => Err(InvalidRequest::new("initiators", "a host has an initiator or a network at least")),
+        true => {
+            Err(InvalidRequest::contradiction("initiators", "a host has an initiator or a network at least"))
+        }
         false => Ok(()),
     }
 }
@@ -106,7 +108,7 @@ impl ChangeHost {
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if *self == Self::default() {
             let message = "nothing to change: give initiators, networks, or what is to be proved";
-            return Err(InvalidRequest::new("add_initiators", message));
+            return Err(InvalidRequest::contradiction("add_initiators", message));
         }
         check_list("add_initiators", &self.add_initiators, HOST_INITIATORS_MAX)?;
         check_list("remove_initiators", &self.remove_initiators, HOST_INITIATORS_MAX)?;
@@ -115,7 +117,7 @@ impl ChangeHost {
         check_apart("add_initiators", &self.add_initiators, &self.remove_initiators)?;
         check_apart("add_networks", &self.add_networks, &self.remove_networks)?;
         if self.remove_chap && self.chap.is_some() {
-            return Err(InvalidRequest::new("remove_chap", "it contradicts chap"));
+            return Err(InvalidRequest::contradiction("remove_chap", "it contradicts chap"));
         }
         self.chap.as_ref().map_or(Ok(()), Chap::check)
     }
@@ -128,7 +130,7 @@ pub(crate) fn check_apart<T: PartialEq + std::fmt::Display>(
     remove: &[T],
 ) -> Result<(), InvalidRequest> {
     match add.iter().find(|item| remove.contains(item)) {
-        Some(item) => Err(InvalidRequest::new(field, format!("'{item}' is to be removed as well"))),
+        Some(item) => Err(InvalidRequest::contradiction(field, format!("'{item}' is to be removed as well"))),
         None => Ok(()),
     }
 }

@@ -62,7 +62,10 @@ impl ChangeHostGroup {
     /// Checks all that can be judged without knowing the hosts.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if *self == Self::default() {
-            return Err(InvalidRequest::new("add", "nothing to change: give hosts to add or to remove"));
+            return Err(InvalidRequest::contradiction(
+                "add",
+                "nothing to change: give hosts to add or to remove",
+            ));
         }
         check_list("add", &self.add, HOST_GROUP_HOSTS_MAX)?;
         check_list("remove", &self.remove, HOST_GROUP_HOSTS_MAX)?;

@@ -1,10 +1,10 @@
 //! Image mode: volumes that lie on devices of somebody else as they are.
 
-use quarry_types::limits::{NBD_SCHEME, NBD_UNIX_SCHEME, S3_SCHEME};
+use quarry_types::limits::S3_SCHEME;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::pool::may_name_a_device;
+use crate::pool::{may_name_a_device, server_disks};
 use crate::{Durability, InvalidRequest, Name};
 
 words! {
@@ -20,7 +20,7 @@ words! {
 /// Where a volume in image mode lies.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct VolumeImage {
-    /// The device: a path, or the address of an NBD export. Byte n of the volume is byte n of the device.
+    /// The device: a path, or the address of a server's disk. Byte n of the volume is byte n of the device.
     pub device: String,
     /// Whether it is only read.
     pub read_only: bool,
@@ -37,8 +37,8 @@ pub struct VolumeImage {
 pub struct AdoptVolume {
     /// The volume's name, unique on the node.
     pub name: Name,
-    /// The absolute path of a file or a block device, or the address of an NBD export.
-    #[schema(example = "/dev/sdc")]
+    /// The absolute path of a file or a block device, or the address of a server's disk.
+    #[schema(pattern = "^(/|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://)[^\\x00]*$", example = "/dev/sdc")]
     pub device: String,
     /// Whether it is only read; it is not locked then.
     #[serde(default)]
@@ -67,7 +67,8 @@ pub(crate) fn check_device(field: &'static str, device: &str) -> Result<(), Inva
     }
     let device = device.escape_debug();
     let message = format!(
-        "'{device}' is neither an absolute path nor the address of an NBD export ({NBD_SCHEME}... or {NBD_UNIX_SCHEME}...)"
+        "'{device}' is neither an absolute path nor the address of a server's disk ({})",
+        server_disks()
     );
     Err(InvalidRequest::new(field, message))
 }

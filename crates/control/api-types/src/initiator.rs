@@ -20,7 +20,14 @@ const UUID_NQN_PREFIX: &str = "nqn.2014-08.org.nvmexpress:uuid:";
 /// iSCSI names are the same in capitals and are kept in small letters; the bytes of an NVMe qualified name count.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String, min_length = 5, max_length = 223, example = "iqn.1993-08.org.debian:01:3f5b2a")]
+#[schema(
+    value_type = String,
+    min_length = 5,
+    max_length = 223,
+    // What names of NVMe may have beyond ASCII is taken all the same.
+    pattern = "^([iI][qQ][nN][.][0-9]{4}-(0[1-9]|1[0-2])([.][A-Za-z0-9-]+)+(:[A-Za-z0-9.:-]+)?|[eE][uU][iI][.][0-9A-Fa-f]{16}|[nN][aA][aA][.]([0-9A-Fa-f]{16}|[0-9A-Fa-f]{32})|nqn[.][0-9]{4}-(0[1-9]|1[0-2])([.][A-Za-z0-9-]+)+:[!-~]+)$",
+    example = "iqn.1993-08.org.debian:01:3f5b2a"
+)]
 pub struct InitiatorName(String);
 
 /// Why a text is no name of an initiator.

@@ -31,6 +31,7 @@ mod ids;
 mod image;
 mod initiator;
 mod job;
+mod keeping;
 mod keyring;
 mod membership;
 mod migration;
@@ -86,6 +87,7 @@ pub use ids::{ExportId, ExportSelector, GroupId, HostGroupId, HostId, NodeId, Po
 pub use image::{AdoptVolume, ImageState, VolumeImage};
 pub use initiator::{INITIATOR_NAME_BYTES_MAX, InitiatorName, InitiatorNameProblem, InvalidInitiatorName};
 pub use job::{Job, JobKind, JobState};
+pub use keeping::{OwnProtection, OwnTier};
 pub use keyring::{Keyring, KeyringState, UnlockKeyring};
 pub use membership::{AddDevice, Rebuild};
 pub use migration::{MigrateVolume, MigrationState, VolumeMigration};
@@ -112,14 +114,15 @@ pub use series::{Resolution, Series, SeriesHistory, SeriesPoint, SeriesQuery, Se
 pub use snapshot::{ChangeSnapshot, CreateSnapshot, CreateSnapshotSet, SET_VOLUMES_MAX, Snapshot};
 pub use state::{
     State, StatePlan, StatedAction, StatedChange, StatedExport, StatedGroup, StatedHost, StatedHostGroup,
-    StatedKind, StatedPlace, StatedPolicy, StatedPool, StatedProblem, StatedVolume,
+    StatedKind, StatedPlace, StatedPolicy, StatedPool, StatedProblem, StatedTenant, StatedVolume,
 };
 pub use stats::{
     Configuration, DeviceStats, HostOperation, Latency, LogLines, NodeStats, OperationStats, PoolStats,
     RequestStage, Setting, SlowRequest, SlowRequests, StageStats, StageTime, VolumeStats,
 };
 pub use status::{
-    ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, ReadCacheStatus, Status, VolumesStatus,
+    InitiatorNames, ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, ReadCacheStatus, Status,
+    VolumesStatus,
 };
 pub use tenant::{ChangeTenant, CreateTenant, TENANT_NAME_BYTES_MAX, TENANT_POOLS_MAX, Tenant, tenant_of};
 pub use tiers::{PoolTier, PoolTiers, SetTier, TierDecision, TierReason, VolumePlacement, VolumeTier};

@@ -10,7 +10,11 @@ use crate::pool::may_name_a_device;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddDevice {
-    /// Absolute path on the node (a file, a block device, or a directory in which a file is made), or the address of an NBD export.
+    /// Absolute path on the node (a file, a block device, or a directory in which a file is made), or the address of a server's disk.
+    #[schema(
+        pattern = "^(/|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://|s3://)[^\\x00]*$",
+        example = "/dev/sdc"
+    )]
     pub path: String,
     /// Take a device that has something on it, which is lost. Never takes a device of a pool open here.
     #[serde(default)]
@@ -25,7 +29,7 @@ impl AddDevice {
             true => Ok(()),
             false => {
                 let message = format!(
-                    "'{}' is neither an absolute path nor the address of an NBD export",
+                    "'{}' is neither an absolute path nor the address of a server's disk",
                     self.path.escape_debug()
                 );
                 Err(InvalidRequest::new("path", message))

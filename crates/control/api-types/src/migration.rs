@@ -62,8 +62,9 @@ pub struct MigrateVolume {
     /// The pool to move it to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_pool: Option<Name>,
-    /// The device to move it to, byte for byte: a file, which is made if there is none, a block device, or an NBD export.
+    /// The device to move it to, byte for byte: a file, which is made if there is none, a block device, or the address of a server's disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(/|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://)[^\\x00]*$")]
     pub to_device: Option<String>,
     /// Whether what the device holds may be overwritten.
     #[serde(default)]
@@ -96,10 +97,16 @@ impl MigrateVolume {
     pub fn check(&self) -> Result<(), InvalidRequest> {
         match (&self.to_pool, &self.to_device) {
             (Some(_), Some(_)) | (None, None) => {
-                return Err(InvalidRequest::new("to_pool", "say either a pool or a device to move it to"));
+                return Err(InvalidRequest::contradiction(
+                    "to_pool",
+                    "say either a pool or a device to move it to",
+                ));
             }
             (Some(_), None) if self.force => {
-                return Err(InvalidRequest::new("force", "a pool has nothing that would be overwritten"));
+                return Err(InvalidRequest::contradiction(
+                    "force",
+                    "a pool has nothing that would be overwritten",
+                ));
             }
             (None, Some(device)) => {
                 check_device("to_device", device)?;
@@ -107,7 +114,7 @@ impl MigrateVolume {
                 if !is_plain || self.encrypted == Some(true) {
                     let message =
                         "a device gets the volume byte for byte, nothing is made smaller or encrypted";
-                    return Err(InvalidRequest::new("to_device", message));
+                    return Err(InvalidRequest::contradiction("to_device", message));
                 }
             }
             _ => {}

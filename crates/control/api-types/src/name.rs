@@ -31,11 +31,16 @@ pub enum InvalidName {
         text: String,
     },
     /// A UUID, which would be taken for an id.
-    #[error("'{text}' is not a valid name: it has the form of an id")]
+    #[error("'{text}' is not a valid name: {}", InvalidName::FORM_OF_ID)]
     LooksLikeId {
         /// What was given.
         text: String,
     },
+}
+
+impl InvalidName {
+    /// How the text of [`InvalidName::LooksLikeId`] ends.
+    pub const FORM_OF_ID: &str = "it has the form of an id";
 }
 
 impl Name {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 /// A range of addresses as RFC 4632 writes it, `10.1.0.0/16`, or a single address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String, min_length = 2, max_length = 43, example = "10.1.0.0/16")]
+#[schema(value_type = String, min_length = 2, max_length = 43, pattern = "^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$", example = "10.1.0.0/16")]
 pub struct Network(Prefix);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -42,7 +42,7 @@ words! {
 
 /// How volumes are meant to be. What is absent is left as it is on each volume.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct PolicySettings {
     /// When an acknowledged write is safe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,11 +69,11 @@ pub struct PolicySettings {
     /// Snapshots by the calendar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<SnapshotSchedule>,
-    /// How data survives failures. Stored, and judged by the pool's copies; not carried out by this version.
+    /// How data survives failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "copies:2")]
+    #[schema(value_type = Option<String>, pattern = "^(copies:[1-4]|ec:[2-8]\\+[1-3])$", example = "copies:2")]
     pub protection: Option<Protection>,
-    /// Where data lies. Stored, not carried out by this version.
+    /// Where data lies among the tiers of its pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<Tier>,
     /// What a volume gets of the node's performance: all of it, what is absent in it is neither bounded nor promised.
@@ -83,6 +83,8 @@ pub struct PolicySettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication: Option<Replication>,
 }
+
+crate::request::only_as_object!(PolicySettings);
 
 impl PolicySettings {
     /// Checks all that can be judged without looking at a volume.
@@ -95,7 +97,7 @@ impl PolicySettings {
             && reserved > quota
         {
             let message = format!("{} is more than the quota, {}", ByteSize(reserved), ByteSize(quota));
-            return Err(InvalidRequest::new("reserved_bytes", message));
+            return Err(InvalidRequest::contradiction("reserved_bytes", message));
         }
         self.snapshots.as_ref().map_or(Ok(()), SnapshotSchedule::check)?;
         self.qos.as_ref().map_or(Ok(()), QualityOfService::check)?;
@@ -258,7 +260,7 @@ impl AttachPolicy {
     /// Checks all that can be judged without asking the node.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if self.policy.is_none() && self.overrides.is_empty() {
-            return Err(InvalidRequest::new("policy", "neither a policy nor an override is given"));
+            return Err(InvalidRequest::contradiction("policy", "neither a policy nor an override is given"));
         }
         self.overrides.check()
     }

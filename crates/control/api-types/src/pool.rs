@@ -1,6 +1,6 @@
 //! Pools: devices that hold one body of data together.
 
-use quarry_types::limits::{COPIES_MAX, DEVICES_MAX, NBD_SCHEME, NBD_UNIX_SCHEME, S3_SCHEME};
+use quarry_types::limits::{COPIES_MAX, DEVICES_MAX, NETWORK_SCHEMES, S3_SCHEME};
 use quarry_types::{DeviceId, PoolId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -205,7 +205,7 @@ impl SpaceLevels {
         }
         if warning_percent > critical_percent {
             let message = format!("{warning_percent} is above the critical level of {critical_percent}");
-            return Err(InvalidRequest::new("warning_percent", message));
+            return Err(InvalidRequest::contradiction("warning_percent", message));
         }
         Ok(())
     }
@@ -232,9 +232,9 @@ pub struct Capacity {
 /// What a pool has promised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Commitment {
-    /// Sum of the sizes of all volumes, in bytes.
+    /// Sum of the sizes of all volumes, in bytes; one that is kept in its own way counts by what it takes, as much as others would.
     pub volumes_bytes: u64,
-    /// Sum of the reservations of all volumes, in bytes.
+    /// Sum of the reservations of all volumes, in bytes, counted in the same way.
     pub reserved_bytes: u64,
     /// The sizes in percent of what the pool holds with its copies; above 100 it is over-committed.
     pub percent: u64,
@@ -249,8 +249,9 @@ pub struct Commitment {
 pub struct CreatePool {
     /// Its name, unique on the node.
     pub name: Name,
-    /// Absolute paths on the node (files, directories, block devices) or addresses of NBD exports
-    /// (`nbd://ADDRESS:PORT/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`), at least one for each copy.
+    /// Absolute paths on the node (files, directories, block devices) or addresses of disks of servers
+    /// (`nbd://ADDRESS:PORT/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`, `iscsi://ADDRESS:PORT/IQN/LUN`,
+    /// `nvme-tcp://ADDRESS:PORT/NQN/NAMESPACE`), at least one for each copy.
     #[schema(min_items = 1, max_items = 64)]
     pub devices: Vec<String>,
     /// On how many distinct devices everything is kept: the same as `protection` of `copies:N`.
@@ -318,7 +319,7 @@ impl ChangePool {
     /// Checks all that can be judged without looking at the pool.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if *self == Self::default() {
-            return Err(InvalidRequest::new("warning_percent", "nothing is to be changed"));
+            return Err(InvalidRequest::contradiction("warning_percent", "nothing is to be changed"));
         }
         self.wanted_protection().map(|_| ())
     }
@@ -341,7 +342,9 @@ pub(crate) fn one_of(
         false => Err(InvalidRequest::new("copies", format!("{copies} is not between 1 and 4"))),
     };
     match (copies, protection) {
-        (Some(_), Some(_)) => Err(InvalidRequest::new("protection", "give either copies or a protection")),
+        (Some(_), Some(_)) => {
+            Err(InvalidRequest::contradiction("protection", "give either copies or a protection"))
+        }
         (Some(copies), None) => of_copies(copies).map(Some),
         (None, protection) => Ok(protection),
     }
@@ -377,22 +380,25 @@ impl CreatePool {
         let (needed, devices) = (protection.0.devices(), self.devices.len());
         if devices < needed {
             let message = format!("{protection} needs {needed} distinct devices, only {devices} given");
-            return Err(InvalidRequest::new("devices", message));
+            return Err(InvalidRequest::contradiction("devices", message));
         }
         if let Some(path) = self.devices.iter().find(|path| !may_name_a_device(path)) {
             return Err(InvalidRequest::new(
                 "devices",
                 format!(
-                    "'{}' is neither an absolute path nor the address of an NBD export ({NBD_SCHEME}... or \
-                     {NBD_UNIX_SCHEME}...) or of a place in a bucket ({S3_SCHEME}BUCKET/PREFIX?size=1TiB)",
-                    path.escape_debug()
+                    "'{}' is neither an absolute path nor the address of a server's disk ({}) or of a place in a bucket \
+                     ({S3_SCHEME}BUCKET/PREFIX?size=1TiB)",
+                    path.escape_debug(),
+                    server_disks()
                 ),
             ));
         }
         let mut sorted: Vec<_> = self.devices.iter().collect();
         sorted.sort_unstable();
         match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(InvalidRequest::new("devices", format!("'{}' is given twice", pair[0]))),
+            Some(pair) => {
+                Err(InvalidRequest::contradiction("devices", format!("'{}' is given twice", pair[0])))
+            }
             None => Ok(()),
         }
     }
@@ -400,8 +406,13 @@ impl CreatePool {
 
 /// Whether it is a path, or an address; the node says whether anything is there.
 pub(crate) fn may_name_a_device(path: &str) -> bool {
-    let is_address = [NBD_SCHEME, NBD_UNIX_SCHEME, S3_SCHEME].iter().any(|scheme| path.starts_with(scheme));
-    (path.starts_with('/') || is_address) && !path.contains('\0')
+    let mut schemes = NETWORK_SCHEMES.iter().chain([&S3_SCHEME]);
+    (path.starts_with('/') || schemes.any(|scheme| path.starts_with(scheme))) && !path.contains('\0')
+}
+
+/// How addresses of disks of servers begin, in words.
+pub(crate) fn server_disks() -> String {
+    NETWORK_SCHEMES.map(|scheme| format!("{scheme}...")).join(", ")
 }
 
 #[cfg(test)]
@@ -463,7 +474,7 @@ mod tests {
             (request(&["/a"], 2), "devices", "copies:2 needs 2 distinct devices"),
             (coded(&["/a", "/b"], None), "devices", "ec:2+1 needs 3 distinct devices"),
             (coded(&["/a", "/b", "/c"], Some(1)), "protection", "either copies or a protection"),
-            (request(&["a"], 1), "devices", "neither an absolute path nor the address of an NBD export"),
+            (request(&["a"], 1), "devices", "neither an absolute path nor the address of a server's disk"),
             (request(&["/a", "/b", "/a"], 1), "devices", "'/a' is given twice"),
         ] {
             let error = bad.check().unwrap_err();

@@ -14,6 +14,16 @@ use utoipa::ToSchema;
 #[schema(value_type = String, pattern = "^(copies:[1-4]|ec:[2-8]\\+[1-3])$", example = "ec:4+2")]
 pub struct Protection(pub Kept);
 
+impl Protection {
+    /// Whether what is kept so is protected at least as well as by `wanted`: the same, or more copies.
+    pub fn is_at_least(self, wanted: Self) -> bool {
+        match (self.0, wanted.0) {
+            (Kept::Copies(here), Kept::Copies(wanted)) => here >= wanted,
+            (here, wanted) => here == wanted,
+        }
+    }
+}
+
 impl Default for Protection {
     fn default() -> Self {
         Self(Kept::Copies(1))

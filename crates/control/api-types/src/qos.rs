@@ -20,7 +20,7 @@ const RATE_MAX: u64 = 1 << 50;
 ///
 /// An I/O of up to 64 KiB counts as one, a larger one once for each 64 KiB that it begins; a flush counts as one, a discard as one for each GiB.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct QualityOfService {
     /// I/Os a second that it gets, whatever others do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,6 +53,8 @@ pub struct QualityOfService {
     pub latency_target_us: Option<u64>,
 }
 
+crate::request::only_as_object!(QualityOfService);
+
 impl QualityOfService {
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
@@ -82,14 +84,14 @@ impl QualityOfService {
         } else {
             return Ok(());
         };
-        Err(InvalidRequest::new("qos", message))
+        Err(InvalidRequest::contradiction("qos", message))
     }
 
     /// Checks that what is said of several volumes together is possible.
     pub fn check_together(&self) -> Result<(), InvalidRequest> {
         if self.weight.is_some() || self.latency_target_us.is_some() {
             let message = "weight and latency_target_us are for single volumes, not for several together";
-            return Err(InvalidRequest::new("qos", message));
+            return Err(InvalidRequest::contradiction("qos", message));
         }
         self.check()
     }
@@ -180,6 +182,15 @@ impl fmt::Display for QosStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_an_object_and_no_array() {
+        let read = |json: &str| serde_json::from_str::<QualityOfService>(json);
+        assert_eq!(read(r#"{"iops_max":5}"#).unwrap().iops_max, Some(5));
+        assert!(read("[null,null]").unwrap_err().to_string().contains("an object"));
+        assert!(read("[]").is_err() && read(r#"{"iops":5}"#).is_err());
+        assert_eq!(serde_json::to_string(&read(r#"{"weight":7}"#).unwrap()).unwrap(), r#"{"weight":7}"#);
+    }
 
     #[test]
     fn bounds_do_not_cross_and_what_means_nothing_is_refused() {

@@ -13,6 +13,8 @@ use crate::InvalidRequest;
 
 /// Most rules of a schedule.
 pub const SNAPSHOT_RULES_MAX: usize = 8;
+/// The longest name of a time zone, in characters.
+const ZONE_CHARS_MAX: usize = 64;
 /// Most snapshots that one rule keeps of a volume.
 pub const SNAPSHOT_KEEP_MAX: u32 = 1000;
 
@@ -23,7 +25,7 @@ pub const SNAPSHOT_KEEP_MAX: u32 = 1000;
 pub struct SnapshotSchedule {
     /// The time zone of all times of day, as the IANA names it; UTC when absent.
     #[serde(default)]
-    #[schema(value_type = String, default = "UTC", example = "Europe/Berlin")]
+    #[schema(value_type = String, default = "UTC", example = "Europe/Berlin", min_length = 1, max_length = 64)]
     pub time_zone: ZoneName,
     /// The rules. None: no snapshots are taken, and none are deleted.
     #[schema(max_items = 8)]
@@ -228,7 +230,7 @@ impl From<TimeOfDay> for String {
     }
 }
 
-/// A time zone by its IANA name, one that is known.
+/// A time zone by its IANA name. Read from a request or from a disk it may be one that this machine does not know ([`Self::is_known`]).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ZoneName(String);
@@ -242,6 +244,11 @@ pub struct InvalidZoneName {
 }
 
 impl ZoneName {
+    /// Whether this machine knows it.
+    pub fn is_known(&self) -> bool {
+        self.0.parse::<Self>().is_ok()
+    }
+
     /// The zone itself. One that was known and is not any more, which an update of the system may bring, counts as UTC.
     pub fn zone(&self) -> TimeZone {
         TimeZone::get(&self.0).unwrap_or(TimeZone::UTC)
@@ -274,7 +281,11 @@ impl TryFrom<String> for ZoneName {
     type Error = InvalidZoneName;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
+        match text.parse() {
+            Ok(zone) => Ok(zone),
+            Err(_) if (1..=ZONE_CHARS_MAX).contains(&text.chars().count()) => Ok(Self(text)),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -292,11 +303,18 @@ impl SnapshotSchedule {
             let message = format!("at most {SNAPSHOT_RULES_MAX} rules, not {}", self.rules.len());
             return Err(InvalidRequest::new(field, message));
         }
+        if !self.time_zone.is_known() {
+            let unknown = InvalidZoneName { text: self.time_zone.to_string() };
+            return Err(InvalidRequest::contradiction(field, unknown.to_string()));
+        }
         let mut known = BTreeSet::new();
         for rule in &self.rules {
-            rule.check().map_err(|message| InvalidRequest::new(field, message))?;
+            rule.check().map_err(|message| InvalidRequest::contradiction(field, message))?;
             if !known.insert(rule.every) {
-                return Err(InvalidRequest::new(field, format!("two rules for every {}", rule.every)));
+                return Err(InvalidRequest::contradiction(
+                    field,
+                    format!("two rules for every {}", rule.every),
+                ));
             }
         }
         Ok(())

@@ -101,15 +101,15 @@ impl Series {
 pub struct SeriesQuery {
     /// The figure. Absent: `used`, of a device `read-latency`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>)]
+    #[param(inline)]
     pub series: Option<Series>,
     /// Only points that have not ended before this. Absent: all there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>)]
+    #[param(inline)]
     pub from: Option<Timestamp>,
     /// How fine. Absent: as fine as it can be had from `from` on; without that, `hour`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(value_type = Option<String>)]
+    #[param(inline)]
     pub resolution: Option<Resolution>,
 }
 
@@ -121,7 +121,10 @@ impl SeriesQuery {
             Some(series) if known.contains(&series) => Ok(series),
             _ => {
                 let words: Vec<_> = known.iter().map(|series| series.as_str()).collect();
-                Err(InvalidRequest::new("series", format!("a {kind} has these: {}", words.join(", "))))
+                Err(InvalidRequest::contradiction(
+                    "series",
+                    format!("a {kind} has these: {}", words.join(", ")),
+                ))
             }
         }
     }

@@ -80,7 +80,7 @@ impl ChangeSnapshot {
     pub fn check(&self) -> Result<(), InvalidRequest> {
         match self {
             Self { name: None, locked_until: None } => {
-                Err(InvalidRequest::new("name", "nothing to change: give a name, a lock, or both"))
+                Err(InvalidRequest::contradiction("name", "nothing to change: give a name, a lock, or both"))
             }
             _ => Ok(()),
         }
@@ -124,7 +124,7 @@ pub(crate) fn check_volumes(
     let mut sorted: Vec<_> = volumes.iter().collect();
     sorted.sort_unstable();
     match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(InvalidRequest::new(field, format!("'{}' is given twice", pair[0]))),
+        Some(pair) => Err(InvalidRequest::contradiction(field, format!("'{}' is given twice", pair[0]))),
         None => Ok(()),
     }
 }

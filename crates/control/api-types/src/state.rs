@@ -1,4 +1,4 @@
-//! The whole intended state of a node as one document: pools, policies, volumes, groups, hosts and exports.
+//! The whole intended state of a node as one document: tenants, pools, policies, volumes, groups, hosts and exports.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 
 use crate::pool::one_of;
 use crate::{
-    Compression, Deduplication, Durability, InitiatorName, InvalidRequest, Name, Network, PolicySettings,
-    Protection, Protocol, QualityOfService, VolumePath,
+    Compression, Deduplication, Durability, InitiatorName, InvalidRequest, Name, Network, OwnProtection,
+    OwnTier, PolicySettings, Protection, Protocol, QualityOfService, VolumePath,
 };
 
 /// What is meant to be. Of a thing that exists, what is absent is left as it is; of a new one it is the default. What a list names
@@ -16,6 +16,9 @@ use crate::{
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct State {
+    /// Tenants, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<StatedTenant>,
     /// Pools, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<StatedPool>,
@@ -37,6 +40,31 @@ pub struct State {
     /// Exports, by what they serve, protocol and audience.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exports: Vec<StatedExport>,
+}
+
+/// A tenant. What belongs to it is stated under its name and a dot.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StatedTenant {
+    /// Its name: at most 31 bytes, without a dot.
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$")]
+    pub name: Name,
+    /// The pools in which it may make volumes: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 64)]
+    pub pools: Option<Vec<Name>>,
+    /// The most that its volumes together may be large, in bytes; 0 for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_bytes: Option<u64>,
+    /// The most volumes that it may have; 0 for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<u32>,
+    /// What its volumes together are to get of the node's performance: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qos: Option<QualityOfService>,
+    /// What it was when the document was made: when it has changed since, nothing is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// A pool.
@@ -123,6 +151,12 @@ pub struct StatedVolume {
     /// What its pool keeps for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_bytes: Option<u64>,
+    /// How it is kept: `pool` for as its pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<OwnProtection>,
+    /// Where it lies among the tiers of its pool: `pool` for as its pool's data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<OwnTier>,
     /// What it is to get of the node's performance: all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qos: Option<QualityOfService>,
@@ -191,7 +225,7 @@ pub struct StatedHostGroup {
 #[serde(deny_unknown_fields)]
 pub struct StatedExport {
     /// The volume, or `VOLUME@SNAPSHOT`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(@[A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")]
     pub volume: VolumePath,
     /// How hosts reach it.
     pub protocol: Protocol,
@@ -215,6 +249,8 @@ pub struct StatedExport {
 words! {
     /// A part of the document. Ordered as things are made.
     pub enum StatedKind {
+        /// A tenant.
+        Tenant = "tenant",
         /// A pool.
         Pool = "pool",
         /// A policy.
@@ -236,6 +272,7 @@ impl StatedKind {
     /// The list of the document that has such things.
     pub fn list(self) -> &'static str {
         match self {
+            Self::Tenant => "tenants",
             Self::Pool => "pools",
             Self::Policy => "policies",
             Self::Volume => "volumes",
@@ -320,10 +357,13 @@ impl State {
             let mut names: Vec<&Name> = names.collect();
             names.sort_unstable();
             match names.windows(2).find(|pair| pair[0] == pair[1]) {
-                Some(pair) => Err(InvalidRequest::new(list, format!("'{}' is stated twice", pair[0]))),
+                Some(pair) => {
+                    Err(InvalidRequest::contradiction(list, format!("'{}' is stated twice", pair[0])))
+                }
                 None => Ok(()),
             }
         }
+        once("tenants", self.tenants.iter().map(|one| &one.name))?;
         once("pools", self.pools.iter().map(|one| &one.name))?;
         once("policies", self.policies.iter().map(|one| &one.name))?;
         once("volumes", self.volumes.iter().map(|one| &one.name))?;
@@ -334,7 +374,8 @@ impl State {
 
     /// How many things are stated.
     pub fn count(&self) -> usize {
-        self.pools.len()
+        self.tenants.len()
+            + self.pools.len()
             + self.policies.len()
             + self.volumes.len()
             + self.groups.len()
@@ -346,6 +387,7 @@ impl State {
     /// The same without versions: what is still to be done of a document that was accepted once.
     #[must_use]
     pub fn without_versions(mut self) -> Self {
+        self.tenants.iter_mut().for_each(|one| one.version = None);
         self.pools.iter_mut().for_each(|one| one.version = None);
         self.policies.iter_mut().for_each(|one| one.version = None);
         self.volumes.iter_mut().for_each(|one| one.version = None);

@@ -10,6 +10,8 @@ use crate::{Freeing, Health, NodeId};
 pub struct Status {
     /// The node.
     pub node_id: NodeId,
+    /// Who the node is to servers whose disks are its devices.
+    pub initiator: InitiatorNames,
     /// Version of the daemon.
     pub version: String,
     /// Seconds since the daemon began to serve.
@@ -28,6 +30,15 @@ pub struct Status {
     pub exports: u64,
     /// How well the node is, with the causes.
     pub health: Health,
+}
+
+/// The names of a node as a host of others, which their operators have to allow.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct InitiatorNames {
+    /// Over iSCSI.
+    pub iqn: String,
+    /// Over NVMe/TCP.
+    pub nqn: String,
 }
 
 /// Memory of the data plane against its budget (`--memory`).

@@ -98,7 +98,7 @@ impl ChangeTenant {
     /// Checks all that can be judged without knowing the tenant.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if *self == Self::default() {
-            return Err(InvalidRequest::new("pools", "nothing to change: give pools or a bound"));
+            return Err(InvalidRequest::contradiction("pools", "nothing to change: give pools or a bound"));
         }
         self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)?;
         self.pools.as_ref().map_or(Ok(()), |pools| check_list("pools", pools, TENANT_POOLS_MAX))
@@ -117,7 +117,7 @@ pub(crate) fn check_belongs(name: &Name, tenant: Option<&Name>) -> Result<(), In
         Some(tenant) if tenant_of(name.as_str()) != Some(tenant.as_str()) => {
             let message =
                 format!("what belongs to tenant '{tenant}' has a name that begins with '{tenant}.'");
-            Err(InvalidRequest::new("name", message))
+            Err(InvalidRequest::contradiction("name", message))
         }
         _ => Ok(()),
     }

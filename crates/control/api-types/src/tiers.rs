@@ -28,30 +28,23 @@ words! {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetTier {
-    /// The tier. `automatic` is for pools; `object` for neither, because there are no such devices yet.
+    /// The tier. `automatic` is for pools, and `object` is what buckets are by themselves.
     pub tier: Tier,
 }
 
 impl SetTier {
-    /// Checks all that can be judged without looking at pool or device.
-    pub fn check(&self) -> Result<(), InvalidRequest> {
-        match self.tier {
-            Tier::Object => Err(InvalidRequest::new(
-                "tier",
-                "no device of this version is an object store: give pmem, nvme, ssd or hdd",
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// The same of a device, which is in one tier.
+    /// Checks that a device can count as that.
     pub fn check_for_device(&self) -> Result<(), InvalidRequest> {
         match self.tier {
-            Tier::Automatic => Err(InvalidRequest::new(
+            Tier::Automatic => Err(InvalidRequest::contradiction(
                 "tier",
                 "a device is in one tier: give pmem, nvme, ssd or hdd; 'automatic' is for pools",
             )),
-            _ => self.check(),
+            Tier::Object => Err(InvalidRequest::contradiction(
+                "tier",
+                "only buckets are an object tier, and they are by themselves: give pmem, nvme, ssd or hdd",
+            )),
+            _ => Ok(()),
         }
     }
 }
@@ -192,11 +185,9 @@ mod tests {
 
     #[test]
     fn a_device_is_in_one_tier() {
-        assert!(SetTier { tier: Tier::Automatic }.check().is_ok());
         for tier in [Tier::Automatic, Tier::Object] {
             assert_eq!(SetTier { tier }.check_for_device().unwrap_err().field, "tier");
         }
-        assert!(SetTier { tier: Tier::Object }.check().is_err());
         assert!(SetTier { tier: Tier::Hdd }.check_for_device().is_ok());
     }
 

@@ -124,10 +124,13 @@ pub struct Session {
 /// Fails unless a role of tenants has a tenant, and no other has one.
 pub(crate) fn check_tenant(role: Role, tenant: Option<&Name>) -> Result<(), InvalidRequest> {
     match (role.is_of_tenant(), tenant) {
-        (true, None) => Err(InvalidRequest::new("tenant", format!("{role} is a role in a tenant: name it"))),
-        (false, Some(_)) => {
-            Err(InvalidRequest::new("tenant", format!("{role} is a role on the node, not in a tenant")))
+        (true, None) => {
+            Err(InvalidRequest::contradiction("tenant", format!("{role} is a role in a tenant: name it")))
         }
+        (false, Some(_)) => Err(InvalidRequest::contradiction(
+            "tenant",
+            format!("{role} is a role on the node, not in a tenant"),
+        )),
         _ => Ok(()),
     }
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    InvalidRequest, Name, PolicySettings, QosStatus, QualityOfService, Timestamp, VolumeImage,
-    VolumeMigration, VolumePath,
+    InvalidRequest, Name, OwnProtection, OwnTier, PolicySettings, Protection, QosStatus, QualityOfService,
+    Tier, Timestamp, VolumeImage, VolumeMigration, VolumePath,
 };
 
 words! {
@@ -125,6 +125,18 @@ pub struct Volume {
     /// Its way to another place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<VolumeMigration>,
+    /// How it is kept; absent in image mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
+    /// Whether that is its own, and not that of its pool.
+    #[serde(default)]
+    pub own_protection: bool,
+    /// Where it lies among the tiers of its pool; absent in image mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
+    /// Whether that is its own, and not that of its pool.
+    #[serde(default)]
+    pub own_tier: bool,
     /// What hosts see, in bytes.
     pub size_bytes: u64,
     /// When an acknowledged write is safe.
@@ -200,7 +212,7 @@ pub struct CreateVolume {
     /// The pool to carve it from.
     pub pool: Name,
     /// What hosts will see, in bytes: a multiple of 512, up to 1 PiB.
-    #[schema(minimum = 512, multiple_of = 512, example = 21474836480u64)]
+    #[schema(minimum = 512, maximum = 1125899906842624u64, multiple_of = 512, example = 21474836480u64)]
     pub size_bytes: u64,
     /// When an acknowledged write is safe.
     #[serde(default)]
@@ -227,6 +239,12 @@ pub struct CreateVolume {
     #[serde(default)]
     #[schema(default = false)]
     pub encrypted: bool,
+    /// How it is to be kept, if not as its pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
+    /// Where it is to lie among the tiers of its pool, if not as its pool's data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
     /// What it is to get of the node's performance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qos: Option<QualityOfService>,
@@ -250,6 +268,8 @@ impl CreateVolume {
             deduplication: Deduplication::default(),
             history_s: 0,
             encrypted: false,
+            protection: None,
+            tier: None,
             qos: None,
             policy: None,
         }
@@ -268,6 +288,8 @@ impl CreateVolume {
             history_s: unless_default(self.history_s),
             quota_bytes: unless_default(self.quota_bytes),
             reserved_bytes: unless_default(self.reserved_bytes),
+            protection: self.protection,
+            tier: self.tier,
             qos: self.qos.clone().filter(|qos| !qos.is_empty()),
             ..PolicySettings::default()
         }
@@ -284,6 +306,8 @@ impl CreateVolume {
             history_s: settings.history_s.unwrap_or(self.history_s),
             quota_bytes: settings.quota_bytes.unwrap_or(self.quota_bytes),
             reserved_bytes: settings.reserved_bytes.unwrap_or(self.reserved_bytes),
+            protection: settings.protection.or(self.protection),
+            tier: settings.tier.or(self.tier),
             qos: settings.qos.clone().or(self.qos),
             ..self
         }
@@ -321,6 +345,13 @@ pub struct ChangeVolume {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 3600)]
     pub history_s: Option<u32>,
+    /// How it is to be kept from now on. Alone of its sort it stays where it is, with everything that belongs to it; else it is copied beside the others that are
+    /// kept so, while it is in use, and has no snapshots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<OwnProtection>,
+    /// Where it is to lie among the tiers of its pool from now on. The same as for `protection` applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<OwnTier>,
     /// What it is to get of the node's performance: all of it, what is absent in it is neither bounded nor promised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qos: Option<QualityOfService>,
@@ -330,7 +361,7 @@ impl ChangeVolume {
     /// Checks all that can be judged without looking at the volume.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if *self == Self::default() {
-            return Err(InvalidRequest::new("quota_bytes", "nothing is to be changed"));
+            return Err(InvalidRequest::contradiction("quota_bytes", "nothing is to be changed"));
         }
         self.qos.as_ref().map_or(Ok(()), QualityOfService::check)?;
         check_history(self.history_s.unwrap_or(0))
@@ -349,7 +380,7 @@ pub fn check_bounds(size_bytes: u64, quota_bytes: u64, reserved_bytes: u64) -> R
             ByteSize(reserved_bytes),
             ByteSize(bound)
         );
-        return Err(InvalidRequest::new("reserved_bytes", message));
+        return Err(InvalidRequest::contradiction("reserved_bytes", message));
     }
     Ok(())
 }
@@ -359,7 +390,7 @@ pub fn check_bounds(size_bytes: u64, quota_bytes: u64, reserved_bytes: u64) -> R
 #[serde(deny_unknown_fields)]
 pub struct ResizeVolume {
     /// The new size in bytes: a multiple of 512, up to 1 PiB.
-    #[schema(minimum = 512, multiple_of = 512, example = 42949672960u64)]
+    #[schema(minimum = 512, maximum = 1125899906842624u64, multiple_of = 512, example = 42949672960u64)]
     pub size_bytes: u64,
 }
 
@@ -389,7 +420,7 @@ impl CloneVolume {
     pub fn check(&self) -> Result<(), InvalidRequest> {
         match (&self.snapshot, self.at) {
             (Some(_), Some(_)) => {
-                Err(InvalidRequest::new("at", "a snapshot is of one point in time already"))
+                Err(InvalidRequest::contradiction("at", "a snapshot is of one point in time already"))
             }
             _ => Ok(()),
         }
@@ -418,7 +449,7 @@ impl RollBackVolume {
     /// Checks all that can be judged without looking at the volume.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if self.snapshot.is_some() == self.at.is_some() {
-            return Err(InvalidRequest::new(
+            return Err(InvalidRequest::contradiction(
                 "snapshot",
                 "say either a snapshot or a point in time to go back to",
             ));

@@ -1,4 +1,4 @@
-//! What a policy may ask for that this version stores and does not carry out: protection of a volume by itself, tiers, replication.
+//! Where a policy may have volumes lie; and what it may ask for that this version stores and does not carry out: replication.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::InvalidRequest;
 
 words! {
-    /// Where data is to lie. Pools do so; of a volume by itself it is stored, and not carried out.
+    /// Where data is to lie.
     pub enum Tier {
         /// Wherever it is used enough for.
         Automatic = "automatic",
@@ -30,7 +30,7 @@ words! {
 #[serde(deny_unknown_fields)]
 pub struct Replication {
     /// The other cluster, by its name or address.
-    #[schema(max_length = 255)]
+    #[schema(min_length = 1, max_length = 255)]
     pub target: String,
     /// How far it may be behind, in seconds.
     #[schema(minimum = 1)]
@@ -42,7 +42,8 @@ impl Replication {
     pub fn check(&self) -> Result<(), InvalidRequest> {
         match self.target.len() {
             1..=255 if self.rpo_s > 0 => Ok(()),
-            _ => Err(InvalidRequest::new(
+            // A schema counts characters.
+            _ => Err(InvalidRequest::contradiction(
                 "replication",
                 "it needs a target of 1 to 255 bytes and an rpo_s of at least 1",
             )),

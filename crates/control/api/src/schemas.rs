@@ -1,9 +1,14 @@
-//! What the types do not say of their schemas: how large whole numbers may be, and that a change changes something.
+//! What the types do not say of their schemas: how large whole numbers may be, that a change changes something, and what names a device.
 
 use utoipa::Number;
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::schema::{ArrayItems, KnownFormat, SchemaFormat};
 use utoipa::openapi::{OpenApi, RefOr, Schema};
+
+/// What may name a device: a path, or an address.
+const DEVICE: &str = "^(/|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://|s3://)[^\\x00]*$";
+/// Schemas with a list of devices.
+const WITH_DEVICES: [&str; 2] = ["CreatePool", "StatedPool"];
 
 /// Adds it to a document.
 pub(crate) fn complete(document: &mut OpenApi) {
@@ -15,6 +20,9 @@ pub(crate) fn complete(document: &mut OpenApi) {
         }
     }
     components.schemas.values_mut().for_each(bound);
+    for name in WITH_DEVICES {
+        components.schemas.get_mut(name).into_iter().for_each(name_devices);
+    }
     let operations = document.paths.paths.values_mut().flat_map(|path| {
         let PathItem { get, put, post, delete, patch, .. } = path;
         [get, put, post, delete, patch].into_iter().flatten()
@@ -23,6 +31,16 @@ pub(crate) fn complete(document: &mut OpenApi) {
         if let RefOr::T(parameter) = parameter {
             parameter.schema.iter_mut().for_each(bound);
         }
+    }
+}
+
+fn name_devices(schema: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::Object(object)) = schema else { return };
+    if let Some(RefOr::T(Schema::Array(list))) = object.properties.get_mut("devices")
+        && let ArrayItems::RefOrSchema(items) = &mut list.items
+        && let RefOr::T(Schema::Object(device)) = &mut **items
+    {
+        device.pattern = Some(DEVICE.to_owned());
     }
 }
 

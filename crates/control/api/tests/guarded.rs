@@ -343,6 +343,37 @@ async fn a_tenant_grows_up_to_its_bounds_whoever_asks() {
     assert_eq!(post(&acme, "/v1/volumes", volume("acme.e", 1)).await, 409, "three are three");
 }
 
+/// Tenants of a document are made by who may change tenants, before the rest of it; nothing is made where anything is wrong.
+#[tokio::test]
+async fn documents_state_tenants() {
+    let world = World::with_tenants().await;
+    let operator = world.token("operator", "").await;
+    let names = async || {
+        let tenants = world.get("/v1/tenants", &world.admin).await.json();
+        let all = tenants.as_array().expect("a list").clone();
+        all.iter().map(|one| one["name"].as_str().unwrap_or("").to_owned()).collect::<Vec<_>>()
+    };
+    let ask = async |path: &str, token: &Secret, body: &Value| {
+        world.ask(Method::POST, path, Some(token), Some(body)).await
+    };
+    let before = names().await;
+    let pool = world.get("/v1/pools", &world.admin).await.json()[0]["name"].clone();
+    let stated = json!({"tenants": [{"name": "initech", "pools": [pool], "volumes": 3}]});
+    assert_eq!(ask("/v1/state", &operator, &stated).await.status, 403);
+    assert_eq!(ask("/v1/state/plan", &operator, &stated).await.status, 403);
+    let wrong = json!({"tenants": [{"name": "initech", "pools": ["gone"]}]});
+    assert_eq!(ask("/v1/state", &world.admin, &wrong).await.status, 409);
+    assert_eq!(names().await, before);
+    let plan = ask("/v1/state/plan", &world.admin, &stated).await.json();
+    assert_eq!(plan["changes"][0]["place"]["kind"], "tenant", "{plan}");
+    assert_eq!(ask("/v1/state", &world.admin, &stated).await.status, 202);
+    assert_eq!(names().await.len(), before.len() + 1);
+    let plan = ask("/v1/state/plan", &world.admin, &stated).await.json();
+    assert_eq!(plan["changes"].as_array().map(Vec::len), Some(0), "twice changes nothing: {plan}");
+    let shown = world.get("/v1/state", &world.admin).await.json();
+    assert_eq!(shown["tenants"].as_array().map(Vec::len), Some(before.len() + 1));
+}
+
 #[tokio::test]
 async fn nobody_gives_more_than_he_has() {
     let world = World::with_tenants().await;

@@ -1,6 +1,7 @@
 //! What the catalog remembers of volumes that lie outside of pools, and of volumes that move.
 
 use quarry_api_types::{Durability, Name, PoolId, Timestamp, VolumeId};
+use quarry_types::LogId;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Record;
@@ -12,7 +13,7 @@ pub struct ImageRecord {
     pub id: VolumeId,
     /// Its name.
     pub name: Name,
-    /// The path of its device, or the address of an NBD export.
+    /// The path of its device, or the address of a server's disk.
     pub device: String,
     /// Its size; the device may be larger.
     pub size_bytes: u64,
@@ -31,10 +32,31 @@ pub struct ImageRecord {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlaceRecord {
-    /// In a pool.
+    /// In a pool, wherever.
     Pool(PoolId),
+    /// In one log of a pool.
+    Log(PoolId, LogId),
     /// On a device, in image mode.
     Device(String),
+}
+
+impl PlaceRecord {
+    /// The pool, if it is one.
+    pub fn pool(&self) -> Option<PoolId> {
+        match self {
+            Self::Pool(pool) | Self::Log(pool, _) => Some(*pool),
+            Self::Device(_) => None,
+        }
+    }
+
+    /// Whether a log of a pool belongs to it.
+    pub fn has(&self, pool: PoolId, log: LogId) -> bool {
+        match self {
+            Self::Pool(own) => *own == pool,
+            Self::Log(own, own_log) => (*own, *own_log) == (pool, log),
+            Self::Device(_) => false,
+        }
+    }
 }
 
 /// Which side of a migration counts.

@@ -11,6 +11,8 @@ pub type Result<T> = std::result::Result<T, NodeError>;
 pub enum ErrorKind {
     /// Change the request: it can never succeed as it is.
     Invalid,
+    /// The same, where each part of it is right by itself and they contradict each other.
+    Contradictory,
     /// Name something that exists.
     NotFound,
     /// Look at what exists: a name is taken, a device belongs to someone, a precondition does not hold.
@@ -31,6 +33,7 @@ impl ErrorKind {
     /// Every kind, for tables and tests that must be complete.
     pub const ALL: &'static [Self] = &[
         Self::Invalid,
+        Self::Contradictory,
         Self::NotFound,
         Self::Conflict,
         Self::InUse,
@@ -43,7 +46,7 @@ impl ErrorKind {
     /// What to do when the place of the error knows nothing better.
     fn default_next_step(self) -> &'static str {
         match self {
-            Self::Invalid => "Correct the request.",
+            Self::Invalid | Self::Contradictory => "Correct the request.",
             Self::NotFound => "List what exists and check the name.",
             Self::Conflict => "List what exists, then choose another name or target.",
             Self::InUse => "End its use first.",
@@ -132,7 +135,8 @@ impl Error for NodeError {}
 
 impl From<quarry_api_types::InvalidRequest> for NodeError {
     fn from(invalid: quarry_api_types::InvalidRequest) -> Self {
-        Self::new(ErrorKind::Invalid, invalid.to_string())
+        let kind = if invalid.is_contradiction { ErrorKind::Contradictory } else { ErrorKind::Invalid };
+        Self::new(kind, invalid.to_string()).with_next_step("Correct the request.")
     }
 }
 

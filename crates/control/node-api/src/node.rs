@@ -160,7 +160,7 @@ pub trait Node: PolicyNode + JobNode + ObserveNode + TierNode + ForecastNode {
     /// The snapshots of a volume, the oldest first. `NotFound`: no such volume.
     async fn list_snapshots(&self, volume: &Name) -> Result<Vec<Snapshot>>;
 
-    /// Takes a snapshot of a volume, under I/O. `NotFound`: no such volume. `Conflict`: it has one of that name. `Invalid`:
+    /// Takes a snapshot of a volume, under I/O. `NotFound`: no such volume. `Conflict`: it has one of that name, or
     /// the end of the lock is in the past. `NoSpace`.
     async fn create_snapshot(&self, volume: &Name, request: CreateSnapshot) -> Result<Snapshot>;
 
@@ -173,7 +173,7 @@ pub trait Node: PolicyNode + JobNode + ObserveNode + TierNode + ForecastNode {
     async fn show_snapshot(&self, path: &SnapshotPath) -> Result<Snapshot>;
 
     /// Gives a snapshot another name, locks it, or prolongs its lock. `NotFound`. `Conflict`: the name is taken in its
-    /// volume; the lock would become shorter. `Invalid`: its end is in the past. `InUse`: another name while it is exported.
+    /// volume; the lock would become shorter, or its end is in the past. `InUse`: another name while it is exported.
     async fn change_snapshot(&self, path: &SnapshotPath, request: ChangeSnapshot) -> Result<Snapshot>;
 
     /// Deletes a snapshot; clones of it live on. `NotFound`; `InUse` while it is exported; `Conflict` while it is locked.

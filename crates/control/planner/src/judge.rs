@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use quarry_api_types::{
-    ComplianceState, KeptSnapshot, PolicySetting, ScheduleStatus, SettingCompliance, SnapshotSchedule,
-    VolumePolicy,
+    ComplianceState, KeptSnapshot, MigrationState, PolicySetting, ScheduleStatus, SettingCompliance,
+    SnapshotSchedule, VolumePolicy,
 };
 
 use crate::calendar;
@@ -48,15 +48,21 @@ fn one(
     schedule: Option<&ScheduleStatus>,
 ) -> Option<SettingCompliance> {
     let intended = governing.settings.describe(setting)?;
-    let actual = settings::actual(&volume.volume, volume.pool_protection);
+    let actual = settings::actual(&volume.volume);
     let failed = |kind: StepKind| volume.failures.get(&kind).cloned();
-    let pending = |kind: StepKind| match failed(kind) {
-        Some(failure) => (ComplianceState::Violated, Some(failure)),
-        None => (ComplianceState::Converging, None),
+    let migration = volume.volume.migration.as_ref();
+    let stopped = migration.filter(|migration| migration.state == MigrationState::Stopped);
+    let pending = |kind: StepKind| match (failed(kind), stopped) {
+        (_, Some(stopped)) => {
+            let reason = stopped.reason.clone().unwrap_or_default();
+            (ComplianceState::Violated, Some(format!("its migration has stopped: {reason}")))
+        }
+        (Some(failure), None) if migration.is_none() => (ComplianceState::Violated, Some(failure)),
+        _ => (ComplianceState::Converging, None),
     };
     let (state, reason) = match (setting, schedule) {
         (PolicySetting::Snapshots, Some(schedule)) if schedule.lag_s > 0 => pending(StepKind::Take),
-        _ => match settings::remedy(setting, &governing.settings, &actual) {
+        _ => match settings::remedy(setting, &governing.settings, &actual, &volume.tiers) {
             None => (ComplianceState::Compliant, None),
             Some(Remedy::Change) => pending(StepKind::Change),
             Some(Remedy::None(reason)) => (ComplianceState::Violated, Some(reason)),

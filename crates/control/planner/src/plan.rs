@@ -5,8 +5,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 use quarry_api_types::{
-    ChangeVolume, ComplianceState, GroupId, Name, PolicySetting, Protection, SettingSource, SnapshotPath,
-    SnapshotSchedule, Volume,
+    ChangeVolume, ComplianceState, GroupId, Name, PolicySetting, SettingSource, SnapshotPath,
+    SnapshotSchedule, Tier, Volume,
 };
 use quarry_types::{ByteSize, SnapshotId, VolumeId};
 
@@ -36,8 +36,8 @@ pub struct ObservedSnapshot {
 pub struct ObservedVolume {
     /// The volume.
     pub volume: Volume,
-    /// How its pool keeps what it holds.
-    pub pool_protection: Protection,
+    /// The tiers that its pool has now.
+    pub tiers: Vec<Tier>,
     /// All of its snapshots in the order in which they were taken, if there is a schedule for it.
     pub snapshots: Vec<ObservedSnapshot>,
     /// Why steps of a kind did not work when they were tried last.
@@ -153,6 +153,8 @@ fn changed(change: &ChangeVolume) -> String {
         change.history_s.map(|to| format!("history to {to} s")),
         change.quota_bytes.map(|to| format!("quota to {}", size(to))),
         change.reserved_bytes.map(|to| format!("reservation to {}", size(to))),
+        change.protection.map(|to| format!("protection to {to}")),
+        change.tier.map(|to| format!("tier to {to}")),
         change.qos.as_ref().map(|to| format!("quality of service to {to}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -209,8 +211,11 @@ pub fn plan(intended: &Intended, observed: &Observed, now: Timestamp) -> Plan {
         }
     }
     for (volume, governing) in &governed {
-        let actual = settings::actual(&volume.volume, volume.pool_protection);
-        if let Some(change) = settings::change(&governing.settings, &actual) {
+        let actual = settings::actual(&volume.volume);
+        let change = settings::change(&governing.settings, &actual);
+        if let Some(change) =
+            change.and_then(|change| settings::now(change, volume.volume.migration.as_ref()))
+        {
             let name = volume.volume.name.clone();
             plan.steps.push(Step::Change { volume: volume.volume.id, name, change });
         }

@@ -1,7 +1,9 @@
 //! Settings of a volume against those that are meant: what differs, what can be done about it, and what cannot.
 
-use quarry_api_types::{ChangeVolume, PolicySetting, PolicySettings, Protection, Volume};
-use quarry_types::Protection as Kept;
+use quarry_api_types::{
+    ChangeVolume, MigrationState, OwnProtection, OwnTier, PolicySetting, PolicySettings, Tier, Volume,
+    VolumeMigration,
+};
 
 /// What can be done about a setting that is not as it is meant to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,8 +14,8 @@ pub(crate) enum Remedy {
     None(String),
 }
 
-/// The settings that a volume has, in the words of a policy. What it says of protection is that of its pool.
-pub(crate) fn actual(volume: &Volume, pool: Protection) -> PolicySettings {
+/// The settings that a volume has, in the words of a policy.
+pub(crate) fn actual(volume: &Volume) -> PolicySettings {
     PolicySettings {
         durability: Some(volume.durability),
         compression: Some(volume.compression),
@@ -22,19 +24,26 @@ pub(crate) fn actual(volume: &Volume, pool: Protection) -> PolicySettings {
         history_s: Some(volume.history_s),
         quota_bytes: Some(volume.quota_bytes.unwrap_or(0)),
         reserved_bytes: Some(volume.reserved_bytes),
-        protection: Some(pool),
+        protection: volume.protection,
+        tier: volume.tier,
         qos: Some(volume.qos.clone().unwrap_or_default()),
         ..PolicySettings::default()
     }
 }
 
-/// Whether a setting is as it is meant to be, and if not, what can be done. Snapshots are not judged here.
+/// Whether a setting is as it is meant to be, and if not, what can be done. `tiers` are those of its pool. Snapshots are not judged here.
 pub(crate) fn remedy(
     setting: PolicySetting,
     intended: &PolicySettings,
     actual: &PolicySettings,
+    tiers: &[Tier],
 ) -> Option<Remedy> {
-    if intended.describe(setting) == actual.describe(setting) {
+    if let (PolicySetting::Tier, Some(reason)) = (setting, missing_tier(intended, tiers)) {
+        return Some(Remedy::None(reason));
+    }
+    if intended.describe(setting) == actual.describe(setting)
+        || (setting == PolicySetting::Protection && is_protected_enough(intended, actual))
+    {
         return None;
     }
     let not_yet = |what: &str| Remedy::None(format!("{what} is stored and not carried out by this version"));
@@ -45,25 +54,42 @@ pub(crate) fn remedy(
         | PolicySetting::History
         | PolicySetting::Quota
         | PolicySetting::Reservation
+        | PolicySetting::Protection
+        | PolicySetting::Tier
         | PolicySetting::Qos => Remedy::Change,
         PolicySetting::Encryption => Remedy::None(
             "a volume is encrypted or not from its first write on: make another one with the policy and copy the data".to_owned(),
         ),
-        PolicySetting::Protection => match (intended.protection, actual.protection) {
-            (Some(Protection(Kept::Copies(wanted))), Some(Protection(Kept::Copies(present)))) if present >= wanted => {
-                return None;
-            }
-            (wanted, _) => {
-                let wanted = wanted.unwrap_or_default();
-                Remedy::None(format!(
-                    "this version protects whole pools: use one with {wanted}, or `quarry pool set POOL --protection {wanted}`"
-                ))
-            }
-        },
-        PolicySetting::Tier => not_yet("placement by tier"),
         PolicySetting::Replication => not_yet("replication"),
         PolicySetting::Snapshots => return None,
     })
+}
+
+/// Pinned to a tier that is not there, a volume lies elsewhere, whatever its setting says.
+fn missing_tier(intended: &PolicySettings, tiers: &[Tier]) -> Option<String> {
+    let tier = intended.tier.filter(|tier| *tier != Tier::Automatic && !tiers.contains(tier))?;
+    let present: Vec<String> = tiers.iter().map(Tier::to_string).collect();
+    Some(format!(
+        "its pool has no tier {tier} (it has {}), and data lies in the next slower one: add as many {tier} devices as the pool's protection needs",
+        present.join(", ")
+    ))
+}
+
+/// More copies than are meant do no harm.
+fn is_protected_enough(intended: &PolicySettings, actual: &PolicySettings) -> bool {
+    match (intended.protection, actual.protection) {
+        (Some(wanted), Some(present)) => present.is_at_least(wanted),
+        _ => false,
+    }
+}
+
+/// What of a change is for now: a volume that moves is changed when it is there. If it has stopped on its way, asking for where it goes
+/// makes it go on.
+pub(crate) fn now(change: ChangeVolume, migration: Option<&VolumeMigration>) -> Option<ChangeVolume> {
+    let Some(migration) = migration else { return Some(change) };
+    let ChangeVolume { protection, tier, .. } = change;
+    let goes_on = migration.state == MigrationState::Stopped && (protection.is_some() || tier.is_some());
+    goes_on.then(|| ChangeVolume { protection, tier, ..ChangeVolume::default() })
 }
 
 /// The request that makes what can be changed so as it is meant to be. `None` when it is so.
@@ -72,6 +98,8 @@ pub(crate) fn change(intended: &PolicySettings, actual: &PolicySettings) -> Opti
         if intended == actual { None } else { intended }
     }
     let qos = if_other(intended.qos.as_ref(), actual.qos.as_ref()).cloned();
+    let protection = if_other(intended.protection, actual.protection);
+    let protection = protection.filter(|_| !is_protected_enough(intended, actual));
     let change = ChangeVolume {
         durability: if_other(intended.durability, actual.durability),
         quota_bytes: if_other(intended.quota_bytes, actual.quota_bytes),
@@ -79,6 +107,8 @@ pub(crate) fn change(intended: &PolicySettings, actual: &PolicySettings) -> Opti
         compression: if_other(intended.compression, actual.compression),
         deduplication: if_other(intended.deduplication, actual.deduplication),
         history_s: if_other(intended.history_s, actual.history_s),
+        protection: protection.map(|own| OwnProtection(Some(own))),
+        tier: if_other(intended.tier, actual.tier).map(|own| OwnTier(Some(own))),
         qos,
     };
     Some(change).filter(|change| *change != ChangeVolume::default())

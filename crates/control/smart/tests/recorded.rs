@@ -4,7 +4,7 @@
 use quarry_smart::{Finding, Report, Verdict};
 
 fn recorded(name: &str) -> Result<Report, String> {
-    let path = format!("{}/tests/recorded/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("tests/recorded/{name}.json");
     Report::parse(&std::fs::read(path).expect("it is recorded"))
 }
 

@@ -16,7 +16,7 @@ fn program(folder: &Path, text: &str) -> PathBuf {
 #[tokio::test]
 async fn the_verdict_is_what_it_prints_whatever_its_status() {
     let folder = tempfile::tempdir().expect("a folder");
-    let recorded = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recorded/ata-failing.json");
+    let recorded = "tests/recorded/ata-failing.json";
     let text =
         format!("#!/bin/sh\necho \"$@\" >{}/asked\ncat {recorded}\nexit 216\n", folder.path().display());
     let report = ask(program(folder.path(), &text), Path::new("/dev/sdz")).await.expect("a report");

@@ -5,8 +5,8 @@ use quarry_env::{Buffer, View};
 use quarry_scsi::Task;
 
 use crate::parameters::Parameters;
-use crate::pdu::{Header, NO_TAG, flags, opcode};
 use crate::request::Request;
+use quarry_iscsi_wire::pdu::{Header, NO_TAG, flags, opcode};
 
 /// Data that breaks the rules; the command ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -187,7 +187,7 @@ impl Collecting {
         }
         let bytes = parameters.burst_bytes.min(self.wanted - self.received);
         let mut header = Header::new(opcode::R2T);
-        header.set_lun(self.request.lun);
+        header.set_lun(self.request.lun.0);
         header.set_u32(16, self.request.task_tag);
         header.set_u32(20, transfer_tag);
         header.set_u32(36, self.next_r2t);

@@ -16,10 +16,10 @@ use crate::chap::CHALLENGE_BYTES;
 use crate::full_feature::{Ended, FullFeature, Surroundings};
 use crate::limits::{LOGIN_SEGMENT_BYTES_MAX, LOGIN_TIME_MAX, REINSTATEMENT_TIME_MAX};
 use crate::login::{Agreed, Directory, Login, LoginStatus, PORTAL_GROUP, Progress, refuse};
-use crate::pdu::{HEADER_BYTES, Header, flags, opcode, padding};
 use crate::server::Server;
 use crate::sessions::{Place, SessionName};
 use crate::targets::port_name;
+use quarry_iscsi_wire::pdu::{HEADER_BYTES, Header, flags, opcode, padding};
 
 /// What is known of a connection when its login has ended.
 struct Begun {

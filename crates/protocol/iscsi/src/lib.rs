@@ -21,7 +21,7 @@
 //!
 //! [`Server::serve`] accepts; `connection` sees a login through (`login`, `parameters`, `chap`, `text`), finds a place for the
 //! session (`sessions`; until it has proven who it is, it is one of the `strangers`) and brings it to the core that owns the first volume which the initiator sees. There `full_feature` is one
-//! task per session: its `parse` takes units apart (`pdu`, `digest`), `commands` begins what they ask for, `data` and `collect`
+//! task per session: its `parse` takes units apart (`quarry-iscsi-wire`), `commands` begins what they ask for, `data` and `collect`
 //! gather what belongs to a write, `management` ends commands early, `timers` asks silent initiators; `numbers` counts, `outbox`
 //! packs answers into few sends. `targets` names things.
 //!
@@ -41,14 +41,12 @@
 mod chap;
 mod collect;
 mod connection;
-pub mod digest;
 mod full_feature;
 pub mod limits;
 pub mod login;
 mod numbers;
 mod outbox;
 pub mod parameters;
-pub mod pdu;
 mod request;
 mod server;
 mod sessions;

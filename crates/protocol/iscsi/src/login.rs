@@ -7,8 +7,8 @@ use quarry_target::Host;
 use crate::chap::{CHALLENGE_BYTES, Exchange};
 use crate::limits::{LOGIN_REQUESTS_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX, WINDOW};
 use crate::parameters::Parameters;
-use crate::pdu::{Header, flags, opcode};
 use crate::text::{parse, put};
+use quarry_iscsi_wire::pdu::{Header, flags, opcode};
 
 /// The number of the only portal group, and of the only port.
 pub const PORTAL_GROUP: u16 = 1;

@@ -1,7 +1,7 @@
 //! The numbers of a session (RFC 7143 section 4.2.2): which command comes next, how many may come, and which answer this is.
 
 use crate::limits::WINDOW;
-use crate::pdu::Header;
+use quarry_iscsi_wire::pdu::Header;
 
 /// What becomes of a command by its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +74,7 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pdu::opcode;
+    use quarry_iscsi_wire::pdu::opcode;
 
     fn window(numbers: &Numbers) -> (u32, u32) {
         let mut header = Header::new(opcode::NOP_IN);

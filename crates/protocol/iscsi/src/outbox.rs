@@ -7,12 +7,12 @@ use quarry_scsi::{Reply, Status};
 use quarry_target::{Gather, HEAD_BYTES};
 use quarry_volume::Views;
 
-use crate::digest::{DIGEST_BYTES, digest, digest_of};
 use crate::limits::SEND_BYTES_MAX;
 use crate::numbers::Numbers;
 use crate::parameters::Parameters;
-use crate::pdu::{HEADER_BYTES, Header, NO_TAG, flags, opcode, padding};
 use crate::request::Request;
+use quarry_iscsi_wire::digest::{DIGEST_BYTES, digest, digest_of};
+use quarry_iscsi_wire::pdu::{HEADER_BYTES, Header, NO_TAG, flags, opcode, padding};
 
 /// Sense data behind its length is put among the headers.
 const SENSE_BYTES_MAX: usize = 64;

@@ -9,7 +9,7 @@ use futures::future::LocalBoxFuture;
 use quarry_scsi::{Course, Lun, Reply, Unit};
 use quarry_target::Drain;
 
-use crate::pdu::{Header, flags};
+use quarry_iscsi_wire::pdu::{Header, flags};
 
 /// What is known of a request until it is answered.
 pub(crate) struct Request {
@@ -44,7 +44,7 @@ impl Request {
     pub(crate) fn new(header: &Header) -> Self {
         Self {
             task_tag: header.task_tag(),
-            lun: header.lun(),
+            lun: Lun(header.lun()),
             unit: None,
             course: None,
             immediate: header.is_immediate(),

@@ -16,9 +16,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use quarry_nvme::constants::{admin, fabrics, io};
-use quarry_nvme::{ANY_CONTROLLER, CommandBuilder, CompletionEntry, DataPointer, Status, connect_data};
-use quarry_nvme_tcp::pdu::{COMMON_BYTES, Common, HEADER_BYTES, InitializeRequest, Link, kind, put_command};
+use quarry_nvme::ANY_CONTROLLER;
+use quarry_nvme_wire::constants::{admin, fabrics, io};
+use quarry_nvme_wire::pdu::{COMMON_BYTES, Common, HEADER_BYTES, InitializeRequest, Link, kind, put_command};
+use quarry_nvme_wire::{CommandBuilder, CompletionEntry, DataPointer, Status, connect_data};
 
 const BLOCKS: u32 = 8;
 const BYTES: u32 = BLOCKS * 512;

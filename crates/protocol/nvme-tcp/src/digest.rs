@@ -1,15 +1,8 @@
-//! Header and data digests: CRC-32C (NVMe/TCP 1.0, 3.3.1).
+//! Digests of data in pieces: CRC-32C (NVMe/TCP 1.0, 3.3.1).
 
-use crc_fast::{CrcAlgorithm, Digest, crc32_iscsi};
+use crc_fast::{CrcAlgorithm, Digest};
 use quarry_env::View;
-
-/// Bytes of a digest.
-pub const DIGEST_BYTES: usize = 4;
-
-/// The digest of `bytes`.
-pub fn digest(bytes: &[u8]) -> u32 {
-    crc32_iscsi(bytes)
-}
+use quarry_nvme_wire::digest::digest;
 
 /// The digest of what lies in `views`, one behind the other.
 pub fn digest_of_views(views: &[View]) -> u32 {

@@ -2,7 +2,7 @@
 //!
 //! What it is: PDUs, digests, in-capsule data, R2T, C2HData with and without completion; one session for each queue, on the
 //! core that owns its volumes; bounds for all of it. What it is not: no controller model (that is `quarry-nvme`), no TLS, no
-//! client. Its PDU codec ([`pdu`]) goes both ways.
+//! client. Its PDUs are in `quarry-nvme-wire`.
 //!
 //! # How a node uses it
 //!
@@ -33,11 +33,10 @@
 //!   until then; only a stop of the node that takes too long drops it.
 //! - No data digest is wrong unnoticed: data that does not fit its digest is thrown away and its command fails.
 
-pub mod digest;
+mod digest;
 pub mod limits;
 mod negotiation;
 mod outbox;
-pub mod pdu;
 mod queue;
 mod server;
 mod session;

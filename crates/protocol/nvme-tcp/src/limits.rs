@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use quarry_nvme::CONNECT_DATA_BYTES;
 use quarry_nvme::limits::{IO_ENTRIES_MAX, TRANSFER_BYTES_MAX, WORKING_BYTES_MAX};
+use quarry_nvme_wire::CONNECT_DATA_BYTES;
 use quarry_target::{ReceiveSizes, ShareBounds};
 
 /// Most data in the capsule of a command on an admin queue: the transport specification says so.

@@ -4,13 +4,13 @@ use std::io;
 use std::rc::Rc;
 
 use quarry_env::{BufferPool, Stream};
-use quarry_nvme::{
-    CONNECT_DATA_BYTES, Command, CompletionEntry, Connect, DataPointer, Refused, Status, constants::fabrics,
-};
+use quarry_nvme::{Connect, Refused};
+use quarry_nvme_wire::constants::fabrics;
+use quarry_nvme_wire::{CONNECT_DATA_BYTES, Command, CompletionEntry, DataPointer, Status};
 
-use crate::digest::{DIGEST_BYTES, digest};
 use crate::limits::{ADMIN_CAPSULE_BYTES_MAX, DATA_BYTES_MAX, RECEIVE_BYTES_MIN};
-use crate::pdu::{
+use quarry_nvme_wire::digest::{DIGEST_BYTES, digest};
+use quarry_nvme_wire::pdu::{
     COMMAND_HEADER_BYTES, COMMON_BYTES, Common, Fatal, FatalStatus, HEADER_BYTES, INITIALIZE_BYTES,
     InitializeRequest, InitializeResponse, Link, TERMINATION_DATA_BYTES_MAX, check_header_digest, kind,
     put_response, put_termination,

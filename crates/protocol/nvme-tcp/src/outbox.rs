@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use quarry_env::{BufferPool, View};
-use quarry_nvme::CompletionEntry;
+use quarry_nvme_wire::CompletionEntry;
 use quarry_target::{Gather, HEAD_BYTES};
 use quarry_volume::Views;
 
-use crate::digest::{DIGEST_BYTES, digest_of_views};
+use crate::digest::digest_of_views;
 use crate::limits::SEND_BYTES_MAX;
-use crate::pdu::{
+use quarry_nvme_wire::digest::DIGEST_BYTES;
+use quarry_nvme_wire::pdu::{
     C2H_HEADER_BYTES_MAX, DataHeader, Fatal, HEADER_BYTES, Link, TERMINATION_DATA_BYTES_MAX, kind,
     put_c2h_data, put_r2t, put_response, put_termination,
 };

@@ -6,10 +6,9 @@ use std::task::Context;
 use std::time::Duration;
 
 use quarry_env::View;
-use quarry_nvme::{
-    AdminQueue, Command, Controller, DataPointer, IoQueue, Request, Status, Transfer, Work,
-    constants::fabrics,
-};
+use quarry_nvme::{AdminQueue, Controller, IoQueue, Request, Transfer, Work};
+use quarry_nvme_wire::constants::fabrics;
+use quarry_nvme_wire::{Command, DataPointer, Status};
 use quarry_target::{Counters, Stop};
 
 use crate::limits::{ADMIN_CAPSULE_BYTES_MAX, IO_CAPSULE_BYTES_MAX};

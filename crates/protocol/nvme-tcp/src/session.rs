@@ -13,10 +13,10 @@ use quarry_target::{Fabric, Login, Session};
 
 use crate::limits::{CONNECT_TIME_MAX, IO_CAPSULE_BYTES_MAX};
 use crate::negotiation::{Inbox, Negotiated, NegotiationError, negotiate};
-use crate::pdu::Link;
 use crate::queue::Queue;
 use crate::server::Server;
 use crate::transmission::{Beginning, Ended, Transmission};
+use quarry_nvme_wire::pdu::Link;
 
 /// What is known of a connection when its queue was opened.
 struct Begun {

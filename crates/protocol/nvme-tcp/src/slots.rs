@@ -3,7 +3,8 @@
 use std::task::{Context, Poll, Waker};
 
 use quarry_env::{Buffer, View};
-use quarry_nvme::{Command, Outcome, Transfer, Work};
+use quarry_nvme::{Outcome, Transfer, Work};
+use quarry_nvme_wire::Command;
 use quarry_target::Woken;
 
 use crate::limits::COMMANDS_MAX;

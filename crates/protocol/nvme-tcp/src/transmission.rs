@@ -18,14 +18,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use quarry_env::{Completion, Env, Stream, View};
-use quarry_nvme::{Status, Transfer};
+use quarry_nvme::Transfer;
+use quarry_nvme_wire::Status;
 use quarry_target::{Receiver, Session, Share, Stopped};
 
 use crate::limits::{RECEIVE, STALL_CHECK_TIME};
 use crate::outbox::Outbox;
-use crate::pdu::{DataHeader, Fatal, Link};
 use crate::queue::Queue;
 use crate::slots::{Admitted, Arrival, Done, Slots, State};
+use quarry_nvme_wire::pdu::{DataHeader, Fatal, Link};
 
 use arrival::Incoming;
 

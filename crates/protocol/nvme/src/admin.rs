@@ -19,9 +19,7 @@ use futures::future::LocalBoxFuture;
 use quarry_env::{BufferPool, Clock, View};
 use quarry_target::Volumes;
 
-use crate::command::Command;
 use crate::connect::Connect;
-use crate::constants::{admin, fabrics};
 use crate::controller::{Controller, Kind};
 use crate::events::{Event, Events};
 use crate::feature::Kept;
@@ -31,9 +29,11 @@ use crate::namespaces::{Namespaces, differences};
 use crate::outcome::Outcome;
 use crate::property::Transition;
 use crate::reservation::{Noticed, Notification, Notifications};
-use crate::status::Status;
 use crate::subsystem::AdminMember;
 use crate::transfer::Transfer;
+use quarry_nvme_wire::Command;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::{admin, fabrics};
 
 /// What the core that runs the queue lends to it.
 pub struct Surroundings {

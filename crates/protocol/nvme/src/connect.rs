@@ -1,12 +1,10 @@
 //! The Connect command (NVMe Base 2.0, 6.3): what a host says when it opens a queue.
 
-use crate::bytes::{u16_at, u32_at};
-use crate::command::{Command, text_at};
-use crate::constants::NQN_BYTES;
-use crate::status::Status;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::bytes::{u16_at, u32_at};
+use quarry_nvme_wire::constants::NQN_BYTES;
+use quarry_nvme_wire::{CONNECT_DATA_BYTES, Command, text_at};
 
-/// Bytes of the data of Connect.
-pub const DATA_BYTES: usize = 1024;
 /// The controller id by which a host leaves the choice to the subsystem.
 pub const ANY_CONTROLLER: u16 = 0xFFFF;
 
@@ -106,7 +104,7 @@ impl Connect {
         if u16_at(fields, 40) != 0 {
             return Err(Refused::because(Status::CONNECT_FORMAT));
         }
-        if data.len() != DATA_BYTES {
+        if data.len() != CONNECT_DATA_BYTES {
             return Err(Refused::because(Status::SGL_LENGTH));
         }
         let entries = u16_at(fields, offset::ENTRIES).checked_add(1).filter(|&entries| entries > 1);
@@ -133,8 +131,8 @@ fn name(data: &[u8], at: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{CommandBuilder, connect_data};
-    use crate::constants::fabrics;
+    use quarry_nvme_wire::constants::fabrics;
+    use quarry_nvme_wire::{CommandBuilder, connect_data};
 
     fn command() -> CommandBuilder {
         CommandBuilder::fabrics(fabrics::CONNECT, 7).dword(10, 3 << 16).dword(11, 127).dword(12, 5000)

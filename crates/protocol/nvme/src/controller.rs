@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use quarry_target::{Counters, Stop, Stopped, Traffic};
 use quarry_types::VolumeId;
 
-use crate::command::Command;
 use crate::connect::{Connect, Refused};
 use crate::limits::{ERROR_ENTRIES_MAX, IO_ENTRIES_MAX, IO_QUEUES_MAX};
 use crate::property::{Life, Properties, Transition};
-use crate::status::Status;
+use quarry_nvme_wire::Command;
+use quarry_nvme_wire::Status;
 
 /// What a controller is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

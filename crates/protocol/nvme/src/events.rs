@@ -7,10 +7,10 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::task::{Poll, Waker};
 
-use crate::constants::log;
 use crate::limits::EVENT_REQUESTS_MAX;
 use crate::outcome::Outcome;
-use crate::status::Status;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::log;
 
 /// Something that a host may want to be told of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,8 +1,8 @@
 //! Features (NVMe Base 2.0, 5.27): what a host may ask for and set. The values that are nothing but kept.
 
-use crate::constants::feature;
 use crate::controller::Kind;
-use crate::status::Status;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::feature;
 
 const IO_FEATURES: [u8; 13] = [
     feature::ARBITRATION,

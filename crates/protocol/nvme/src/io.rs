@@ -16,14 +16,14 @@ use std::task::Context;
 use quarry_env::BufferPool;
 use quarry_target::{Notice, Volumes};
 
-use crate::command::{Command, Fuse};
-use crate::constants::{fabrics, io};
 use crate::controller::IoMember;
 use crate::namespaces::Namespaces;
 use crate::reservation::{Draining, Noticed};
-use crate::status::Status;
 use crate::subsystem::Subsystem;
 use crate::transfer::Transfer;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::{fabrics, io};
+use quarry_nvme_wire::{Command, Fuse};
 
 use fused::{Fused, Half};
 use request::Means;

@@ -27,12 +27,10 @@
 //! - A command is refused before its data is asked for, where that is possible.
 
 mod admin;
-mod bytes;
-mod command;
 mod connect;
-pub mod constants;
 mod controller;
 mod events;
+mod failure;
 mod feature;
 mod identify;
 mod identity;
@@ -43,23 +41,18 @@ mod namespaces;
 mod outcome;
 pub mod property;
 mod reservation;
-mod status;
 mod subsystem;
 mod transfer;
 mod usage;
 mod work;
 
 pub use admin::{AdminQueue, Surroundings};
-pub use command::{
-    COMMAND_BYTES, COMPLETION_BYTES, Command, CommandBuilder, CompletionEntry, DataPointer, Fuse,
-    connect_data,
-};
-pub use connect::{ANY_CONTROLLER, Connect, DATA_BYTES as CONNECT_DATA_BYTES, Refused};
+pub use connect::{ANY_CONTROLLER, Connect, Refused};
 pub use controller::{Controller, Host, IoMember, Kind};
+pub use failure::status_of;
 pub use identity::{Identity, eui64, nguid};
 pub use io::{Admitted, IoQueue, Request};
 pub use outcome::Outcome;
-pub use status::Status;
 pub use subsystem::{AdminMember, Opened, Subsystem};
 pub use transfer::Transfer;
 pub use work::Work;

@@ -4,12 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use quarry_target::Traffic;
 
-use crate::bytes::Page;
-use crate::command::Command;
-use crate::constants::{DISCOVERY_NQN, admin, feature, io, log};
 use crate::controller::{ErrorEntry, Kind};
 use crate::limits::{ADMIN_ENTRIES_MAX, ANA_GROUPS_MAX, NAMESPACES_MAX, TRANSFER_BYTES_MAX};
-use crate::status::Status;
+use quarry_nvme_wire::Command;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::bytes::Page;
+use quarry_nvme_wire::constants::{DISCOVERY_NQN, admin, feature, io, log};
 
 /// Transport type of TCP (Base 2.0, figure 294).
 const TCP: u8 = 3;

@@ -8,12 +8,12 @@ use quarry_target::{Mapping, Member, Stopped, View, Volumes};
 use quarry_types::VolumeId;
 use quarry_volume::{Volume, VolumeInfo};
 
-use crate::constants::EVERY_NAMESPACE;
 use crate::controller::Controller;
 use crate::limits::{ANA_GROUPS_MAX, LBA_BYTES, NAMESPACES_MAX};
 use crate::reservation::{Activity, Mailbox, NamespaceWatcher, initiator};
-use crate::status::Status;
 use crate::subsystem::Subsystem;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::EVERY_NAMESPACE;
 
 /// A namespace on one core.
 pub(crate) struct Namespace {

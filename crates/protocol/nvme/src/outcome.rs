@@ -3,7 +3,9 @@
 use quarry_env::BufferPool;
 use quarry_volume::{Views, VolumeError};
 
-use crate::status::Status;
+use quarry_nvme_wire::Status;
+
+use crate::failure::status_of;
 
 /// How a command ended, with what it returns.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl From<Status> for Outcome {
 
 impl From<VolumeError> for Outcome {
     fn from(error: VolumeError) -> Self {
-        let status = Status::from(error.kind);
+        let status = status_of(error.kind);
         Self { error: Some(Box::new(error)), ..status.into() }
     }
 }

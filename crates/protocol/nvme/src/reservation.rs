@@ -12,9 +12,9 @@ use futures::task::AtomicWaker;
 use quarry_target::{Drain, Initiator, Notice, ReservationKind, ReservationState, Watcher};
 use quarry_types::VolumeId;
 
-use crate::bytes::Page;
-use crate::constants::EVERY_NAMESPACE;
 use crate::limits::RESERVATION_NOTICES_MAX;
+use quarry_nvme_wire::bytes::Page;
+use quarry_nvme_wire::constants::EVERY_NAMESPACE;
 
 /// The initiator that a host is: its identifier, in hexadecimal digits.
 pub(crate) fn initiator(host_id: [u8; 16]) -> Initiator {

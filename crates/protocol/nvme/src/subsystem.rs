@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use quarry_target::{Access, Fabric, Reservations, View};
 
 use crate::connect::{ANY_CONTROLLER, Connect, Refused};
-use crate::constants::DISCOVERY_NQN;
 use crate::controller::{Controller, Host, IoMember, Kind};
 use crate::identity::Identity;
 use crate::limits::{ADMIN_ENTRIES_MAX, CONTROLLER_ID_MAX};
-use crate::status::Status;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::DISCOVERY_NQN;
 
 #[derive(Default)]
 struct Table {

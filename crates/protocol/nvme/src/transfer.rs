@@ -1,7 +1,7 @@
 //! Which way the data of a command goes.
 
-use crate::command::DataPointer;
-use crate::status::Status;
+use quarry_nvme_wire::DataPointer;
+use quarry_nvme_wire::Status;
 
 /// The data that a command moves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

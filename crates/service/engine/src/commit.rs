@@ -54,13 +54,14 @@ impl Engine {
     /// log has none left. The cleaner's may be among those that this commit frees: it writes nothing before.
     fn fresh_reserve(&self) -> Vec<std::rc::Rc<quarry_pool::Chunk>> {
         let shared = &self.store.pool.shared;
-        let wanted = (shared.capacity().total_chunks as usize / 32).clamp(RESERVE_MIN, RESERVE_MAX);
+        let wanted =
+            (shared.capacity_for(self.store.log).total_chunks as usize / 32).clamp(RESERVE_MIN, RESERVE_MAX);
         // Logs that have not been opened yet have not told what they need.
         let all_known = shared.staked_logs() >= usize::from(self.limits.get().logs);
         let wanted = if all_known { wanted } else { RESERVE_AT_OPENING };
         let ready = self.log.reserve_chunks();
         // What hosts write is likely to be read soon.
-        let allocate = |purpose| self.store.allocate_chunk(shared.copies(), purpose, 0).ok();
+        let allocate = |purpose| self.store.allocate_chunk(self.store.copies(), purpose, 0).ok();
         let purpose = Purpose::ReadySegment { freed_soon: self.store.chunks_freed_soon() };
         let mut fresh: Vec<_> = (ready..wanted).map_while(|_| allocate(purpose)).collect();
         if ready == 0 && fresh.is_empty() {

@@ -166,6 +166,13 @@ pub(crate) enum Reduced {
     To(usize),
 }
 
+impl EngineStatus {
+    /// What the log holds in the end, one copy: what lives, and what is kept for volumes.
+    pub fn held_bytes(&self) -> u64 {
+        self.live_bytes + self.kept_bytes
+    }
+}
+
 /// An engine as it is shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EngineStatus {

@@ -23,10 +23,10 @@ pub(crate) struct Grouped {
 }
 
 impl Engine {
-    /// The code of the pool, if there are devices enough for it.
+    /// The code of the log, if there are devices enough for it.
     fn shape(&self) -> Option<Shape> {
         let shared = &self.store.pool.shared;
-        shared.shape().filter(|shape| shared.usable_devices() >= shape.members())
+        shared.shape_of(self.store.log).filter(|shape| shared.usable_devices() >= shape.members())
     }
 
     /// The chunks that can be grouped now, those with the fewest good copies first, then the oldest: what was written together dies

@@ -94,7 +94,7 @@ impl Engine {
         let start = LogStart { position, next_segment, reserve: Vec::new() };
         volumes.keys.add_salt(next_segment, env.random.next_u128().to_le_bytes());
         let log = Log::start(env.clone(), store.clone(), volumes.clone(), volumes.keys.clone(), start);
-        let total_chunks = store.pool.shared.capacity().total_chunks;
+        let total_chunks = store.pool.shared.capacity_for(store.log).total_chunks;
         let space = Space::new(total_chunks, store.pool.geometry().segment_bytes, limits.logs);
         let birth = Cell::new(volumes.next_snapshot.get());
         let cache = Rc::new(NodeCache::new(limits.node_cache_bytes));

@@ -94,8 +94,8 @@ impl Engine {
     /// Whether chunks wait for slots that the cleaner could gain.
     pub(crate) fn is_short_of_slots(&self) -> bool {
         let shared = &self.store.pool.shared;
-        let wanted = shared.needed_chunks() + CHUNKS_WANTED;
-        self.rehomer.status.get().stuck && shared.capacity().free_chunks <= wanted
+        let wanted = shared.needed_chunks(self.store.log) + CHUNKS_WANTED;
+        self.rehomer.status.get().stuck && shared.capacity_for(self.store.log).free_chunks <= wanted
     }
 
     /// What is still to be moved.

@@ -139,7 +139,7 @@ impl Space {
 
     /// Chunks that the cleaner may write before it frees any.
     pub(crate) fn cleaner_chunks(&self, engine: &Engine) -> u64 {
-        let shape = engine.store.pool.shared.shape();
+        let shape = engine.store.pool.shared.shape_of(engine.store.log);
         // A group becomes free as a whole, and what lived in it takes copies until it is grouped in its turn.
         let of_group = shape.map_or(0, |shape| shape.data() as u64 + GROUP_CHUNKS_BESIDE);
         engine.policy.get().chunks_wanted(self.total_chunks.get()).max(of_group)
@@ -149,7 +149,7 @@ impl Space {
     pub(crate) fn need(&self, engine: &Engine) -> Need {
         let nodes = engine.volumes.map_bytes_max().min(2 * self.tail_bytes_max);
         let (segments, image) = (nodes.div_ceil(self.usable_bytes), engine.store.image_need_chunks());
-        let protection = engine.store.pool.shared.protection();
+        let protection = engine.store.pool.shared.protection_of(engine.store.log);
         let kept = protection.open_chunks(engine.volumes.kept_bytes().div_ceil(self.usable_bytes));
         self.working_chunks.set(WORKING_CHUNKS_MIN + protection.open_chunks(spread_chunks(engine)));
         Need {
@@ -169,7 +169,8 @@ impl Space {
     /// From so few free chunks on the cleaner works. What it keeps free beyond what is needed takes bursts of writes, and makes all
     /// other chunks fuller.
     pub(crate) fn low_chunks(&self, engine: &Engine) -> u64 {
-        engine.store.pool.shared.needed_chunks() + (self.total_chunks.get() / 64).clamp(2, BURST_CHUNKS_MAX)
+        engine.store.pool.shared.needed_chunks(engine.store.log)
+            + (self.total_chunks.get() / 64).clamp(2, BURST_CHUNKS_MAX)
     }
 
     /// Whether the last attempt to gain space found nothing, and nothing has been freed since; for who may go below what
@@ -233,7 +234,7 @@ impl Space {
 
     /// Looks at the free space again.
     pub(crate) fn update(&self, engine: &Engine) {
-        self.total_chunks.set(engine.store.pool.shared.capacity().total_chunks);
+        self.total_chunks.set(engine.store.pool.shared.capacity_for(engine.store.log).total_chunks);
         let (need, ready) = (self.need(engine), engine.log.reserve_chunks() as u64);
         let share_max = self.share_max(engine.limits.get().logs);
         let chunks = engine.store.pool.shared.renew_stake(engine.store.log, need, ready, share_max);
@@ -282,7 +283,7 @@ impl Engine {
     }
 
     fn free_chunks(&self) -> u64 {
-        self.store.pool.shared.capacity().free_chunks
+        self.store.pool.shared.capacity_for(self.store.log).free_chunks
     }
 
     /// Charges a host's write where there is space for it and the tail is not too long.

@@ -175,10 +175,11 @@ impl Planning<'_> {
         self.steps.iter().any(|step| step.unit == unit)
     }
 
-    /// Moves a unit if there is room behind what is `kept`, and budget left; one unit may be larger than the budget.
+    /// Moves a unit if there is room behind what is `kept`, and budget left; one unit may be larger than the budget. Tiers come and go with devices and
+    /// with the protection of the pool: where a unit was bound for, or lay when it was looked at, there may be none any more.
     fn step(&mut self, unit: usize, to: u8, kept: u64, why: (TierReason, usize, u64)) -> bool {
         let slots = self.units[unit].slots;
-        let there = &mut self.tiers[usize::from(to)];
+        let Some(there) = self.tiers.get_mut(usize::from(to)) else { return false };
         if there.free < kept + slots || self.left == 0 {
             return false;
         }

@@ -154,10 +154,11 @@ impl Engine {
     /// What the plan goes by besides heat.
     fn tier_terms(&self) -> (Vec<TierSlots>, Terms) {
         let shared = &self.store.pool.shared;
-        let tiers = (0..shared.tiers().len()).map(|tier| shared.tier_slots(tier as u8)).collect();
+        let tiers =
+            (0..shared.tiers().len()).map(|tier| shared.tier_slots_for(self.store.log, tier as u8)).collect();
         let segment_bytes = self.store.pool.geometry().segment_bytes;
         let terms = Terms {
-            pinned: shared.pinned_tier(),
+            pinned: shared.pinned_tier(self.store.log),
             level_min: heat_level(self.heat_min()),
             budget_slots: (BUDGET_BYTES / segment_bytes).max(1),
             logs: u64::from(self.limits.get().logs),

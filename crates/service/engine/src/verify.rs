@@ -187,7 +187,7 @@ impl Engine {
     /// wanted again may have chunks that are about to be moved apart.
     fn check_groups(&self, findings: &mut Vec<Finding>) {
         let shared = &self.store.pool.shared;
-        let is_wanted = |group: &Rc<Group>| Some(group.shape()) == shared.shape();
+        let is_wanted = |group: &Rc<Group>| Some(group.shape()) == shared.shape_of(self.store.log);
         for group in self.store.groups().into_iter().filter(is_wanted) {
             let (mut devices, members) = (BTreeSet::new(), group.members());
             for device in group.devices() {

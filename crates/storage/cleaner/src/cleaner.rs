@@ -138,7 +138,7 @@ impl<'a> Round<'a> {
             store,
             now: terms.now,
             tier: terms.tier,
-            classes: terms.policy.classes(store.pool.shared.capacity().total_chunks),
+            classes: terms.policy.classes(store.pool.shared.capacity_for(store.log).total_chunks),
             taken_before: taken_bytes(&open),
             open,
             full: Vec::new(),
@@ -258,7 +258,7 @@ impl<'a> Round<'a> {
         let failed = self.store.pool.flush(&devices).await;
         for output in self.full.iter().chain(self.open.iter().flatten()) {
             failed.iter().for_each(|&device| output.chunk.drop_copy(device));
-            if output.chunk.healthy_copies() < self.store.pool.shared.copies_now() {
+            if output.chunk.healthy_copies() < self.store.copies_now() {
                 // The old chunks may have more copies than this one: they stay.
                 tracing::warn!(log = %self.store.log, "a device failed during cleaning; what was copied does not count");
                 let relocated = Relocated { skipped: self.emptied.len(), ..Relocated::default() };

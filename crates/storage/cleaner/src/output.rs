@@ -31,7 +31,7 @@ pub(crate) struct Output {
 impl Output {
     /// An empty one, in `tier` if there is room.
     pub(crate) fn new(store: &LogStore, tier: u8) -> Result<Self, PoolError> {
-        let chunk = store.allocate_chunk(store.pool.shared.copies(), Purpose::Packed, tier)?;
+        let chunk = store.allocate_chunk(store.copies(), Purpose::Packed, tier)?;
         let content = ChunkContent::Packed;
         let header =
             ChunkHeader { pool: store.pool.shared.id, log: store.log, chunk: chunk.id(), content }.encode();
@@ -69,8 +69,7 @@ impl Output {
 
     /// Whether the chunk is worth writing to once more: it has room, and all its copies are in use.
     pub(crate) fn is_usable(&self, store: &LogStore) -> bool {
-        self.room_bytes(store) >= room_bytes_min(store)
-            && self.chunk.staying_copies() >= store.pool.shared.copies_now()
+        self.room_bytes(store) >= room_bytes_min(store) && self.chunk.staying_copies() >= store.copies_now()
     }
 
     /// Appends a survivor.

@@ -130,6 +130,8 @@ pub fn has_room(geometry: &DiskGeometry) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use quarry_format::label::{DeviceClass, LabelState, Member, TierPolicy};
     use quarry_types::{DeviceId, PoolId, Protection};
 
@@ -155,6 +157,7 @@ mod tests {
             protection: Protection::Copies(1),
             segment_bytes: 32 << 20,
             tier_policy: TierPolicy::Automatic,
+            log_policies: BTreeMap::new(),
             created_ms: 0,
             device_index: 0,
             members: vec![member],

@@ -45,5 +45,5 @@ pub use labels::CopyError;
 pub use members::{OpenedMembers, open_members};
 pub use open::{Expected, open_device};
 pub use probe::{Content, Probe, ProbedDisk, probe, usable_bytes_at};
-pub use quarry_format::label::{DeviceClass, Label, LabelState, Member, TierPolicy, slots_for};
+pub use quarry_format::label::{DeviceClass, Label, LabelState, LogPolicy, Member, TierPolicy, slots_for};
 pub use scan::{ScannedDevice, scan};

@@ -15,7 +15,7 @@ use crate::error::{OpenError, PathError};
 use crate::labels::{self, Newest, NoLabel};
 use crate::probe;
 
-/// How long opening a device, or bringing its label up to date, may take. An NBD export that was held by another process is waited for
+/// How long opening a device, or bringing its label up to date, may take. A server's disk that was held by another process is waited for
 /// 30 s of this.
 pub(crate) const OPEN_TIME_MAX: Duration = Duration::from_secs(45);
 

@@ -360,7 +360,7 @@ impl Log {
 
     /// How many of them have all the copies that a new chunk would get.
     pub fn reserve_chunks(&self) -> usize {
-        let copies = self.store.pool.shared.copies_now();
+        let copies = self.store.copies_now();
         self.state.borrow().reserve.iter().filter(|chunk| chunk.staying_copies() >= copies).count()
     }
 

@@ -141,7 +141,7 @@ impl Log {
     /// reserved for it.
     fn place(&self, state: &mut State, sectors: u32) -> Option<(SegmentId, Rc<Chunk>)> {
         let geometry = self.store.pool.geometry();
-        let wanted = self.store.pool.shared.copies_now().max(1);
+        let wanted = self.store.copies_now().max(1);
         if let Some((segment, chunk)) = &state.tail.open {
             // One granule stays free, so that the end of a segment is an address inside it.
             let fits = state.tail.position.address.sector() + sectors < geometry.segment_sectors();

@@ -4,7 +4,7 @@
 //! because the images of the logs say it all.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quarry_format::anchor::Slot;
 
@@ -29,6 +29,8 @@ struct DeviceSlots {
 #[derive(Default)]
 pub struct Allocator {
     devices: Vec<DeviceSlots>,
+    /// How many copies there are of chunks: of some logs more, of others fewer.
+    copies: Vec<usize>,
 }
 
 impl Allocator {
@@ -43,6 +45,16 @@ impl Allocator {
         device.free.extend(device.total..slots);
         device.total = device.total.max(slots);
         device.usable = usable;
+    }
+
+    /// Says of how many copies chunks are: of each number as many are to fit as can.
+    pub fn set_copies(&mut self, copies: Vec<usize>) {
+        self.copies = copies;
+    }
+
+    /// How many chunks fit, for each number of copies.
+    fn fitting(&self) -> Vec<(usize, u64)> {
+        self.copies.iter().map(|&copies| (copies, self.free_chunks(copies))).collect()
     }
 
     /// Forgets a device.
@@ -93,10 +105,14 @@ impl Allocator {
     pub fn allocate_in(&mut self, copies: usize, first: u8) -> Vec<Slot> {
         let last = self.last_tier();
         if last > 0 {
-            let before = self.free_chunks(copies);
+            let before = self.fitting();
             for tier in (first..=last).chain((0..first.min(last + 1)).rev()) {
                 let slots = self.allocate_from(copies, Some((tier, tier < last)));
-                if !slots.is_empty() && self.free_chunks(copies) + 1 >= before {
+                // No more is missing than so many slots hold.
+                let is_no_less = before.iter().all(|&(each, before)| {
+                    self.free_chunks(each) + (copies as u64).div_ceil(each as u64) >= before
+                });
+                if !slots.is_empty() && is_no_less {
                     return slots;
                 }
                 slots.into_iter().for_each(|slot| self.release(slot));
@@ -107,14 +123,8 @@ impl Allocator {
 
     /// Slots on `count` distinct devices of a tier that are not among `taken`, for what gives up the slots `left`: all of them or none, and none
     /// if less would fit into the pool than does now.
-    pub fn allocate_for_move(
-        &mut self,
-        (copies, count): (usize, usize),
-        tier: u8,
-        taken: &[u16],
-        left: &[Slot],
-    ) -> Vec<Slot> {
-        let before = self.free_chunks(copies);
+    pub fn allocate_for_move(&mut self, count: usize, tier: u8, taken: &[u16], left: &[Slot]) -> Vec<Slot> {
+        let before = self.fitting();
         let (mut taken, mut slots) = (taken.to_vec(), Vec::with_capacity(count));
         while slots.len() < count {
             let Some(slot) = self.take_beside(&taken, Some(tier)) else { break };
@@ -132,9 +142,9 @@ impl Allocator {
             }
         };
         given(&mut self.devices, true);
-        let after = self.free_chunks(copies);
+        let is_no_less = before.into_iter().all(|(each, before)| self.free_chunks(each) >= before);
         given(&mut self.devices, false);
-        if slots.len() == count && after >= before {
+        if slots.len() == count && is_no_less {
             return slots;
         }
         slots.into_iter().for_each(|slot| self.release(slot));
@@ -268,25 +278,88 @@ impl Allocator {
         self.chunks(copies, without, |device| u64::from(device.total))
     }
 
-    /// The largest `n` such that `n` chunks fit: each device can hold at most one copy of each chunk.
+    /// The largest `n` such that `n` chunks fit.
     fn chunks(&self, copies: usize, without: Option<u16>, slots: impl Fn(&DeviceSlots) -> u64) -> u64 {
-        let used = |(index, device): &(usize, &DeviceSlots)| device.usable && Some(*index as u16) != without;
-        let devices: Vec<&DeviceSlots> =
-            self.devices.iter().enumerate().filter(used).map(|(_, device)| device).collect();
-        let copies = copies.min(devices.len()).max(1) as u64;
-        let slots: Vec<u64> = devices.into_iter().map(slots).filter(|&slots| slots > 0).collect();
-        let fits = |chunks: u64| slots.iter().map(|&slots| slots.min(chunks)).sum::<u64>() >= copies * chunks;
-        let (mut low, mut high) = (0, slots.iter().sum::<u64>() / copies);
-        while low < high {
-            let middle = (low + high).div_ceil(2);
-            if fits(middle) { low = middle } else { high = middle - 1 }
-        }
-        low
+        let slots = self.slots_by_device(without, slots);
+        let copies = copies.min(slots.len()).max(1);
+        most(slots.iter().sum::<u64>() / copies as u64, |chunks| {
+            lack(&slots, &Counts::from([(copies, chunks)])) == 0
+        })
     }
+
+    /// Of the devices that take new chunks, but for one.
+    fn slots_by_device(&self, without: Option<u16>, slots: impl Fn(&DeviceSlots) -> u64) -> Vec<u64> {
+        let used = |(index, device): &(usize, &DeviceSlots)| device.usable && Some(*index as u16) != without;
+        self.devices.iter().enumerate().filter(used).map(|(_, device)| slots(device)).collect()
+    }
+
+    /// How many chunks of `copies` copies fit into the free slots beside so many of others; below 0 how many too many these are.
+    pub fn free_chunks_beside(&self, copies: usize, others: &Counts) -> i64 {
+        let slots = self.slots_by_device(None, |device| device.free.len() as u64);
+        let beside = placed(others, slots.len());
+        let copies = copies.min(slots.len()).max(1);
+        let free = self.free_chunks(copies);
+        if beside.keys().all(|&other| other == copies) {
+            return free as i64 - beside.values().sum::<u64>() as i64;
+        }
+        let with = |chunks: u64| {
+            let mut all = beside.clone();
+            *all.entry(copies).or_default() += chunks;
+            lack(&slots, &all)
+        };
+        match with(0) {
+            0 => most(free, |chunks| with(chunks) == 0) as i64,
+            lack => -(lack.div_ceil(copies as u64) as i64),
+        }
+    }
+
+    /// Whether so many chunks fit on the devices that take new ones, or on all but one of them, when these are empty.
+    pub fn can_hold(&self, chunks: &Counts, without: Option<u16>) -> bool {
+        let slots = self.slots_by_device(without, |device| u64::from(device.total));
+        lack(&slots, &placed(chunks, slots.len())) == 0
+    }
+}
+
+/// Chunks get as many copies as there are devices, where these are fewer.
+fn placed(chunks: &Counts, devices: usize) -> Counts {
+    let mut placed = Counts::new();
+    chunks
+        .iter()
+        .for_each(|(&copies, &chunks)| *placed.entry(copies.min(devices).max(1)).or_default() += chunks);
+    placed
+}
+
+/// How many chunks there are, by the number of slots that each takes on distinct devices.
+pub type Counts = BTreeMap<usize, u64>;
+
+/// How many slots too few there are for these chunks on devices with so many slots, of which a chunk takes one at most. The chunks
+/// can be placed if for every number of them those that take the most slots find them: each device has one for each of these chunks, or as many
+/// as it has (Gale, "A theorem on flows in networks", 1957). Only the numbers at which chunks begin to take fewer slots need to be looked at.
+fn lack(slots: &[u64], chunks: &Counts) -> u64 {
+    let (mut count, mut wanted, mut lack) = (0, 0, 0);
+    for (&copies, &more) in chunks.iter().rev() {
+        count += more;
+        wanted += copies as u64 * more;
+        let held: u64 = slots.iter().map(|&slots| slots.min(count)).sum();
+        lack = lack.max(wanted.saturating_sub(held));
+    }
+    lack
+}
+
+/// The largest number up to `high` for which something holds that holds for all smaller ones.
+pub(crate) fn most(high: u64, holds: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (0, high);
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if holds(middle) { low = middle } else { high = middle - 1 }
+    }
+    low
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -317,6 +390,7 @@ mod tests {
 
     fn allocator(slots: &[u32]) -> Allocator {
         let mut allocator = Allocator::default();
+        allocator.set_copies(vec![2]);
         (0..).zip(slots).for_each(|(index, &slots)| allocator.add_device(index, slots, true));
         allocator
     }
@@ -410,18 +484,55 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn chunks_of_all_numbers_of_copies_fit_as_counted(
+            slots in prop::collection::vec(0u32..9, 1..6),
+            others in prop::array::uniform3(0u64..6),
+            copies in 1usize..4,
+        ) {
+            let others: Counts = (1..).zip(others).filter(|(_, chunks)| *chunks > 0).collect();
+            // The widest first, each on the devices with the most room: if anything fits, this does.
+            let fits = |more: u64| {
+                let mut all = others.clone();
+                *all.entry(copies).or_default() += more;
+                let mut allocator = allocator(&slots);
+                let mut places = all.into_iter().rev().flat_map(|(copies, chunks)| (0..chunks).map(move |_| copies));
+                places.all(|copies| !allocator.allocate(copies).is_empty())
+            };
+            let counted = allocator(&slots).free_chunks_beside(copies, &others);
+            match u64::try_from(counted) {
+                Ok(counted) => prop_assert!(fits(counted) && !fits(counted + 1), "{counted}"),
+                Err(_) => prop_assert!(!fits(0), "{counted}"),
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_of_fewer_copies_leave_as_many_of_more_copies_as_they_can() {
+        // Of ten slots one device has six: what is mirrored fits four times.
+        let mut allocator = allocator(&[6, 2, 2]);
+        allocator.set_copies(vec![1, 2]);
+        allocator.set_tiers(&[(0, 1)]);
+        assert_eq!((allocator.free_chunks(1), allocator.free_chunks(2)), (10, 4));
+        // Both of the fast devices are wanted by what is mirrored; the first two can be had all the same.
+        let taken: Vec<u16> = (0..6).map(|_| allocator.allocate_in(1, 0)[0].device).collect();
+        assert_eq!(allocator.free_chunks(1), 4);
+        assert!(allocator.free_chunks(2) >= 1, "{taken:?}");
+        let mut allocator = self::allocator(&[6, 2, 2]);
+        (0..2).for_each(|_| _ = allocator.allocate(1));
+        assert_eq!(allocator.free_chunks(2), 4, "one copy goes where there is most room");
+    }
+
     #[test]
     fn what_moves_to_another_tier_has_all_its_copies_there() {
         let mut allocator = allocator(&[4, 4, 4, 4]);
         allocator.set_tiers(&[(2, 1), (3, 1)]);
         let slots = allocator.allocate_in(2, 1);
-        let moved = allocator.allocate_for_move((2, 2), 0, &[2, 3], &slots);
+        let moved = allocator.allocate_for_move(2, 0, &[2, 3], &slots);
         assert_eq!(moved.iter().map(|slot| slot.device).collect::<Vec<u16>>(), [0, 1]);
         allocator.set_usable(1, false);
-        assert!(
-            allocator.allocate_for_move((2, 2), 0, &[2, 3], &slots).is_empty(),
-            "one device is out of use"
-        );
+        assert!(allocator.allocate_for_move(2, 0, &[2, 3], &slots).is_empty(), "one device is out of use");
         assert_eq!(allocator.free_slots(0), 3);
     }
 

@@ -116,7 +116,7 @@ impl Default for Board {
     fn default() -> Self {
         Self {
             patience_ms: AtomicU64::new(DEVICE_PATIENCE_DEFAULT.as_millis() as u64),
-            logs_expected: AtomicU32::new(1),
+            logs_expected: AtomicU32::new(0),
             state: Mutex::default(),
             late: Mutex::default(),
         }
@@ -138,7 +138,7 @@ impl Board {
     }
 
     pub(crate) fn expect_logs(&self, logs: usize) {
-        self.logs_expected.store(logs as u32, Ordering::Relaxed);
+        self.logs_expected.fetch_add(logs as u32, Ordering::Relaxed);
     }
 
     /// A number for one core's way to the pool.
@@ -281,7 +281,7 @@ impl Board {
         give_up: impl FnOnce(String),
     ) {
         let mut state = self.state();
-        let all_take_part = state.logs.len() >= self.logs_expected.load(Ordering::Relaxed) as usize;
+        let all_take_part = state.logs.len() >= self.logs_expected.load(Ordering::Relaxed).max(1) as usize;
         let logs = state.logs.clone();
         let Some(entry) = state.entries.get_mut(&index) else { return };
         let Some((reason, was_silent)) = self.complaint(entry, patience, now) else {

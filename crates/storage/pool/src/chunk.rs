@@ -205,6 +205,7 @@ mod tests {
     use quarry_types::{DeviceId, Incarnation, PoolId, Protection};
 
     use super::*;
+    use crate::policies::Policies;
     use crate::{DeviceStatus, Geometry};
 
     #[test]
@@ -218,7 +219,7 @@ mod tests {
         let shared = Arc::new(PoolShared::new(
             PoolId::from_random(1),
             "tank".to_owned(),
-            Protection::Copies(2),
+            Policies::new(Protection::Copies(2)),
             geometry,
             devices,
         ));

@@ -188,8 +188,8 @@ impl LogStore {
     /// Ends groups in which nothing lives, and those that are not wanted and whose living chunks all have their copies. What
     /// belonged to them waits for the next commit. Says how many.
     pub fn end_groups(&self) -> usize {
-        let wanted = self.pool.shared.shape();
-        let copies = self.pool.shared.copies_now();
+        let wanted = self.pool.shared.shape_of(self.log);
+        let copies = self.pool.shared.copies_now(self.log);
         let living: BTreeSet<ChunkId> =
             self.table().iter().flat_map(|(_, segment)| segment.chunks().map(|chunk| chunk.id())).collect();
         let is_over = |group: &Rc<Group>| {

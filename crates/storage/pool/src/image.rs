@@ -79,16 +79,15 @@ impl LogStore {
         result
     }
 
-    /// What the next image takes, in chunks of the pool, as far as the last one tells.
+    /// What the next image takes, in chunks of the log, as far as the last one tells.
     pub fn image_need_chunks(&self) -> u64 {
-        let shared = &self.pool.shared;
-        (self.image_chunks().max(1) * self.image_copies()).div_ceil(shared.copies_now().max(1)) as u64
+        (self.image_chunks().max(1) * self.image_copies()).div_ceil(self.copies_now().max(1)) as u64
     }
 
     /// Copies that an image gets now.
     pub(crate) fn image_copies(&self) -> usize {
         let shared = &self.pool.shared;
-        shared.placed_copies(IMAGE_COPIES.max(shared.copies()))
+        shared.placed_copies(IMAGE_COPIES.max(self.copies()))
     }
 
     fn image_of(&self, parts: ImageParts) -> Image {
@@ -134,7 +133,7 @@ impl LogStore {
         // The number of chunks allocated is part of the image: allocate first, for an image of about this size.
         let mut image = self.image_of(parts);
         let guess = image.encode().len();
-        let copies = self.pool.shared.copies();
+        let copies = self.copies();
         let allocate = || {
             // One more than data has is a wish: where all devices but one are full, an image as safe as the data frees what waits for it.
             let wished = self.allocate_chunk(IMAGE_COPIES.max(copies), Purpose::Image, 0);

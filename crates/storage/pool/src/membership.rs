@@ -4,16 +4,25 @@
 //! every core takes note ([`Pool::attach_member`], [`Pool::detach_member`]); only then is a new device used for anything new, and one
 //! that is back at all ([`Pool::admit_member`]).
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures::future::join_all;
 use quarry_device::{
-    Device, DeviceClass, DeviceError, Expected, FormatError, JoinRequest, Label,
+    Device, DeviceClass, DeviceError, Expected, FormatError, JoinRequest, Label, LogPolicy,
     OpenError as DeviceOpenError, TierPolicy, forget_joining, open_device, prepare_to_join,
 };
-use quarry_types::Protection;
+use quarry_types::{LogId, Protection};
 
+use crate::allocator::{Counts, most};
+use crate::policies::Policies;
 use crate::{DeviceStatus, MemberUse, Pool};
+
+/// What a log needs at least to work, in chunks: for its checkpoints, its images and its cleaner, and something for hosts.
+pub const LOG_CHUNKS_MIN: u64 = 48;
+
+/// What each log holds in the end, in bytes, one copy: what lives in it, and what is kept for its volumes.
+pub type HeldBytes = BTreeMap<LogId, u64>;
 
 /// Why the devices of a pool stay as they are.
 #[derive(Debug, thiserror::Error)]
@@ -39,14 +48,14 @@ pub enum MembershipError {
     },
     /// What lies on the device does not fit on the others.
     #[error(
-        "pool {pool}: the other devices hold {fits} chunks with their copies, and {used} are used: add a device first"
+        "pool {pool}: what it holds does not fit so, beside what it needs to work: it takes {used} of {fits} slots, and copies and parity lie on distinct devices. Add a device first"
     )]
     NoRoom {
         /// Name of the pool.
         pool: String,
-        /// Chunks that the others hold, less what the pool needs to work.
+        /// Slots of the devices that there would be.
         fits: u64,
-        /// Chunks in use.
+        /// Slots that what lives would take.
         used: u64,
     },
     /// Something lies on the device still.
@@ -192,19 +201,19 @@ impl Pool {
     }
 
     /// Declares that everything on a device is to be moved elsewhere, or not any more. Durable on return.
-    /// `live_bytes` is what lives in the pool, one copy.
+    /// `held` is what the pool holds.
     pub async fn set_leaving(
         &self,
         index: u16,
         leaving: bool,
-        live_bytes: u64,
+        held: &HeldBytes,
     ) -> Result<(), MembershipError> {
         let status = self.known_member(index)?;
         if status.leaving == leaving {
             return Ok(());
         }
         if leaving {
-            self.check_left(&status, live_bytes)?;
+            self.check_left(&status, held)?;
         }
         self.change_labels(|label| {
             let member = label.members.iter_mut().find(|member| member.index == index);
@@ -224,24 +233,86 @@ impl Pool {
     }
 
     /// Whether the others can do without a device.
-    fn check_left(&self, status: &DeviceStatus, live_bytes: u64) -> Result<(), MembershipError> {
-        let (shared, pool, protection) = (&self.shared, self.shared.name.clone(), self.shared.protection());
+    fn check_left(&self, status: &DeviceStatus, held: &HeldBytes) -> Result<(), MembershipError> {
+        let shared = &self.shared;
         let others = shared.devices().into_iter().filter(|other| other.index != status.index);
         let left = others.filter(|other| shared.is_staying(other.index)).count();
-        if left < protection.devices() {
-            return Err(MembershipError::TooFewDevices { pool, protection, left });
-        }
+        self.check_count(shared.widest_protection(), left)?;
         if !shared.is_staying(status.index) {
             return Ok(());
         }
-        self.check_room(shared.room(protection, Some(status.index)), live_bytes)
+        let policies = self.policies()?;
+        self.check_room(&policies, Some(status.index), held)
     }
 
-    /// Whether what lives fits into so many chunks, which it does not fill to the last byte.
-    fn check_room(&self, fits: u64, live_bytes: u64) -> Result<(), MembershipError> {
-        let used = (live_bytes + live_bytes / 12).div_ceil(self.geometry().segment_bytes);
+    fn policies(&self) -> Result<Policies, MembershipError> {
+        Ok(Policies::of_label(&self.label()?))
+    }
+
+    fn check_count(&self, protection: Protection, left: usize) -> Result<(), MembershipError> {
         let pool = self.shared.name.clone();
-        if fits < used { Err(MembershipError::NoRoom { pool, fits, used }) } else { Ok(()) }
+        match left < protection.devices() {
+            true => Err(MembershipError::TooFewDevices { pool, protection, left }),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether what is held fits when it is kept so, beside what the logs need to work.
+    fn check_room(
+        &self,
+        policies: &Policies,
+        without: Option<u16>,
+        held: &HeldBytes,
+    ) -> Result<(), MembershipError> {
+        if self.fits(policies, without, held) {
+            return Ok(());
+        }
+        let (fits, used) = (self.shared.usable_slots(without), self.slots_taken(policies, held));
+        Err(MembershipError::NoRoom { pool: self.shared.name.clone(), fits, used })
+    }
+
+    fn fits(&self, policies: &Policies, without: Option<u16>, held: &HeldBytes) -> bool {
+        self.shared.can_hold(&self.chunks_of(policies, held), without)
+    }
+
+    fn slots_taken(&self, policies: &Policies, held: &HeldBytes) -> u64 {
+        let chunks = self.chunks_of(policies, held);
+        chunks.iter().map(|(&slots, &chunks)| slots as u64 * chunks).sum()
+    }
+
+    /// What is held as it lies in the end: chunks or groups, which are not filled to the last byte; and what the logs need to work.
+    fn chunks_of(&self, policies: &Policies, held: &HeldBytes) -> Counts {
+        let mut counts = Counts::new();
+        for (log, bytes) in held {
+            let chunks = (bytes + bytes / 12).div_ceil(self.geometry().segment_bytes);
+            let (slots, data) = policies.protection_of(*log).slots();
+            *counts.entry(slots).or_default() += chunks.div_ceil(data as u64);
+        }
+        let mut needs = self.shared.needs();
+        // One that is to be made.
+        held.keys().for_each(|log| _ = needs.entry(*log).or_insert(LOG_CHUNKS_MIN));
+        for (log, chunks) in needs {
+            *counts.entry(policies.protection_of(log).copies()).or_default() += chunks;
+        }
+        counts
+    }
+
+    /// How many bytes more a log could hold in the end if it was kept so, beside all that is held; it need not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// No label can be read.
+    pub fn room_for(&self, log: LogId, policy: LogPolicy, held: &HeldBytes) -> Result<u64, MembershipError> {
+        let mut policies = self.policies()?;
+        policies.set(log, policy);
+        // In units of what a chunk holds, of which the thirteenth part is headers.
+        let unit_bytes = self.geometry().segment_bytes / 13 * 12;
+        let fits = |more: u64| {
+            let mut held = held.clone();
+            *held.entry(log).or_default() += more * unit_bytes;
+            self.fits(&policies, None, &held)
+        };
+        Ok(most(self.shared.usable_slots(None), fits) * unit_bytes)
     }
 
     /// Ends the membership of a device on which nothing lies. Its labels are the caller's to erase, when every core has closed it.
@@ -254,10 +325,7 @@ impl Pool {
         }
         let mut label = self.label()?;
         label.members.retain(|member| member.index != index);
-        let (protection, left) = (label.protection, label.members.len());
-        if left < protection.devices() {
-            return Err(MembershipError::TooFewDevices { pool, protection, left });
-        }
+        self.check_count(Policies::of_label(&label).widest(), label.members.len())?;
         // The label of a device that stays says it; that device may be any.
         label.device_index = label.members[0].index;
         label.sequence += 1;
@@ -286,24 +354,52 @@ impl Pool {
         Ok(true)
     }
 
-    /// Changes how everything is kept. Durable on return; copies and groups are made or given up afterwards.
-    /// `live_bytes` is what lives in the pool, one copy.
+    /// Changes how everything is kept, but for logs with a protection of their own. Durable on return; copies and groups are made or given up
+    /// afterwards. `held` is what the pool holds.
     pub async fn change_protection(
         &self,
         protection: Protection,
-        live_bytes: u64,
+        held: &HeldBytes,
     ) -> Result<(), MembershipError> {
+        self.change_policies(held, |policies| policies.protection = protection).await
+    }
+
+    /// Changes how one log keeps what it holds, which need not exist yet. As [`Self::change_protection`].
+    pub async fn change_log_policy(
+        &self,
+        log: LogId,
+        policy: LogPolicy,
+        held: &HeldBytes,
+    ) -> Result<(), MembershipError> {
+        self.change_policies(held, |policies| policies.set(log, policy)).await
+    }
+
+    async fn change_policies(
+        &self,
+        held: &HeldBytes,
+        change: impl FnOnce(&mut Policies),
+    ) -> Result<(), MembershipError> {
+        let before = self.policies()?;
+        let mut wanted = before.clone();
+        change(&mut wanted);
+        if wanted == before {
+            return Ok(());
+        }
         let left = self.shared.devices().iter().filter(|device| self.shared.is_staying(device.index)).count();
-        if left < protection.devices() {
-            let pool = self.shared.name.clone();
-            return Err(MembershipError::TooFewDevices { pool, protection, left });
+        for protection in wanted.changed_protections(&before) {
+            self.check_count(protection, left)?;
         }
-        let room = self.shared.room(protection, None);
-        if room < self.shared.room(self.shared.protection(), None) {
-            self.check_room(room, live_bytes)?;
+        // What takes no more than before is not refused where that does not fit either.
+        let takes_more = self.slots_taken(&wanted, held) > self.slots_taken(&before, held);
+        if takes_more || self.fits(&before, None, held) {
+            self.check_room(&wanted, None, held)?;
         }
-        self.change_labels(|label| label.protection = protection).await?;
-        self.shared.set_protection(protection);
+        let Policies { protection, tier_policy, logs } = wanted.clone();
+        self.change_labels(|label| {
+            (label.protection, label.tier_policy, label.log_policies) = (protection, tier_policy, logs);
+        })
+        .await?;
+        self.shared.set_policies(wanted);
         Ok(())
     }
 
@@ -321,14 +417,9 @@ impl Pool {
         Ok(())
     }
 
-    /// Says where data is to lie among the tiers. Durable on return; chunks move afterwards.
+    /// Says where data is to lie among the tiers, but for logs with a policy of their own. Durable on return; chunks move afterwards.
     pub async fn set_tier_policy(&self, policy: TierPolicy) -> Result<(), MembershipError> {
-        if self.shared.tier_policy() == policy {
-            return Ok(());
-        }
-        self.change_labels(|label| label.tier_policy = policy).await?;
-        self.shared.set_tier_policy(policy);
-        Ok(())
+        self.change_policies(&HeldBytes::new(), |policies| policies.tier_policy = policy).await
     }
 
     /// The device that a path leads to is a member again: it was away, or has failed. It is not used before [`Self::admit_member`]:

@@ -15,6 +15,7 @@ use quarry_types::{ChunkId, Incarnation, LogId, PoolId};
 use smallvec::SmallVec;
 
 use crate::image::read_image;
+use crate::policies::Policies;
 use crate::{
     Bitmap, Chunk, DeviceStatus, Geometry, Group, LogStore, OpenError, Pool, PoolShared, Run, Segment,
     SegmentTable,
@@ -111,11 +112,10 @@ fn assemble(env: &Env, members: OpenedMembers) -> Pool {
     let shared = PoolShared::new(
         label.pool,
         label.pool_name.clone(),
-        label.protection,
+        Policies::of_label(&label),
         geometry,
         statuses.collect::<Vec<_>>(),
     );
-    shared.set_tier_policy(label.tier_policy);
     members.late.into_iter().for_each(|(id, changes)| shared.board.count_late(id, changes));
     Pool::new(env.clone(), Arc::new(shared), devices)
 }
@@ -213,6 +213,7 @@ pub struct OpenedLog {
 impl LogStore {
     /// A log that did not exist.
     pub fn create(pool: Rc<Pool>, log: LogId) -> Rc<Self> {
+        pool.shared.board.expect_logs(1);
         let table = SegmentTable::default();
         Rc::new(Self::new(pool, log, Incarnation(1), table, 0, Vec::new()))
     }

@@ -119,7 +119,7 @@ impl Chunk {
     /// Whether fewer devices may be lost without losing it than the pool promises for new data.
     pub fn is_exposed(&self, shared: &PoolShared) -> bool {
         let of_group = self.group().map_or(0, |group| group.left(shared));
-        self.healthy_copies().max(of_group) < shared.copies_now()
+        self.healthy_copies().max(of_group) < shared.copies_now(self.log())
     }
 
     fn plan(&self, shared: &PoolShared) -> Option<Plan> {
@@ -131,10 +131,10 @@ impl Chunk {
         if good.is_empty() {
             return None;
         }
-        let wanted = shared.copies_now();
+        let (wanted, copies) = (shared.copies_now(self.log()), shared.copies_of(self.log()));
         let mut keep: Slots = good.iter().copied().filter(|slot| shared.is_staying(slot.device)).collect();
-        let is_surplus = keep.len() > shared.copies();
-        keep.truncate(shared.copies());
+        let is_surplus = keep.len() > copies;
+        keep.truncate(copies);
         let gone = |slot: &Slot| shared.is_leaving(slot.device);
         let duty = if keep.len() < wanted {
             if good.len() < wanted { Duty::Missing { left: good.len() } } else { Duty::Leaving }
@@ -142,7 +142,7 @@ impl Chunk {
             Duty::Leaving
         } else if is_surplus {
             Duty::Surplus
-        } else if keep.len() == shared.copies() && slots.len() > keep.len() {
+        } else if keep.len() == copies && slots.len() > keep.len() {
             // A copy on a device that has failed and has been replaced by another one.
             Duty::Surplus
         } else if let Some(fuller) = shared.relieved_device(&keep, &[]) {
@@ -157,7 +157,7 @@ impl Chunk {
         // A device that has failed may come back, unless it is to be removed.
         let back = slots.iter().copied().filter(|slot| !good.contains(slot) && !gone(slot));
         until_then.extend(back);
-        Some(Plan { duty, copies: shared.copies(), keep, add, until_then })
+        Some(Plan { duty, copies, keep, add, until_then })
     }
 
     /// A chunk of a group has one copy, on a device on which no other one is; where the group is to end it gets copies as others.
@@ -170,8 +170,9 @@ impl Chunk {
         if good.is_empty() && left == 0 {
             return None;
         }
-        let stays = Some(group.shape()) == shared.shape() || group.is_parity(self);
-        let (wanted, copies) = if stays { (1, 1) } else { (shared.copies_now(), shared.copies()) };
+        let stays = Some(group.shape()) == shared.shape_of(self.log()) || group.is_parity(self);
+        let (wanted, copies) =
+            if stays { (1, 1) } else { (shared.copies_now(self.log()), shared.copies_of(self.log())) };
         let may_stay =
             |slot: &Slot| shared.is_staying(slot.device) && !(stays && beside.contains(&slot.device));
         let mut keep: Slots = good.iter().copied().filter(may_stay).collect();
@@ -202,7 +203,7 @@ impl Chunk {
         let mut taken: Vec<u16> = self.slots().iter().map(|slot| slot.device).collect();
         if let Some(group) = self.group()
             && let Some(index) = group.index_of(self)
-            && (Some(group.shape()) == shared.shape() || group.is_parity(self))
+            && (Some(group.shape()) == shared.shape_of(self.log()) || group.is_parity(self))
         {
             taken.extend(group.devices_beside(index));
         }

@@ -25,7 +25,7 @@ impl LogStore {
             // A chunk of a group that is to end gets copies first.
             Some(_) if slots.len() != 1 => return None,
             Some(beside) => (1, beside?),
-            None if slots.len() != shared.copies_now() => return None,
+            None if slots.len() != shared.copies_now(self.log) => return None,
             None => (slots.len(), Vec::new()),
         };
         if !is_whole {

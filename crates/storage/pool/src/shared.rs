@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use quarry_ec::Shape;
 use quarry_format::anchor::Slot;
-use quarry_format::label::{DeviceClass, TierPolicy};
+use quarry_format::label::DeviceClass;
 use quarry_types::limits::SECTOR_BYTES;
 use quarry_types::{DeviceId, LogId, PoolId, Protection};
 
 use crate::Allocator;
+use crate::allocator::Counts;
 use crate::board::{Board, DeviceHealth};
 use crate::member::{DeviceStatus, MemberUse, Members};
+use crate::policies::Policies;
 use crate::slow::Slowness;
-use crate::stakes::{Need, Purpose, Stakes};
+use crate::stakes::{Free, Need, Purpose, Stakes};
 use crate::tiers::{HeatMap, Tier};
 
 /// A device that fails this many reads in a row, without a good one between them, is taken out of use.
@@ -48,7 +49,7 @@ pub struct PoolShared {
     pub id: PoolId,
     /// Its name.
     pub name: String,
-    protection: Mutex<Protection>,
+    pub(crate) policies: Mutex<Policies>,
     /// Its sizes.
     pub geometry: Geometry,
     allocator: Mutex<Allocator>,
@@ -61,12 +62,11 @@ pub struct PoolShared {
     closing: AtomicBool,
     pub(crate) board: Board,
     pub(crate) tiers: Mutex<Arc<[Tier]>>,
-    pub(crate) tier_policy: Mutex<TierPolicy>,
     /// What each log has in which tier.
     pub(crate) heats: Mutex<BTreeMap<LogId, HeatMap>>,
 }
 
-/// Space of a pool in chunks that are in no group, each with its copies.
+/// Space of a pool in chunks that are in no group, each with all its copies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capacity {
     /// Chunks that fit on the usable devices.
@@ -79,18 +79,19 @@ impl PoolShared {
     pub(crate) fn new(
         id: PoolId,
         name: String,
-        protection: Protection,
+        policies: Policies,
         geometry: Geometry,
         devices: Vec<DeviceStatus>,
     ) -> Self {
         let mut allocator = Allocator::default();
+        allocator.set_copies(policies.copies());
         for device in &devices {
             allocator.add_device(device.index, device.slots, device.failure.is_none() && !device.leaving);
         }
         let shared = Self {
             id,
             name,
-            protection: Mutex::new(protection),
+            policies: Mutex::new(policies),
             geometry,
             allocator: Mutex::new(allocator),
             members: Members::new(devices),
@@ -99,34 +100,11 @@ impl PoolShared {
             given_up: Mutex::default(),
             closing: AtomicBool::new(false),
             tiers: Mutex::new(Arc::new([])),
-            tier_policy: Mutex::default(),
             heats: Mutex::default(),
             board: Board::default(),
         };
         shared.renew_tiers();
         shared
-    }
-
-    /// How it keeps what it holds.
-    pub fn protection(&self) -> Protection {
-        *self.protection.lock().expect("no panic under it")
-    }
-
-    /// The code of its groups, if it has any.
-    pub fn shape(&self) -> Option<Shape> {
-        let (data, parity) = self.protection().code()?;
-        Some(Shape::new(data, parity).expect("labels name codes that there are"))
-    }
-
-    /// Copies that each chunk should have that is in no group.
-    pub fn copies(&self) -> usize {
-        self.protection().copies()
-    }
-
-    /// Changes how it keeps what it holds.
-    pub(crate) fn set_protection(&self, protection: Protection) {
-        *self.protection.lock().expect("no panic under it") = protection;
-        self.note_layout();
     }
 
     /// Rises with every change of where chunks should lie.
@@ -143,13 +121,36 @@ impl PoolShared {
         self.allocator.lock().expect("the allocator's assertions end the process")
     }
 
-    /// Space in chunks.
+    /// Space in chunks that are kept as those of the pool.
     pub fn capacity(&self) -> Capacity {
+        self.capacity_in(self.protection().copies())
+    }
+
+    /// Space in chunks that are kept as those of a log.
+    pub fn capacity_for(&self, log: LogId) -> Capacity {
+        self.capacity_in(self.copies_of(log))
+    }
+
+    fn capacity_in(&self, copies: usize) -> Capacity {
         let allocator = self.allocator();
-        Capacity {
-            total_chunks: allocator.total_chunks(self.copies()),
-            free_chunks: allocator.free_chunks(self.copies()),
-        }
+        Capacity { total_chunks: allocator.total_chunks(copies), free_chunks: allocator.free_chunks(copies) }
+    }
+
+    /// Has the stakes look at what is free, as a log counts.
+    fn with_free<T>(&self, log: LogId, look: impl FnOnce(Free<'_>) -> T) -> T {
+        look(Free { copies: self.copies_of(log), allocator: &self.allocator() })
+    }
+
+    fn free_chunks(&self, log: LogId) -> u64 {
+        self.capacity_for(log).free_chunks
+    }
+
+    /// Does something with the free slots for a log, and takes note of what that took.
+    fn take_note<T>(&self, stakes: &mut Stakes, log: LogId, work: impl FnOnce(&Self) -> T) -> T {
+        let before = self.free_chunks(log);
+        let result = work(self);
+        stakes.take(log, before as i64 - self.free_chunks(log) as i64);
+        result
     }
 
     fn stakes(&self) -> MutexGuard<'_, Stakes> {
@@ -160,34 +161,36 @@ impl PoolShared {
     /// on the rest. 0 or less when they may take none. A log that is not alone gets `share_max` at most.
     pub fn renew_stake(&self, log: LogId, need: Need, ready: u64, share_max: Option<u64>) -> i64 {
         let mut stakes = self.stakes();
-        stakes.renew(log, need, (self.capacity().free_chunks, ready), share_max)
+        self.with_free(log, |free| stakes.renew(log, need, (free, ready), share_max))
     }
 
     /// Chunks that `log` may take for `purpose` now.
     pub fn spare_chunks(&self, log: LogId, purpose: Purpose) -> u64 {
-        self.stakes().spare(log, purpose, self.capacity().free_chunks)
+        let stakes = self.stakes();
+        self.spare_of(&stakes, log, purpose)
+    }
+
+    fn spare_of(&self, stakes: &Stakes, log: LogId, purpose: Purpose) -> u64 {
+        self.with_free(log, |free| stakes.spare(log, purpose, free))
     }
 
     /// Slots for a chunk, if `log` may have one for `purpose`; none otherwise. Logs that ask at the same time do not both
     /// get what is there for one of them.
     pub(crate) fn allocate(&self, log: LogId, (purpose, tier): (Purpose, u8), copies: usize) -> Vec<Slot> {
         let mut stakes = self.stakes();
-        let before = self.capacity().free_chunks;
-        if stakes.spare(log, purpose, before) == 0 {
+        if self.spare_of(&stakes, log, purpose) == 0 {
             return Vec::new();
         }
-        let first = self.pinned_tier().unwrap_or(tier);
-        let slots = self.allocator().allocate_in(copies, first);
-        stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
-        slots
+        let first = self.tier_for(log, self.pinned_tier(log).unwrap_or(tier));
+        self.take_note(&mut stakes, log, |shared| shared.allocator().allocate_in(copies, first))
     }
 
     /// Gives the slots of a chunk of `log` back.
     pub(crate) fn free(&self, log: LogId, slots: impl IntoIterator<Item = Slot>) {
         let mut stakes = self.stakes();
-        let before = self.capacity().free_chunks;
-        slots.into_iter().for_each(|slot| self.release(slot));
-        stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
+        self.take_note(&mut stakes, log, |shared| {
+            slots.into_iter().for_each(|slot| shared.release(slot));
+        });
     }
 
     /// Keeps the slot of a copy of `log` that cannot be relied on until an image that does not name it is durable.
@@ -209,9 +212,11 @@ impl PoolShared {
         self.given_up().remove(&log).unwrap_or_default()
     }
 
-    /// Free chunks that no log counts on.
+    /// Free chunks that no log counts on, of as many copies as any has: whoever asks for space can use them.
     pub fn unclaimed_chunks(&self) -> u64 {
-        self.stakes().unclaimed(self.capacity().free_chunks)
+        let copies = self.protections().iter().map(|protection| protection.copies()).max().unwrap_or(1);
+        let stakes = self.stakes();
+        stakes.unclaimed(Free { copies, allocator: &self.allocator() })
     }
 
     /// Asks the other logs to look for space, because hosts of this one wait. The answer is the number of the request.
@@ -239,19 +244,26 @@ impl PoolShared {
         self.stakes().logs()
     }
 
-    /// Chunks that the checkpoints and the cleaners of all logs need at most.
-    pub fn needed_chunks(&self) -> u64 {
-        self.stakes().need()
+    /// What the checkpoints and the cleaners of all logs need at most, in chunks of a log: so many fewer fit beside it.
+    pub fn needed_chunks(&self, log: LogId) -> u64 {
+        let stakes = self.stakes();
+        let beside = self.chunks_beside_need(&stakes, log);
+        (self.free_chunks(log) as i64 - beside).max(0) as u64
+    }
+
+    fn chunks_beside_need(&self, stakes: &Stakes, log: LogId) -> i64 {
+        self.allocator().free_chunks_beside(self.copies_of(log), &stakes.need())
+    }
+
+    /// Chunks that a log can have now that is kept so, beside what all logs that there are need and what is kept for volumes.
+    pub fn chunks_for_another_log(&self, protection: Protection) -> u64 {
+        let promised = self.stakes().promised();
+        self.allocator().free_chunks_beside(protection.copies(), &promised).max(0) as u64
     }
 
     /// Devices that take new chunks.
     pub fn usable_devices(&self) -> usize {
         self.allocator().usable_devices()
-    }
-
-    /// Copies that a new chunk gets: those asked for, or as many as there are usable devices.
-    pub fn copies_now(&self) -> usize {
-        self.placed_copies(self.copies())
     }
 
     /// How many of so many copies a new chunk gets.
@@ -279,13 +291,14 @@ impl PoolShared {
 
     /// What it means for new data that devices are out of use; `None` when it means nothing.
     pub fn degraded_reason(&self) -> Option<String> {
-        let (copies, usable) = (self.copies_now(), self.allocator().usable_devices());
-        if copies < self.copies() {
-            let wanted = self.copies();
-            return Some(format!("new data gets {copies} of {wanted} copies, for want of devices in use"));
+        let usable = self.allocator().usable_devices();
+        let protections = self.protections();
+        let short = protections.iter().filter(|protection| protection.copies() > usable).max();
+        if let Some(wanted) = short.map(|protection| protection.copies()) {
+            return Some(format!("new data gets {usable} of {wanted} copies, for want of devices in use"));
         }
-        let (protection, wanted) = (self.protection(), self.protection().devices());
-        (usable < wanted).then(|| {
+        protections.iter().find(|protection| protection.devices() > usable).map(|protection| {
+            let (copies, wanted) = (protection.copies(), protection.devices());
             format!(
                 "new data is kept in {copies} copies and not as {protection}, which needs {wanted} devices in use: there are {usable}"
             )
@@ -357,7 +370,7 @@ impl PoolShared {
     pub(crate) fn can_lose_one(&self) -> bool {
         let is_out = |device: &DeviceStatus| self.is_failed(device.index);
         let out = self.devices().iter().filter(|device| is_out(device)).count();
-        out < self.protection().losses_tolerated()
+        out < self.losses_tolerated()
     }
 
     /// Says that a device is slow beside its peers, or is not any more.
@@ -436,12 +449,11 @@ impl PoolShared {
         let mut slots = Vec::new();
         let mut taken = taken.to_vec();
         while slots.len() < count {
-            let before = self.capacity().free_chunks;
-            if before <= stakes.need() {
+            if self.chunks_beside_need(&stakes, log) <= 0 {
                 break;
             }
-            let Some(slot) = self.allocator().allocate_beside(&taken, tier) else { break };
-            stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
+            let beside = |shared: &Self| shared.allocator().allocate_beside(&taken, tier);
+            let Some(slot) = self.take_note(&mut stakes, log, beside) else { break };
             taken.push(slot.device);
             slots.push(slot);
         }
@@ -457,27 +469,23 @@ impl PoolShared {
         left: &[Slot],
     ) -> Vec<Slot> {
         let mut stakes = self.stakes();
-        let before = self.capacity().free_chunks;
         // What it gives up is free only after the next image: until then it is missing.
-        if before <= stakes.need() + 1 {
+        if self.chunks_beside_need(&stakes, log) <= 1 {
             return Vec::new();
         }
-        let slots = self.allocator().allocate_for_move((self.copies(), count), tier, taken, left);
-        stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
-        slots
+        self.take_note(&mut stakes, log, |shared| {
+            shared.allocator().allocate_for_move(count, tier, taken, left)
+        })
     }
 
     /// A slot for a chunk of a group of `log` whose others lie on the devices `taken`, rather in `tier`. A group frees more than it takes, so it may have
     /// what the cleaner may.
     pub(crate) fn allocate_coded(&self, log: LogId, taken: &[u16], tier: u8) -> Option<Slot> {
         let mut stakes = self.stakes();
-        let before = self.capacity().free_chunks;
-        if stakes.spare(log, Purpose::Packed, before) == 0 {
+        if self.spare_of(&stakes, log, Purpose::Packed) == 0 {
             return None;
         }
-        let slot = self.allocator().allocate_beside(taken, tier)?;
-        stakes.take(log, before as i64 - self.capacity().free_chunks as i64);
-        Some(slot)
+        self.take_note(&mut stakes, log, |shared| shared.allocator().allocate_beside(taken, tier))
     }
 
     /// Free slots of a device.
@@ -491,11 +499,19 @@ impl PoolShared {
         self.allocator().total_chunks_without(slots, without) * data as u64
     }
 
-    /// Chunks of data that hosts can fill, on the devices that take new ones, or on all but one of them.
-    pub(crate) fn room(&self, protection: Protection, without: Option<u16>) -> u64 {
-        let copies = protection.copies() as u64;
-        let needed = protection.data_bytes(self.needed_chunks() * copies);
-        self.data_chunks(protection, without).saturating_sub(needed)
+    /// Whether so many chunks fit on the devices that take new ones, or on all but one of them, when these are empty.
+    pub(crate) fn can_hold(&self, chunks: &Counts, without: Option<u16>) -> bool {
+        self.allocator().can_hold(chunks, without)
+    }
+
+    /// What the checkpoint and the cleaner of each log need at most, in chunks with as many copies as it keeps.
+    pub(crate) fn needs(&self) -> BTreeMap<LogId, u64> {
+        self.stakes().needs()
+    }
+
+    /// Slots of the devices that take new chunks, or of all but one of them.
+    pub(crate) fn usable_slots(&self, without: Option<u16>) -> u64 {
+        self.allocator().total_chunks_without(1, without)
     }
 
     /// The device among those of `slots` that has so much less free space than one that is neither among these nor in `beside` that the

@@ -86,6 +86,16 @@ impl LogStore {
         Ok(Rc::new(chunk))
     }
 
+    /// Copies that each chunk of the log should have that is in no group.
+    pub fn copies(&self) -> usize {
+        self.pool.shared.copies_of(self.log)
+    }
+
+    /// Copies that a new chunk of the log gets: those asked for, or as many as there are usable devices.
+    pub fn copies_now(&self) -> usize {
+        self.pool.shared.copies_now(self.log)
+    }
+
     /// The id of a new chunk.
     pub(crate) fn next_chunk_id(&self) -> ChunkId {
         let count = self.chunks_allocated.get();
@@ -125,7 +135,7 @@ impl LogStore {
     pub fn chunks_freed_soon(&self) -> u64 {
         let retired = self.retired.borrow();
         let free = retired.iter().filter(|chunk| !chunk.is_coded()).map(|chunk| chunk.owned_slots().len());
-        (free.sum::<usize>() / self.pool.shared.copies_now().max(1)) as u64
+        (free.sum::<usize>() / self.copies_now().max(1)) as u64
     }
 
     /// Whether chunks or copies of some wait for the next commit to be free.

@@ -117,21 +117,27 @@ impl PoolShared {
         self.allocator().set_tiers(&ranks);
     }
 
-    /// How it uses its tiers.
-    pub fn tier_policy(&self) -> TierPolicy {
-        *self.tier_policy.lock().expect("no panic under it")
-    }
-
-    pub(crate) fn set_tier_policy(&self, policy: TierPolicy) {
-        *self.tier_policy.lock().expect("no panic under it") = policy;
-        self.note_layout();
-    }
-
-    /// The tier on which everything is to lie, if that is said: the slowest that is as fast as the class, or else the fastest.
-    pub fn pinned_tier(&self) -> Option<u8> {
-        let TierPolicy::Pinned(class) = self.tier_policy() else { return None };
+    /// The tier on which everything of a log is to lie, if that is said: the slowest that is as fast as the class, or else the fastest.
+    pub fn pinned_tier(&self, log: LogId) -> Option<u8> {
+        let TierPolicy::Pinned(class) = self.tier_policy_of(log) else { return None };
         let tiers = self.tiers();
-        Some(tiers.iter().rposition(|tier| tier.class <= class).unwrap_or(0) as u8)
+        let tier = tiers.iter().rposition(|tier| tier.class <= class).unwrap_or(0) as u8;
+        Some(self.tier_for(log, tier))
+    }
+
+    /// The first tier, from this one on, that has as many devices as a chunk or a group of a log needs; the slowest where there is none. Tiers are
+    /// made for the protection of the pool, and a log may need more.
+    pub(crate) fn tier_for(&self, log: LogId, tier: u8) -> u8 {
+        let (wanted, tiers) = (self.protection_of(log).devices(), self.tiers());
+        let is_wide = |tier: &&Tier| tier.devices.len() >= wanted;
+        let found = tiers.iter().enumerate().skip(tier.into()).find(|(_, tier)| is_wide(tier));
+        found.map_or(tiers.len() - 1, |(tier, _)| tier) as u8
+    }
+
+    /// Slots of a tier for what a log has: none where it cannot lie.
+    pub fn tier_slots_for(&self, log: LogId, tier: u8) -> TierSlots {
+        let slots = self.tier_slots(tier);
+        if self.tier_for(log, tier) == tier { slots } else { TierSlots { total: 0, free: 0, ..slots } }
     }
 
     /// Slots of a tier.

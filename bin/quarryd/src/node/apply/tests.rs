@@ -208,7 +208,7 @@ async fn a_document_that_is_out_of_date_or_cannot_be_is_refused_whole() {
     let mut wanted = wanted.without_versions();
     wanted.volumes[1].size_bytes *= 2;
     let refused = node.node.apply_state(wanted.clone()).await.expect_err("smaller");
-    assert_eq!(refused.kind, ErrorKind::Invalid);
+    assert_eq!(refused.kind, ErrorKind::Contradictory);
     assert!(refused.cause.expect("why").contains("volume 'v', size_bytes: it has 256 MiB"));
     assert_eq!(
         node.node.show_volume(&name("w")).await.expect("there").size_bytes,

@@ -83,7 +83,7 @@ async fn what_hosts_do_is_kept_over_the_end_of_the_process() {
     assert_eq!(of_device.object, pool.devices[0].path);
     let wrong = SeriesQuery { series: Some(Series::Stored), ..query };
     let error = node.node.show_volume_history(&name("a"), wrong).await.expect_err("volumes have no slots");
-    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert_eq!(error.kind, ErrorKind::Contradictory);
     assert!(node.node.show_pool_history(&name("q"), SeriesQuery::default()).await.is_err());
     // Nothing is closed: as when the process is killed.
     node.abandon().await;

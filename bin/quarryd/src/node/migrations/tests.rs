@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use quarry_api_types::{AdoptVolume, CreatePool, Durability, ImageState, MigrateVolume, SpaceLevels};
+use quarry_api_types::{
+    AdoptVolume, ChangePool, ChangeVolume, CreatePool, CreateSnapshot, CreateVolume, Durability, ImageState,
+    MigrateVolume, PoolState, SpaceLevels, Tier,
+};
 use quarry_node_api::{ErrorKind, Node as _, NodeError};
 use quarry_volume::WriteFlags;
 use tempfile::TempDir;
@@ -234,3 +237,5 @@ async fn a_volume_that_moved_when_the_node_died_goes_on_and_can_be_told_to_stay(
     assert_eq!(last_number(&node, id, core, last).await, Some(last), "and nothing is lost");
     node.stop().await;
 }
+
+mod keeping;

@@ -140,7 +140,7 @@ async fn a_volume_is_made_as_its_policy_means_it_to_be_or_not_at_all() {
     assert_eq!(node.node.show_policy(&name("gold")).await.expect("there").volumes, [name("v")]);
     let small = CreateVolume { size_bytes: 4096, ..under("small") };
     let refused = node.node.create_volume(small).await.expect_err("its policy reserves more than it has");
-    assert_eq!(refused.kind, ErrorKind::Invalid);
+    assert_eq!(refused.kind, ErrorKind::Contradictory);
     // One to a volume that is gone, as a kill in the middle leaves it, goes at the next start.
     let mut gone = node.node.policy_table().attachments.values().next().expect("one").clone();
     gone.to =
@@ -215,7 +215,7 @@ async fn the_volumes_of_a_group_are_snapshotted_at_one_point_in_time() {
     let overrides = said(r#"{"compression":"off"}"#);
     let refused =
         node.node.attach_group_policy(&name("shop"), AttachPolicy { overrides, ..to("hourly") }).await;
-    assert_eq!(refused.expect_err("overrides are for volumes").kind, ErrorKind::Invalid);
+    assert_eq!(refused.expect_err("overrides are for volumes").kind, ErrorKind::Contradictory);
     for hour in 1..=5 {
         settle(&node, hour * 3600).await;
     }

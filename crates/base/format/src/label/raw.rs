@@ -1,23 +1,28 @@
 //! The bytes of a label: docs/format/device.md, field by field.
 
+use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
 
-use quarry_types::limits::{DEVICES_MAX, NAME_BYTES_MAX};
-use quarry_types::{DeviceId, PoolId, Protection};
+use quarry_types::limits::{DEVICES_MAX, LOGS_MAX, NAME_BYTES_MAX};
+use quarry_types::{DeviceId, LogId, PoolId, Protection};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{DeviceClass, GRANULE_BYTES, Label, LabelError, LabelRule, LabelState, Member, TierPolicy};
+use super::{
+    DeviceClass, GRANULE_BYTES, Label, LabelError, LabelRule, LabelState, LogPolicy, Member, TierPolicy,
+};
 
 /// Size of a label.
 pub const LABEL_BYTES: usize = 16 << 10;
 /// First bytes of a label.
 pub const LABEL_MAGIC: [u8; 8] = *b"QUARRYDV";
-/// The version that is written; it and the one before, which knew no erasure code, are read.
-pub const LABEL_VERSION: u32 = 2;
+/// The version that is written. Version 2, in which all logs are kept alike, and version 1, which knew no erasure code, are read.
+pub const LABEL_VERSION: u32 = 3;
 /// Longest path of a member that is kept whole, in bytes.
 pub const PATH_BYTES_MAX: usize = 200;
 
+/// The tier policy of a log that is by how much is read, in a pool that need not be.
+const TIER_AUTOMATIC: u8 = u8::MAX;
 const ELLIPSIS: &str = "…";
 const FLAG_CREATED_FILE: u8 = 1;
 const FLAG_LEAVING: u8 = 2;
@@ -46,9 +51,20 @@ pub(super) struct RawLabel {
     pub tier_policy: u8,
     pub reserved: [u8; 9],
     pub pool_name: [u8; NAME_FIELD_BYTES],
-    pub reserved_2: [u8; 352],
+    pub log_policies: [RawLogPolicy; LOGS_MAX as usize],
+    pub reserved_2: [u8; 96],
     pub members: [RawMember; DEVICES_MAX],
     pub reserved_3: [u8; 512],
+}
+
+/// All zeroes: as the pool.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(super) struct RawLogPolicy {
+    pub copies: u8,
+    pub code_data: u8,
+    pub code_parity: u8,
+    pub tier_policy: u8,
 }
 
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -101,6 +117,9 @@ impl Label {
             TierPolicy::Automatic => 0,
             TierPolicy::Pinned(class) => class_to_byte(class.known()),
         };
+        for (log, policy) in &self.log_policies {
+            raw.log_policies[usize::from(log.0)] = encode_log_policy(policy);
+        }
         raw.device_index = self.device_index.into();
         raw.member_count = (self.members.len() as u16).into();
         raw.pool_name_length = (self.pool_name.len() as u16).into();
@@ -131,7 +150,7 @@ impl Label {
         if found != computed {
             return Err(LabelError::Checksum { found, computed });
         }
-        if !(LABEL_VERSION - 1..=LABEL_VERSION).contains(&raw.version.get()) {
+        if !(1..=LABEL_VERSION).contains(&raw.version.get()) {
             return Err(LabelError::Version { found: raw.version.get() });
         }
         decode_checked(raw).map_err(|rule| LabelError::Invalid { rule })
@@ -149,9 +168,10 @@ fn decode_checked(raw: &RawLabel) -> Result<Label, LabelRule> {
         state: state_from_byte(raw.state).ok_or(LabelRule::State)?,
         pool: PoolId::from_bytes(raw.pool),
         pool_name: str::from_utf8(name).map_err(|_| LabelRule::PoolName)?.to_owned(),
-        protection: protection(raw).ok_or(LabelRule::Protection)?,
+        protection: protection(raw.copies, (raw.code_data, raw.code_parity)).ok_or(LabelRule::Protection)?,
         segment_bytes: raw.segment_bytes.get(),
         tier_policy: tier_policy(raw.tier_policy),
+        log_policies: decode_log_policies(raw)?,
         created_ms: raw.created_ms.get(),
         device_index: raw.device_index.get(),
         members: members.iter().map(decode_member).collect(),
@@ -163,13 +183,45 @@ fn decode_checked(raw: &RawLabel) -> Result<Label, LabelRule> {
     Ok(label)
 }
 
-/// What a label says of copies and code, if they agree. A label of the first version has no code.
-fn protection(raw: &RawLabel) -> Option<Protection> {
-    let protection = match (raw.code_data, raw.code_parity) {
-        (0, 0) => Protection::of_copies(raw.copies.into()),
+/// What is said of copies and code, if they agree. A label of the first version has no code.
+fn protection(copies: u8, code: (u8, u8)) -> Option<Protection> {
+    let protection = match code {
+        (0, 0) => Protection::of_copies(copies.into()),
         (data, parity) => Protection::of_code(data.into(), parity.into()),
     };
-    protection.ok().filter(|protection| protection.copies() == usize::from(raw.copies))
+    protection.ok().filter(|protection| protection.copies() == usize::from(copies))
+}
+
+fn encode_log_policy(policy: &LogPolicy) -> RawLogPolicy {
+    let code = policy.protection.and_then(Protection::code).unwrap_or_default();
+    RawLogPolicy {
+        copies: policy.protection.map_or(0, |protection| protection.copies() as u8),
+        code_data: code.0 as u8,
+        code_parity: code.1 as u8,
+        tier_policy: match policy.tier_policy {
+            None => 0,
+            Some(TierPolicy::Automatic) => TIER_AUTOMATIC,
+            Some(TierPolicy::Pinned(class)) => class_to_byte(class.known()),
+        },
+    }
+}
+
+/// Labels before version 3 have zeroes there.
+fn decode_log_policies(raw: &RawLabel) -> Result<BTreeMap<LogId, LogPolicy>, LabelRule> {
+    let mut policies = BTreeMap::new();
+    for (log, raw) in (0..).map(LogId).zip(&raw.log_policies) {
+        let code = (raw.code_data, raw.code_parity);
+        let protection = match raw.copies {
+            0 if code == (0, 0) => None,
+            copies => Some(protection(copies, code).ok_or(LabelRule::LogPolicies)?),
+        };
+        let tier_policy = (raw.tier_policy != 0).then(|| tier_policy(raw.tier_policy));
+        let policy = LogPolicy { protection, tier_policy };
+        if !policy.is_as_pool() {
+            policies.insert(log, policy);
+        }
+    }
+    Ok(policies)
 }
 
 fn encode_member(member: &Member) -> RawMember {

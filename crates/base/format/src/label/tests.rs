@@ -33,6 +33,13 @@ fn label() -> Label {
         protection: Protection::Copies(2),
         segment_bytes: 32 << 20,
         tier_policy: TierPolicy::Automatic,
+        log_policies: BTreeMap::from([
+            (LogId(1), LogPolicy { protection: Some(Protection::Copies(1)), tier_policy: None }),
+            (
+                LogId(63),
+                LogPolicy { protection: None, tier_policy: Some(TierPolicy::Pinned(DeviceClass::Hdd)) },
+            ),
+        ]),
         created_ms: 0x0198_0000_0000,
         device_index: 3,
         members: vec![
@@ -57,12 +64,14 @@ fn the_stored_bytes_are_these() {
     };
     put(
         0,
-        "5155415252594456_02000000_48a82e77_0700000000000000_02_02_0300_0200_0400".replace('_', "").as_str(),
+        "5155415252594456_03000000_3a1be859_0700000000000000_02_02_0300_0200_0400".replace('_', "").as_str(),
     );
     put(32, &"a0".repeat(16));
     put(48, &"13".repeat(16));
     put(64, "0000000098010000_0000000200000000_00100000".replace('_', "").as_str());
     put(96, "74616e6b");
+    put(164, "01000000");
+    put(412, "00000004");
     put(512, &"10".repeat(16));
     put(528, "0000004000000000_1f000000_00020000_0000_03_00_0800".replace('_', "").as_str());
     put(552, &hex(b"/dev/sdb"));
@@ -116,6 +125,7 @@ fn the_document_says_what_the_code_does() {
         tier_policy,
         reserved,
         pool_name,
+        log_policies,
         reserved_2,
         members,
         reserved_3
@@ -182,9 +192,11 @@ fn with_version(label: &Label, version: u8, code: [u8; 2]) -> Vec<u8> {
 }
 
 #[test]
-fn a_label_of_the_version_before_has_copies_and_no_code() {
-    assert_eq!(Label::decode(&with_version(&label(), 1, [0, 0])), Ok(label()));
-    for version in [0, 3] {
+fn labels_of_the_versions_before_are_read() {
+    for version in [1, 2] {
+        assert_eq!(Label::decode(&with_version(&label(), version, [0, 0])), Ok(label()));
+    }
+    for version in [0, 4] {
         let read = Label::decode(&with_version(&label(), version, [0, 0]));
         assert_eq!(read, Err(LabelError::Version { found: version.into() }));
     }
@@ -197,7 +209,7 @@ fn copies_and_code_of_a_label_agree() {
         Label { protection: Protection::Coded { data: 2, parity: 1 }, device_index: 0, members, ..label() };
     assert_eq!(Label::decode(&coded.encode()), Ok(coded.clone()));
     for code in [[2, 2], [1, 1], [9, 1], [2, 0], [0, 1]] {
-        let read = Label::decode(&with_version(&coded, 2, code));
+        let read = Label::decode(&with_version(&coded, 3, code));
         assert_eq!(read, Err(LabelError::Invalid { rule: LabelRule::Protection }), "{code:?}");
     }
 }
@@ -210,11 +222,18 @@ fn each_broken_rule_is_found() {
         label.check()
     };
     type Change = &'static dyn Fn(&mut Label);
-    let cases: [(LabelRule, Change); 14] = [
+    const TOO_MANY: LogPolicy = LogPolicy { protection: Some(Protection::Copies(3)), tier_policy: None };
+    let cases: [(LabelRule, Change); 17] = [
         (LabelRule::MemberCount, &|label| label.members.clear()),
         (LabelRule::MemberCount, &|label| label.members = (0..65).map(|index| member(index, "/d")).collect()),
         (LabelRule::Protection, &|label| label.protection = Protection::Copies(3)),
         (LabelRule::Protection, &|label| label.protection = Protection::Coded { data: 2, parity: 1 }),
+        (LabelRule::Protection, &|label| _ = label.log_policies.insert(LogId(2), TOO_MANY)),
+        (LabelRule::LogPolicies, &|label| _ = label.log_policies.insert(LogId(0), LogPolicy::default())),
+        (LabelRule::LogPolicies, &|label| {
+            let policy = label.log_policies[&LogId(1)];
+            label.log_policies.insert(LogId(LOGS_MAX), policy);
+        }),
         (LabelRule::PoolName, &|label| label.pool_name.clear()),
         (LabelRule::PoolName, &|label| label.pool_name = "x".repeat(64)),
         (LabelRule::SegmentBytes, &|label| label.segment_bytes = 0),
@@ -315,23 +334,42 @@ fn any_label() -> impl Strategy<Value = Label> {
         TierPolicy::Pinned(DeviceClass::Nvme),
         TierPolicy::Pinned(DeviceClass::Hdd),
     ]);
-    let state = (state, tier_policy);
+    let of_log = (
+        0..LOGS_MAX,
+        any::<bool>(),
+        prop::sample::select(vec![
+            None,
+            Some(TierPolicy::Automatic),
+            Some(TierPolicy::Pinned(DeviceClass::Object)),
+        ]),
+    );
+    let of_log = of_log.prop_map(|(log, is_kept, tier_policy)| {
+        let protection = (is_kept || tier_policy.is_none()).then_some(Protection::Copies(1));
+        (LogId(log), LogPolicy { protection, tier_policy })
+    });
+    let log_policies = prop::collection::vec(of_log, 0..9).prop_map(BTreeMap::from_iter);
+    let state = (state, tier_policy, log_policies);
     (any::<u64>(), state, any::<u128>(), "[a-z]{1,63}", any::<u64>(), any::<prop::sample::Index>(), members)
-        .prop_map(|(sequence, (state, tier_policy), pool, pool_name, created_ms, own, members)| Label {
-            sequence,
-            state,
-            pool: PoolId::from_random(pool),
-            pool_name,
-            protection: match members.len() {
-                count @ 3..=11 => Protection::Coded { data: (count - 1).min(8) as u8, parity: 1 },
-                count => Protection::Copies(count.min(COPIES_MAX) as u8),
+        .prop_map(
+            |(sequence, (state, tier_policy, log_policies), pool, pool_name, created_ms, own, members)| {
+                Label {
+                    sequence,
+                    state,
+                    pool: PoolId::from_random(pool),
+                    pool_name,
+                    protection: match members.len() {
+                        count @ 3..=11 => Protection::Coded { data: (count - 1).min(8) as u8, parity: 1 },
+                        count => Protection::Copies(count.min(COPIES_MAX) as u8),
+                    },
+                    segment_bytes: SEGMENT_BYTES_DEFAULT,
+                    tier_policy,
+                    log_policies,
+                    created_ms,
+                    device_index: members[own.index(members.len())].index,
+                    members,
+                }
             },
-            segment_bytes: SEGMENT_BYTES_DEFAULT,
-            tier_policy,
-            created_ms,
-            device_index: members[own.index(members.len())].index,
-            members,
-        })
+        )
 }
 
 proptest! {
@@ -351,10 +389,10 @@ proptest! {
 
     #[test]
     fn arbitrary_fields_under_a_right_checksum_never_panic(
-        head in prop::collection::vec(any::<u8>(), 152), members in prop::collection::vec(any::<u8>(), 2000),
+        head in prop::collection::vec(any::<u8>(), 400), members in prop::collection::vec(any::<u8>(), 2000),
     ) {
         let mut bytes = label().encode();
-        bytes[16..168].copy_from_slice(&head);
+        bytes[16..416].copy_from_slice(&head);
         bytes[512..2512].copy_from_slice(&members);
         if let Err(LabelError::Checksum { computed, .. }) = Label::decode(&bytes) {
             bytes[12..16].copy_from_slice(&computed.to_le_bytes());

@@ -18,7 +18,7 @@ use tower::ServiceExt;
 
 use super::operations::{self, Operation};
 use super::trail::Asked;
-use super::{Guard, Peer, performance, tenancy};
+use super::{Guard, Peer, tenancy, tenant_settings};
 use crate::conventions::{Entered, Known, Lists, Objects, Repeats, Selection, Tag, is_known, is_wanted};
 use crate::limits::{BODY_TIMEOUT, REQUEST_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use crate::problem::{ApiError, body_too_large, body_too_slow};
@@ -101,7 +101,7 @@ impl Gate {
             names.iter().map(|(_, name)| name.as_str()).chain(inner(&path)).collect::<Vec<_>>().join(" ");
         if let Some(principal) = &asked.principal {
             let allowed = self.guard.allow(&self.node, principal, operation, &names, body.as_ref()).await;
-            let allowed = allowed.and_then(|()| performance::check(principal, body.as_ref()));
+            let allowed = allowed.and_then(|()| tenant_settings::check(principal, body.as_ref()));
             if let Err(error) = allowed {
                 return self.refuse(&asked, error).await;
             }

@@ -1,14 +1,23 @@
-//! `/v1/state`: the whole intended state as one document.
+//! `/v1/state`: the whole intended state as one document. Its tenants are the guard's, the rest is the node's.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::State as NodeOf;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use quarry_api_types::{Job, State, StatePlan};
+use axum::{Extension, Json};
+use quarry_api_types::{Job, Name, ProblemCode, State, StatePlan, StatedKind, StatedPlace, StatedProblem};
+use quarry_auth::{Permission, Principal, Scope};
+use quarry_node_api::{ErrorKind, Node, NodeError};
 
+use super::tenants::{check_empty, tell_node};
+use crate::Guard;
+use crate::access::{Asker, GuardState, blocking};
 use crate::call::{NodeState, complete};
-use crate::extract::Body;
+use crate::extract::WholeBody;
+use crate::guard::now;
 use crate::problem::{ApiError, Problems};
+use crate::stated_tenants::{TenantStep, TenantSteps, plan, stated};
 
 /// Show the whole intended state as one document, with versions. Secrets are not in it, and content of volumes is not.
 #[utoipa::path(
@@ -17,8 +26,16 @@ use crate::problem::{ApiError, Problems};
     tag = "state",
     responses((status = 200, description = "The document.", body = State), Problems)
 )]
-pub(crate) async fn show_state(NodeOf(node): NodeState) -> Result<Json<State>, ApiError> {
-    complete(async move { node.show_state().await }).await.map(Json)
+pub(crate) async fn show_state(
+    NodeOf(node): NodeState,
+    Extension(guard): GuardState,
+    Extension(asker): Asker,
+) -> Result<Json<State>, ApiError> {
+    let mut state = complete(async move { node.show_state().await }).await?;
+    if guard.may(&asker, Permission::ReadTenants, &Scope::Node) {
+        state.tenants = guard.store.tenants().iter().map(stated).collect();
+    }
+    Ok(Json(state))
 }
 
 /// Tell what applying a document would do, and why it cannot be done. Changes nothing.
@@ -31,10 +48,17 @@ pub(crate) async fn show_state(NodeOf(node): NodeState) -> Result<Json<State>, A
 )]
 pub(crate) async fn plan_state(
     NodeOf(node): NodeState,
-    Body(state): Body<State>,
+    Extension(guard): GuardState,
+    Extension(asker): Asker,
+    WholeBody(mut state): WholeBody<State>,
 ) -> Result<Json<StatePlan>, ApiError> {
     state.check()?;
-    complete(async move { node.plan_state(state).await }).await.map(Json)
+    let mut whole = plan_tenants(&node, &guard, &asker, &state).await?.plan;
+    state.tenants.clear();
+    let rest = complete(async move { node.plan_state(state).await }).await?;
+    whole.changes.extend(rest.changes);
+    whole.problems.extend(rest.problems);
+    Ok(Json(whole))
 }
 
 /// Begin to make a document so, in the background, also over the end of the node. What it does not name is left alone, and nothing
@@ -51,9 +75,80 @@ pub(crate) async fn plan_state(
 )]
 pub(crate) async fn apply_state(
     NodeOf(node): NodeState,
-    Body(state): Body<State>,
+    Extension(guard): GuardState,
+    Extension(asker): Asker,
+    WholeBody(mut state): WholeBody<State>,
 ) -> Result<impl IntoResponse, ApiError> {
     state.check()?;
+    let tenants = plan_tenants(&node, &guard, &asker, &state).await?;
+    if let Some(problem) = tenants.plan.problems.first() {
+        return Err(refused(problem));
+    }
+    state.tenants.clear();
+    if !tenants.steps.is_empty() {
+        // Nothing is begun when anything is wrong: then the node says what.
+        let (asked, rest) = (node.clone(), state.clone());
+        let planned = complete(async move { asked.plan_state(rest).await }).await?;
+        if planned.problems.is_empty() {
+            make_tenants(&guard, tenants.steps).await?;
+            tell_node(&node, &guard).await?;
+        }
+    }
     let job = complete(async move { node.apply_state(state).await }).await?;
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/v1/jobs/{}", job.id))], Json(job)))
+}
+
+/// What is to be done for the tenants of a document, by somebody who may do it.
+async fn plan_tenants(
+    node: &Arc<dyn Node>,
+    guard: &Arc<Guard>,
+    asker: &Principal,
+    state: &State,
+) -> Result<TenantSteps, ApiError> {
+    if state.tenants.is_empty() {
+        return Ok(TenantSteps::default());
+    }
+    if !guard.may(asker, Permission::ChangeTenants, &Scope::Node) {
+        return Err(ApiError::new(
+            ProblemCode::Forbidden,
+            StatusCode::FORBIDDEN,
+            "the document states tenants, which you may not change",
+            "Leave them out, or ask an administrator.",
+        ));
+    }
+    let pools: Vec<Name> = node.list_pools().await?.into_iter().map(|pool| pool.name).collect();
+    let mut planned = plan(state, &guard.store.tenants(), &pools);
+    for (index, stated) in state.tenants.iter().enumerate() {
+        let is_new = planned
+            .steps
+            .iter()
+            .any(|step| matches!(step, TenantStep::Create(new) if new.name == stated.name));
+        if is_new && let Err(error) = check_empty(node, &stated.name, ErrorKind::Conflict).await {
+            let place =
+                StatedPlace { kind: StatedKind::Tenant, index, name: stated.name.to_string(), field: None };
+            planned.plan.problems.push(StatedProblem {
+                place,
+                message: error.detail().to_owned(),
+                is_conflict: false,
+            });
+        }
+    }
+    Ok(planned)
+}
+
+async fn make_tenants(guard: &Arc<Guard>, steps: Vec<TenantStep>) -> Result<(), ApiError> {
+    for step in steps {
+        blocking(guard, move |guard| match step {
+            TenantStep::Create(request) => guard.store.create_tenant(request, now()),
+            TenantStep::Change(name, request) => guard.store.change_tenant(&name, request),
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+fn refused(problem: &StatedProblem) -> ApiError {
+    let kind = if problem.is_conflict { ErrorKind::Conflict } else { ErrorKind::Contradictory };
+    let what = format!("nothing was applied: {}: {}", problem.place, problem.message);
+    NodeError::new(kind, what).with_next_step("`quarry diff` shows all that is wrong.").into()
 }

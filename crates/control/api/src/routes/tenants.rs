@@ -119,7 +119,7 @@ pub(crate) async fn delete_tenant(
 }
 
 /// The node learns what each tenant gets of its performance.
-async fn tell_node(node: &Arc<dyn Node>, guard: &Guard) -> Result<(), ApiError> {
+pub(super) async fn tell_node(node: &Arc<dyn Node>, guard: &Guard) -> Result<(), ApiError> {
     Ok(node.set_tenants_qos(guard.tenants_qos()).await?)
 }
 
@@ -147,7 +147,11 @@ async fn check_pools(node: &Arc<dyn Node>, pools: &[Name]) -> Result<(), ApiErro
 }
 
 /// Fails when something has a name of this tenant.
-async fn check_empty(node: &Arc<dyn Node>, tenant: &Name, kind: ErrorKind) -> Result<(), ApiError> {
+pub(super) async fn check_empty(
+    node: &Arc<dyn Node>,
+    tenant: &Name,
+    kind: ErrorKind,
+) -> Result<(), ApiError> {
     let mut names: Vec<(&str, Name)> = Vec::new();
     names.extend(node.list_volumes().await?.into_iter().map(|volume| ("volume", volume.name)));
     names.extend(node.list_groups().await?.into_iter().map(|group| ("group", group.name)));

@@ -37,7 +37,6 @@ pub(crate) async fn place_pool(
     Segment(name): Segment<Name>,
     Body(request): Body<SetTier>,
 ) -> Result<Json<PoolTiers>, ApiError> {
-    request.check()?;
     complete(async move { node.place_pool(&name, request).await }).await.map(Json)
 }
 

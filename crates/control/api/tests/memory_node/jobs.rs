@@ -83,6 +83,8 @@ impl JobNode for MemoryNode {
         let state = self.begin().await?;
         let volume = |volume: &Volume| {
             Some(StatedVolume {
+                protection: None,
+                tier: None,
                 name: volume.name.clone(),
                 pool: volume.pool.clone()?,
                 size_bytes: volume.size_bytes,

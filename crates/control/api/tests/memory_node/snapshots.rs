@@ -26,7 +26,7 @@ impl State {
 
     fn check_lock(until: Option<Timestamp>) -> Result<()> {
         match until.filter(|&until| until <= now()) {
-            Some(until) => Err(NodeError::new(ErrorKind::Invalid, format!("{until} is in the past"))),
+            Some(until) => Err(NodeError::new(ErrorKind::Contradictory, format!("{until} is in the past"))),
             None => Ok(()),
         }
     }

@@ -136,6 +136,10 @@ pub fn volume(id: u128, request: CreateVolume) -> Volume {
         pool: Some(request.pool),
         image: None,
         migration: None,
+        protection: Some(Protection::default()),
+        own_protection: false,
+        tier: Some(Tier::Automatic),
+        own_tier: false,
         size_bytes: request.size_bytes,
         durability: request.durability,
         used_bytes: 0,
@@ -189,6 +193,7 @@ pub fn status(pools: &[Pool], volumes: &[Volume], exports: &[Export]) -> Status 
         |protocol, address: &str| ListenerStatus { protocol, address: address.into(), connections: 0 };
     Status {
         node_id: NodeId::from_random(1),
+        initiator: InitiatorNames { iqn: "iqn.x".to_owned(), nqn: "nqn.x".to_owned() },
         version: "0.1.0".into(),
         uptime_s: 93_784,
         cores: 2,

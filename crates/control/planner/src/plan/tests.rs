@@ -1,6 +1,9 @@
 //! The planner over a world in simulated time: what it plans is done, and time goes on, jumps and goes back.
 
-use quarry_api_types::{Compression, Deduplication, Durability, PolicyId, PolicySettings, Tier};
+use quarry_api_types::{
+    Compression, Deduplication, Durability, MigrationState, PolicyId, PolicySettings, Protection, Tier,
+    VolumeMigration,
+};
 
 use super::*;
 use crate::intent::{Attachment, AttachmentTarget, IntendedGroup, IntendedPolicy};
@@ -27,6 +30,10 @@ fn volume(number: u128) -> ObservedVolume {
         pool: Some(name("p")),
         image: None,
         migration: None,
+        protection: Some(Protection::default()),
+        own_protection: false,
+        tier: Some(Tier::Automatic),
+        own_tier: false,
         size_bytes: 1 << 30,
         durability: Durability::Flush,
         used_bytes: 0,
@@ -49,7 +56,7 @@ fn volume(number: u128) -> ObservedVolume {
     };
     ObservedVolume {
         volume,
-        pool_protection: Protection(quarry_types::Protection::Copies(2)),
+        tiers: vec![Tier::Nvme, Tier::Hdd],
         snapshots: Vec::new(),
         failures: BTreeMap::new(),
     }
@@ -119,6 +126,8 @@ impl World {
                 let volume = &mut self.observed.volumes.get_mut(volume).unwrap().volume;
                 volume.compression = change.compression.unwrap_or(volume.compression);
                 volume.quota_bytes = change.quota_bytes.or(volume.quota_bytes);
+                volume.protection = change.protection.map_or(volume.protection, |own| own.0);
+                volume.tier = change.tier.map_or(volume.tier, |own| own.0);
                 volume.qos = change.qos.clone().or_else(|| volume.qos.clone());
             }
         }
@@ -323,22 +332,69 @@ fn settings_are_changed_where_that_can_be_and_judged_where_not() {
     let id = VolumeId::from_random(1);
     let plan = world.plan();
     assert_eq!(plan.steps.len(), 1);
-    assert_eq!(plan.steps[0].to_string(), "set compression to lz4, quota to 4 KiB of volume v1");
+    assert_eq!(
+        plan.steps[0].to_string(),
+        "set compression to lz4, quota to 4 KiB, protection to copies:3, tier to nvme of volume v1"
+    );
     let judged =
         judge(&world.intended, &world.observed, &world.observed.volumes[&id], &plan.steps, world.now);
     assert_eq!((judged.state, judged.plan.len()), (ComplianceState::Violated, 1));
     let state = |setting| judged.settings.iter().find(|one| one.setting == setting).unwrap();
     assert_eq!(state(PolicySetting::Compression).state, ComplianceState::Converging);
-    for (setting, part) in [
-        (PolicySetting::Encryption, "from its first write on"),
-        (PolicySetting::Protection, "quarry pool set POOL --protection copies:3"),
-        (PolicySetting::Tier, "not carried out by this version"),
-    ] {
-        assert!(state(setting).reason.as_ref().unwrap().contains(part), "{setting}");
+    for setting in [PolicySetting::Protection, PolicySetting::Tier] {
+        assert_eq!(state(setting).state, ComplianceState::Converging);
     }
+    let reason = state(PolicySetting::Encryption).reason.as_ref().unwrap();
+    assert!(reason.contains("from its first write on"), "{reason}");
     assert!(plan.volumes[0].reason.as_ref().unwrap().starts_with("encryption: "));
     world.settle();
     assert!(world.plan().steps.is_empty());
+}
+
+#[test]
+fn a_tier_that_the_pool_does_not_have_is_a_violation_even_when_the_volume_is_set_to_it() {
+    let mut world = World::new(r#"{"tier":"pmem"}"#, false, "2026-11-20T10:00:00Z");
+    assert_eq!(world.plan().steps.len(), 1, "it is set, for the day that the devices come");
+    world.settle();
+    let stand = &world.plan().volumes[0];
+    assert_eq!(stand.state, ComplianceState::Violated);
+    let reason = stand.reason.as_ref().unwrap();
+    assert!(reason.starts_with("tier: its pool has no tier pmem (it has nvme, hdd)"), "{reason}");
+    let volume = world.observed.volumes.values_mut().next().unwrap();
+    volume.tiers.insert(0, Tier::Pmem);
+    assert_eq!(world.plan().volumes[0].state, ComplianceState::Compliant);
+}
+
+#[test]
+fn a_volume_that_moves_is_waited_for_and_one_that_has_stopped_on_its_way_is_told_again() {
+    let mut world =
+        World::new(r#"{"compression":"lz4","protection":"copies:3"}"#, false, "2026-11-20T10:00:00Z");
+    let id = VolumeId::from_random(1);
+    let mut moves = |state, reason: Option<&str>| {
+        let migration = VolumeMigration {
+            to_pool: None,
+            to_device: None,
+            state,
+            reason: reason.map(str::to_owned),
+            copied_bytes: 0,
+            verified_bytes: 0,
+            repaired_bytes: 0,
+            bytes_per_s: 0,
+            left_s: None,
+            rate_bytes_per_s: None,
+        };
+        world.observed.volumes.get_mut(&id).unwrap().volume.migration = Some(migration);
+        world.plan()
+    };
+    let plan = moves(MigrationState::Copying, None);
+    assert!(plan.steps.is_empty(), "{:?}", plan.steps);
+    assert_eq!(plan.volumes[0].state, ComplianceState::Converging);
+    let plan = moves(MigrationState::Stopped, Some("no space"));
+    let steps: Vec<String> = plan.steps.iter().map(Step::to_string).collect();
+    assert_eq!(steps, ["set protection to copies:3 of volume v1"]);
+    assert_eq!(plan.volumes[0].state, ComplianceState::Violated);
+    let reason = plan.volumes[0].reason.as_ref().unwrap();
+    assert!(reason.ends_with("its migration has stopped: no space"), "{reason}");
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use quarry_api_types::{
-    Export, Group, Host, HostGroup, Name, Policy, PolicySetting, Pool, State, StatedExport, StatedGroup,
-    StatedHost, StatedHostGroup, StatedPolicy, StatedPool, StatedVolume, Volume, VolumePolicy,
+    Export, Group, Host, HostGroup, Name, OwnProtection, OwnTier, Policy, PolicySetting, Pool, State,
+    StatedExport, StatedGroup, StatedHost, StatedHostGroup, StatedPolicy, StatedPool, StatedVolume, Volume,
+    VolumePolicy,
 };
 use serde::Serialize;
 
@@ -40,6 +41,8 @@ impl Present {
             state
         };
         versioned(State {
+            // They are not the node's: the API states them beside.
+            tenants: Vec::new(),
             pools: self.pools.iter().map(pool).collect(),
             policies: self.policies.iter().map(policy).collect(),
             volumes: self.volumes.iter().filter_map(|one| self.volume(one)).collect(),
@@ -72,6 +75,14 @@ impl Present {
             history_s: free(is_meant(PolicySetting::History), volume.history_s),
             quota_bytes: free(is_meant(PolicySetting::Quota), volume.quota_bytes.unwrap_or(0)),
             reserved_bytes: free(is_meant(PolicySetting::Reservation), volume.reserved_bytes),
+            protection: volume
+                .protection
+                .filter(|_| volume.own_protection && !is_meant(PolicySetting::Protection))
+                .map(|own| OwnProtection(Some(own))),
+            tier: volume
+                .tier
+                .filter(|_| volume.own_tier && !is_meant(PolicySetting::Tier))
+                .map(|own| OwnTier(Some(own))),
             qos: volume.qos.clone().filter(|_| !is_meant(PolicySetting::Qos)),
             policy: self.own_policy(&volume.name).cloned(),
             overrides: policy

@@ -1,8 +1,9 @@
 //! Volumes and consistency groups of a document.
 
 use quarry_api_types::{
-    AttachPolicy, ChangeGroup, ChangeVolume, CreateGroup, CreateVolume, Name, PolicySetting, PolicySettings,
-    QualityOfService, ResizeVolume, StatedAction, StatedKind, StatedVolume, Volume,
+    AttachPolicy, ChangeGroup, ChangeVolume, CreateGroup, CreateVolume, Name, OwnProtection, OwnTier,
+    PolicySetting, PolicySettings, QualityOfService, ResizeVolume, StatedAction, StatedKind, StatedVolume,
+    Volume,
 };
 use quarry_types::ByteSize;
 
@@ -19,6 +20,8 @@ fn direct(stated: &StatedVolume) -> PolicySettings {
         history_s: stated.history_s,
         quota_bytes: stated.quota_bytes,
         reserved_bytes: stated.reserved_bytes,
+        protection: stated.protection.and_then(|own| own.0),
+        tier: stated.tier.and_then(|own| own.0),
         qos: stated.qos.clone(),
         ..PolicySettings::default()
     }
@@ -70,6 +73,16 @@ impl Planner<'_> {
                 let message = format!(
                     "its policy means it to be {there}, not {here}: say it under overrides, or not at all"
                 );
+                self.refuse(thing, field_of(setting), message);
+            }
+        }
+        for (setting, is_as_pool) in [
+            (PolicySetting::Protection, stated.protection == Some(OwnProtection(None))),
+            (PolicySetting::Tier, stated.tier == Some(OwnTier(None))),
+        ] {
+            if let Some(there) = meant.describe(setting).filter(|_| is_as_pool) {
+                let message =
+                    format!("its policy means it to be {there}, not that of its pool: do not say it");
                 self.refuse(thing, field_of(setting), message);
             }
         }
@@ -298,6 +311,16 @@ fn free_changes(
             "reserved_bytes",
             &volume.reserved_bytes,
             unless(meant.reserved_bytes.is_some(), stated.reserved_bytes.as_ref()),
+        ),
+        protection: thing.change(
+            "protection",
+            &OwnProtection(volume.protection.filter(|_| volume.own_protection)),
+            unless(meant.protection.is_some(), stated.protection.as_ref()),
+        ),
+        tier: thing.change(
+            "tier",
+            &OwnTier(volume.tier.filter(|_| volume.own_tier)),
+            unless(meant.tier.is_some(), stated.tier.as_ref()),
         ),
         qos: thing.change("qos", &qos, unless(meant.qos.is_some(), stated.qos.as_ref())),
     }

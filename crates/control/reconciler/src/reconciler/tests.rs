@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use quarry_api_types::{
     ComplianceState, Compression, CreateVolume, Deduplication, Durability, Name, PolicyId, PolicySettings,
-    Protection, Volume,
+    Tier, Volume,
 };
 use quarry_planner::{
     Attachment, AttachmentTarget, Intended, IntendedPolicy, ObservedSnapshot, ObservedVolume,
@@ -41,6 +41,10 @@ fn volume(number: u128) -> ObservedVolume {
         pool: Some(pool),
         image: None,
         migration: None,
+        protection: None,
+        own_protection: false,
+        tier: None,
+        own_tier: false,
         size_bytes,
         durability: Durability::Flush,
         used_bytes: 0,
@@ -61,12 +65,7 @@ fn volume(number: u128) -> ObservedVolume {
         qos: None,
         qos_status: None,
     };
-    ObservedVolume {
-        volume,
-        pool_protection: Protection::default(),
-        snapshots: Vec::new(),
-        failures: BTreeMap::new(),
-    }
+    ObservedVolume { volume, tiers: vec![Tier::Ssd], snapshots: Vec::new(), failures: BTreeMap::new() }
 }
 
 fn settings() -> PolicySettings {

@@ -1,13 +1,13 @@
 //! What each unit asks for, and SCSI commands in particular.
 
-use quarry_scsi::{Accepted, Kind, Reply, Status, Task};
+use quarry_scsi::{Accepted, Cdb, Kind, Reply, Status, Task};
 use quarry_target::Shortage;
 
 use crate::collect::{Collecting, Segment};
 use crate::numbers::Arrival;
-use crate::pdu::{Header, NO_TAG, flags, opcode, reject};
 use crate::request::{Request, Work};
 use crate::targets;
+use quarry_iscsi_wire::pdu::{Header, NO_TAG, flags, opcode, reject};
 
 use super::parse::Shape;
 use super::{Ended, FullFeature, Halt};
@@ -97,7 +97,7 @@ impl FullFeature<'_> {
         let mut request = Request::new(header);
         self.check_unasked(header, &request, &shape)?;
         let out_bytes = if request.writes { request.expected_bytes } else { 0 };
-        match self.nexus.accept(request.lun, &header.cdb(), out_bytes) {
+        match self.nexus.accept(request.lun, &Cdb(header.cdb()), out_bytes) {
             Accepted::Answered(reply) => {
                 self.drop_unit(&shape);
                 self.session.counters().other();
@@ -150,7 +150,7 @@ impl FullFeature<'_> {
             self.check_data(&held.shape)?;
             held.is_checked = true;
         }
-        match held.task.hindrance(&held.header.cdb()) {
+        match held.task.hindrance(&Cdb(held.header.cdb())) {
             None => self.admit(held),
             Some(reply) => {
                 self.drop_unit(&held.shape);

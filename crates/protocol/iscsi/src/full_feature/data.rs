@@ -3,8 +3,8 @@
 use quarry_scsi::{Code, Key, Reply, Sense};
 
 use crate::collect::DataError;
-use crate::pdu::Header;
 use crate::request::{Request, Work};
+use quarry_iscsi_wire::pdu::Header;
 
 use super::parse::Shape;
 use super::{Ended, FullFeature, Halt};

@@ -3,14 +3,14 @@
 use std::rc::Rc;
 
 use futures::future::{Either, join_all, select};
-use quarry_scsi::Unit;
+use quarry_scsi::{Lun, Unit};
 use quarry_target::{Drain, Drained};
 
 use crate::limits::ABORT_TIME_MAX;
 use crate::numbers::Numbers;
 use crate::outbox::Outbox;
-use crate::pdu::{Header, flags, function, function_response as response, opcode};
 use crate::request::{Request, Work};
+use quarry_iscsi_wire::pdu::{Header, flags, function, function_response as response, opcode};
 
 use super::FullFeature;
 
@@ -25,7 +25,7 @@ pub(super) fn respond(outbox: &mut Outbox, numbers: &mut Numbers, task_tag: u32,
 
 impl FullFeature<'_> {
     pub(super) fn task_management(&mut self, header: &Header) {
-        let lun = header.lun();
+        let lun = Lun(header.lun());
         let has_unit = self.nexus.unit(lun).is_some();
         match header.0[1] & !flags::FINAL {
             function::ABORT_TASK => {

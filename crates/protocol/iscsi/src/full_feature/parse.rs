@@ -1,9 +1,9 @@
 //! From bytes to units: their boundaries, their digests, and who deals with them.
 
 use crate::collect::Segment;
-use crate::digest::{DIGEST_BYTES, digest, digest_of};
 use crate::limits::{DATA_SEGMENT_BYTES_MAX, SEGMENT_BYTES_DIRECT};
-use crate::pdu::{HEADER_BYTES, Header, opcode, padding};
+use quarry_iscsi_wire::digest::{DIGEST_BYTES, digest, digest_of};
+use quarry_iscsi_wire::pdu::{HEADER_BYTES, Header, opcode, padding};
 
 use super::{Ended, FullFeature, Halt, Trailer};
 

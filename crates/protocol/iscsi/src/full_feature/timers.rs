@@ -8,7 +8,7 @@ use quarry_env::{Completion, Env};
 use quarry_scsi::{Code, FIXED_BYTES, Sense};
 
 use crate::limits::{DISCOVERY_TIME_MAX, LOGOUT_TIME, SILENCE_TIME, SILENCES_MAX, STOP_TIME_MAX};
-use crate::pdu::{Header, NO_TAG, event, opcode};
+use quarry_iscsi_wire::pdu::{Header, NO_TAG, event, opcode};
 use quarry_target::limits::STALL_CHECK_TIME;
 
 use super::{Ended, FullFeature};

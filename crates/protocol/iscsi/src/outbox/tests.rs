@@ -1,7 +1,7 @@
 use quarry_scsi::{Code, Sense};
 
 use super::*;
-use crate::digest::digest;
+use quarry_iscsi_wire::digest::digest;
 
 fn outbox(change: impl FnOnce(&mut Parameters)) -> Outbox {
     let mut parameters = Parameters::default();

@@ -1,6 +1,6 @@
 //! Data in both directions, in all the ways that it may take.
 
-use quarry_iscsi::pdu::{NO_TAG, flags, opcode};
+use quarry_iscsi_wire::pdu::{NO_TAG, flags, opcode};
 
 use crate::support::client::{Client, block_command};
 use crate::support::node::{Node, Served};

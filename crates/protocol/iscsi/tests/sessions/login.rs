@@ -1,6 +1,6 @@
 //! Logins that go well, and those that do not.
 
-use quarry_iscsi::pdu::opcode;
+use quarry_iscsi_wire::pdu::opcode;
 use quarry_target::{Audience, Chap, Host};
 
 use crate::support::client::{Client, INITIATOR, TARGET, block_command};

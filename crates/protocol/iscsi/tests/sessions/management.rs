@@ -1,6 +1,6 @@
 //! Task management, logouts, pings, and news for the initiator.
 
-use quarry_iscsi::pdu::{NO_TAG, flags, opcode};
+use quarry_iscsi_wire::pdu::{NO_TAG, flags, opcode};
 use quarry_target::{Audience, Fabric, Mapping};
 
 use crate::support::client::{Client, block_command};
@@ -13,7 +13,7 @@ fn node() -> Node {
 }
 
 fn manage(client: &mut Client, function: u8, lun: u8, referenced: u32) -> u8 {
-    let change = |header: &mut quarry_iscsi::pdu::Header| {
+    let change = |header: &mut quarry_iscsi_wire::pdu::Header| {
         header.0[1] = flags::FINAL | function;
         header.0[9] = lun;
         header.set_u32(20, referenced);

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quarry_env::Executor;
-use quarry_iscsi::pdu::{HEADER_BYTES, Header, NO_TAG, flags, opcode, padding};
 use quarry_iscsi::{Connection, Server, Target};
+use quarry_iscsi_wire::pdu::{HEADER_BYTES, Header, NO_TAG, flags, opcode, padding};
 use quarry_target::{Access, Audience, Exports, Fabric, HandOver, Mapping, Reservations, Volumes};
 use quarry_types::VolumeId;
 use quarry_volume::{Volume, VolumeInfo};

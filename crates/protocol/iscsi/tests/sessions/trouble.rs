@@ -1,6 +1,6 @@
 //! What no initiator should do: it costs that session, and nothing else.
 
-use quarry_iscsi::pdu::{HEADER_BYTES, Header, flags, opcode};
+use quarry_iscsi_wire::pdu::{HEADER_BYTES, Header, flags, opcode};
 
 use crate::support::client::{Client, INITIATOR, TARGET, block_command};
 use crate::support::node::{Node, Served};
@@ -87,7 +87,7 @@ fn a_segment_of_an_aborted_command_is_nobody_elses() {
     // A reset ends it in the middle of its segment; its tag is free for the next.
     let reset = |header: &mut Header| {
         header.0[1] = flags::FINAL | 5;
-        header.set_u32(20, quarry_iscsi::pdu::NO_TAG);
+        header.set_u32(20, quarry_iscsi_wire::pdu::NO_TAG);
     };
     other.immediate(opcode::TASK_MANAGEMENT, reset, &[]);
     assert_eq!(other.receive().header.opcode(), opcode::TASK_MANAGEMENT_RESPONSE);
@@ -111,9 +111,9 @@ fn wrong_digests_end_their_session() {
         let mut header = client.command_header(block_command(0x2A, 0, 1), flags::WRITE, 512);
         header.set_data_bytes(512);
         let mut bytes = header.0.to_vec();
-        bytes.extend_from_slice(&quarry_iscsi::digest::digest(&header.0));
+        bytes.extend_from_slice(&quarry_iscsi_wire::digest::digest(&header.0));
         bytes.extend_from_slice(&[5; 512]);
-        bytes.extend_from_slice(&quarry_iscsi::digest::digest(&[5; 512]));
+        bytes.extend_from_slice(&quarry_iscsi_wire::digest::digest(&[5; 512]));
         bytes[spoil] ^= 1;
         client.raw(&bytes);
         assert!(client.is_closed());

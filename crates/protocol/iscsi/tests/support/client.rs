@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use quarry_iscsi::digest::digest;
-use quarry_iscsi::pdu::{HEADER_BYTES, Header, NO_TAG, flags, opcode, padding};
+use quarry_iscsi_wire::digest::digest;
+use quarry_iscsi_wire::pdu::{HEADER_BYTES, Header, NO_TAG, flags, opcode, padding};
 
 pub const INITIATOR: &str = "iqn.2026-11.test:initiator";
 pub const TARGET: &str = "iqn.2026-11.io.quarry:test";

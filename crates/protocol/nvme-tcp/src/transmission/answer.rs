@@ -4,7 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use quarry_nvme::{Command, CompletionEntry, Outcome, Status, Transfer};
+use quarry_nvme::{Outcome, Transfer};
+use quarry_nvme_wire::{Command, CompletionEntry, Status};
 use quarry_volume::VolumeError;
 
 use super::{Ended, Sending, Transmission};

@@ -4,13 +4,14 @@
 //! stays.
 
 use quarry_env::View;
-use quarry_nvme::{Status, Transfer};
+use quarry_nvme::Transfer;
+use quarry_nvme_wire::Status;
 
 use super::{Ended, Halt, Transmission};
-use crate::digest::{DIGEST_BYTES, digest};
 use crate::limits::DATA_BYTES_DIRECT;
-use crate::pdu::{Common, DataHeader, Fatal, FatalStatus, Layout, flag};
 use crate::slots::{Admitted, Arrival, State};
+use quarry_nvme_wire::digest::{DIGEST_BYTES, digest};
+use quarry_nvme_wire::pdu::{Common, DataHeader, Fatal, FatalStatus, Layout, flag};
 
 /// Offsets of the fields of H2CData, which a termination points to.
 mod field {

@@ -1,15 +1,16 @@
 //! PDUs of the host, one after the other.
 
-use quarry_nvme::{Command, DataPointer, Status, Transfer};
+use quarry_nvme::Transfer;
+use quarry_nvme_wire::{Command, DataPointer, Status};
 use quarry_target::Shortage;
 
 use super::{Ended, Halt, Transmission};
-use crate::digest::{DIGEST_BYTES, digest};
 use crate::limits::DATA_BYTES_MAX;
-use crate::pdu::{
+use crate::slots::Admitted;
+use quarry_nvme_wire::digest::{DIGEST_BYTES, digest};
+use quarry_nvme_wire::pdu::{
     COMMAND_HEADER_BYTES, COMMON_BYTES, Common, Fatal, FatalStatus, Layout, check_header_digest, kind,
 };
-use crate::slots::Admitted;
 
 /// A command capsule in front of its data.
 struct Capsule {

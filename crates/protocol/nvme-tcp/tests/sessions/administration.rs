@@ -1,7 +1,8 @@
 //! Identify, log pages, features, events.
 
-use quarry_nvme::constants::{admin, feature, io, log};
-use quarry_nvme::{CommandBuilder, Status, eui64, nguid};
+use quarry_nvme::{eui64, nguid};
+use quarry_nvme_wire::constants::{admin, feature, io, log};
+use quarry_nvme_wire::{CommandBuilder, Status};
 use quarry_target::{Audience, Host as Known};
 use quarry_volume::Volume;
 

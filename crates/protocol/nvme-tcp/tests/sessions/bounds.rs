@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use quarry_nvme::constants::io;
-use quarry_nvme::{CommandBuilder, Status};
+use quarry_nvme_wire::constants::io;
+use quarry_nvme_wire::{CommandBuilder, Status};
 
 use crate::support::host::*;
 use crate::support::initiator::Data;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use quarry_nvme::constants::{admin, fabrics, io};
-use quarry_nvme::{CommandBuilder, Status};
+use quarry_nvme_wire::constants::{admin, fabrics, io};
+use quarry_nvme_wire::{CommandBuilder, Status};
 use quarry_target::{Audience, Host as Known};
 use quarry_volume::Volume;
 
@@ -316,7 +316,7 @@ fn an_io_queue_goes_to_the_core_of_its_volume() {
     let controller = answer.result as u16;
     for (queue, cores) in [(1, vec![3]), (2, vec![3, 3])] {
         let mut io = Queue::negotiated(&mut world, PLAIN);
-        let data = quarry_nvme::connect_data(HOST_ID, controller, NQN, HOST);
+        let data = quarry_nvme_wire::connect_data(HOST_ID, controller, NQN, HOST);
         let connect = CommandBuilder::fabrics(fabrics::CONNECT, 0).dword(10, queue << 16).dword(11, 31);
         io.submit(connect, Data::Capsule(data));
         io.turn(&mut world);

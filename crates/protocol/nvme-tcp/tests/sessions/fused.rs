@@ -1,7 +1,7 @@
 //! Compare and Write as one.
 
-use quarry_nvme::Status;
-use quarry_nvme::constants::io;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::io;
 
 use crate::support::host::*;
 use crate::support::initiator::Data;

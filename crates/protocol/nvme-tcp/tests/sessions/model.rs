@@ -1,9 +1,9 @@
 //! Random commands against an array of bytes.
 
 use proptest::prelude::*;
-use quarry_nvme::constants::io;
-use quarry_nvme::{CommandBuilder, Status};
-use quarry_nvme_tcp::pdu::Link;
+use quarry_nvme_wire::constants::io;
+use quarry_nvme_wire::pdu::Link;
+use quarry_nvme_wire::{CommandBuilder, Status};
 
 use crate::support::host::*;
 use crate::support::initiator::Data;

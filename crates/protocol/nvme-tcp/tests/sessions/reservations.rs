@@ -1,7 +1,7 @@
 //! Reservations: who may do what, who is told, and what waits for what.
 
-use quarry_nvme::constants::{admin, feature, io, log};
-use quarry_nvme::{CommandBuilder, Status};
+use quarry_nvme_wire::constants::{admin, feature, io, log};
+use quarry_nvme_wire::{CommandBuilder, Status};
 use quarry_target::{Audience, Host as Known};
 
 use crate::support::host::*;

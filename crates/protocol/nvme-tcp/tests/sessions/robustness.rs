@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use quarry_nvme::Status;
-use quarry_nvme::constants::io;
-use quarry_nvme_tcp::pdu::{DataHeader, Link, kind, put_h2c_data};
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::io;
+use quarry_nvme_wire::pdu::{DataHeader, Link, kind, put_h2c_data};
 
 use crate::support::host::*;
 use crate::support::initiator::Data;

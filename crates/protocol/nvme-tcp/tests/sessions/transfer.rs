@@ -1,8 +1,8 @@
 //! How data moves: in capsules, by R2T, with digests, without completions, in pieces of any size.
 
-use quarry_nvme::Status;
-use quarry_nvme::constants::io;
-use quarry_nvme_tcp::pdu::Link;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::io;
+use quarry_nvme_wire::pdu::Link;
 
 use crate::support::host::*;
 use crate::support::initiator::Data;

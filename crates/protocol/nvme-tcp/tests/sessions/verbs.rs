@@ -1,7 +1,8 @@
 //! The commands of the NVM command set.
 
-use quarry_nvme::constants::{feature, io};
-use quarry_nvme::{CommandBuilder, Status};
+use quarry_nvme::status_of;
+use quarry_nvme_wire::constants::{feature, io};
+use quarry_nvme_wire::{CommandBuilder, Status};
 use quarry_target::Audience;
 use quarry_volume::{ErrorKind, Volume};
 
@@ -212,8 +213,8 @@ fn failures_of_the_volume_have_their_status() {
     for kind in ErrorKind::ALL {
         volume.fail.set(Some(kind));
         let answer = host.io.read(&mut world, 1, 0, 1);
-        assert_eq!((answer.status, answer.data.len()), (Status::from(kind), 0), "{kind:?}");
-        assert_eq!(host.io.write(&mut world, 1, 0, Data::Out(vec![0; 512])).status, Status::from(kind));
+        assert_eq!((answer.status, answer.data.len()), (status_of(kind), 0), "{kind:?}");
+        assert_eq!(host.io.write(&mut world, 1, 0, Data::Out(vec![0; 512])).status, status_of(kind));
     }
     volume.fail.set(None);
     assert_eq!(host.io.read(&mut world, 1, 0, 1).status, Status::SUCCESS);

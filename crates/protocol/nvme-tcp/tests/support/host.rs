@@ -3,9 +3,10 @@
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use quarry_nvme::constants::{admin, fabrics, io};
-use quarry_nvme::{ANY_CONTROLLER, CommandBuilder, Status, connect_data};
-use quarry_nvme_tcp::pdu::Link;
+use quarry_nvme::ANY_CONTROLLER;
+use quarry_nvme_wire::constants::{admin, fabrics, io};
+use quarry_nvme_wire::pdu::Link;
+use quarry_nvme_wire::{CommandBuilder, Status, connect_data};
 
 use super::initiator::{Answer, Data, Initiator};
 use super::stage::Wire;

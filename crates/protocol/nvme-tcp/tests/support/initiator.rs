@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use quarry_nvme::{Command, CommandBuilder, CompletionEntry, DataPointer, Status};
-use quarry_nvme_tcp::digest::digest;
-use quarry_nvme_tcp::pdu::{
+use quarry_nvme_wire::digest::digest;
+use quarry_nvme_wire::pdu::{
     COMMON_BYTES, Common, DataHeader, HEADER_BYTES, INITIALIZE_BYTES, InitializeRequest, InitializeResponse,
     Link, check_header_digest, flag, kind, put_command, put_h2c_data,
 };
+use quarry_nvme_wire::{Command, CommandBuilder, CompletionEntry, DataPointer, Status};
 
 /// Longest header that is put in front of data.
 const HEADER_BYTES_MAX: usize = 128;

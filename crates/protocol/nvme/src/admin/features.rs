@@ -1,16 +1,16 @@
 //! Get Features and Set Features.
 
 use super::{AdminQueue, State};
-use crate::command::Command;
-use crate::constants::feature;
 use crate::controller::Kind;
 use crate::events::{DISCOVERY_EVENTS, IO_EVENTS};
 use crate::feature::{HOST_BEHAVIOR_BYTES, features_of};
 use crate::limits::KEEP_ALIVE_UNIT;
 use crate::namespaces::{Namespace, is_every};
 use crate::outcome::Outcome;
-use crate::status::Status;
 use crate::transfer::Transfer;
+use quarry_nvme_wire::Command;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::feature;
 
 /// Bytes of a host identifier.
 const HOST_ID_BYTES: u32 = 16;

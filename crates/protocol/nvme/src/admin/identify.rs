@@ -3,15 +3,15 @@
 use quarry_volume::VolumeInfo;
 
 use super::AdminQueue;
-use crate::command::Command;
-use crate::constants::{DISCOVERY_NQN, identify};
 use crate::controller::Kind;
 use crate::identify::{self as page, ControllerFacts, IDENTIFY_BYTES, NamespaceFacts};
 use crate::limits::{LBA_BYTES, NAMESPACE_ID_MAX};
 use crate::namespaces::{Namespace, OpenVolume, is_every};
 use crate::outcome::Outcome;
-use crate::status::Status;
 use crate::usage::blocks_used;
+use quarry_nvme_wire::Command;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::{DISCOVERY_NQN, identify};
 
 /// Highest id behind which a list of namespaces can go on.
 const LIST_ABOVE_MAX: u32 = 0xFFFF_FFFD;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::AdminQueue;
-use crate::command::Command;
-use crate::constants::log;
 use crate::events::Event;
 use crate::limits::NAMESPACES_MAX;
 use crate::log::{self as page, LogRequest};
 use crate::outcome::Outcome;
-use crate::status::Status;
+use quarry_nvme_wire::Command;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::log;
 
 /// LSP of the ANA log: groups without their namespaces.
 const GROUPS_ONLY: u8 = 1;

@@ -1,9 +1,6 @@
 //! The controller (CNS 01h, and 06h for the NVM command set).
 
 use super::IDENTIFY_BYTES;
-use crate::bytes::Page;
-use crate::connect::DATA_BYTES;
-use crate::constants::VERSION;
 use crate::controller::Kind;
 use crate::events::{DISCOVERY_EVENTS, IO_EVENTS};
 use crate::identity::Identity;
@@ -11,6 +8,9 @@ use crate::limits::{
     ANA_GROUPS_MAX, ERROR_ENTRIES_MAX, EVENT_REQUESTS_MAX, IO_ENTRIES_MAX, NAMESPACE_ID_MAX, NAMESPACES_MAX,
     TRANSFER_PAGES_LOG2, ZEROES_PAGES_LOG2,
 };
+use quarry_nvme_wire::CONNECT_DATA_BYTES;
+use quarry_nvme_wire::bytes::Page;
+use quarry_nvme_wire::constants::VERSION;
 
 /// What a controller says of itself beside constants.
 pub(crate) struct ControllerFacts<'a> {
@@ -98,4 +98,4 @@ pub(crate) fn controller_of_set() -> Vec<u8> {
     page.into_vec()
 }
 
-const _: () = assert!(DATA_BYTES.is_multiple_of(16));
+const _: () = assert!(CONNECT_DATA_BYTES.is_multiple_of(16));

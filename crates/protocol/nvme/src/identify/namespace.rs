@@ -1,9 +1,9 @@
 //! A namespace (CNS 00h, 03h, 08h) and lists of them (02h).
 
 use super::IDENTIFY_BYTES;
-use crate::bytes::Page;
 use crate::identity::{eui64, nguid};
 use crate::limits::{COPY_BLOCKS_MAX, COPY_RANGE_BLOCKS_MAX, COPY_RANGES_MAX, LBA_BYTES, PREFERRED_BLOCKS};
+use quarry_nvme_wire::bytes::Page;
 use quarry_types::VolumeId;
 
 /// What a namespace is beside constants.

@@ -1,9 +1,9 @@
 use quarry_types::VolumeId;
 
 use super::*;
-use crate::bytes::{u16_at, u32_at, u64_at};
 use crate::controller::Kind;
 use crate::identity::Identity;
+use quarry_nvme_wire::bytes::{u16_at, u32_at, u64_at};
 
 fn facts(identity: &Identity, kind: Kind) -> ControllerFacts<'_> {
     let nqn = identity.nqn.as_str();

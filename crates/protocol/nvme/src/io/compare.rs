@@ -3,7 +3,7 @@
 use quarry_volume::Volume;
 
 use crate::outcome::Outcome;
-use crate::status::Status;
+use quarry_nvme_wire::Status;
 
 pub(super) async fn compare(volume: &dyn Volume, offset: u64, expected: &[u8]) -> Outcome {
     let found = match volume.read(offset, expected.len() as u32).await {

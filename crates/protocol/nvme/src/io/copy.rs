@@ -4,11 +4,11 @@ use quarry_env::{BufferPool, View};
 use quarry_volume::{Result, WriteFlags};
 
 use super::request::COPY_RANGE_BYTES;
-use crate::bytes::{u16_at, u64_at};
 use crate::limits::{COPY_BLOCKS_MAX, COPY_RANGE_BLOCKS_MAX, LBA_BYTES, STEP_BYTES};
 use crate::namespaces::OpenVolume;
 use crate::outcome::Outcome;
-use crate::status::Status;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::bytes::{u16_at, u64_at};
 
 /// Copies the source ranges in `data` to `target`, in order. Dword 0 of a failure is the first range that was not copied
 /// whole.

@@ -3,11 +3,11 @@
 use quarry_volume::WriteFlags;
 
 use super::request::DATASET_RANGE_BYTES;
-use crate::bytes::{u32_at, u64_at};
 use crate::limits::LBA_BYTES;
 use crate::namespaces::OpenVolume;
 use crate::outcome::Outcome;
-use crate::status::Status;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::bytes::{u32_at, u64_at};
 
 /// Deallocates the ranges in `data`. Nothing is deallocated if one of them leaves the volume.
 pub(super) async fn deallocate(open: &OpenVolume, data: &[u8], flags: WriteFlags) -> Outcome {

@@ -11,7 +11,7 @@ use quarry_volume::{Comparison, WriteFlags};
 
 use crate::namespaces::OpenVolume;
 use crate::outcome::Outcome;
-use crate::status::Status;
+use quarry_nvme_wire::Status;
 
 /// Which of the two a command is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,7 +7,7 @@ use super::request::{COPY_RANGE_BYTES, DATASET_RANGE_BYTES, Request, Verb};
 use super::{compare, copy, dataset};
 use crate::limits::STEP_BYTES;
 use crate::outcome::Outcome;
-use crate::status::Status;
+use quarry_nvme_wire::Status;
 
 /// Does what `request` asks for, with the data that the host has sent.
 pub(crate) async fn perform(request: Request, data: Option<View>) -> Outcome {

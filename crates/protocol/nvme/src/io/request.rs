@@ -8,13 +8,13 @@ use quarry_volume::{Volume, WriteFlags, ZeroMode};
 
 use super::fused::{Fused, Half, Part};
 use super::reservation::Reserve;
-use crate::command::Command;
-use crate::constants::io;
 use crate::limits::{COPY_RANGES_MAX, DATASET_RANGES_MAX, LBA_BYTES, STEP_BYTES, TRANSFER_BYTES_MAX};
 use crate::namespaces::{Namespaces, OpenVolume, is_every};
-use crate::status::Status;
 use crate::subsystem::Subsystem;
 use crate::transfer::Transfer;
+use quarry_nvme_wire::Command;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::constants::io;
 
 /// Bytes of a range of Dataset Management.
 pub(super) const DATASET_RANGE_BYTES: u32 = 16;

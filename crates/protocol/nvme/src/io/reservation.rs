@@ -4,14 +4,14 @@ use std::rc::Rc;
 
 use quarry_target::{Action, Member, ReservationError, ReservationKey, ReservationKind};
 
-use crate::bytes::u64_at;
-use crate::command::Command;
-use crate::constants::io;
 use crate::limits::TRANSFER_BYTES_MAX;
 use crate::outcome::Outcome;
 use crate::reservation::{kind_of, report};
-use crate::status::Status;
 use crate::transfer::Transfer;
+use quarry_nvme_wire::Command;
+use quarry_nvme_wire::Status;
+use quarry_nvme_wire::bytes::u64_at;
+use quarry_nvme_wire::constants::io;
 
 use super::request::Means;
 

@@ -1,6 +1,6 @@
 use super::*;
-use crate::bytes::{u16_at, u32_at, u64_at};
-use crate::command::CommandBuilder;
+use quarry_nvme_wire::CommandBuilder;
+use quarry_nvme_wire::bytes::{u16_at, u32_at, u64_at};
 
 fn request(ten: u32, eleven: u32, offset: u64) -> Result<LogRequest, Status> {
     let command = CommandBuilder::new(admin::GET_LOG_PAGE, 1).dword(10, ten).dword(11, eleven);
@@ -35,7 +35,7 @@ fn the_discovery_log_names_every_address() {
     let page = discovery(Some("nqn.sub"), &addresses, 42);
     assert_eq!((u64_at(&page, 0), u64_at(&page, 8), u16_at(&page, 16)), (42, 4, 0));
     let entry = |index: usize| &page[1024 * (index + 1)..][..1024];
-    let text = |entry: &[u8], at: usize| crate::command::text_at(entry, at, 32).unwrap().to_owned();
+    let text = |entry: &[u8], at: usize| quarry_nvme_wire::text_at(entry, at, 32).unwrap().to_owned();
     let all: Vec<_> =
         (0..4).map(|index| (entry(index)[1], entry(index)[2], text(entry(index), 512))).collect();
     let (four, six) = ("192.0.2.1".to_owned(), "2001:db8::1".to_owned());

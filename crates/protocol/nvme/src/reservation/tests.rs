@@ -1,7 +1,7 @@
 use quarry_target::{Registration, Reservation, ReservationKey};
 
 use super::*;
-use crate::bytes::{u16_at, u32_at, u64_at};
+use quarry_nvme_wire::bytes::{u16_at, u32_at, u64_at};
 
 #[test]
 fn every_kind_has_its_number() {

@@ -111,6 +111,17 @@ fn what_was_cut_off_on_its_way_is_completed() {
     assert_eq!(plan(&full, &heat, &[split(Some(0))], TERMS)[0].to, 1, "where there is room");
 }
 
+/// Seed 439: there were three tiers when it was begun to move it.
+#[test]
+fn a_tier_that_is_gone_is_no_place_to_go() {
+    let split = Unit { fastest: 0, slowest: 1, slots: 2, level: 9, rested: false, bound_for: Some(2) };
+    let gone = Unit { fastest: 2, slowest: 3, bound_for: None, ..split };
+    let steps = plan(&[slots(10), slots(10)], &HeatMap::default(), &[split, gone], TERMS);
+    assert_eq!(steps.iter().map(|step| (step.unit, step.to)).collect::<Vec<_>>(), [(0, 1)]);
+    let pinned = Terms { pinned: Some(2), ..TERMS };
+    assert_eq!(plan(&[slots(10), slots(10)], &HeatMap::default(), &[split], pinned), []);
+}
+
 #[test]
 fn a_pinned_pool_fills_its_tier_whatever_is_read() {
     let mut pool = Pool { totals: vec![16, 8], units: vec![unit(0, 20); 12] };

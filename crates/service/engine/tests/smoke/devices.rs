@@ -4,10 +4,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use quarry_device::LogPolicy;
 use quarry_env::Env;
 use quarry_env_sim::{FaultKind, Verb};
 use quarry_pool::MembershipError;
 use quarry_volume::Volume;
+
+use quarry_types::{LogId, Protection};
 
 use crate::node::Chance;
 use crate::tested::{SETTLE, Tested};
@@ -132,30 +135,75 @@ fn a_device_that_joins_gets_its_share() {
     tested.node.close();
 }
 
+/// Settles, checks, and can do without as many devices as may be lost.
+fn loses_devices(tested: &mut Tested, losses: usize) {
+    tested.scribble(20);
+    tested.settle();
+    assert_eq!(tested.node.engine().rehoming().chunks, 0, "{losses} losses");
+    tested.check();
+    tested.crash_and_check();
+    tested.node.kill();
+    (0..losses).for_each(|lost| tested.node.world.pull_disk(tested.node.disks[lost]));
+    tested.node.reopen();
+    tested.check();
+    tested.node.kill();
+    (0..losses).for_each(|lost| tested.node.world.restore_disk(tested.node.disks[lost], false));
+    tested.node.reopen();
+}
+
+#[test]
+fn a_log_follows_its_own_protection_and_its_pools_where_it_has_none() {
+    let mut tested = Tested::new(15, 1, &[64, 64, 64, 64]);
+    tested.scribble(200);
+    let code = Protection::Coded { data: 2, parity: 1 };
+    for (own, losses) in [(Protection::Copies(3), 2), (code, 1), (Protection::Copies(2), 1)] {
+        tested.change_own_protection(Some(own)).expect("there are as many devices");
+        loses_devices(&mut tested, losses);
+        assert_eq!(tested.node.engine().pool().shared.protection(), Protection::Copies(1));
+    }
+    tested.change_copies(3).expect("there are as many devices");
+    tested.change_own_protection(None).expect("there is room");
+    loses_devices(&mut tested, 2);
+    let refused = tested.change_own_protection(Some(Protection::Coded { data: 4, parity: 2 }));
+    assert!(matches!(refused, Err(MembershipError::TooFewDevices { left: 4, .. })), "{refused:?}");
+    tested.node.close();
+}
+
+/// Parity and copies lie on distinct devices, of which some are small: what takes fewer slots may fit worse.
+#[test]
+fn what_does_not_fit_on_distinct_devices_is_refused() {
+    const MIB: u64 = 1 << 20;
+    let mut tested = Tested::sized(16, Protection::Copies(2), &[384, 384, 34], 96 << 20);
+    tested.fill();
+    let code = Protection::Coded { data: 2, parity: 1 };
+    for refused in
+        [tested.change_own_protection(Some(code)), tested.change_own_protection(Some(Protection::Copies(3)))]
+    {
+        assert!(matches!(refused, Err(MembershipError::NoRoom { .. })), "{refused:?}");
+    }
+    let (engine, held) = (tested.node.engine(), tested.held());
+    let room = |copies| {
+        let policy = LogPolicy { protection: Some(Protection::Copies(copies)), tier_policy: None };
+        engine.pool().room_for(engine.log_id(), policy, &held).expect("labels")
+    };
+    let [one, two, three] = [1, 2, 3].map(room);
+    assert!(three == 0 && 50 * MIB < two && 2 * two <= one && one < 802 * MIB, "{one} {two} {three}");
+    // A log that is to be made has needs of its own.
+    let policy = LogPolicy::default();
+    let another = engine.pool().room_for(LogId(7), policy, &held).expect("labels");
+    assert!(another < two && another + 60 * MIB > two, "{another} {two}");
+    tested.change_own_protection(Some(Protection::Copies(1))).expect("that takes less");
+    tested.check();
+}
+
 #[test]
 fn copies_follow_their_number() {
     let mut tested = Tested::new(5, 1, &[64, 64, 64]);
     tested.scribble(200);
     for copies in [3, 2, 1, 2] {
         tested.change_copies(copies).expect("there are as many devices");
-        tested.scribble(20);
-        tested.settle();
-        assert_eq!(tested.node.engine().rehoming().chunks, 0, "{copies} copies");
-        tested.check();
-        tested.crash_and_check();
-        assert_eq!(tested.node.engine().pool().shared.copies(), usize::from(copies));
-        tested.node.kill();
-        let can_be_lost = usize::from(copies) - 1;
-        for lost in 0..can_be_lost {
-            tested.node.world.pull_disk(tested.node.disks[lost]);
-        }
-        tested.node.reopen();
-        tested.check();
-        tested.node.kill();
-        for lost in 0..can_be_lost {
-            tested.node.world.restore_disk(tested.node.disks[lost], false);
-        }
-        tested.node.reopen();
+        loses_devices(&mut tested, usize::from(copies) - 1);
+        assert_eq!(tested.node.engine().pool().shared.protection().copies(), usize::from(copies));
     }
     tested.leave(0).expect("two are left");
     assert!(matches!(tested.change_copies(3), Err(MembershipError::TooFewDevices { left: 2, .. })));
@@ -338,8 +386,18 @@ fn a_device_is_drained_though_the_others_are_full_of_garbage() {
     }
     let shared = tested.node.engine().pool().shared.clone();
     let rehoming = tested.node.engine().rehoming();
-    assert_eq!(tested.used(3), 0, "{rehoming:?}, {:?}, {} needed", shared.capacity(), shared.needed_chunks());
-    assert!(shared.capacity().free_chunks >= shared.needed_chunks(), "{:?}", shared.capacity());
+    assert_eq!(
+        tested.used(3),
+        0,
+        "{rehoming:?}, {:?}, {} needed",
+        shared.capacity(),
+        shared.needed_chunks(tested.node.engine().log_id())
+    );
+    assert!(
+        shared.capacity().free_chunks >= shared.needed_chunks(tested.node.engine().log_id()),
+        "{:?}",
+        shared.capacity()
+    );
     tested.check();
     tested.scribble(200);
     tested.check();

@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
-use quarry_device::{FormatRequest, format_devices};
+use quarry_device::{FormatRequest, LogPolicy, format_devices};
 use quarry_engine::{Engine, EngineVolume, Limits};
 use quarry_env::Env;
 use quarry_env_sim::{Config, DiskSpec, Process, World};
+use quarry_pool::HeldBytes;
 use quarry_types::{LogId, Protection, VolumeId, VolumeSettings};
 use quarry_volume::{ErrorKind, Volume, WriteFlags};
 
@@ -111,6 +112,18 @@ impl Pair {
     fn run<T: 'static>(&self, main: impl Future<Output = T> + 'static) -> T {
         let ran = self.world.block_on(&self.process, 0, main, LIMIT);
         ran.unwrap_or_else(|stuck| panic!("{stuck}\n{}", self.world.report()))
+    }
+
+    /// Has a log keep its own number of copies, or that of the pool.
+    fn keep(&self, log: usize, copies: Option<u8>) {
+        let (engine, held) = (self.engines[log].clone(), self.held());
+        let policy = LogPolicy { protection: copies.map(Protection::Copies), tier_policy: None };
+        let keeping = async move { engine.pool().change_log_policy(engine.log_id(), policy, &held).await };
+        self.run(keeping).expect("there is room");
+    }
+
+    fn held(&self) -> HeldBytes {
+        self.engines.iter().map(|engine| (engine.log_id(), engine.status().held_bytes())).collect()
     }
 
     fn create_ballast(&self) {
@@ -222,32 +235,50 @@ impl Pair {
     }
 }
 
+/// Fills the pool again and again, under load.
+fn fill_again_and_again(pair: &Pair, seed: u64) {
+    for round in 0..4 {
+        let what = format!("seed {seed}, round {round}");
+        pair.create_ballast();
+        let (end, first) = pair.fill(0, true);
+        // What the cleaner gains meanwhile is taken too.
+        let (end, second) = pair.fill(end, true);
+        let (end, _) = pair.fill(end, false);
+        let (end, last) = pair.fill(end, false);
+        assert!(last < AT_ONCE, "{what}: a refusal took {last:?}");
+        let slowest = first.max(second);
+        assert!(slowest < AT_ONCE_LOADED, "{what}: a refusal under load took {slowest:?}");
+        let from = end / 2 / STEP * STEP;
+        let refused = pair.write(from..from + end / 16 / STEP * STEP, false);
+        assert_eq!(refused, None, "{what}: of {end} bytes, from {from} on");
+        pair.verify();
+        if round % 2 == 0 {
+            pair.discard(0..end / 2 / STEP * STEP);
+            let refused = pair.write(0..end / 4 / STEP * STEP, true);
+            assert_eq!(refused, None, "{what}: after a discard");
+            pair.verify();
+        }
+        pair.delete_ballast();
+    }
+}
+
 #[test]
 fn a_full_pool_of_two_logs_goes_on_with_overwrites_and_refuses_the_rest_at_once() {
     for (seed, copies) in [(7, 1), (2, 2)] {
-        let pair = Pair::new(seed, copies, &[96; 2]);
-        for round in 0..4 {
-            let what = format!("seed {seed}, round {round}");
-            pair.create_ballast();
-            let (end, first) = pair.fill(0, true);
-            // What the cleaner gains meanwhile is taken too.
-            let (end, second) = pair.fill(end, true);
-            let (end, _) = pair.fill(end, false);
-            let (end, last) = pair.fill(end, false);
-            assert!(last < AT_ONCE, "{what}: a refusal took {last:?}");
-            let slowest = first.max(second);
-            assert!(slowest < AT_ONCE_LOADED, "{what}: a refusal under load took {slowest:?}");
-            let from = end / 2 / STEP * STEP;
-            let refused = pair.write(from..from + end / 16 / STEP * STEP, false);
-            assert_eq!(refused, None, "{what}: of {end} bytes, from {from} on");
-            pair.verify();
-            if round % 2 == 0 {
-                pair.discard(0..end / 2 / STEP * STEP);
-                let refused = pair.write(0..end / 4 / STEP * STEP, true);
-                assert_eq!(refused, None, "{what}: after a discard");
-                pair.verify();
-            }
-            pair.delete_ballast();
-        }
+        fill_again_and_again(&Pair::new(seed, copies, &[96; 2]), seed);
+    }
+}
+
+#[test]
+fn a_full_pool_of_logs_that_are_kept_differently_does_too() {
+    for (seed, disks, of_pool, of_log, of_other) in [
+        (3, &[96; 3][..], 1, None, Some(3)),
+        (4, &[96; 3], 2, Some(3), Some(1)),
+        (5, &[160, 64, 64], 2, Some(1), None),
+    ] {
+        let pair = Pair::new(seed, of_pool, disks);
+        pair.keep(0, of_log);
+        pair.keep(1, of_other);
+        fill_again_and_again(&pair, seed);
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quarry_device::JoinRequest;
+use quarry_device::{JoinRequest, LogPolicy};
 use quarry_env::Env;
-use quarry_pool::MembershipError;
+use quarry_pool::{HeldBytes, MembershipError};
 use quarry_types::Protection;
 
 use crate::node::{Chance, Node, content, path};
@@ -68,8 +68,8 @@ impl Tested {
         self.node.run(|env: Env| async move { env.clock.sleep(SETTLE).await });
     }
 
-    pub fn live_bytes(&self) -> u64 {
-        self.node.engine().status().live_bytes
+    pub fn held(&self) -> HeldBytes {
+        HeldBytes::from([(self.node.engine().log_id(), self.node.engine().status().held_bytes())])
     }
 
     pub fn used(&self, device: u16) -> u64 {
@@ -93,8 +93,8 @@ impl Tested {
     }
 
     pub fn leave(&self, device: u16) -> Result<(), MembershipError> {
-        let (engine, live) = (self.node.engine(), self.live_bytes());
-        self.node.run(|_| async move { engine.pool().set_leaving(device, true, live).await })
+        let (engine, held) = (self.node.engine(), self.held());
+        self.node.run(|_| async move { engine.pool().set_leaving(device, true, &held).await })
     }
 
     pub fn remove(&self, device: u16) -> Result<(), MembershipError> {
@@ -121,9 +121,17 @@ impl Tested {
         self.change_protection(Protection::Copies(copies))
     }
 
+    /// Has the log keep its own protection, whatever that of the pool is.
+    pub fn change_own_protection(&self, protection: Option<Protection>) -> Result<(), MembershipError> {
+        let (engine, held) = (self.node.engine(), self.held());
+        let policy = LogPolicy { protection, tier_policy: None };
+        self.node
+            .run(|_| async move { engine.pool().change_log_policy(engine.log_id(), policy, &held).await })
+    }
+
     pub fn change_protection(&self, protection: Protection) -> Result<(), MembershipError> {
-        let (engine, live) = (self.node.engine(), self.live_bytes());
-        self.node.run(|_| async move { engine.pool().change_protection(protection, live).await })
+        let (engine, held) = (self.node.engine(), self.held());
+        self.node.run(|_| async move { engine.pool().change_protection(protection, &held).await })
     }
 
     pub fn crash_and_check(&mut self) {

@@ -1,5 +1,7 @@
 //! Erases what was on the disks and writes their labels, forming first, then ready.
 
+use std::collections::BTreeMap;
+
 use quarry_env::Env;
 use quarry_format::label::{Label, LabelState, Member, TierPolicy, path_hint, segment_bytes_for, slots_for};
 
@@ -74,6 +76,7 @@ fn forming_label(env: &Env, request: &FormatRequest, taken: &[Taken]) -> Label {
         protection: request.protection,
         segment_bytes,
         tier_policy: TierPolicy::Automatic,
+        log_policies: BTreeMap::new(),
         created_ms: u64::try_from(env.clock.wall().as_millis()).unwrap_or(u64::MAX),
         device_index: 0,
         members: (0..).zip(taken).map(member).collect(),

@@ -79,13 +79,13 @@ fn each_reason_not_to_open_is_told() {
 fn a_newer_label_is_left_alone() {
     let (world, disks) = pool(2, 1);
     let mut bytes = label(&world, disks[0], 0).encode();
-    bytes[8] = 3;
+    bytes[8] = 4;
     bytes[12..16].fill(0);
     let checksum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes) as u32;
     bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
     world.poke(disks[0], LABEL_COPY_OFFSETS[1], &bytes);
     let error = open_one(&world, "/dev/0", Expected::default()).expect_err("newer").to_string();
-    assert_eq!(error, "/dev/0 has a label of version 3: it needs a newer Quarry than this");
+    assert_eq!(error, "/dev/0 has a label of version 4: it needs a newer Quarry than this");
     let mut left = vec![0; LABEL_BYTES];
     world.peek(disks[0], LABEL_COPY_OFFSETS[1], &mut left);
     assert!(left == bytes);

@@ -23,7 +23,7 @@ fn chunks(count: u64) -> Vec<Rc<Chunk>> {
     let shared = Arc::new(PoolShared::new(
         PoolId::from_random(2),
         "tank".into(),
-        quarry_types::Protection::Copies(1),
+        crate::policies::Policies::new(quarry_types::Protection::Copies(1)),
         geometry,
         vec![device],
     ));

@@ -45,7 +45,7 @@ impl Model {
         let shared = Arc::new(PoolShared::new(
             PoolId::from_bytes([0; 16]),
             "tank".to_owned(),
-            quarry_types::Protection::Copies(1),
+            crate::policies::Policies::new(quarry_types::Protection::Copies(1)),
             GEOMETRY,
             Vec::new(),
         ));
