@@ -5,7 +5,7 @@ mod read;
 pub(crate) mod yaml;
 
 use quarry_api_types::{State, StatePlan};
-use quarry_client::Client;
+use quarry_client::{Client, ClientError};
 
 use crate::arguments::{ApplyCommand, DiffCommand, StateCommand};
 use crate::failure::{Exit, Failure};
@@ -71,7 +71,7 @@ async fn planned(client: &Client, documents: &Documents) -> Result<StatePlan> {
         cause: None,
         next_step: "State it once; files of a folder are one document.".to_owned(),
     })?;
-    let plan = client.plan_state(&documents.state).await?;
+    let plan = client.plan_state(&documents.state).await.map_err(|error| with_place(error, documents))?;
     let problems: Vec<String> = plan
         .problems
         .iter()
@@ -90,5 +90,20 @@ async fn planned(client: &Client, documents: &Documents) -> Result<StatePlan> {
                 false => "Correct the document; nothing was changed.".to_owned(),
             },
         }),
+    }
+}
+
+/// What the node says of the document's form, with the file and line of it.
+fn with_place(error: ClientError, documents: &Documents) -> Failure {
+    let place = match &error {
+        ClientError::Problem(problem) => problem.pointer.as_ref(),
+        _ => None,
+    };
+    let Some(pointer) = place.cloned() else { return error.into() };
+    let failure = Failure::from(error);
+    let what = failure.message.strip_prefix(&format!("{}: ", pointer.trim_start_matches('/')));
+    match (documents.place_of_pointer(&pointer), what) {
+        (Some(place), Some(what)) => Failure { message: format!("{place}: {what}"), ..failure },
+        _ => failure,
     }
 }

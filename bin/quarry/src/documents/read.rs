@@ -106,18 +106,38 @@ impl Documents {
 
     /// Where something stands: `FILE:LINE: PATH`. Without a line when the node speaks of something that no file says.
     pub fn place(&self, place: &StatedPlace) -> String {
-        let kind = place.kind;
+        let found = self.find(place.kind, place.index, place.field.as_deref());
+        found.unwrap_or_else(|| place.to_string())
+    }
+
+    /// The same for a JSON pointer (RFC 6901) into the whole, if it leads to a thing in one of the lists.
+    pub fn place_of_pointer(&self, pointer: &str) -> Option<String> {
+        let mut segments = pointer.strip_prefix('/')?.split('/');
+        let list = segments.next()?;
+        let kind = StatedKind::ALL.iter().find(|kind| kind.list() == list)?;
+        let index = segments.next()?.parse().ok()?;
+        let mut field = String::new();
+        for segment in segments {
+            match segment.parse::<usize>() {
+                Ok(index) => field += &format!("[{index}]"),
+                Err(_) if field.is_empty() => segment.clone_into(&mut field),
+                Err(_) => field += &format!(".{segment}"),
+            }
+        }
+        self.find(*kind, index, Some(field.as_str()).filter(|field| !field.is_empty()))
+    }
+
+    fn find(&self, kind: StatedKind, index: usize, field: Option<&str>) -> Option<String> {
         let part = self.parts.iter().find(|part| {
             let first = len(&part.first, kind);
-            (first..first + len(&part.count, kind)).contains(&place.index)
-        });
-        let Some(part) = part else { return place.to_string() };
-        let entry = format!("{}[{}]", kind.list(), place.index - len(&part.first, kind));
-        let path = match &place.field {
+            (first..first + len(&part.count, kind)).contains(&index)
+        })?;
+        let entry = format!("{}[{}]", kind.list(), index - len(&part.first, kind));
+        let path = match field {
             Some(field) => format!("{entry}.{field}"),
             None => entry,
         };
-        format!("{}:{}: {path}", part.file.display(), line_of(&part.marked, &path))
+        Some(format!("{}:{}: {path}", part.file.display(), line_of(&part.marked, &path)))
     }
 }
 
@@ -230,5 +250,10 @@ mod tests {
         assert_eq!(place(2, Some("pool")), "b.yaml:9: volumes[0].pool");
         assert_eq!(place(2, Some("policy")), "b.yaml:8: volumes[0].policy");
         assert_eq!(place(1, None), "b.yaml:3: volumes[0]");
+        assert_eq!(all.place_of_pointer("/volumes/1/size_bytes").unwrap(), "b.yaml:5: volumes[0].size_bytes");
+        assert_eq!(all.place_of_pointer("/volumes/2/qos/weight").unwrap(), "b.yaml:8: volumes[0].qos.weight");
+        assert_eq!(all.place_of_pointer("/volumes/0").unwrap(), "a.yaml:2: volumes[0]");
+        assert_eq!(all.place_of_pointer("/volumes/3"), None);
+        assert_eq!(all.place_of_pointer("/elsewhere/0"), None);
     }
 }

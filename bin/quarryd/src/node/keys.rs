@@ -76,7 +76,7 @@ struct Place {
 impl DataNode {
     fn key_store(&self, what: &str) -> Result<Arc<dyn KeyStore>> {
         self.keys().map_err(|reason| {
-            NodeError::new(ErrorKind::Unavailable, what).with_cause(reason).with_next_step(
+            NodeError::new(ErrorKind::Conflict, what).with_cause(reason).with_next_step(
                 "Open its keyring by `quarry keyring unlock`, or start quarryd with --keyring-passphrase-file or with the \
                  systemd credential 'quarry-keyring', which makes a keyring when there is none.",
             )

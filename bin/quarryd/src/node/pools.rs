@@ -115,8 +115,13 @@ impl DataNode {
     /// Opens every pool of the catalog. One that does not open is kept with the reason, and the node serves the others.
     pub async fn open_pools(&self) -> Result<()> {
         let records = self.catalog.pools().map_err(|error| super::catalog_error(&error))?;
-        for (home, record) in records.into_iter().enumerate() {
-            let opened = self.open_pool(home % self.cores.count(), &record).await;
+        // All at once: one whose devices are slow to answer keeps no other waiting.
+        let opening = records
+            .iter()
+            .enumerate()
+            .map(|(home, record)| self.open_pool(home % self.cores.count(), record));
+        let opened = futures::future::join_all(opening).await;
+        for (record, opened) in records.into_iter().zip(opened) {
             if let Err(error) = &opened {
                 tracing::error!(pool = %record.name, %error, "a pool does not open; the node goes on without it");
             }

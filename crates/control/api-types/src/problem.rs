@@ -61,6 +61,10 @@ pub struct Problem {
     /// Why it happened, where more is known than `detail` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// The part of the body that is to blame, as a JSON pointer (RFC 6901), where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "/volumes/0/qos/weight")]
+    pub pointer: Option<String>,
     /// What to do next.
     pub next_step: String,
 }
@@ -145,6 +149,7 @@ impl Problem {
             detail: detail.into(),
             code,
             cause: None,
+            pointer: None,
             next_step: next_step.into(),
         }
     }

@@ -1,6 +1,7 @@
 //! Whether a body is as the document says that it is.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use jsonschema::Validator;
@@ -36,12 +37,28 @@ impl Schemas {
     }
 }
 
-/// What of `body` is not as the schema of `T` has it: where, and what; `None` when it conforms.
-pub(crate) fn departure<T: ToSchema>(body: &Value) -> Option<String> {
+/// What of a body is not as its schema has it.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    /// Where: a JSON pointer (RFC 6901), empty for the body itself.
+    pub(crate) pointer: String,
+    what: String,
+}
+
+impl fmt::Display for Departure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pointer.strip_prefix('/') {
+            Some(place) => write!(f, "{place}: {}", self.what),
+            None => write!(f, "the body: {}", self.what),
+        }
+    }
+}
+
+/// The first part of `body` that is not as the schema of `T` has it; `None` when it conforms.
+pub(crate) fn departure<T: ToSchema>(body: &Value) -> Option<Departure> {
     let validator = SCHEMAS.validator(&T::name())?;
     let error = validator.iter_errors(body).next()?;
-    let place = error.instance_path().to_string();
-    Some(format!("{}: {error}", if place.is_empty() { "the body" } else { place.trim_start_matches('/') }))
+    Some(Departure { pointer: error.instance_path().to_string(), what: error.to_string() })
 }
 
 #[cfg(test)]
@@ -53,17 +70,17 @@ mod tests {
     #[test]
     fn bodies_are_compared_with_the_document() {
         let host = |network: &str| json!({"name": "h", "networks": [network]});
-        assert_eq!(departure::<CreateHost>(&host("10.0.0.0/8")), None);
-        assert_eq!(
-            departure::<CreateHost>(&host("10.1.2.3/8")),
-            None,
+        assert!(departure::<CreateHost>(&host("10.0.0.0/8")).is_none());
+        assert!(
+            departure::<CreateHost>(&host("10.1.2.3/8")).is_none(),
             "no schema says what is wrong with it"
         );
         let wrong = departure::<CreateHost>(&host("elsewhere")).unwrap();
-        assert!(wrong.starts_with("networks/0: \"elsewhere\" does not match"), "{wrong}");
+        assert_eq!(wrong.pointer, "/networks/0");
+        assert!(wrong.to_string().starts_with("networks/0: \"elsewhere\" does not match"), "{wrong}");
         let pool = json!({"pools": [{"name": "p", "devices": ["relative"]}]});
-        assert!(departure::<State>(&pool).unwrap().starts_with("pools/0/devices/0: "));
-        assert!(departure::<State>(&json!([])).unwrap().starts_with("the body: "));
+        assert_eq!(departure::<State>(&pool).unwrap().pointer, "/pools/0/devices/0");
+        assert!(departure::<State>(&json!([])).unwrap().to_string().starts_with("the body: "));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::conformity::departure;
+use crate::conformity::{Departure, departure};
 use crate::limits::BODY_TIMEOUT;
 use crate::problem::{ApiError, body_too_large, body_too_slow};
 
@@ -46,7 +46,7 @@ where
         let read = read(body)?;
         match departure {
             None => Ok(Self(read)),
-            Some(departure) => Err(unreadable(StatusCode::UNPROCESSABLE_ENTITY, departure)),
+            Some(departure) => Err(malformed(&departure, departure.to_string())),
         }
     }
 }
@@ -64,13 +64,14 @@ async fn value_of<S: Send + Sync>(request: Request, state: &S) -> Result<Value, 
 /// What a body says. What no schema can say, a range of addresses with bits behind its prefix for example, is no error of its form:
 /// it is answered as other contradictions are.
 fn read<T: DeserializeOwned + ToSchema>(body: Value) -> Result<T, ApiError> {
-    serde_path_to_error::deserialize(&body).map_err(|error| {
-        let status = match departure::<T>(&body) {
-            None => StatusCode::CONFLICT,
-            Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        unreadable(status, error.to_string())
+    serde_path_to_error::deserialize(&body).map_err(|error| match departure::<T>(&body) {
+        None => unreadable(StatusCode::CONFLICT, error.to_string()),
+        Some(departure) => malformed(&departure, error.to_string()),
     })
+}
+
+fn malformed(departure: &Departure, what: String) -> ApiError {
+    unreadable(StatusCode::UNPROCESSABLE_ENTITY, what).with_pointer(&departure.pointer)
 }
 
 fn unreadable(status: StatusCode, what: String) -> ApiError {

@@ -51,6 +51,12 @@ impl ApiError {
         self
     }
 
+    /// The part of the body that is to blame; an empty pointer is the whole of it.
+    pub(crate) fn with_pointer(mut self, pointer: &str) -> Self {
+        self.problem.pointer = Some(pointer.to_owned()).filter(|pointer| !pointer.is_empty());
+        self
+    }
+
     pub(crate) fn with_retry_after(self, retry_after_s: u64) -> Self {
         Self { retry_after_s: Some(retry_after_s), ..self }
     }

@@ -40,14 +40,9 @@ pub struct OpenedMembers {
 /// Whether the devices that are missing can be done without is for the caller to say.
 pub async fn open_members(env: &Env, pool: PoolId, paths: &[PathBuf]) -> Result<OpenedMembers, OpenError> {
     let mut gathering = Gathering { env, pool, tried: Vec::new(), opened: Vec::new(), failures: Vec::new() };
-    for path in paths {
-        gathering.try_path(path).await;
-    }
-    for path in gathering.hinted_paths() {
-        if env.disks.exists(&path) {
-            gathering.try_path(&path).await;
-        }
-    }
+    gathering.try_paths(paths.to_vec()).await;
+    let hinted = gathering.hinted_paths().into_iter().filter(|path| env.disks.exists(path)).collect();
+    gathering.try_paths(hinted).await;
     gathering.settle().await
 }
 
@@ -60,22 +55,33 @@ struct Gathering<'a> {
 }
 
 impl Gathering<'_> {
-    async fn try_path(&mut self, path: &Path) {
-        let canonical = self.env.disks.canonical(path).unwrap_or_else(|_| path.to_owned());
-        if self.tried.contains(&canonical) {
-            return;
-        }
-        self.tried.push(canonical);
+    /// All at once: a server's disk may have to be waited for until the claim of this node's last run on it has ended.
+    async fn try_paths(&mut self, paths: Vec<PathBuf>) {
+        let new: Vec<PathBuf> = paths.into_iter().filter(|path| self.is_new(path)).collect();
         let expected = Expected { pool: Some(self.pool), device: None };
-        match open_in_any_state(self.env, path, expected).await {
-            Ok(opened) => match self.opened.iter().find(|other| other.id() == opened.id()) {
-                Some(other) => self
-                    .failures
-                    .push(OpenError::Duplicate { first: other.path().to_owned(), second: path.to_owned() }),
-                None => self.opened.push(opened),
-            },
-            Err(error) => self.failures.push(error),
+        let opened = join_all(new.iter().map(|path| open_in_any_state(self.env, path, expected))).await;
+        for (path, opened) in new.iter().zip(opened) {
+            match opened {
+                Ok(opened) => match self.opened.iter().find(|other| other.id() == opened.id()) {
+                    Some(other) => self.failures.push(OpenError::Duplicate {
+                        first: other.path().to_owned(),
+                        second: path.to_owned(),
+                    }),
+                    None => self.opened.push(opened),
+                },
+                Err(error) => self.failures.push(error),
+            }
         }
+    }
+
+    /// Whether the path was not tried yet by this or another name; now it counts as tried.
+    fn is_new(&mut self, path: &Path) -> bool {
+        let canonical = self.env.disks.canonical(path).unwrap_or_else(|_| path.to_owned());
+        let new = !self.tried.contains(&canonical);
+        if new {
+            self.tried.push(canonical);
+        }
+        new
     }
 
     /// Where members were seen last that are not open.

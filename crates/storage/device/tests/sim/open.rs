@@ -188,3 +188,18 @@ fn a_device_whose_label_cannot_be_written_is_left_out() {
         "{failures:?}"
     );
 }
+
+#[test]
+fn devices_that_do_not_answer_are_waited_for_at_the_same_time() {
+    let (world, disks) = pool(12, 5);
+    for disk in &disks[1..4] {
+        world.hang_disk(*disk);
+    }
+    let (found, missing, waited) = run(&world, async |env: Env| {
+        let began = env.clock.now();
+        let opened = open_members(&env, POOL, &paths(5)).await.expect("a pool");
+        (opened.devices.len(), opened.missing.len(), env.clock.now() - began)
+    });
+    assert_eq!((found, missing), (2, 3));
+    assert!((45..60).contains(&waited.as_secs()), "{waited:?}");
+}

@@ -1,7 +1,7 @@
 //! Serves a volume in memory, to try clients and to measure the server without storage:
 //!
 //! ```text
-//! cargo run --release -p quarry-nbd --example serve_memory -- /tmp/quarry 1024      (directory, size in MiB)
+//! cargo run --release -p quarry-nbd --example nbd_memory -- /tmp/quarry 1024      (directory, size in MiB)
 //! fio --name=x --ioengine=nbd --uri='nbd+unix:///memory?socket=/tmp/quarry/nbd.sock' --rw=randread --bs=4k --iodepth=32
 //! ```
 

@@ -1,6 +1,6 @@
 //! Serves volumes in memory over iSCSI, for trying initiators: a disk as LUN 0, a read-only one as LUN 1.
 //!
-//! `cargo run --example serve_memory [MIB] [USER%SECRET]`; ends when its input does.
+//! `cargo run --example iscsi_memory [MIB] [USER%SECRET]`; ends when its input does.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "an example may use the world")]
 

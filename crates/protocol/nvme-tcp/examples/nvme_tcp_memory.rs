@@ -1,7 +1,7 @@
 //! Serves volumes in memory, to try hosts and to measure the server without storage:
 //!
 //! ```text
-//! cargo run --release -p quarry-nvme-tcp --example serve_memory -- 127.0.0.1:4420 1024      (address, size in MiB)
+//! cargo run --release -p quarry-nvme-tcp --example nvme_tcp_memory -- 127.0.0.1:4420 1024      (address, size in MiB)
 //! nvme connect-all -t tcp -a 127.0.0.1 -s 4420
 //! ```
 //!
