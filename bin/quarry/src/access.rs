@@ -85,10 +85,11 @@ pub async fn token(client: &Client, command: TokenCommand, output: &mut Output) 
 pub async fn tenant(client: &Client, command: TenantCommand, output: &mut Output) -> Result<(), Failure> {
     match command {
         TenantCommand::Create { name, bounds } => {
-            let TenantBounds { pools, capacity, volumes, qos } = *bounds;
+            let TenantBounds { pools, policies, capacity, volumes, qos } = *bounds;
             let request = api::CreateTenant {
                 name,
                 pools,
+                policies,
                 capacity_bytes: capacity.map(|bound| bound.0).filter(|&bytes| bytes > 0),
                 volumes: volumes.filter(|&count| count > 0),
                 qos: crate::qos::changed(None, &qos),
@@ -99,14 +100,15 @@ pub async fn tenant(client: &Client, command: TenantCommand, output: &mut Output
             output.answer(&client.list_tenants().await?, |tenants| tables::tenants(tenants))
         }
         TenantCommand::Show { name } => output.answer(&client.show_tenant(&name).await?, tables::tenant),
-        TenantCommand::Set { name, bounds, no_pools } => {
-            let TenantBounds { pools, capacity, volumes, qos } = *bounds;
+        TenantCommand::Set { name, bounds, no_pools, no_policies } => {
+            let TenantBounds { pools, policies, capacity, volumes, qos } = *bounds;
             let before = match qos.is_empty() {
                 true => None,
                 false => client.show_tenant(&name).await?.qos,
             };
             let request = api::ChangeTenant {
                 pools: (no_pools || !pools.is_empty()).then_some(pools),
+                policies: (no_policies || !policies.is_empty()).then_some(policies),
                 capacity_bytes: capacity.map(|bound| bound.0),
                 volumes,
                 qos: crate::qos::changed(before, &qos),

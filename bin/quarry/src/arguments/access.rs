@@ -111,8 +111,8 @@ pub enum TenantCommand {
     /// Show a tenant with its bounds and what it uses
     #[command(after_help = "Example:\n  quarry tenant show acme")]
     Show { name: Name },
-    /// Give a tenant other pools or bounds
-    #[command(after_help = "Example:\n  quarry tenant set acme --pool fast big --capacity none")]
+    /// Give a tenant other pools, policies or bounds
+    #[command(after_help = "Example:\n  quarry tenant set acme --pool fast big --policy gold silver --capacity none")]
     Set {
         name: Name,
         #[command(flatten)]
@@ -120,6 +120,9 @@ pub enum TenantCommand {
         /// It may make volumes in no pool any more; those that it has stay
         #[arg(long, conflicts_with = "pools")]
         no_pools: bool,
+        /// It may attach no policy of the node any more; what is attached stays
+        #[arg(long, conflicts_with = "policies")]
+        no_policies: bool,
     },
     /// End a tenant that has nothing any more
     #[command(after_help = "Example:\n  quarry tenant delete acme")]
@@ -131,6 +134,9 @@ pub struct TenantBounds {
     /// The pools in which it may make volumes, all of them; can be repeated
     #[arg(long = "pool", value_name = "POOL", num_args = 1..)]
     pub pools: Vec<Name>,
+    /// The policies of the node that it sees and may attach, all of them; can be repeated
+    #[arg(long = "policy", value_name = "POLICY", num_args = 1..)]
+    pub policies: Vec<Name>,
     /// The most that its volumes together may be large, for example 10TiB, or none
     #[arg(long, value_name = "SIZE")]
     pub capacity: Option<Bound>,

@@ -1,6 +1,6 @@
 //! Users, tokens, tenants and the audit log for people.
 
-use quarry_api_types::{AuditEntry, AuditVerification, Session, Tenant, Token, User};
+use quarry_api_types::{AuditEntry, AuditVerification, Name, Session, Tenant, Token, User};
 
 use super::{Bytes, number, optional, properties, size, table, text};
 
@@ -62,7 +62,7 @@ pub fn tenants(tenants: &[Tenant]) -> String {
             number(bound(tenant.volumes)),
             size(tenant.used_bytes),
             number(bound(tenant.capacity_bytes.map(Bytes))),
-            text(pools(tenant)),
+            text(names(&tenant.pools)),
         ]
     };
     table(&["NAME", ">VOLUMES", ">MAX", ">SIZE", ">MAX", "POOLS"], tenants.iter().map(row))
@@ -71,7 +71,8 @@ pub fn tenants(tenants: &[Tenant]) -> String {
 pub fn tenant(tenant: &Tenant) -> String {
     properties(vec![
         ("Name", text(&tenant.name)),
-        ("Pools", text(pools(tenant))),
+        ("Pools", text(names(&tenant.pools))),
+        ("Policies", text(names(&tenant.policies))),
         (
             "Capacity",
             text(format!("{} of {}", Bytes(tenant.used_bytes), bound(tenant.capacity_bytes.map(Bytes)))),
@@ -86,10 +87,10 @@ fn bound(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "any".to_owned(), |value| value.to_string())
 }
 
-fn pools(tenant: &Tenant) -> String {
-    match &tenant.pools[..] {
+fn names(names: &[Name]) -> String {
+    match names {
         [] => "-".to_owned(),
-        pools => pools.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        names => names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
     }
 }
 

@@ -53,6 +53,10 @@ pub struct StatedTenant {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 64)]
     pub pools: Option<Vec<Name>>,
+    /// The policies of the node that it sees and may attach, beside its own: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 64)]
+    pub policies: Option<Vec<Name>>,
     /// The most that its volumes together may be large, in bytes; 0 for no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,

@@ -10,6 +10,8 @@ use crate::{InvalidRequest, Name, QualityOfService, Timestamp};
 pub const TENANT_NAME_BYTES_MAX: usize = 31;
 /// Most pools that a tenant may use.
 pub const TENANT_POOLS_MAX: usize = 64;
+/// Most policies of the node that a tenant may attach.
+pub const TENANT_POLICIES_MAX: usize = 64;
 
 /// A tenant as it is now. To it belong the volumes, groups, hosts, host groups and users whose names begin with its name and a
 /// dot, with their snapshots and exports.
@@ -19,6 +21,9 @@ pub struct Tenant {
     pub name: Name,
     /// The pools in which it may make volumes.
     pub pools: Vec<Name>,
+    /// The policies of the node that it sees and may attach, beside its own.
+    #[serde(default)]
+    pub policies: Vec<Name>,
     /// The most that its volumes together may be large, in bytes. Absent for no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,
@@ -47,6 +52,10 @@ pub struct CreateTenant {
     #[serde(default)]
     #[schema(max_items = 64)]
     pub pools: Vec<Name>,
+    /// The policies of the node that it sees and may attach, beside its own: names without a dot.
+    #[serde(default)]
+    #[schema(max_items = 64)]
+    pub policies: Vec<Name>,
     /// The most that its volumes together may be large, in bytes; no bound when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,
@@ -71,7 +80,20 @@ impl CreateTenant {
             return Err(InvalidRequest::new("name", format!("at most {TENANT_NAME_BYTES_MAX} bytes")));
         }
         self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)?;
-        check_list("pools", &self.pools, TENANT_POOLS_MAX)
+        check_list("pools", &self.pools, TENANT_POOLS_MAX)?;
+        check_policies(&self.policies)
+    }
+}
+
+/// Whoever sees a policy sees what it says; one of another tenant is not for this one to see.
+fn check_policies(policies: &[Name]) -> Result<(), InvalidRequest> {
+    check_list("policies", policies, TENANT_POLICIES_MAX)?;
+    match policies.iter().find(|name| tenant_of(name.as_str()).is_some()) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("'{name}' is a tenant's; policies of the node have names without a dot");
+            Err(InvalidRequest::contradiction("policies", message))
+        }
     }
 }
 
@@ -83,6 +105,10 @@ pub struct ChangeTenant {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 64)]
     pub pools: Option<Vec<Name>>,
+    /// All policies of the node that it sees and may attach from now on; what is attached stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 64)]
+    pub policies: Option<Vec<Name>>,
     /// The most that its volumes together may be large, in bytes, or 0. Less than they are stops growth only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,
@@ -98,10 +124,11 @@ impl ChangeTenant {
     /// Checks all that can be judged without knowing the tenant.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if *self == Self::default() {
-            return Err(InvalidRequest::contradiction("pools", "nothing to change: give pools or a bound"));
+            return Err(InvalidRequest::contradiction("pools", "nothing to change: give pools, policies or a bound"));
         }
         self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)?;
-        self.pools.as_ref().map_or(Ok(()), |pools| check_list("pools", pools, TENANT_POOLS_MAX))
+        self.pools.as_ref().map_or(Ok(()), |pools| check_list("pools", pools, TENANT_POOLS_MAX))?;
+        self.policies.as_deref().map_or(Ok(()), check_policies)
     }
 }
 
@@ -135,11 +162,15 @@ mod tests {
         let tenant = |name: &str| CreateTenant {
             name: name.parse().unwrap(),
             pools: vec![],
+            policies: vec![],
             capacity_bytes: None,
             volumes: None,
             qos: None,
         };
         assert_eq!(tenant("acme").check(), Ok(()));
+        let granted = |policy: &str| CreateTenant { policies: vec![policy.parse().unwrap()], ..tenant("acme") };
+        assert_eq!(granted("gold").check(), Ok(()));
+        assert!(granted("other.gold").check().unwrap_err().to_string().contains("is a tenant's"));
         assert!(tenant("acme.eu").check().unwrap_err().to_string().contains("no dot"));
         assert!(tenant(&"t".repeat(32)).check().unwrap_err().to_string().contains("at most 31 bytes"));
         assert!(ChangeTenant::default().check().is_err());

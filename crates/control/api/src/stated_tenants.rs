@@ -26,6 +26,7 @@ pub(crate) fn stated(record: &TenantRecord) -> StatedTenant {
     let mut stated = StatedTenant {
         name: record.name.clone(),
         pools: Some(record.pools.clone()),
+        policies: Some(record.policies.clone()),
         capacity_bytes: Some(record.capacity_bytes.unwrap_or(0)),
         volumes: Some(record.volumes.unwrap_or(0)),
         qos: record.qos(),
@@ -41,8 +42,15 @@ fn version_of(stated: &StatedTenant) -> Option<String> {
     Some(blake3::hash(&json).to_hex()[..16].to_owned())
 }
 
-/// Compares. `pools` are those that there are.
-pub(crate) fn plan(wanted: &State, present: &[TenantRecord], pools: &[Name]) -> TenantSteps {
+/// The names of what there is of the node's and may be granted.
+#[derive(Default)]
+pub(crate) struct Grantable {
+    pub(crate) pools: Vec<Name>,
+    pub(crate) policies: Vec<Name>,
+}
+
+/// Compares.
+pub(crate) fn plan(wanted: &State, present: &[TenantRecord], there: &Grantable) -> TenantSteps {
     let mut out = TenantSteps::default();
     for (index, stated) in wanted.tenants.iter().enumerate() {
         let found = present.iter().find(|record| record.name == stated.name);
@@ -63,10 +71,17 @@ pub(crate) fn plan(wanted: &State, present: &[TenantRecord], pools: &[Name]) -> 
             refuse(Some(field), message, false);
         }
         let is_pool =
-            |name: &Name| pools.contains(name) || wanted.pools.iter().any(|pool| pool.name == *name);
+            |name: &Name| there.pools.contains(name) || wanted.pools.iter().any(|pool| pool.name == *name);
         if let Some(missing) = stated.pools.iter().flatten().find(|name| !is_pool(name)) {
             let message = format!("there is no pool '{missing}', and the document states none");
             refuse(Some("pools"), message, false);
+        }
+        let is_policy = |name: &Name| {
+            there.policies.contains(name) || wanted.policies.iter().any(|policy| policy.name == *name)
+        };
+        if let Some(missing) = stated.policies.iter().flatten().find(|name| !is_policy(name)) {
+            let message = format!("there is no policy '{missing}', and the document states none");
+            refuse(Some("policies"), message, false);
         }
         let Some(step) = step else { continue };
         if let Some(version) = &stated.version {
@@ -99,6 +114,7 @@ fn create(stated: &StatedTenant) -> TenantStep {
     TenantStep::Create(CreateTenant {
         name: stated.name.clone(),
         pools: stated.pools.clone().unwrap_or_default(),
+        policies: stated.policies.clone().unwrap_or_default(),
         capacity_bytes: stated.capacity_bytes.filter(|&bytes| bytes > 0),
         volumes: stated.volumes.filter(|&count| count > 0),
         qos: stated.qos.clone(),
@@ -108,10 +124,17 @@ fn create(stated: &StatedTenant) -> TenantStep {
 /// What of a tenant is another than is stated.
 fn change(stated: &StatedTenant, record: &TenantRecord) -> (Option<TenantStep>, Vec<String>) {
     let mut what = Vec::new();
+    let list = |names: &[Name]| match names {
+        [] => "none".to_owned(),
+        names => names.iter().map(Name::as_str).collect::<Vec<_>>().join(", "),
+    };
     let pools = stated.pools.clone().filter(|pools| *pools != record.pools);
     if let Some(pools) = &pools {
-        let list = |names: &[Name]| names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
         what.push(format!("pools: {} -> {}", list(&record.pools), list(pools)));
+    }
+    let policies = stated.policies.clone().filter(|policies| *policies != record.policies);
+    if let Some(policies) = &policies {
+        what.push(format!("policies: {} -> {}", list(&record.policies), list(policies)));
     }
     let bound = |most: u64| if most == 0 { "none".to_owned() } else { most.to_string() };
     let capacity_bytes = stated.capacity_bytes.filter(|&bytes| bytes != record.capacity_bytes.unwrap_or(0));
@@ -132,7 +155,7 @@ fn change(stated: &StatedTenant, record: &TenantRecord) -> (Option<TenantStep>, 
     if let Some(qos) = &qos {
         what.push(format!("qos: {} -> {}", shown(&now), shown(qos)));
     }
-    let change = ChangeTenant { pools, capacity_bytes, volumes, qos };
+    let change = ChangeTenant { pools, policies, capacity_bytes, volumes, qos };
     let is_any = change != ChangeTenant::default();
     (is_any.then(|| TenantStep::Change(stated.name.clone(), change)), what)
 }
@@ -166,6 +189,10 @@ mod tests {
         serde_json::from_value(whole).unwrap()
     }
 
+    fn fast() -> Grantable {
+        Grantable { pools: names(&["fast"]), ..Grantable::default() }
+    }
+
     fn names(names: &[&str]) -> Vec<Name> {
         names.iter().map(|name| name.parse().unwrap()).collect()
     }
@@ -175,10 +202,10 @@ mod tests {
         let present =
             [record(serde_json::json!({"name": "acme", "capacity_bytes": 4096, "qos": {"iops_max": 9}}))];
         let same = State { tenants: vec![stated(&present[0])], ..State::default() };
-        let planned = plan(&same, &present, &names(&["fast"]));
+        let planned = plan(&same, &present, &fast());
         assert!(planned.steps.is_empty() && planned.plan == StatePlan::default());
         let little = state(serde_json::json!({"tenants": [{"name": "acme"}]}));
-        assert!(plan(&little, &present, &names(&["fast"])).steps.is_empty(), "what is absent stays");
+        assert!(plan(&little, &present, &fast()).steps.is_empty(), "what is absent stays");
     }
 
     #[test]
@@ -191,7 +218,7 @@ mod tests {
             ],
         }));
         let present = [record(serde_json::json!({"name": "acme", "capacity_bytes": 4096}))];
-        let TenantSteps { steps, plan } = plan(&wanted, &present, &names(&["fast"]));
+        let TenantSteps { steps, plan } = plan(&wanted, &present, &fast());
         assert!(plan.problems.is_empty(), "{:?}", plan.problems);
         let change = ChangeTenant {
             pools: Some(names(&["fast", "new"])),
@@ -217,7 +244,7 @@ mod tests {
             {"name": "acme2", "version": "0123456789abcdef"},
             {"name": "acme", "volumes": 1, "version": "0123456789abcdef"},
         ]}));
-        let problems = plan(&wanted, &present, &names(&["fast"])).plan.problems;
+        let problems = plan(&wanted, &present, &fast()).plan.problems;
         let told: Vec<String> =
             problems.iter().map(|problem| format!("{}: {}", problem.place, problem.message)).collect();
         for (text, part) in told.iter().zip([

@@ -295,6 +295,71 @@ async fn a_tenant_sees_and_names_its_own_and_uses_the_pools_that_it_was_granted(
 }
 
 #[tokio::test]
+async fn a_tenant_attaches_policies_of_the_node_that_it_was_granted() {
+    let world = World::with_tenants().await;
+    for (name, rate) in [("gold", 5000), ("secret", 9)] {
+        world.make("/v1/policies", json!({"name": name, "settings": {"qos": {"iops_max": rate}}})).await;
+    }
+    world.make("/v1/volumes", json!({"name": "plain", "pool": "p", "size_bytes": 4096})).await;
+    let put = async |path: &str, token: &str, body: Value| {
+        world.ask(Method::PUT, path, Some(token), Some(&body)).await
+    };
+    let own = format!("/v1/volumes/{THING}/policy");
+    let gold = json!({"policy": "gold"});
+    assert_eq!(put("/v1/volumes/plain/policy", &world.admin, gold.clone()).await.status, 200);
+    let acme = world.token("tenant-user", "acme").await;
+    let admin = world.token("tenant-admin", "acme").await;
+    for name in ["gold", "secret", "globex.t"] {
+        assert_eq!(put(&own, &acme, json!({"policy": name})).await.status, 404, "{name} was not granted");
+        assert_eq!(world.get(&format!("/v1/policies/{name}"), &acme).await.status, 404);
+    }
+    let grant = async |policies: Value| {
+        let body = json!({"policies": policies});
+        world.ask(Method::PATCH, "/v1/tenants/acme", Some(&world.admin), Some(&body)).await.status
+    };
+    assert_eq!(grant(json!(["gone"])).await, 404);
+    assert_eq!(grant(json!(["globex.t"])).await, 409, "what belongs to another tenant is not for this one");
+    assert_eq!(grant(json!(["gold"])).await, 200);
+    assert_eq!(put(&own, &acme, gold.clone()).await.status, 200);
+    assert_eq!(put(&own, &acme, json!({"policy": "secret"})).await.status, 404);
+    let body = json!({"name": "acme.fresh", "pool": "p", "size_bytes": 4096, "policy": "gold"});
+    assert_eq!(world.ask(Method::POST, "/v1/volumes", Some(&acme), Some(&body)).await.status, 201);
+    // What others have under it is not told.
+    let shown = world.get("/v1/policies/gold", &acme).await;
+    assert!(!shown.text.contains("plain") && shown.text.contains(THING), "{}", shown.text);
+    assert_eq!(shown.json()["settings"]["qos"]["iops_max"], 5000);
+    assert!(world.get("/v1/policies/gold", &world.admin).await.text.contains("plain"));
+    let listed = world.get("/v1/policies", &acme).await;
+    let listed_policies = listed.json();
+    let names: Vec<&str> = listed_policies.as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+    assert_eq!(names, ["gold"]);
+    assert!(!listed.text.contains("plain"), "{}", listed.text);
+    // It is the node's all the same.
+    assert_eq!(put("/v1/policies/gold", &admin, json!({"settings": {}})).await.status, 404);
+    let deleted = world.ask(Method::DELETE, "/v1/policies/gold", Some(&admin), None).await;
+    assert_eq!(deleted.status, 404);
+    // What is attached stays when it is no longer granted.
+    assert_eq!(grant(json!([])).await, 200);
+    assert_eq!(world.get("/v1/policies/gold", &acme).await.status, 404);
+    assert_eq!(world.get(&own, &acme).await.json()["policy"], "gold");
+}
+
+#[tokio::test]
+async fn the_answer_to_a_change_tells_a_tenant_nothing_of_others_either() {
+    let world = World::with_tenants().await;
+    world.make("/v1/volumes", json!({"name": "plain", "pool": "p", "size_bytes": 4096})).await;
+    world.make("/v1/policies", json!({"name": THING})).await;
+    let attach = json!({"policy": THING});
+    let path = "/v1/volumes/plain/policy";
+    assert_eq!(world.ask(Method::PUT, path, Some(&world.admin), Some(&attach)).await.status, 200);
+    let admin = world.token("tenant-admin", "acme").await;
+    let path = format!("/v1/policies/{THING}");
+    let changed = world.ask(Method::PUT, &path, Some(&admin), Some(&json!({"settings": {"history_s": 5}}))).await;
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    assert!(!changed.text.contains("plain"), "{}", changed.text);
+}
+
+#[tokio::test]
 async fn a_tenant_exports_over_fabrics_to_its_own_hosts_only() {
     let world = World::with_tenants().await;
     let acme = world.token("tenant-admin", "acme").await;

@@ -39,6 +39,9 @@ pub struct TenantRecord {
     pub name: Name,
     /// The pools in which it may make volumes.
     pub pools: Vec<Name>,
+    /// The policies of the node that it sees and may attach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<Name>,
     /// The most that its volumes together may be large, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,

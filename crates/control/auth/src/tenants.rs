@@ -23,7 +23,7 @@ impl AccessStore {
     /// Makes a tenant. Fails when there is one of this name, or users whose names would make them its users.
     pub fn create_tenant(&self, request: CreateTenant, now: Timestamp) -> Result<TenantRecord> {
         self.change(|state| {
-            let CreateTenant { name, pools, capacity_bytes, volumes, qos } = request;
+            let CreateTenant { name, pools, policies, capacity_bytes, volumes, qos } = request;
             if state.tenants.contains_key(&name) {
                 return Err(AccessError::Taken { sort: "tenant", name });
             }
@@ -34,6 +34,7 @@ impl AccessStore {
             let record = TenantRecord {
                 name,
                 pools,
+                policies,
                 capacity_bytes: capacity_bytes.filter(|&bytes| bytes > 0),
                 volumes: volumes.filter(|&count| count > 0),
                 qos,
@@ -44,12 +45,13 @@ impl AccessStore {
         })
     }
 
-    /// Gives a tenant other pools or bounds.
+    /// Gives a tenant other pools, policies or bounds.
     pub fn change_tenant(&self, name: &Name, request: ChangeTenant) -> Result<TenantRecord> {
         self.change(|state| {
             let mut record = state.tenants.get(name).cloned().ok_or_else(|| no_tenant(name))?;
-            let ChangeTenant { pools, capacity_bytes, volumes, qos } = request;
+            let ChangeTenant { pools, policies, capacity_bytes, volumes, qos } = request;
             record.pools = pools.unwrap_or(record.pools);
+            record.policies = policies.unwrap_or(record.policies);
             if let Some(bytes) = capacity_bytes {
                 record.capacity_bytes = Some(bytes).filter(|&bytes| bytes > 0);
             }

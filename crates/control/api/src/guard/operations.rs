@@ -14,7 +14,7 @@ use crate::problem::method_not_allowed;
 
 use Growth::*;
 use Place::{Body, Path};
-use Refers::{Existing, Export, New, Pool, Tenant};
+use Refers::{Existing, Export, New, Policy, Pool, Tenant};
 
 /// What a name in a request stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +25,8 @@ pub(crate) enum Refers {
     New(&'static str),
     /// A pool: the node's, and granted to tenants.
     Pool,
+    /// A policy that is attached or shown: the asker's own, or the node's and granted to tenants.
+    Policy,
     /// Exports: by id, or by what they serve.
     Export,
     /// A tenant itself.
@@ -62,6 +64,8 @@ pub(crate) struct Operation {
     pub(crate) names: &'static [(Refers, Place)],
     /// Its answer is a list of which a tenant sees what belongs to it: by this member of each item.
     pub(crate) lists: Option<&'static str>,
+    /// What it shows has lists of names in these members, of which a tenant sees its own.
+    pub(crate) own_members: &'static [&'static str],
     pub(crate) growth: Option<Growth>,
 }
 
@@ -79,7 +83,7 @@ use Verb::{Delete, Get, Patch, Post, Put};
 
 const fn op(method: Verb, path: &'static str, id: &'static str, permission: Permission) -> Operation {
     let permission = Some(permission);
-    Operation { id, method, path, permission, names: &[], lists: None, growth: None }
+    Operation { id, method, path, permission, names: &[], lists: None, own_members: &[], growth: None }
 }
 
 impl Operation {
@@ -89,6 +93,10 @@ impl Operation {
 
     const fn lists(self, member: &'static str) -> Self {
         Self { lists: Some(member), ..self }
+    }
+
+    const fn own_members(self, members: &'static [&'static str]) -> Self {
+        Self { own_members: members, ..self }
     }
 
     const fn grows(self, growth: Growth) -> Self {
@@ -124,10 +132,10 @@ const NEW_EXPORT: &[(Refers, Place)] = &[
     (Existing("host group"), Body("host_group")),
 ];
 const POLICY: &[(Refers, Place)] = &[(Existing("policy"), Path("name"))];
-const VOLUME_POLICY: &[(Refers, Place)] =
-    &[(Existing("volume"), Path("name")), (Existing("policy"), Body("policy"))];
-const GROUP_POLICY: &[(Refers, Place)] =
-    &[(Existing("group"), Path("name")), (Existing("policy"), Body("policy"))];
+/// To what it is attached.
+const POLICY_MEMBERS: &[&str] = &["volumes", "groups"];
+const VOLUME_POLICY: &[(Refers, Place)] = &[(Existing("volume"), Path("name")), (Policy, Body("policy"))];
+const GROUP_POLICY: &[(Refers, Place)] = &[(Existing("group"), Path("name")), (Policy, Body("policy"))];
 const MIGRATION: &[(Refers, Place)] = &[(Existing("volume"), Path("name")), (Pool, Body("to_pool"))];
 const CHANGE_GROUP: &[(Refers, Place)] = &[
     (Existing("group"), Path("name")),
@@ -165,7 +173,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op(Post, "/v1/pools/{name}/devices/{device}/return", "return_device", ChangeDevices).names(POOL),
     op(Get, "/v1/volumes", "list_volumes", ReadVolumes).lists("name"),
     op(Post, "/v1/volumes", "create_volume", ChangeVolumes)
-        .names(&[(New("volume"), Body("name")), (Pool, Body("pool")), (Existing("policy"), Body("policy"))])
+        .names(&[(New("volume"), Body("name")), (Pool, Body("pool")), (Policy, Body("policy"))])
         .grows(Create),
     op(Get, "/v1/volumes/{name}", "show_volume", ReadVolumes).names(VOLUME),
     op(Patch, "/v1/volumes/{name}", "change_volume", ChangeVolumes).names(VOLUME),
@@ -211,10 +219,14 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op(Get, "/v1/groups/{name}/policy", "show_group_policy", ReadGroups).names(GROUP),
     op(Put, "/v1/groups/{name}/policy", "attach_group_policy", ChangeGroups).names(GROUP_POLICY),
     op(Delete, "/v1/groups/{name}/policy", "detach_group_policy", ChangeGroups).names(GROUP),
-    op(Get, "/v1/policies", "list_policies", ReadPolicies).lists("name"),
+    op(Get, "/v1/policies", "list_policies", ReadPolicies).lists("name").own_members(POLICY_MEMBERS),
     op(Post, "/v1/policies", "create_policy", ChangePolicies).names(&[(New("policy"), Body("name"))]),
-    op(Get, "/v1/policies/{name}", "show_policy", ReadPolicies).names(POLICY),
-    op(Put, "/v1/policies/{name}", "change_policy", ChangePolicies).names(POLICY),
+    op(Get, "/v1/policies/{name}", "show_policy", ReadPolicies)
+        .names(&[(Policy, Path("name"))])
+        .own_members(POLICY_MEMBERS),
+    op(Put, "/v1/policies/{name}", "change_policy", ChangePolicies)
+        .names(POLICY)
+        .own_members(POLICY_MEMBERS),
     op(Delete, "/v1/policies/{name}", "delete_policy", ChangePolicies).names(POLICY),
     op(Get, "/v1/exports", "list_exports", ReadExports).lists("volume"),
     op(Post, "/v1/exports", "create_export", ChangeExports).names(NEW_EXPORT),

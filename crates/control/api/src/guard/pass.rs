@@ -224,23 +224,43 @@ impl Gate {
         }
         let mut body = whole(body).await?;
         let tenant = principal.and_then(|principal| principal.tenant.as_ref());
-        let own = operation.lists.zip(tenant);
-        let selection = selection.filter(|selection| own.is_some() || !selection.is_all());
-        if own.is_some() || selection.is_some() {
-            let mut list: Value = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
-            if let Some((member, tenant)) = own {
-                list = tenancy::only_own(list, member, tenant.as_str());
+        let confined =
+            tenant.filter(|_| operation.lists.is_some() || !operation.own_members.is_empty());
+        let selection = selection.filter(|selection| confined.is_some() || !selection.is_all());
+        if confined.is_some() || selection.is_some() {
+            let mut shown: Value = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
+            if let Some(tenant) = confined {
+                shown = self.guard.confine(operation, tenant, shown);
             }
-            if let (Some(selection), Value::Array(items)) = (selection, &mut list) {
+            if let (Some(selection), Value::Array(items)) = (selection, &mut shown) {
                 *items = selection.apply(std::mem::take(items), uri, &mut parts.headers);
             }
-            body = list.to_string().into();
+            body = shown.to_string().into();
         }
         let tag = Tag::of(&body);
         parts.headers.insert(header::ETAG, tag.header());
         parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
         // It may be kept, if it is asked each time whether it is still so.
         parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        Ok(Response::from_parts(parts, body.into()))
+    }
+
+    /// The answer to a change, without what is not for its asker to see.
+    async fn confined(
+        &self,
+        operation: &Operation,
+        principal: &Principal,
+        response: Response,
+    ) -> Result<Response, ApiError> {
+        let Some(tenant) = principal.tenant.as_ref().filter(|_| !operation.own_members.is_empty()) else {
+            return Ok(response);
+        };
+        let (mut parts, body) = response.into_parts();
+        let body = whole(body).await?;
+        // A problem names no members.
+        let Ok(said) = serde_json::from_slice(&body) else { return Ok(Response::from_parts(parts, body.into())) };
+        let body = self.guard.confine(operation, tenant, said).to_string();
+        parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
         Ok(Response::from_parts(parts, body.into()))
     }
 
@@ -291,7 +311,7 @@ impl Gate {
                 None => Ok(None),
             };
             let (response, _held) = match held {
-                Ok(held) => (Ok(next.run(request).await), held),
+                Ok(held) => (gate.confined(operation, &principal, next.run(request).await).await, held),
                 Err(error) => (Err(error), None),
             };
             let status = response.as_ref().map_or_else(ApiError::status, Response::status);

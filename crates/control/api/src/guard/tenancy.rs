@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use quarry_api_types::{ExportSelector, Name, ProblemCode};
-use quarry_auth::{Principal, Scope};
+use quarry_auth::{Principal, Scope, TenantRecord};
 use quarry_node_api::{Node, NodeError};
 use serde_json::Value;
 
@@ -61,7 +61,15 @@ impl Guard {
                 Refers::Tenant if !permitted(&Scope::Tenant(name.clone())) => {
                     return Err(not_there("tenant", name));
                 }
-                Refers::Pool if !self.may_use_pool(principal, name) => return Err(not_there("pool", name)),
+                Refers::Pool if !self.is_granted(principal, name, |tenant| &tenant.pools) => {
+                    return Err(not_there("pool", name));
+                }
+                Refers::Policy
+                    if !permitted(&Scope::of_name(name))
+                        && !self.is_granted(principal, name, |tenant| &tenant.policies) =>
+                {
+                    return Err(not_there("policy", name));
+                }
                 Refers::Export if principal.tenant.is_some() => {
                     let scope = export_scope(node, name).await;
                     if !scope.is_some_and(|scope| permitted(&scope)) {
@@ -77,12 +85,36 @@ impl Guard {
         }
     }
 
-    /// A tenant uses the pools that were granted to it.
-    fn may_use_pool(&self, principal: &Principal, pool: &str) -> bool {
+    /// A tenant uses the pools and policies of the node that were granted to it.
+    fn is_granted(&self, principal: &Principal, name: &str, granted: fn(&TenantRecord) -> &[Name]) -> bool {
         let Some(tenant) = &principal.tenant else { return true };
-        self.store
-            .tenant(tenant)
-            .is_ok_and(|tenant| tenant.pools.iter().any(|granted| granted.as_str() == pool))
+        let tenant = self.store.tenant(tenant);
+        tenant.is_ok_and(|tenant| granted(&tenant).iter().any(|granted| granted.as_str() == name))
+    }
+
+    /// What of an answer is for a tenant to see: of a list what belongs to it or was granted to it, and of the lists of names in what is shown
+    /// its own.
+    pub(super) fn confine(&self, operation: &Operation, tenant: &Name, shown: Value) -> Value {
+        let granted = match operation.id {
+            "list_policies" => self.store.tenant(tenant).map(|tenant| tenant.policies).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let mut shown = match operation.lists {
+            Some(member) => only_own(shown, member, tenant, &granted),
+            None => shown,
+        };
+        let things = match &mut shown {
+            Value::Array(things) => things.iter_mut().collect(),
+            thing => vec![thing],
+        };
+        for thing in things {
+            for member in operation.own_members {
+                if let Some(Value::Array(names)) = thing.get_mut(member) {
+                    names.retain(|name| name.as_str().is_some_and(|name| belongs(name, tenant)));
+                }
+            }
+        }
+        shown
     }
 }
 
@@ -141,11 +173,15 @@ fn foreign_name(principal: &Principal, sort: &str, name: &str) -> ApiError {
     )
 }
 
-/// What of a list belongs to a tenant, by this member of each item.
-pub(super) fn only_own(list: Value, member: &str, tenant: &str) -> Value {
+fn belongs(name: &str, tenant: &Name) -> bool {
+    Scope::of_name(name) == Scope::Tenant(tenant.to_string())
+}
+
+/// What of a list belongs to a tenant or was granted to it, by this member of each item.
+fn only_own(list: Value, member: &str, tenant: &Name, granted: &[Name]) -> Value {
     let is_own = |item: &Value| {
         let name = item.get(member).and_then(Value::as_str).unwrap_or("");
-        Scope::of_name(name) == Scope::Tenant(tenant.to_owned())
+        belongs(name, tenant) || granted.iter().any(|granted| granted.as_str() == name)
     };
     match list {
         Value::Array(items) => Value::Array(items.into_iter().filter(is_own).collect()),

@@ -6,7 +6,7 @@ use axum::extract::State as NodeOf;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use quarry_api_types::{Job, Name, ProblemCode, State, StatePlan, StatedKind, StatedPlace, StatedProblem};
+use quarry_api_types::{Job, ProblemCode, State, StatePlan, StatedKind, StatedPlace, StatedProblem};
 use quarry_auth::{Permission, Principal, Scope};
 use quarry_node_api::{ErrorKind, Node, NodeError};
 
@@ -17,7 +17,7 @@ use crate::call::{NodeState, complete};
 use crate::extract::WholeBody;
 use crate::guard::now;
 use crate::problem::{ApiError, Problems};
-use crate::stated_tenants::{TenantStep, TenantSteps, plan, stated};
+use crate::stated_tenants::{Grantable, TenantStep, TenantSteps, plan, stated};
 
 /// Show the whole intended state as one document, with versions. Secrets are not in it, and content of volumes is not.
 #[utoipa::path(
@@ -116,8 +116,11 @@ async fn plan_tenants(
             "Leave them out, or ask an administrator.",
         ));
     }
-    let pools: Vec<Name> = node.list_pools().await?.into_iter().map(|pool| pool.name).collect();
-    let mut planned = plan(state, &guard.store.tenants(), &pools);
+    let there = Grantable {
+        pools: node.list_pools().await?.into_iter().map(|pool| pool.name).collect(),
+        policies: node.list_policies().await?.into_iter().map(|policy| policy.name).collect(),
+    };
+    let mut planned = plan(state, &guard.store.tenants(), &there);
     for (index, stated) in state.tenants.iter().enumerate() {
         let is_new = planned
             .steps

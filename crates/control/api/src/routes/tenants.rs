@@ -52,7 +52,7 @@ pub(crate) async fn create_tenant(
     Body(request): Body<CreateTenant>,
 ) -> Result<impl IntoResponse, ApiError> {
     request.check()?;
-    check_pools(&node, &request.pools).await?;
+    check_there(&node, &request.pools, &request.policies).await?;
     check_empty(&node, &request.name, ErrorKind::Conflict).await?;
     let record = blocking(&guard, move |guard| guard.store.create_tenant(request, now())).await?;
     tell_node(&node, &guard).await?;
@@ -76,7 +76,7 @@ pub(crate) async fn show_tenant(
     show(&node, guard.store.tenant(&name)?).await.map(Json)
 }
 
-/// Give a tenant other pools or bounds.
+/// Give a tenant other pools, policies or bounds.
 #[utoipa::path(
     patch,
     path = "/v1/tenants/{name}",
@@ -92,7 +92,8 @@ pub(crate) async fn change_tenant(
     Body(request): Body<ChangeTenant>,
 ) -> Result<Json<Tenant>, ApiError> {
     request.check()?;
-    check_pools(&node, request.pools.as_deref().unwrap_or_default()).await?;
+    let granted = (request.pools.as_deref(), request.policies.as_deref());
+    check_there(&node, granted.0.unwrap_or_default(), granted.1.unwrap_or_default()).await?;
     let record = blocking(&guard, move |guard| guard.store.change_tenant(&name, request)).await?;
     tell_node(&node, &guard).await?;
     show(&node, record).await.map(Json)
@@ -126,10 +127,11 @@ pub(super) async fn tell_node(node: &Arc<dyn Node>, guard: &Guard) -> Result<(),
 async fn show(node: &Arc<dyn Node>, record: TenantRecord) -> Result<Tenant, ApiError> {
     let volumes = volumes_of(node, record.name.as_str()).await?;
     let qos = record.qos();
-    let TenantRecord { name, pools, capacity_bytes, volumes: most, created, .. } = record;
+    let TenantRecord { name, pools, policies, capacity_bytes, volumes: most, created, .. } = record;
     Ok(Tenant {
         name,
         pools,
+        policies,
         capacity_bytes,
         volumes: most,
         qos,
@@ -139,9 +141,13 @@ async fn show(node: &Arc<dyn Node>, record: TenantRecord) -> Result<Tenant, ApiE
     })
 }
 
-async fn check_pools(node: &Arc<dyn Node>, pools: &[Name]) -> Result<(), ApiError> {
+/// Fails when there is no such thing to grant.
+async fn check_there(node: &Arc<dyn Node>, pools: &[Name], policies: &[Name]) -> Result<(), ApiError> {
     for pool in pools {
         node.show_pool(pool).await?;
+    }
+    for policy in policies {
+        node.show_policy(policy).await?;
     }
     Ok(())
 }
@@ -157,6 +163,7 @@ pub(super) async fn check_empty(
     names.extend(node.list_groups().await?.into_iter().map(|group| ("group", group.name)));
     names.extend(node.list_hosts().await?.into_iter().map(|host| ("host", host.name)));
     names.extend(node.list_host_groups().await?.into_iter().map(|group| ("host group", group.name)));
+    names.extend(node.list_policies().await?.into_iter().map(|policy| ("policy", policy.name)));
     match names.iter().find(|(_, name)| tenant_of(name.as_str()) == Some(tenant.as_str())) {
         None => Ok(()),
         Some((sort, name)) => {

@@ -30,6 +30,7 @@ fn tenant(text: &str) -> CreateTenant {
     CreateTenant {
         name: name(text),
         pools: vec![name("fast")],
+        policies: vec![name("gold")],
         capacity_bytes: Some(1 << 30),
         volumes: None,
         qos: None,
