@@ -129,10 +129,12 @@ fn settings_of(options: &PolicyOptions) -> api::PolicySettings {
         durability: options.durability,
         compression: options.compression,
         deduplication: options.deduplication,
+        read_cache: options.read_cache,
         encrypted: options.encryption.map(|switch| switch.0),
         history_s: options.history.map(|history| history.0),
         quota_bytes: options.quota.map(|quota| quota.0),
         reserved_bytes: options.reserve.map(|reserve| reserve.0),
+        overcommit_limit_percent: options.overcommit.map(|ratio| ratio.0),
         snapshots: (!rules.is_empty() || options.no_snapshots)
             .then_some(api::SnapshotSchedule { time_zone, rules }),
         protection: options.protection,

@@ -318,6 +318,7 @@ pub fn volume(volume: &Volume) -> String {
         ("Durability", text(volume.durability)),
         ("Compression", text(volume.compression)),
         ("Deduplication", text(volume.deduplication)),
+        ("Read cache", text(volume.read_cache)),
         ("History", history(volume)),
         ("Encrypted", text(encryption(volume))),
         ("Block size", size(u64::from(volume.block_bytes))),

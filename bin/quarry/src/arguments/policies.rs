@@ -2,12 +2,12 @@
 
 use clap::{Args, Subcommand};
 use quarry_api_types::{
-    Compression, Deduplication, Durability, Name, PolicySetting, Protection, SnapshotRule, Tier, ZoneName,
+    Compression, Deduplication, Durability, Name, PolicySetting, Protection, ReadCache, SnapshotRule, Tier, ZoneName,
 };
 
 use super::{QosOptions, word};
 use crate::rules::{parse_rule, parse_seconds};
-use crate::values::{Bound, Switch, Window};
+use crate::values::{Bound, Ratio, Switch, Window};
 
 #[derive(Subcommand, Debug)]
 pub enum PolicyCommand {
@@ -102,6 +102,9 @@ pub struct PolicyOptions {
     /// Whether blocks that their core has stored since the start are stored again
     #[arg(long, value_parser = word(Deduplication::ALL, Deduplication::as_str))]
     pub deduplication: Option<Deduplication>,
+    /// Whether what is read again is answered from the node's memory
+    #[arg(long, value_parser = word(ReadCache::ALL, ReadCache::as_str))]
+    pub read_cache: Option<ReadCache>,
     /// Whether blocks are encrypted; holds for volumes that are made with the policy
     #[arg(long, value_name = "on|off")]
     pub encryption: Option<Switch>,
@@ -114,6 +117,9 @@ pub struct PolicyOptions {
     /// What the pool keeps for each volume, or none
     #[arg(long, value_name = "SIZE")]
     pub reserve: Option<Bound>,
+    /// How large the volumes of its pool may be together, as a multiple of what that holds, for example 2.5; 0 for no bound
+    #[arg(long, value_name = "RATIO")]
+    pub overcommit: Option<Ratio>,
     /// Take snapshots this often and keep so many: EVERY[,on=DAY][,at=HH:MM],keep=NUMBER or ,for=TIME; can be repeated
     #[arg(long = "snapshot", value_name = "RULE", value_parser = parse_rule, conflicts_with = "no_snapshots")]
     pub snapshots: Vec<SnapshotRule>,

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use quarry_api_types::{
-    Compression, Deduplication, Durability, Name, OwnProtection, OwnTier, Protection, Tier, Timestamp,
+    Compression, Deduplication, Durability, Name, OwnProtection, OwnTier, Protection, ReadCache, Tier, Timestamp,
     VolumePath,
 };
 use quarry_types::ByteSize;
@@ -40,7 +40,7 @@ pub enum VolumeCommand {
         #[arg(long)]
         size: ByteSize,
     },
-    /// Change when a volume's writes are safe, its quota, reservation, compression, deduplication or history, while it is in use
+    /// Change when a volume's writes are safe, its quota, reservation, compression, deduplication, read cache or history, while it is in use
     #[command(after_help = "Example:\n  quarry volume set vm-17 --quota 15GiB --reserve none")]
     Set(SetVolume),
     /// Give a volume that is not exported another name
@@ -156,6 +156,9 @@ pub struct NewVolumeSettings {
     /// byte, hashed trusts a 128-bit hash
     #[arg(long, default_value = "off", value_parser = word(Deduplication::ALL, Deduplication::as_str))]
     pub deduplication: Deduplication,
+    /// Whether what is read again is answered from the node's memory
+    #[arg(long, default_value = "on", value_parser = word(ReadCache::ALL, ReadCache::as_str))]
+    pub read_cache: ReadCache,
     /// Keep the volume as it was at each second of a while back, for example 10m (at most 1h), or none
     #[arg(long, value_name = "TIME", default_value = "none")]
     pub history: Window,
@@ -179,7 +182,7 @@ pub struct NewVolumeSettings {
 pub struct SetVolume {
     pub name: Name,
     /// The most that it may map, for example 15GiB, or none but its size
-    #[arg(long, value_name = "SIZE", required_unless_present_any = ["reserve", "durability", "compression", "deduplication", "history", "protection", "tier", "iops_min", "iops_max",
+    #[arg(long, value_name = "SIZE", required_unless_present_any = ["reserve", "durability", "compression", "deduplication", "read_cache", "history", "protection", "tier", "iops_min", "iops_max",
         "bandwidth_min", "bandwidth_max", "burst", "weight", "latency_target_us", "no_qos"])]
     pub quota: Option<Bound>,
     /// What the pool keeps for it, whatever others write, or none
@@ -194,6 +197,9 @@ pub struct SetVolume {
     /// Whether blocks that are written from now on and that its core has stored since the start are stored again
     #[arg(long, value_parser = word(Deduplication::ALL, Deduplication::as_str))]
     pub deduplication: Option<Deduplication>,
+    /// Whether what is read again is answered from the node's memory
+    #[arg(long, value_parser = word(ReadCache::ALL, ReadCache::as_str))]
+    pub read_cache: Option<ReadCache>,
     /// Keep the volume as it was at each second of a while back, for example 10m (at most 1h), or none
     #[arg(long, value_name = "TIME")]
     pub history: Option<Window>,

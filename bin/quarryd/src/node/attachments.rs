@@ -112,6 +112,13 @@ impl DataNode {
         Ok((request, Some(AttachmentRecord { to, policy: Some(policy.id), overrides, since: now() })))
     }
 
+    /// How far the pool of a new volume may be over-committed by what is meant for it.
+    pub(super) fn overcommit_limit_of(&self, attached: &AttachmentRecord) -> Option<u32> {
+        let policy = attached.policy.and_then(|id| self.policy_table().policies.get(&id).cloned());
+        let below = policy.map(|policy| policy.settings).unwrap_or_default();
+        attached.overrides.over(&below).overcommit_limit_percent.filter(|&percent| percent > 0)
+    }
+
     pub(super) async fn begin_attachment(&self, record: Option<AttachmentRecord>) -> Result<()> {
         match record {
             Some(record) => self.save_attachment(record).await,
@@ -140,6 +147,7 @@ impl DataNode {
             durability: change.durability,
             compression: change.compression,
             deduplication: change.deduplication,
+            read_cache: change.read_cache,
             history_s: change.history_s,
             quota_bytes: change.quota_bytes,
             reserved_bytes: change.reserved_bytes,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use quarry_api_types::{
-    AdoptVolume, Compression, Deduplication, EventKind, EventSeverity, ImageState, Name, Volume, VolumeImage,
+    AdoptVolume, Compression, Deduplication, EventKind, EventSeverity, ImageState, Name, ReadCache, Volume, VolumeImage,
 };
 use quarry_catalog::{Catalog, Change, ImageRecord, PlaceRecord};
 use quarry_device::{Content, Probe, probe};
@@ -311,6 +311,7 @@ impl DataNode {
             reserved_bytes: 0,
             compression: Compression::Off,
             deduplication: Deduplication::Off,
+            read_cache: ReadCache::Off,
             history_s: 0,
             history: None,
             encrypted: false,

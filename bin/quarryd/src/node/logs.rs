@@ -258,7 +258,8 @@ impl DataNode {
         }
         let (pool, size_bytes) = (found.pool, found.status.size_bytes);
         let promised = |policy: LogPolicy| self.weighed(pool, policy.protection, size_bytes);
-        self.check_growth(pool, promised(wanted)?.saturating_sub(promised(before)?)).await?;
+        let limit = self.overcommit_limit(found.status.id);
+        self.check_growth((pool, limit), promised(wanted)?.saturating_sub(promised(before)?)).await?;
         let volumes = self.all_volumes_of(Some(pool)).await?;
         let is_other = |other: &FoundVolume| other.log == found.log && other.status.id != found.status.id;
         if !volumes.iter().any(is_other) {

@@ -262,7 +262,9 @@ impl DataNode {
                 Located::Pool(found) => self.opened_pool(found.pool)?.shared.log_policy(found.log),
                 Located::Device(_) => LogPolicy::default(),
             };
-            self.check_growth(shared.id, self.weighed(shared.id, policy.protection, size_bytes)?).await?;
+            let limit = self.overcommit_limit(located.id());
+            self.check_growth((shared.id, limit), self.weighed(shared.id, policy.protection, size_bytes)?)
+                .await?;
             if let Located::Pool(found) = located {
                 self.check_comes(found, shared.id, policy).await?;
             }

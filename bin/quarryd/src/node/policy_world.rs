@@ -3,23 +3,25 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use quarry_api_types::{Name, PoolId, Tier, VolumePolicy};
+use quarry_api_types::{Name, PoolId, VolumePolicy};
 use quarry_catalog::{AttachedTo, AttachmentRecord};
 use quarry_device::TierPolicy;
 use quarry_engine::SnapshotLabel;
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_planner::{
-    Attachment, AttachmentTarget, Intended, IntendedGroup, IntendedPolicy, Observed, ObservedSnapshot,
-    ObservedVolume, Plan, Step, TakenSnapshot, judge, plan,
+    Attachment, AttachmentTarget, Intended, IntendedGroup, IntendedPolicy, Observed, ObservedPool,
+    ObservedSnapshot, ObservedVolume, Plan, Step, TakenSnapshot, judge, plan,
 };
 use quarry_reconciler::{StepError, World};
 use quarry_types::{SnapshotId, VolumeId};
 
 use super::places::Located;
+use super::pools::data_capacity_bytes;
+use super::promises::commitment;
 use super::snapshots::FoundSnapshot;
 use super::tiers::placement;
 use super::volumes::{FoundVolume, parse_name};
-use super::{DataNode, now};
+use super::{DataNode, PoolEntry, now};
 
 impl DataNode {
     /// Keeps volumes as their policies mean them to be. Runs until the node ends.
@@ -69,6 +71,7 @@ impl DataNode {
             })
             .collect();
         let mut labels = self.labels_of(&scheduled).await?;
+        let pools = self.observe_pools(&found);
         let mut volumes = BTreeMap::new();
         for one in found {
             let id = one.status.id;
@@ -76,7 +79,7 @@ impl DataNode {
             let snapshots: Result<Vec<_>> =
                 snapshots.into_iter().map(|label| self.to_observed(label)).collect();
             let volume = ObservedVolume {
-                tiers: self.tiers_of(one.pool),
+                pool: pools.get(&one.pool).cloned().unwrap_or_default(),
                 volume: self.describe(one, &groups)?,
                 snapshots: snapshots?,
                 failures: BTreeMap::new(),
@@ -86,10 +89,19 @@ impl DataNode {
         Ok(Observed { volumes })
     }
 
-    fn tiers_of(&self, pool: PoolId) -> Vec<Tier> {
-        let opened = self.pools().get(&pool).and_then(|entry| entry.opened.clone().ok());
+    /// The open pools, of which `found` are all volumes.
+    fn observe_pools(&self, found: &[FoundVolume]) -> BTreeMap<PoolId, ObservedPool> {
         let in_words = |tier: &quarry_pool::Tier| placement(TierPolicy::Pinned(tier.class));
-        opened.map_or_else(Vec::new, |open| open.shared.tiers().iter().map(in_words).collect())
+        let one = |(id, entry): (&PoolId, &PoolEntry)| {
+            let shared = &entry.opened.as_ref().ok()?.shared;
+            let own = found.iter().filter(|volume| volume.pool == *id);
+            let pool = ObservedPool {
+                tiers: shared.tiers().iter().map(in_words).collect(),
+                committed_percent: commitment(shared, own, data_capacity_bytes(shared), None).percent,
+            };
+            Some((*id, pool))
+        };
+        self.pools().iter().filter_map(one).collect()
     }
 
     /// The labels of the snapshots of some volumes, by one call to each core.

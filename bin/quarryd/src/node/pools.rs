@@ -350,8 +350,7 @@ impl DataNode {
         pool.logs = open.logs.len() as u16;
         let volumes = self.each_once(self.all_volumes_of(Some(shared.id)).await?);
         pool.volumes = volumes.len() as u64;
-        let capacity_bytes = pool.protection.0.data_bytes(pool.capacity.total_bytes);
-        pool.commitment = commitment(shared, &volumes, capacity_bytes, limit_percent);
+        pool.commitment = commitment(shared, volumes.iter(), data_capacity_bytes(shared), limit_percent);
         pool.data = data(&engines, volumes.iter().map(|volume| volume.status.mapped_bytes).sum());
         pool.scrub = self.scrub_of(open).await?;
         Ok(())
@@ -396,11 +395,22 @@ fn protection_now(shared: &PoolShared) -> Kept {
     }
 }
 
+/// All that a pool's devices hold, copies and parity included.
+fn total_bytes(shared: &PoolShared) -> u64 {
+    let now = protection_now(shared);
+    now.stored_bytes(shared.data_chunks(now, None) * shared.geometry.segment_bytes)
+}
+
+/// What a pool holds with its own copies or parity.
+pub(super) fn data_capacity_bytes(shared: &PoolShared) -> u64 {
+    shared.protection().data_bytes(total_bytes(shared))
+}
+
 /// How full a pool is, all counted that keeps data: copies or parity, as each log has them.
 fn capacity(shared: &PoolShared, engines: &[EngineStatus]) -> Capacity {
     let now = protection_now(shared);
     let segment_bytes = shared.geometry.segment_bytes;
-    let total_bytes = now.stored_bytes(shared.data_chunks(now, None) * segment_bytes);
+    let total_bytes = total_bytes(shared);
     let (mut reserved_bytes, mut used_bytes, mut kept_bytes) = (0, 0, 0);
     for engine in engines {
         let protection = shared.protection_of(engine.log);

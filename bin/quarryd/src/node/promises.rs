@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use quarry_api_types::{ChangeVolume, Commitment, Name, Volume, check_bounds};
+use quarry_api_types::{ChangeVolume, Commitment, Name, Volume, check_bounds, ratio};
 use quarry_device::LogPolicy;
 use quarry_engine::{Engine, with_overhead};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_pool::PoolShared;
-use quarry_types::{ByteSize, PoolId, Protection};
+use quarry_types::{ByteSize, PoolId, Protection, VolumeId};
 
 use super::logs::changed;
 use super::volumes::FoundVolume;
@@ -20,15 +20,15 @@ fn weighed(shared: &PoolShared, protection: Protection, bytes: u64) -> u64 {
 }
 
 /// What the volumes of a pool have been promised; `capacity_bytes` is what it holds with its copies.
-pub(super) fn commitment(
+pub(super) fn commitment<'a>(
     shared: &PoolShared,
-    volumes: &[FoundVolume],
+    volumes: impl Iterator<Item = &'a FoundVolume> + Clone,
     capacity_bytes: u64,
     limit_percent: Option<u32>,
 ) -> Commitment {
     let sum = |bytes: fn(&FoundVolume) -> u64| {
         let weigh = |volume: &FoundVolume| weighed(shared, shared.protection_of(volume.log), bytes(volume));
-        volumes.iter().map(weigh).sum::<u64>()
+        volumes.clone().map(weigh).sum::<u64>()
     };
     let volumes_bytes = sum(|volume| volume.status.size_bytes);
     let reserved_bytes = sum(|volume| volume.status.settings.reserved_bytes);
@@ -36,8 +36,15 @@ pub(super) fn commitment(
     Commitment { volumes_bytes, reserved_bytes, percent, limit_percent }
 }
 
+/// Who says how far a pool may be over-committed.
+#[derive(Clone, Copy)]
+enum Limit<'a> {
+    OfPool(&'a Name),
+    OfPolicy(&'a Name),
+}
+
 /// Whether the sizes of a pool's volumes may grow by so many bytes.
-fn check_commitment(name: &Name, now: &Commitment, capacity_bytes: u64, more_bytes: u64) -> Result<()> {
+fn check_commitment(by: Limit<'_>, now: &Commitment, capacity_bytes: u64, more_bytes: u64) -> Result<()> {
     let Some(limit) = now.limit_percent else { return Ok(()) };
     let allowed = (u128::from(capacity_bytes) * u128::from(limit) / 100) as u64;
     let wanted = now.volumes_bytes.saturating_add(more_bytes);
@@ -45,17 +52,24 @@ fn check_commitment(name: &Name, now: &Commitment, capacity_bytes: u64, more_byt
         return Ok(());
     }
     let left = ByteSize(allowed.saturating_sub(now.volumes_bytes));
-    let ratio = format!("{}.{:02}", limit / 100, limit % 100);
-    let what = format!("pool '{name}' would be over-committed beyond its limit of {ratio}");
+    let ratio = ratio(u64::from(limit));
+    let (what, raise) = match by {
+        Limit::OfPool(name) => (
+            format!("pool '{name}' would be over-committed beyond its limit of {ratio}"),
+            format!("raise the limit: `quarry pool set {name} --overcommit RATIO`."),
+        ),
+        Limit::OfPolicy(name) => (
+            format!("pool '{name}' would be over-committed beyond the {ratio} that the volume's policy allows"),
+            "choose another policy or pool.".to_owned(),
+        ),
+    };
     Err(NodeError::new(ErrorKind::NoSpace, what)
         .with_cause(format!(
             "its volumes would have {} in all, it holds {}; {left} more may be promised",
             ByteSize(wanted),
             ByteSize(capacity_bytes)
         ))
-        .with_next_step(format!(
-            "Choose a smaller size, delete volumes, or raise the limit: `quarry pool set {name} --overcommit RATIO`."
-        )))
+        .with_next_step(format!("Choose a smaller size, delete volumes, or {raise}")))
 }
 
 /// Whether a pool of which so much is available can keep what a volume with a reservation of so many bytes that maps
@@ -93,11 +107,25 @@ impl DataNode {
         Ok(weighed(&shared, protection.unwrap_or(shared.protection()), bytes))
     }
 
-    /// Whether the volumes of a pool may have so many bytes more.
-    pub(super) async fn check_growth(&self, pool: PoolId, more_bytes: u64) -> Result<()> {
+    /// Whether the volumes of a pool may have so many bytes more, by the pool's own limit and by that of the policy under which it is asked for.
+    pub(super) async fn check_growth(
+        &self,
+        (pool, limit_percent): (PoolId, Option<u32>),
+        more_bytes: u64,
+    ) -> Result<()> {
         let pool = self.describe_pool(&self.entry_of(pool)?).await?;
         let capacity_bytes = pool.protection.0.data_bytes(pool.capacity.total_bytes);
-        check_commitment(&pool.name, &pool.commitment, capacity_bytes, more_bytes)
+        let (own, name) = (&pool.commitment, &pool.name);
+        check_commitment(Limit::OfPool(name), own, capacity_bytes, more_bytes)?;
+        let meant = Commitment { limit_percent, ..own.clone() };
+        check_commitment(Limit::OfPolicy(name), &meant, capacity_bytes, more_bytes)
+    }
+
+    /// How large the volumes of a volume's pool may be together by what is meant for the volume, in percent of what the pool holds.
+    pub(super) fn overcommit_limit(&self, volume: VolumeId) -> Option<u32> {
+        let intended = self.intended();
+        let limit = intended.governing(volume)?.settings.overcommit_limit_percent;
+        limit.filter(|&percent| percent > 0)
     }
 
     /// Whether a pool can keep so much for a new volume that is kept so.
@@ -158,6 +186,7 @@ impl DataNode {
         settings.reserved_bytes = request.reserved_bytes.unwrap_or(before.reserved_bytes);
         settings.compression = request.compression.map_or(before.compression, Into::into);
         settings.deduplication = request.deduplication.map_or(before.deduplication, Into::into);
+        settings.read_cache = request.read_cache.map_or(before.read_cache, Into::into);
         settings.history_s = request.history_s.unwrap_or(before.history_s);
         check_bounds(status.size_bytes, settings.quota_bytes, settings.reserved_bytes)?;
         if settings.reserved_bytes > before.reserved_bytes {

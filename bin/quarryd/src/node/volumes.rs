@@ -135,11 +135,18 @@ impl DataNode {
         let (size_bytes, durability) = (request.size_bytes, request.durability.into());
         let (quota_bytes, reserved_bytes) = (request.quota_bytes, request.reserved_bytes);
         let (compression, deduplication) = (request.compression.into(), request.deduplication.into());
-        let history_s = request.history_s;
-        let settings =
-            VolumeSettings { durability, compression, deduplication, quota_bytes, reserved_bytes, history_s };
+        let settings = VolumeSettings {
+            durability,
+            compression,
+            deduplication,
+            read_cache: request.read_cache.into(),
+            quota_bytes,
+            reserved_bytes,
+            history_s: request.history_s,
+        };
         let policy = policy(request.protection, request.tier);
-        self.check_growth(pool, self.weighed(pool, policy.protection, size_bytes)?).await?;
+        let limit = attachment.as_ref().and_then(|attached| self.overcommit_limit_of(attached));
+        self.check_growth((pool, limit), self.weighed(pool, policy.protection, size_bytes)?).await?;
         self.check_new_reservation(pool, policy, reserved_bytes).await?;
         let key = if request.encrypted { Some(self.new_key(&request.name).await?) } else { None };
         let qos = request.qos.clone().unwrap_or_default();
@@ -206,6 +213,7 @@ impl DataNode {
             reserved_bytes: status.settings.reserved_bytes,
             compression: status.settings.compression.into(),
             deduplication: status.settings.deduplication.into(),
+            read_cache: status.settings.read_cache.into(),
             history_s: status.settings.history_s,
             history: status.history.map(|history| VolumeHistory {
                 since: Timestamp::from_unix_ms(history.since_s * 1000),
@@ -232,7 +240,8 @@ impl DataNode {
         let (id, size_bytes) = (found.status.id, request.size_bytes);
         let own = self.opened_pool(found.pool)?.shared.protection_of(found.log);
         let more_bytes = size_bytes.saturating_sub(found.status.size_bytes);
-        self.check_growth(found.pool, self.weighed(found.pool, Some(own), more_bytes)?).await?;
+        let limit = self.overcommit_limit(id);
+        self.check_growth((found.pool, limit), self.weighed(found.pool, Some(own), more_bytes)?).await?;
         let what = format!("volume '{name}' was not resized");
         self.with_engine(
             &found,

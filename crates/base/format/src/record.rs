@@ -472,12 +472,13 @@ impl Record {
 /// One record of each kind.
 #[cfg(test)]
 pub(crate) fn samples() -> Vec<Record> {
-    use quarry_types::{Compression, Deduplication, Durability, SnapshotId, SnapshotSetId};
+    use quarry_types::{Compression, Deduplication, Durability, ReadCache, SnapshotId, SnapshotSetId};
 
     let settings = VolumeSettings {
         durability: Durability::Always,
         compression: Compression::Zstd,
         deduplication: Deduplication::Hashed,
+        read_cache: ReadCache::Off,
         history_s: 600,
         quota_bytes: 1 << 39,
         reserved_bytes: 1 << 38,

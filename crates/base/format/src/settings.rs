@@ -1,17 +1,20 @@
-//! The settings of a volume: durability 1, compression 1, deduplication 1, quota 8, reserved 8, history 4.
+//! The settings of a volume: durability and read cache 1, compression 1, deduplication 1, quota 8, reserved 8, history 4.
 
-use quarry_types::{Compression, Deduplication, Durability, VolumeSettings};
+use quarry_types::{Compression, Deduplication, Durability, ReadCache, VolumeSettings};
 
 use crate::{FormatError, Reader, Writer};
 
 /// Bytes of them.
 pub(crate) const BYTES: usize = 1 + 1 + 1 + 8 + 8 + 4;
 
+/// Bits of the first byte.
+const ALWAYS_DURABLE: u8 = 1;
+const NOT_IN_READ_CACHE: u8 = 2;
+
 pub(crate) fn encode(settings: &VolumeSettings, writer: &mut Writer) {
-    writer.u8(match settings.durability {
-        Durability::Flush => 0,
-        Durability::Always => 1,
-    });
+    let always = if settings.durability == Durability::Always { ALWAYS_DURABLE } else { 0 };
+    let uncached = if settings.read_cache == ReadCache::Off { NOT_IN_READ_CACHE } else { 0 };
+    writer.u8(always | uncached);
     writer.u8(match settings.compression {
         Compression::Off => 0,
         Compression::Lz4 => 1,
@@ -26,12 +29,13 @@ pub(crate) fn encode(settings: &VolumeSettings, writer: &mut Writer) {
 }
 
 pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<VolumeSettings, FormatError> {
+    let flags = reader.u8()?;
+    if flags & !(ALWAYS_DURABLE | NOT_IN_READ_CACHE) != 0 {
+        return Err(reader.field("durability and read cache", u64::from(flags)));
+    }
     Ok(VolumeSettings {
-        durability: match reader.u8()? {
-            0 => Durability::Flush,
-            1 => Durability::Always,
-            other => return Err(reader.field("durability", u64::from(other))),
-        },
+        durability: if flags & ALWAYS_DURABLE != 0 { Durability::Always } else { Durability::Flush },
+        read_cache: if flags & NOT_IN_READ_CACHE != 0 { ReadCache::Off } else { ReadCache::On },
         compression: match reader.u8()? {
             0 => Compression::Off,
             1 => Compression::Lz4,

@@ -23,7 +23,7 @@ pub use ids::{
 };
 pub use limits::{BLOCK_BYTES, SECTOR_BYTES};
 pub use protection::{Protection, ProtectionError};
-pub use settings::{Compression, Deduplication, Durability, VolumeSettings};
+pub use settings::{Compression, Deduplication, Durability, ReadCache, VolumeSettings};
 pub use size::{ByteSize, ParseByteSizeError};
 pub use tag::Tag;
 

@@ -37,6 +37,17 @@ pub enum Deduplication {
     Hashed,
 }
 
+/// Whether what hosts read again is answered from memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadCache {
+    /// Yes: the volume has its part in the node's read cache.
+    #[default]
+    On,
+    /// No: each read is one of a device, and the memory is left to other volumes.
+    Off,
+}
+
 /// The settings of a volume. What they change concerns writes from then on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct VolumeSettings {
@@ -46,6 +57,8 @@ pub struct VolumeSettings {
     pub compression: Compression,
     /// Whether blocks that are there already are stored once more.
     pub deduplication: Deduplication,
+    /// Whether what is read again is answered from memory.
+    pub read_cache: ReadCache,
     /// Space that the volume may take at most, its snapshots not counted, in bytes; 0 for its size.
     pub quota_bytes: u64,
     /// Space of the pool that is kept for it, in bytes.

@@ -94,7 +94,7 @@ pub use migration::{MigrateVolume, MigrationState, VolumeMigration};
 pub use name::{InvalidName, Name};
 pub use network::{InvalidNetwork, Network};
 pub use path::{InvalidPath, SnapshotPath, VolumePath};
-pub use policy::{AttachPolicy, ChangePolicy, CreatePolicy, Policy, PolicySetting, PolicySettings};
+pub use policy::{AttachPolicy, ChangePolicy, CreatePolicy, Policy, PolicySetting, PolicySettings, ratio};
 pub use pool::{
     Capacity, ChangePool, Commitment, CreatePool, Pool, PoolData, PoolDevice, PoolDeviceState, PoolGroups,
     PoolState, SpaceLevels,
@@ -131,7 +131,7 @@ pub use token::{CreateToken, NewToken, TOKEN_LIFE_S_MAX, TOKEN_PURPOSE_BYTES_MAX
 pub use user::{CreateUser, Login, PASSWORD_BYTES, Role, Session, SetPassword, User};
 pub use volume::{
     ChangeVolume, CloneVolume, Compression, CreateVolume, Deduplication, DeleteVolume, Durability,
-    RenameVolume, ResizeVolume, RollBackVolume, Volume, VolumeHistory, check_bounds,
+    ReadCache, RenameVolume, ResizeVolume, RollBackVolume, Volume, VolumeHistory, check_bounds,
 };
 pub use watch::{WatchQuery, WatchSort, Watched, WatchedKind};
 pub use wishes::{Replication, Tier};

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::{
     Compression, Deduplication, Durability, InvalidRequest, Name, PolicyId, Protection, QualityOfService,
-    Replication, SnapshotSchedule, Tier, Timestamp,
+    ReadCache, Replication, SnapshotSchedule, Tier, Timestamp,
 };
 
 words! {
@@ -19,6 +19,8 @@ words! {
         Compression = "compression",
         /// Whether blocks that are there already are stored again.
         Deduplication = "deduplication",
+        /// Whether what is read again is answered from memory.
+        ReadCache = "read-cache",
         /// Whether blocks are encrypted.
         Encryption = "encryption",
         /// For how long back it can be had as it was at any second.
@@ -27,11 +29,13 @@ words! {
         Quota = "quota",
         /// What its pool keeps for it.
         Reservation = "reservation",
+        /// How far its pool may be over-committed.
+        Overcommit = "overcommit",
         /// Snapshots by the calendar.
         Snapshots = "snapshots",
-        /// How its data survives failures. Stored; judged by the pool's copies, not carried out.
+        /// How its data survives failures.
         Protection = "protection",
-        /// Where its data lies. Stored, not carried out by this version.
+        /// Where its data lies.
         Tier = "tier",
         /// What it gets of the node's performance.
         Qos = "qos",
@@ -53,6 +57,9 @@ pub struct PolicySettings {
     /// Whether blocks that their core has stored since the start are stored again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplication: Option<Deduplication>,
+    /// Whether what is read again is answered from memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_cache: Option<ReadCache>,
     /// Whether blocks are encrypted. Carried out when a volume is made; it cannot be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypted: Option<bool>,
@@ -66,6 +73,10 @@ pub struct PolicySettings {
     /// What its pool is to keep for each volume, in bytes; 0 for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_bytes: Option<u64>,
+    /// How large all volumes of its pool together may be, in percent of what that holds; 0 for no bound but the pool's own. Beyond it no
+    /// volume is made, enlarged or moved there under the policy, and those that are there are not as they are meant to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overcommit_limit_percent: Option<u32>,
     /// Snapshots by the calendar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<SnapshotSchedule>,
@@ -117,10 +128,12 @@ impl PolicySettings {
             durability: self.durability.or(below.durability),
             compression: self.compression.or(below.compression),
             deduplication: self.deduplication.or(below.deduplication),
+            read_cache: self.read_cache.or(below.read_cache),
             encrypted: self.encrypted.or(below.encrypted),
             history_s: self.history_s.or(below.history_s),
             quota_bytes: self.quota_bytes.or(below.quota_bytes),
             reserved_bytes: self.reserved_bytes.or(below.reserved_bytes),
+            overcommit_limit_percent: self.overcommit_limit_percent.or(below.overcommit_limit_percent),
             snapshots: snapshots.as_ref().or(below.snapshots.as_ref()).cloned(),
             protection: self.protection.or(below.protection),
             tier: self.tier.or(below.tier),
@@ -135,10 +148,12 @@ impl PolicySettings {
             PolicySetting::Durability => self.durability = None,
             PolicySetting::Compression => self.compression = None,
             PolicySetting::Deduplication => self.deduplication = None,
+            PolicySetting::ReadCache => self.read_cache = None,
             PolicySetting::Encryption => self.encrypted = None,
             PolicySetting::History => self.history_s = None,
             PolicySetting::Quota => self.quota_bytes = None,
             PolicySetting::Reservation => self.reserved_bytes = None,
+            PolicySetting::Overcommit => self.overcommit_limit_percent = None,
             PolicySetting::Snapshots => self.snapshots = None,
             PolicySetting::Protection => self.protection = None,
             PolicySetting::Tier => self.tier = None,
@@ -153,6 +168,7 @@ impl PolicySettings {
             PolicySetting::Durability => self.durability.map(|word| word.to_string()),
             PolicySetting::Compression => self.compression.map(|word| word.to_string()),
             PolicySetting::Deduplication => self.deduplication.map(|word| word.to_string()),
+            PolicySetting::ReadCache => self.read_cache.map(|word| word.to_string()),
             PolicySetting::Encryption => self.encrypted.map(|is_on| on_or_off(is_on).to_owned()),
             PolicySetting::History => {
                 self.history_s.map(|seconds| none_or(u64::from(seconds), |s| format!("{s} s")))
@@ -163,6 +179,9 @@ impl PolicySettings {
             PolicySetting::Reservation => {
                 self.reserved_bytes.map(|bytes| none_or(bytes, |bytes| ByteSize(bytes).to_string()))
             }
+            PolicySetting::Overcommit => self
+                .overcommit_limit_percent
+                .map(|percent| none_or(u64::from(percent), |percent| format!("at most {}", ratio(percent)))),
             PolicySetting::Snapshots => self.snapshots.as_ref().map(SnapshotSchedule::to_string),
             PolicySetting::Protection => self.protection.map(|protection| protection.to_string()),
             PolicySetting::Tier => self.tier.map(|word| word.to_string()),
@@ -176,6 +195,11 @@ impl PolicySettings {
         let differs = |setting: &PolicySetting| self.describe(*setting) != other.describe(*setting);
         PolicySetting::ALL.iter().copied().filter(differs).collect()
     }
+}
+
+/// A percentage as a factor, for people: 250 is 2.50.
+pub fn ratio(percent: u64) -> String {
+    format!("{}.{:02}", percent / 100, percent % 100)
 }
 
 /// A switch, for people.
@@ -277,7 +301,7 @@ mod tests {
     fn full() -> PolicySettings {
         settings(
             r#"{"durability":"always","compression":"lz4","deduplication":"off","encrypted":true,"history_s":60,
-            "quota_bytes":2048,"reserved_bytes":1024,"snapshots":{"time_zone":"Europe/Berlin",
+            "quota_bytes":2048,"reserved_bytes":1024,"read_cache":"off","overcommit_limit_percent":250,"snapshots":{"time_zone":"Europe/Berlin",
             "rules":[{"every":"1d","keep":7,"at":"02:30"}]},"protection":"ec:4+2","tier":"nvme",
             "qos":{"iops_max":100},"replication":{"target":"b","rpo_s":30}}"#,
         )

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::pool::one_of;
 use crate::{
     Compression, Deduplication, Durability, InitiatorName, InvalidRequest, Name, Network, OwnProtection,
-    OwnTier, PolicySettings, Protection, Protocol, QualityOfService, VolumePath,
+    OwnTier, PolicySettings, Protection, Protocol, QualityOfService, ReadCache, VolumePath,
 };
 
 /// What is meant to be. Of a thing that exists, what is absent is left as it is; of a new one it is the default. What a list names
@@ -143,6 +143,9 @@ pub struct StatedVolume {
     /// Whether blocks that are there already are stored again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplication: Option<Deduplication>,
+    /// Whether what is read again is answered from memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_cache: Option<ReadCache>,
     /// Whether it is encrypted, which cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypted: Option<bool>,

@@ -50,6 +50,36 @@ words! {
     }
 }
 
+words! {
+    /// Whether what is read again is answered from the node's memory.
+    #[derive(Default)]
+    pub enum ReadCache {
+        /// Yes: the volume has its part in the read cache.
+        #[default]
+        On = "on",
+        /// No: the memory is left to other volumes.
+        Off = "off",
+    }
+}
+
+impl From<quarry_types::ReadCache> for ReadCache {
+    fn from(read_cache: quarry_types::ReadCache) -> Self {
+        match read_cache {
+            quarry_types::ReadCache::On => Self::On,
+            quarry_types::ReadCache::Off => Self::Off,
+        }
+    }
+}
+
+impl From<ReadCache> for quarry_types::ReadCache {
+    fn from(read_cache: ReadCache) -> Self {
+        match read_cache {
+            ReadCache::On => Self::On,
+            ReadCache::Off => Self::Off,
+        }
+    }
+}
+
 impl From<quarry_types::Deduplication> for Deduplication {
     fn from(deduplication: quarry_types::Deduplication) -> Self {
         match deduplication {
@@ -155,6 +185,9 @@ pub struct Volume {
     /// Whether blocks that its core has stored since the start are stored again.
     #[serde(default)]
     pub deduplication: Deduplication,
+    /// Whether what is read again is answered from memory.
+    #[serde(default)]
+    pub read_cache: ReadCache,
     /// For so many seconds back it can be had as it was at any second; 0 for none.
     #[serde(default)]
     pub history_s: u32,
@@ -231,6 +264,9 @@ pub struct CreateVolume {
     /// Whether blocks that its core has stored since the start are stored again.
     #[serde(default)]
     pub deduplication: Deduplication,
+    /// Whether what is read again is answered from memory.
+    #[serde(default)]
+    pub read_cache: ReadCache,
     /// For how many seconds back it is to be had as it was at any second; 0 for none.
     #[serde(default)]
     #[schema(default = 0, maximum = 3600)]
@@ -266,6 +302,7 @@ impl CreateVolume {
             reserved_bytes: 0,
             compression: Compression::default(),
             deduplication: Deduplication::default(),
+            read_cache: ReadCache::default(),
             history_s: 0,
             encrypted: false,
             protection: None,
@@ -284,6 +321,7 @@ impl CreateVolume {
             durability: unless_default(self.durability),
             compression: unless_default(self.compression),
             deduplication: unless_default(self.deduplication),
+            read_cache: unless_default(self.read_cache),
             encrypted: unless_default(self.encrypted),
             history_s: unless_default(self.history_s),
             quota_bytes: unless_default(self.quota_bytes),
@@ -302,6 +340,7 @@ impl CreateVolume {
             durability: settings.durability.unwrap_or(self.durability),
             compression: settings.compression.unwrap_or(self.compression),
             deduplication: settings.deduplication.unwrap_or(self.deduplication),
+            read_cache: settings.read_cache.unwrap_or(self.read_cache),
             encrypted: settings.encrypted.unwrap_or(self.encrypted),
             history_s: settings.history_s.unwrap_or(self.history_s),
             quota_bytes: settings.quota_bytes.unwrap_or(self.quota_bytes),
@@ -341,6 +380,9 @@ pub struct ChangeVolume {
     /// Whether blocks that are written from now on and that its core has stored since the start are stored again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deduplication: Option<Deduplication>,
+    /// Whether what is read again is answered from memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_cache: Option<ReadCache>,
     /// For how many seconds back it is to be had as it was at any second; 0 for none, which drops what there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(maximum = 3600)]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use quarry_api_types::{
     ComplianceState, KeptSnapshot, MigrationState, PolicySetting, ScheduleStatus, SettingCompliance,
-    SnapshotSchedule, VolumePolicy,
+    SnapshotSchedule, VolumePolicy, ratio,
 };
 
 use crate::calendar;
@@ -62,7 +62,7 @@ fn one(
     };
     let (state, reason) = match (setting, schedule) {
         (PolicySetting::Snapshots, Some(schedule)) if schedule.lag_s > 0 => pending(StepKind::Take),
-        _ => match settings::remedy(setting, &governing.settings, &actual, &volume.tiers) {
+        _ => match settings::remedy(setting, &governing.settings, &actual, &volume.pool) {
             None => (ComplianceState::Compliant, None),
             Some(Remedy::Change) => pending(StepKind::Change),
             Some(Remedy::None(reason)) => (ComplianceState::Violated, Some(reason)),
@@ -70,6 +70,7 @@ fn one(
     };
     let actual = match (setting, schedule) {
         (PolicySetting::Snapshots, Some(schedule)) => in_words(schedule),
+        (PolicySetting::Overcommit, _) => ratio(volume.pool.committed_percent),
         _ => actual.describe(setting).unwrap_or_else(|| "-".to_owned()),
     };
     Some(SettingCompliance { setting, source: governing.source(setting), intended, actual, state, reason })

@@ -24,6 +24,6 @@ mod state;
 pub use intent::{Attachment, AttachmentTarget, Governing, Intended, IntendedGroup, IntendedPolicy};
 pub use judge::judge;
 pub use plan::{
-    Observed, ObservedSnapshot, ObservedVolume, Plan, Step, StepKind, TakenSnapshot, VolumePlan, plan,
+    Observed, ObservedPool, ObservedSnapshot, ObservedVolume, Plan, Step, StepKind, TakenSnapshot, VolumePlan, plan,
 };
 pub use state::{Present, StateStep, StateSteps, plan_state};

@@ -31,13 +31,22 @@ pub struct ObservedSnapshot {
     pub is_exported: bool,
 }
 
+/// What of a volume's pool decides whether the volume is as it is meant to be.
+#[derive(Clone, Debug, Default)]
+pub struct ObservedPool {
+    /// The tiers that it has now.
+    pub tiers: Vec<Tier>,
+    /// How large its volumes are together, in percent of what it holds.
+    pub committed_percent: u64,
+}
+
 /// A volume as it is observed.
 #[derive(Clone, Debug)]
 pub struct ObservedVolume {
     /// The volume.
     pub volume: Volume,
-    /// The tiers that its pool has now.
-    pub tiers: Vec<Tier>,
+    /// Its pool.
+    pub pool: ObservedPool,
     /// All of its snapshots in the order in which they were taken, if there is a schedule for it.
     pub snapshots: Vec<ObservedSnapshot>,
     /// Why steps of a kind did not work when they were tried last.
@@ -150,6 +159,7 @@ fn changed(change: &ChangeVolume) -> String {
         change.durability.map(|to| format!("durability to {to}")),
         change.compression.map(|to| format!("compression to {to}")),
         change.deduplication.map(|to| format!("deduplication to {to}")),
+        change.read_cache.map(|to| format!("read cache to {to}")),
         change.history_s.map(|to| format!("history to {to} s")),
         change.quota_bytes.map(|to| format!("quota to {}", size(to))),
         change.reserved_bytes.map(|to| format!("reservation to {}", size(to))),

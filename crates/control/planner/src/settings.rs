@@ -2,8 +2,10 @@
 
 use quarry_api_types::{
     ChangeVolume, MigrationState, OwnProtection, OwnTier, PolicySetting, PolicySettings, Tier, Volume,
-    VolumeMigration,
+    VolumeMigration, ratio,
 };
+
+use crate::plan::ObservedPool;
 
 /// What can be done about a setting that is not as it is meant to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +22,7 @@ pub(crate) fn actual(volume: &Volume) -> PolicySettings {
         durability: Some(volume.durability),
         compression: Some(volume.compression),
         deduplication: Some(volume.deduplication),
+        read_cache: Some(volume.read_cache),
         encrypted: Some(volume.encrypted),
         history_s: Some(volume.history_s),
         quota_bytes: Some(volume.quota_bytes.unwrap_or(0)),
@@ -31,15 +34,18 @@ pub(crate) fn actual(volume: &Volume) -> PolicySettings {
     }
 }
 
-/// Whether a setting is as it is meant to be, and if not, what can be done. `tiers` are those of its pool. Snapshots are not judged here.
+/// Whether a setting is as it is meant to be, and if not, what can be done. Snapshots are not judged here.
 pub(crate) fn remedy(
     setting: PolicySetting,
     intended: &PolicySettings,
     actual: &PolicySettings,
-    tiers: &[Tier],
+    pool: &ObservedPool,
 ) -> Option<Remedy> {
-    if let (PolicySetting::Tier, Some(reason)) = (setting, missing_tier(intended, tiers)) {
+    if let (PolicySetting::Tier, Some(reason)) = (setting, missing_tier(intended, &pool.tiers)) {
         return Some(Remedy::None(reason));
+    }
+    if setting == PolicySetting::Overcommit {
+        return overcommitted(intended, pool).map(Remedy::None);
     }
     if intended.describe(setting) == actual.describe(setting)
         || (setting == PolicySetting::Protection && is_protected_enough(intended, actual))
@@ -51,6 +57,7 @@ pub(crate) fn remedy(
         PolicySetting::Durability
         | PolicySetting::Compression
         | PolicySetting::Deduplication
+        | PolicySetting::ReadCache
         | PolicySetting::History
         | PolicySetting::Quota
         | PolicySetting::Reservation
@@ -61,7 +68,7 @@ pub(crate) fn remedy(
             "a volume is encrypted or not from its first write on: make another one with the policy and copy the data".to_owned(),
         ),
         PolicySetting::Replication => not_yet("replication"),
-        PolicySetting::Snapshots => return None,
+        PolicySetting::Snapshots | PolicySetting::Overcommit => return None,
     })
 }
 
@@ -73,6 +80,17 @@ fn missing_tier(intended: &PolicySettings, tiers: &[Tier]) -> Option<String> {
         "its pool has no tier {tier} (it has {}), and data lies in the next slower one: add as many {tier} devices as the pool's protection needs",
         present.join(", ")
     ))
+}
+
+fn overcommitted(intended: &PolicySettings, pool: &ObservedPool) -> Option<String> {
+    let limit = intended.overcommit_limit_percent.map(u64::from).filter(|&limit| limit > 0)?;
+    let committed = pool.committed_percent;
+    (committed > limit).then(|| {
+        format!(
+            "the volumes of its pool are {} times as large as what that holds: add devices, or delete volumes or move them elsewhere",
+            ratio(committed)
+        )
+    })
 }
 
 /// More copies than are meant do no harm.
@@ -106,6 +124,7 @@ pub(crate) fn change(intended: &PolicySettings, actual: &PolicySettings) -> Opti
         reserved_bytes: if_other(intended.reserved_bytes, actual.reserved_bytes),
         compression: if_other(intended.compression, actual.compression),
         deduplication: if_other(intended.deduplication, actual.deduplication),
+        read_cache: if_other(intended.read_cache, actual.read_cache),
         history_s: if_other(intended.history_s, actual.history_s),
         protection: protection.map(|own| OwnProtection(Some(own))),
         tier: if_other(intended.tier, actual.tier).map(|own| OwnTier(Some(own))),

@@ -5,6 +5,7 @@ use std::ops::Range;
 use quarry_format::node::Entry;
 use quarry_map::{Lookup, NodeReadError, Run, Runs};
 use quarry_pool::{Expected, PoolError, Wanted};
+use quarry_types::ReadCache;
 use quarry_types::limits::{BLOCK_BYTES, REQUEST_BYTES_MAX};
 use quarry_volume::{ErrorKind, Result, Stage, Verb, Views, VolumeError};
 use smallvec::SmallVec;
@@ -118,18 +119,24 @@ impl EngineVolume {
         let records = records(runs);
         let views = match records.is_empty() {
             true => Views::new(),
-            false => match self.engine.records.find(records.iter().map(|record| record.address)) {
-                Some(views) => views,
-                None => {
-                    let views = self.engine.store.read_records(&records).await?;
-                    let read = records.iter().map(|record| (record.address, record.expected.bytes()));
-                    self.engine.records.note_read(read, &views);
-                    views
-                }
-            },
+            false => self.read_records(&records).await?,
         };
         let is_plain = |run: &Run| matches!(run, Run::Data(mapped) if is_plain(&mapped.entry));
         Ok(if runs.iter().all(is_plain) { Ok(views) } else { self.unpack(runs, views) })
+    }
+
+    /// From memory, where the volume has a part in the read cache and they are there, else from devices.
+    async fn read_records(&self, records: &[Wanted]) -> std::result::Result<Views, PoolError> {
+        if self.state.head.borrow().settings.read_cache == ReadCache::Off {
+            return self.engine.store.read_records(records).await;
+        }
+        let cache = &self.engine.records;
+        if let Some(views) = cache.find(records.iter().map(|record| record.address)) {
+            return Ok(views);
+        }
+        let views = self.engine.store.read_records(records).await?;
+        cache.note_read(records.iter().map(|record| (record.address, record.expected.bytes())), &views);
+        Ok(views)
     }
 
     /// What each of `blocks` is mapped to: at once when the nodes are in memory.

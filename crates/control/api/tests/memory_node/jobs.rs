@@ -91,6 +91,7 @@ impl JobNode for MemoryNode {
                 durability: Some(volume.durability),
                 compression: None,
                 deduplication: None,
+                read_cache: None,
                 encrypted: None,
                 history_s: Some(volume.history_s),
                 quota_bytes: None,

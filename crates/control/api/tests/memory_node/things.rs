@@ -147,6 +147,7 @@ pub fn volume(id: u128, request: CreateVolume) -> Volume {
         reserved_bytes: request.reserved_bytes,
         compression: request.compression,
         deduplication: request.deduplication,
+        read_cache: request.read_cache,
         history_s: request.history_s,
         history: None,
         encrypted: request.encrypted,

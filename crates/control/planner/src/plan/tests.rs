@@ -1,8 +1,8 @@
 //! The planner over a world in simulated time: what it plans is done, and time goes on, jumps and goes back.
 
 use quarry_api_types::{
-    Compression, Deduplication, Durability, MigrationState, PolicyId, PolicySettings, Protection, Tier,
-    VolumeMigration,
+    Compression, Deduplication, Durability, MigrationState, PolicyId, PolicySettings, Protection, ReadCache,
+    Tier, VolumeMigration,
 };
 
 use super::*;
@@ -41,6 +41,7 @@ fn volume(number: u128) -> ObservedVolume {
         reserved_bytes: 0,
         compression: Compression::Off,
         deduplication: Deduplication::Off,
+        read_cache: ReadCache::On,
         history_s: 0,
         history: None,
         encrypted: false,
@@ -56,7 +57,7 @@ fn volume(number: u128) -> ObservedVolume {
     };
     ObservedVolume {
         volume,
-        tiers: vec![Tier::Nvme, Tier::Hdd],
+        pool: ObservedPool { tiers: vec![Tier::Nvme, Tier::Hdd], committed_percent: 150 },
         snapshots: Vec::new(),
         failures: BTreeMap::new(),
     }
@@ -361,8 +362,25 @@ fn a_tier_that_the_pool_does_not_have_is_a_violation_even_when_the_volume_is_set
     let reason = stand.reason.as_ref().unwrap();
     assert!(reason.starts_with("tier: its pool has no tier pmem (it has nvme, hdd)"), "{reason}");
     let volume = world.observed.volumes.values_mut().next().unwrap();
-    volume.tiers.insert(0, Tier::Pmem);
+    volume.pool.tiers.insert(0, Tier::Pmem);
     assert_eq!(world.plan().volumes[0].state, ComplianceState::Compliant);
+}
+
+#[test]
+fn a_pool_that_is_over_committed_beyond_what_the_policy_allows_is_a_violation() {
+    for (limit, state) in [
+        (100, ComplianceState::Violated),
+        (150, ComplianceState::Compliant),
+        (0, ComplianceState::Compliant),
+    ] {
+        let settings = format!(r#"{{"overcommit_limit_percent":{limit}}}"#);
+        let mut world = World::new(&settings, false, "2026-11-20T10:00:00Z");
+        world.settle();
+        let stand = &world.plan().volumes[0];
+        assert_eq!(stand.state, state, "{limit}");
+        let reason = stand.reason.clone().unwrap_or_default();
+        assert_eq!(reason.contains("are 1.50 times as large as what that holds"), limit == 100, "{reason}");
+    }
 }
 
 #[test]

@@ -71,6 +71,7 @@ impl Present {
             durability: free(is_meant(PolicySetting::Durability), volume.durability),
             compression: free(is_meant(PolicySetting::Compression), volume.compression),
             deduplication: free(is_meant(PolicySetting::Deduplication), volume.deduplication),
+            read_cache: free(is_meant(PolicySetting::ReadCache), volume.read_cache),
             encrypted: free(is_meant(PolicySetting::Encryption), volume.encrypted),
             history_s: free(is_meant(PolicySetting::History), volume.history_s),
             quota_bytes: free(is_meant(PolicySetting::Quota), volume.quota_bytes.unwrap_or(0)),

@@ -16,6 +16,7 @@ fn direct(stated: &StatedVolume) -> PolicySettings {
         durability: stated.durability,
         compression: stated.compression,
         deduplication: stated.deduplication,
+        read_cache: stated.read_cache,
         encrypted: stated.encrypted,
         history_s: stated.history_s,
         quota_bytes: stated.quota_bytes,
@@ -262,6 +263,7 @@ impl Planner<'_> {
 /// The field of a volume that says a setting itself.
 fn field_of(setting: PolicySetting) -> &'static str {
     match setting {
+        PolicySetting::ReadCache => "read_cache",
         PolicySetting::Encryption => "encrypted",
         PolicySetting::History => "history_s",
         PolicySetting::Quota => "quota_bytes",
@@ -296,6 +298,11 @@ fn free_changes(
             "deduplication",
             &volume.deduplication,
             unless(meant.deduplication.is_some(), stated.deduplication.as_ref()),
+        ),
+        read_cache: thing.change(
+            "read_cache",
+            &volume.read_cache,
+            unless(meant.read_cache.is_some(), stated.read_cache.as_ref()),
         ),
         history_s: thing.change(
             "history_s",

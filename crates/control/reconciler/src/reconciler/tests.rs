@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use quarry_api_types::{
     ComplianceState, Compression, CreateVolume, Deduplication, Durability, Name, PolicyId, PolicySettings,
-    Tier, Volume,
+    ReadCache, Tier, Volume,
 };
 use quarry_planner::{
-    Attachment, AttachmentTarget, Intended, IntendedPolicy, ObservedSnapshot, ObservedVolume,
+    Attachment, AttachmentTarget, Intended, IntendedPolicy, ObservedPool, ObservedSnapshot,
+    ObservedVolume,
 };
 
 use super::*;
@@ -52,6 +53,7 @@ fn volume(number: u128) -> ObservedVolume {
         reserved_bytes: 0,
         compression: Compression::Off,
         deduplication: Deduplication::Off,
+        read_cache: ReadCache::On,
         history_s: 0,
         history: None,
         encrypted: false,
@@ -65,7 +67,7 @@ fn volume(number: u128) -> ObservedVolume {
         qos: None,
         qos_status: None,
     };
-    ObservedVolume { volume, tiers: vec![Tier::Ssd], snapshots: Vec::new(), failures: BTreeMap::new() }
+    ObservedVolume { volume, pool: ObservedPool { tiers: vec![Tier::Ssd], committed_percent: 0 }, snapshots: Vec::new(), failures: BTreeMap::new() }
 }
 
 fn settings() -> PolicySettings {

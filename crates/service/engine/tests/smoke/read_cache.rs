@@ -1,7 +1,7 @@
 //! Blocks that hosts read again are answered from memory, and are what was written last, whatever happened to them meanwhile.
 
 use quarry_engine::{DataKey, Limits, NewKey, RecordCacheStatus};
-use quarry_types::{Compression, VolumeSettings};
+use quarry_types::{Compression, ReadCache, VolumeSettings};
 use quarry_volume::Volume;
 
 use crate::node::{BLOCK, LIMITS, Node, VOLUME, content};
@@ -46,6 +46,27 @@ fn what_is_read_again_needs_no_device() {
     });
     assert_eq!(answered.count() as u64, status(&node).hits - before, "the device answers nothing");
     assert!(status(&node).hits - before > BLOCKS * 8 / 10);
+}
+
+#[test]
+fn a_volume_without_a_part_in_the_cache_takes_none_of_it() {
+    let settings = VolumeSettings { read_cache: ReadCache::Off, ..VolumeSettings::default() };
+    let mut node = Node::with_settings(63, 1, &[64], (SIZE, (settings, None)));
+    with_cache(&node, 4 << 20);
+    write_all(&node, 1);
+    (0..3).for_each(|_| read_all(&node, 1));
+    let seen = status(&node);
+    assert_eq!((seen.hits, seen.bytes), (0, 0), "{seen:?}");
+    // The setting is kept, and may be changed while the volume is served.
+    node.close();
+    node.reopen();
+    with_cache(&node, 4 << 20);
+    (0..3).for_each(|_| read_all(&node, 1));
+    assert_eq!(status(&node).hits, 0);
+    let engine = node.engine();
+    node.run(|_| async move { engine.change_volume(VOLUME, VolumeSettings::default()).await.unwrap() });
+    (0..3).for_each(|_| read_all(&node, 1));
+    assert!(status(&node).hits > BLOCKS * 8 / 10);
 }
 
 #[test]
