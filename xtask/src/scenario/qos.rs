@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use self::hosts::{Busy, BusyHost, p99, paced};
+use self::hosts::{Busy, BusyHost, alone, p99, paced};
 use crate::node::{self, Node, POOL};
 use crate::report::Steps;
 use crate::scratch::{Scratch, require_space};
@@ -50,7 +50,7 @@ pub struct Options {
 /// The 99th percentile of the reads of the quiet host, in microseconds.
 #[derive(Clone, Copy)]
 struct Tail {
-    /// As the host sees it, which shares this machine with the node.
+    /// As the host sees it, on a CPU that the node's core does not have.
     host: f64,
     /// As the node counts it, to a quarter of a doubling.
     node: f64,
@@ -77,7 +77,7 @@ fn median(values: &[f64]) -> f64 {
 }
 
 /// The load of a host that takes all it can get.
-const FULL: Busy = Busy { depth: 32, length: 4096, writes_one_in: 2, is_patient: true };
+const FULL: Busy = Busy { depth: 32, length: 4096, writes_one_in: 2 };
 
 /// Runs it.
 pub fn run(options: &Options) -> Result<()> {
@@ -159,7 +159,7 @@ fn measure(node: &Node, options: &Options, figures: &mut Figures, round: u64) ->
     // The quiet host alone and beside the noisy one, in turns, and once without a reservation.
     let quiet = |seed: u64| -> Result<Tail> {
         let before = read_latencies(node, QUIET)?;
-        let host = p99(&paced(&socket, QUIET, options.quiet_rate, time, seed)?)?;
+        let host = alone(|| p99(&paced(&socket, QUIET, options.quiet_rate, time, seed)?))?;
         Ok(Tail { host, node: p99_between(&before, &read_latencies(node, QUIET)?) })
     };
     figures.alone_us.push(quiet(round * 4)?);

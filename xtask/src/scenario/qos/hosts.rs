@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::nbd::{Client, Command};
 
@@ -22,8 +23,6 @@ pub struct Busy {
     pub length: u32,
     /// One in so many is a write; 0 for reads only.
     pub writes_one_in: u32,
-    /// Its threads give way to all others: on this machine hosts and node share the cores, elsewhere they do not.
-    pub is_patient: bool,
 }
 
 /// Hosts that are at it until they are stopped.
@@ -65,11 +64,10 @@ impl BusyHost {
 }
 
 fn press(client: Client, what: Busy, seed: u64, stop: &AtomicBool, answered: &AtomicU64) -> Result<()> {
-    if what.is_patient {
-        // SAFETY: it changes the priority of the calling thread alone.
-        let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
-        ensure!(done == 0, "a thread may always give way");
-    }
+    leave_to_node()?;
+    // SAFETY: it changes the priority of the calling thread alone.
+    let done = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+    ensure!(done == 0, "a thread may always give way");
     let size = client.info.size_bytes;
     let (mut requests, mut replies) = client.split();
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -99,6 +97,28 @@ fn press(client: Client, what: Busy, seed: u64, stop: &AtomicBool, answered: &At
     }
     requests.disconnect();
     Ok(())
+}
+
+/// Leaves the first CPU to the node's core, which runs there: elsewhere hosts have machines of their own.
+fn leave_to_node() -> Result<()> {
+    let allowed = sched_getaffinity(None)?;
+    let mut others = CpuSet::new();
+    (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).skip(1).for_each(|cpu| others.set(cpu));
+    ensure!(others.count() > 0, "the node needs a CPU for itself, and the hosts another one: this machine has one");
+    sched_setaffinity(None, &others).context("a CPU for the hosts")
+}
+
+/// Runs `host` on a thread that no other host holds up, as if it had a machine of its own. Needs the right to real-time priorities.
+pub fn alone<T: Send>(host: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let work = || {
+        leave_to_node()?;
+        let priority = libc::sched_param { sched_priority: 1 };
+        // SAFETY: it changes the scheduling of the calling thread alone.
+        let done = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) };
+        ensure!(done == 0, "no real-time priority: {}", std::io::Error::last_os_error());
+        host()
+    };
+    thread::scope(|scope| scope.spawn(work).join().map_err(|_| anyhow!("a host has panicked"))?)
 }
 
 /// Reads 4 KiB `rate` times a second for `time`; how long each took from the moment in which it was due, in microseconds, sorted.
