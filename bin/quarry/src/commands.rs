@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use quarry_api_types as api;
 use quarry_client::Client;
-use quarry_types::limits::{NETWORK_SCHEMES, S3_SCHEME};
+use quarry_types::limits::{NETWORK_SCHEMES, PMEM_SCHEME, S3_SCHEME};
 
 use crate::arguments::{
     Arguments, Command, CreatePool, NewVolumeSettings, PoolCommand, SnapshotCommand, VolumeCommand,
@@ -311,5 +311,5 @@ pub fn absolute(path: &Path) -> std::result::Result<String, Failure> {
 }
 
 fn is_address(text: &str) -> bool {
-    NETWORK_SCHEMES.iter().chain([&S3_SCHEME]).any(|scheme| text.starts_with(scheme))
+    NETWORK_SCHEMES.iter().chain([&PMEM_SCHEME, &S3_SCHEME]).any(|scheme| text.starts_with(scheme))
 }

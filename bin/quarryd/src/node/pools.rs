@@ -468,6 +468,7 @@ pub(super) fn kind(kind: DiskKind) -> DeviceKind {
     match kind {
         DiskKind::File => DeviceKind::File,
         DiskKind::Block => DeviceKind::Block,
+        DiskKind::Pmem => DeviceKind::Pmem,
         DiskKind::Network => DeviceKind::Network,
         DiskKind::Object => DeviceKind::Object,
     }

@@ -32,6 +32,8 @@ pub const NVME_TCP_SCHEME: &str = "nvme-tcp://";
 pub const ISCSI_SCHEME: &str = "iscsi://";
 /// How addresses of devices begin that are behind a network, and no place in a bucket.
 pub const NETWORK_SCHEMES: [&str; 4] = [NBD_SCHEME, NBD_UNIX_SCHEME, NVME_TCP_SCHEME, ISCSI_SCHEME];
+/// How the path of a file begins that is used as persistent memory; the path follows.
+pub const PMEM_SCHEME: &str = "pmem://";
 /// How the address of a place in a bucket begins that is a device.
 pub const S3_SCHEME: &str = "s3://";
 /// Most devices in one pool.

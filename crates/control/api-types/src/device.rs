@@ -15,6 +15,8 @@ words! {
         Directory = "directory",
         /// A raw block device: a disk, a partition, a LUN, a loop device.
         Block = "block",
+        /// A file that is persistent memory, written through a mapping.
+        Pmem = "pmem",
         /// A disk of a server, or behind a network otherwise.
         Network = "network",
         /// A place in a bucket of an S3-compatible server.

@@ -12,7 +12,7 @@ use crate::pool::may_name_a_device;
 pub struct AddDevice {
     /// Absolute path on the node (a file, a block device, or a directory in which a file is made), or the address of a server's disk.
     #[schema(
-        pattern = "^(/|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://|s3://)[^\\x00]*$",
+        pattern = "^(/|pmem:///|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://|s3://)[^\\x00]*$",
         example = "/dev/sdc"
     )]
     pub path: String,

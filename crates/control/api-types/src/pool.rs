@@ -1,6 +1,6 @@
 //! Pools: devices that hold one body of data together.
 
-use quarry_types::limits::{COPIES_MAX, DEVICES_MAX, NETWORK_SCHEMES, S3_SCHEME};
+use quarry_types::limits::{COPIES_MAX, DEVICES_MAX, NETWORK_SCHEMES, PMEM_SCHEME, S3_SCHEME};
 use quarry_types::{DeviceId, PoolId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -386,8 +386,8 @@ impl CreatePool {
             return Err(InvalidRequest::new(
                 "devices",
                 format!(
-                    "'{}' is neither an absolute path nor the address of a server's disk ({}) or of a place in a bucket \
-                     ({S3_SCHEME}BUCKET/PREFIX?size=1TiB)",
+                    "'{}' is neither an absolute path, one of persistent memory ({PMEM_SCHEME}/PATH) nor the address of a server's disk \
+                     ({}) or of a place in a bucket ({S3_SCHEME}BUCKET/PREFIX?size=1TiB)",
                     path.escape_debug(),
                     server_disks()
                 ),
@@ -406,7 +406,7 @@ impl CreatePool {
 
 /// Whether it is a path, or an address; the node says whether anything is there.
 pub(crate) fn may_name_a_device(path: &str) -> bool {
-    let mut schemes = NETWORK_SCHEMES.iter().chain([&S3_SCHEME]);
+    let mut schemes = NETWORK_SCHEMES.iter().chain([&PMEM_SCHEME, &S3_SCHEME]);
     (path.starts_with('/') || schemes.any(|scheme| path.starts_with(scheme))) && !path.contains('\0')
 }
 

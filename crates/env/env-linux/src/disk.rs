@@ -1,7 +1,7 @@
 //! Disk operations on the ring.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -135,6 +135,16 @@ impl Disk for SystemDisk {
 }
 
 impl SystemDisk {
+    /// The file itself.
+    pub(crate) fn file(&self) -> &OwnedFd {
+        self.file.file.fd()
+    }
+
+    /// Whether a write keeps to the disk's alignment and size.
+    pub(crate) fn check_write(&self, offset: u64, data: &[View]) -> io::Result<()> {
+        self.file.check_write(offset, data)
+    }
+
     /// Discards on the ring where the kernel can (6.12), else by the blocking call.
     fn discard_block(&self, offset: u64, length: u64) -> Completion<io::Result<()>> {
         let (completer, completion) = completion();

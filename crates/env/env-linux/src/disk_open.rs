@@ -81,17 +81,26 @@ fn may_block(fd: &OwnedFd, kind: DiskKind) -> bool {
     kind == DiskKind::File && !rustix::fs::fstatfs(fd).is_ok_and(is_prompt)
 }
 
-/// Opens `path`; blocks, for the lock at most as long as `lock_wait`.
-pub(crate) fn open(path: &Path, mode: OpenMode, lock_wait: Duration) -> io::Result<Opened> {
+/// How a disk is opened beside [`OpenMode`].
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    /// For how long its lock is tried.
+    pub lock_wait: Duration,
+    /// Whether the page cache is bypassed, where the file system can.
+    pub wants_direct: bool,
+}
+
+/// Opens `path`; blocks, for the lock at most as long as the terms say.
+pub(crate) fn open(path: &Path, mode: OpenMode, terms: Terms) -> io::Result<Opened> {
     match mode {
         OpenMode::Probe => {
             let fd: OwnedFd = options(false).open(path)?.into();
-            let geometry = FileStatus::of(&fd)?.geometry(&fd, set_direct(&fd))?;
+            let geometry = FileStatus::of(&fd)?.geometry(&fd, terms.wants_direct && set_direct(&fd))?;
             let may_block = may_block(&fd, geometry.kind);
             Ok(Opened { file: OpenFile::unlocked(fd), geometry, may_block })
         }
-        OpenMode::Exclusive => open_exclusive(path, lock_wait),
-        OpenMode::Create { size_bytes } => create(path, size_bytes, lock_wait),
+        OpenMode::Exclusive => open_exclusive(path, terms),
+        OpenMode::Create { size_bytes } => create(path, size_bytes, terms),
     }
 }
 
@@ -107,12 +116,13 @@ fn set_direct(fd: &OwnedFd) -> bool {
     fcntl_getfl(fd).is_ok_and(|flags| fcntl_setfl(fd, (flags - OFlags::NONBLOCK) | OFlags::DIRECT).is_ok())
 }
 
-fn open_exclusive(path: &Path, lock_wait: Duration) -> io::Result<Opened> {
+fn open_exclusive(path: &Path, terms: Terms) -> io::Result<Opened> {
+    let lock_wait = terms.lock_wait;
     let probe: OwnedFd = options(false).open(path)?.into();
     let status = FileStatus::of(&probe)?;
     let (kind, identity) = (status.kind()?, status.identity()?);
     if let Some(file) = OpenFile::of_process(identity) {
-        return opened(file);
+        return opened(file, terms);
     }
     if kind == DiskKind::Block
         && let Some(holder) = scan::holder(status.device())
@@ -127,13 +137,13 @@ fn open_exclusive(path: &Path, lock_wait: Duration) -> io::Result<Opened> {
         match options(true).custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK | flags).open(path) {
             Ok(file) => {
                 if let Some(file) = lock_until(file.into(), deadline)? {
-                    return opened(file);
+                    return opened(file, terms);
                 }
             }
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
                 // The claim may be that of another core, which has opened it in the meantime.
                 if let Some(file) = OpenFile::of_process(identity) {
-                    return opened(file);
+                    return opened(file, terms);
                 }
             }
             Err(error) => return Err(error),
@@ -159,20 +169,21 @@ fn lock_until(mut fd: OwnedFd, deadline: Instant) -> io::Result<Option<FileHandl
 }
 
 /// The geometry is read behind the lock: the previous holder may have changed the size.
-fn opened(file: FileHandle) -> io::Result<Opened> {
+fn opened(file: FileHandle, terms: Terms) -> io::Result<Opened> {
     let fd = file.file().fd();
-    let geometry = FileStatus::of(fd)?.geometry(fd, set_direct(fd))?;
+    let geometry = FileStatus::of(fd)?.geometry(fd, terms.wants_direct && set_direct(fd))?;
     let may_block = may_block(fd, geometry.kind);
     Ok(Opened { file, geometry, may_block })
 }
 
-fn create(path: &Path, size_bytes: u64, lock_wait: Duration) -> io::Result<Opened> {
+fn create(path: &Path, size_bytes: u64, terms: Terms) -> io::Result<Opened> {
+    let lock_wait = terms.lock_wait;
     let fd: OwnedFd = options(true).create_new(true).mode(0o600).open(path)?.into();
     let created = allocate(path, &fd, size_bytes).and_then(|()| {
         rustix::fs::fsync(&fd)?;
         sync_directory_of(path)?;
         match lock_until(fd, Instant::now() + lock_wait)? {
-            Some(file) => opened(file),
+            Some(file) => opened(file, terms),
             None => Err(OpenError::Held { path: path.to_owned(), waited: lock_wait }.into()),
         }
     });

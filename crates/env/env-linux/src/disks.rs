@@ -1,18 +1,22 @@
-//! Paths: what is there, and the disks behind them.
+//! Paths: what is there, and the disks behind them. `pmem://` and a path is the file there as persistent memory.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::future::Future;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use quarry_env::{Disk, Disks, LocalSpawner, OpenMode};
+use quarry_types::limits::PMEM_SCHEME;
 
 use crate::blocking::blocking;
 use crate::disk::SystemDisk;
-use crate::disk_open::{Opened, open, sync_directory_of};
+use crate::disk_open::{Opened, Terms, open, sync_directory_of};
+use crate::pmem::PmemDisk;
 use crate::ring::Ring;
 use crate::scan;
 
@@ -29,6 +33,14 @@ impl SystemDisks {
     }
 }
 
+/// The file that a path leads to, and whether it is to be used as persistent memory.
+fn file_of(path: &Path) -> (&Path, bool) {
+    match path.as_os_str().as_bytes().strip_prefix(PMEM_SCHEME.as_bytes()) {
+        Some(file) => (Path::new(OsStr::from_bytes(file)), true),
+        None => (path, false),
+    }
+}
+
 impl Disks for SystemDisks {
     fn open<'a>(
         &'a self,
@@ -36,34 +48,41 @@ impl Disks for SystemDisks {
         mode: OpenMode,
     ) -> Pin<Box<dyn Future<Output = io::Result<Rc<dyn Disk>>> + 'a>> {
         Box::pin(async move {
-            let (path, lock_wait) = (path.to_owned(), self.lock_wait);
-            let opened = blocking(move || open(&path, mode, lock_wait)).await??;
+            let (path, is_memory) = file_of(path);
+            let (path, terms) =
+                (path.to_owned(), Terms { lock_wait: self.lock_wait, wants_direct: !is_memory });
+            let opened = blocking(move || open(&path, mode, terms)).await??;
             let Opened { file, geometry, may_block } = opened;
             let disk = SystemDisk::new(self.ring.clone(), self.spawner.clone(), file, geometry, may_block);
-            Ok(Rc::new(disk) as Rc<dyn Disk>)
+            // Who only looks stores nothing.
+            Ok(match is_memory && mode != OpenMode::Probe {
+                true => Rc::new(PmemDisk::new(disk)?) as Rc<dyn Disk>,
+                false => Rc::new(disk),
+            })
         })
     }
 
     fn is_directory(&self, path: &Path) -> io::Result<bool> {
-        Ok(fs::metadata(path)?.is_dir())
+        Ok(fs::metadata(file_of(path).0)?.is_dir())
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        let status = rustix::fs::statvfs(path)?;
+        let status = rustix::fs::statvfs(file_of(path).0)?;
         Ok(status.f_bavail.saturating_mul(status.f_frsize))
     }
 
     fn exists(&self, path: &Path) -> bool {
-        fs::symlink_metadata(path).is_ok()
+        fs::symlink_metadata(file_of(path).0).is_ok()
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        let (path, _) = file_of(path);
         fs::remove_file(path)?;
         sync_directory_of(path)
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
-        fs::canonicalize(path)
+        fs::canonicalize(file_of(path).0)
     }
 
     fn scan(&self) -> io::Result<Vec<(PathBuf, Option<String>)>> {

@@ -38,6 +38,7 @@ mod listener;
 mod network;
 mod op;
 mod peer_event;
+mod pmem;
 mod random;
 mod remote;
 mod ring;

@@ -12,6 +12,7 @@ mod blocks;
 mod cores;
 mod disks;
 mod locks;
+mod pmem;
 mod sharing;
 mod sockets;
 

@@ -15,6 +15,8 @@ pub enum DiskKind {
     File,
     /// A block device.
     Block,
+    /// A file that is persistent memory: it is written through a mapping.
+    Pmem,
     /// Something that another machine serves.
     Network,
     /// A bucket of an object store.

@@ -40,8 +40,10 @@ pub fn classify(rotational: Option<bool>, median: Option<Duration>) -> DeviceCla
 /// disk being asked. A read that fails ends the measurement; the disk is then judged by what the system says.
 pub async fn measure_class(env: &Env, disk: &dyn Disk) -> DeviceClass {
     let geometry = disk.geometry();
-    if geometry.kind == DiskKind::Object {
-        return DeviceClass::Object;
+    match geometry.kind {
+        DiskKind::Object => return DeviceClass::Object,
+        DiskKind::Pmem => return DeviceClass::Pmem,
+        DiskKind::File | DiskKind::Block | DiskKind::Network => {}
     }
     let median = match (geometry.kind, geometry.direct) {
         (DiskKind::Block | DiskKind::Network, true) => median_latency(env, disk).await,

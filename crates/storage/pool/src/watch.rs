@@ -98,7 +98,7 @@ impl Pool {
         match device.geometry().kind {
             DiskKind::Network => patience + NETWORK_PATIENCE_EXTRA,
             DiskKind::Object => patience + OBJECT_PATIENCE_EXTRA,
-            DiskKind::File | DiskKind::Block => patience,
+            DiskKind::File | DiskKind::Block | DiskKind::Pmem => patience,
         }
     }
 

@@ -8,6 +8,7 @@ use quarry_env::OpenMode;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{create, directory, pattern, read, run, run_with};
+use crate::disk_open::Terms;
 use crate::{Core, CoreConfig};
 
 fn impatient() -> CoreConfig {
@@ -173,7 +174,8 @@ fn a_file_whose_requests_have_not_ended_is_not_shared_after_its_disks_are_closed
     let directory = directory();
     let path = directory.path().join("disk");
     std::fs::write(&path, vec![0; 1 << 20]).expect("a file");
-    let open = || crate::disk_open::open(&path, OpenMode::Exclusive, Duration::from_millis(50));
+    let terms = Terms { lock_wait: Duration::from_millis(50), wants_direct: true };
+    let open = || crate::disk_open::open(&path, OpenMode::Exclusive, terms);
     let (first, second) = (open().expect("nobody has it"), open().expect("cores share it"));
     let request = first.file.file().clone();
     drop(first);
