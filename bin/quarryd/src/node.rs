@@ -6,6 +6,7 @@ mod anomalies;
 mod apply;
 mod attachments;
 mod bucket_metrics;
+mod capacity;
 mod check;
 mod clones;
 mod conditions;

@@ -112,7 +112,9 @@ pub enum TenantCommand {
     #[command(after_help = "Example:\n  quarry tenant show acme")]
     Show { name: Name },
     /// Give a tenant other pools, policies or bounds
-    #[command(after_help = "Example:\n  quarry tenant set acme --pool fast big --policy gold silver --capacity none")]
+    #[command(
+        after_help = "Example:\n  quarry tenant set acme --pool fast big --policy gold silver --capacity none"
+    )]
     Set {
         name: Name,
         #[command(flatten)]

@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use quarry_api_types::{
-    Compression, Deduplication, Durability, Name, PolicySetting, Protection, ReadCache, SnapshotRule, Tier, ZoneName,
+    Compression, Deduplication, Durability, Name, PolicySetting, Protection, ReadCache, SnapshotRule, Tier,
+    ZoneName,
 };
 
 use super::{QosOptions, word};

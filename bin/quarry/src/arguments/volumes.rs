@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use quarry_api_types::{
-    Compression, Deduplication, Durability, Name, OwnProtection, OwnTier, Protection, ReadCache, Tier, Timestamp,
-    VolumePath,
+    Compression, Deduplication, Durability, Name, OwnProtection, OwnTier, Protection, ReadCache, Tier,
+    Timestamp, VolumePath,
 };
 use quarry_types::ByteSize;
 

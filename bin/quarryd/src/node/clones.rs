@@ -24,7 +24,8 @@ impl DataNode {
         check_new_name(self, &all, &request.name)?;
         check_count(self, &all)?;
         let own = self.opened_pool(found.pool)?.shared.protection_of(found.log);
-        self.check_growth((found.pool, None), self.weighed(found.pool, Some(own), found.status.size_bytes)?).await?;
+        self.check_growth((found.pool, None), self.weighed(found.pool, Some(own), found.status.size_bytes)?)
+            .await?;
         let path = VolumePath { volume: origin.clone(), snapshot: request.snapshot };
         let what = format!("'{path}' was not cloned");
         let (id, name) = (VolumeId(uuid::Uuid::new_v4()), request.name.as_str().to_owned());

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use quarry_api_types::{
-    AdoptVolume, Compression, Deduplication, EventKind, EventSeverity, ImageState, Name, ReadCache, Volume, VolumeImage,
+    AdoptVolume, Compression, Deduplication, EventKind, EventSeverity, ImageState, Name, ReadCache, Volume,
+    VolumeImage,
 };
 use quarry_catalog::{Catalog, Change, ImageRecord, PlaceRecord};
 use quarry_device::{Content, Probe, probe};

@@ -15,8 +15,8 @@ use quarry_planner::{
 use quarry_reconciler::{StepError, World};
 use quarry_types::{SnapshotId, VolumeId};
 
+use super::capacity::data_capacity_bytes;
 use super::places::Located;
-use super::pools::data_capacity_bytes;
 use super::promises::commitment;
 use super::snapshots::FoundSnapshot;
 use super::tiers::placement;

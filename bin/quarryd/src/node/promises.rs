@@ -59,7 +59,9 @@ fn check_commitment(by: Limit<'_>, now: &Commitment, capacity_bytes: u64, more_b
             format!("raise the limit: `quarry pool set {name} --overcommit RATIO`."),
         ),
         Limit::OfPolicy(name) => (
-            format!("pool '{name}' would be over-committed beyond the {ratio} that the volume's policy allows"),
+            format!(
+                "pool '{name}' would be over-committed beyond the {ratio} that the volume's policy allows"
+            ),
             "choose another policy or pool.".to_owned(),
         ),
     };
@@ -117,7 +119,7 @@ impl DataNode {
         let capacity_bytes = pool.protection.0.data_bytes(pool.capacity.total_bytes);
         let (own, name) = (&pool.commitment, &pool.name);
         check_commitment(Limit::OfPool(name), own, capacity_bytes, more_bytes)?;
-        let meant = Commitment { limit_percent, ..own.clone() };
+        let meant = Commitment { limit_percent, ..*own };
         check_commitment(Limit::OfPolicy(name), &meant, capacity_bytes, more_bytes)
     }
 
@@ -231,10 +233,12 @@ mod tests {
             (9000, Some(300), 0, true),
             (9000, Some(300), 1, false),
         ] {
-            let checked = check_commitment(&name, &now(volumes, limit), 1000, more);
+            let checked = check_commitment(Limit::OfPool(&name), &now(volumes, limit), 1000, more);
             assert_eq!(checked.is_ok(), allowed, "{volumes} {limit:?} {more}");
         }
-        let error = check_commitment(&name, &now(2500, Some(250)), 1000, 600).unwrap_err();
+        let error = check_commitment(Limit::OfPolicy(&name), &now(2500, Some(250)), 1000, 600).unwrap_err();
+        assert!(error.message.contains("beyond the 2.50 that the volume's policy allows"), "{error}");
+        let error = check_commitment(Limit::OfPool(&name), &now(2500, Some(250)), 1000, 600).unwrap_err();
         assert_eq!(error.kind, ErrorKind::NoSpace);
         assert!(error.to_string().contains("beyond its limit of 2.50"), "{error}");
     }

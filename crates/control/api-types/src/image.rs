@@ -38,7 +38,10 @@ pub struct AdoptVolume {
     /// The volume's name, unique on the node.
     pub name: Name,
     /// The absolute path of a file or a block device, or the address of a server's disk.
-    #[schema(pattern = "^(/|pmem:///|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://)[^\\x00]*$", example = "/dev/sdc")]
+    #[schema(
+        pattern = "^(/|pmem:///|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://)[^\\x00]*$",
+        example = "/dev/sdc"
+    )]
     pub device: String,
     /// Whether it is only read; it is not locked then.
     #[serde(default)]

@@ -58,6 +58,7 @@ mod timestamp;
 mod token;
 mod user;
 mod volume;
+mod volume_words;
 mod watch;
 mod wishes;
 
@@ -130,9 +131,10 @@ pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use token::{CreateToken, NewToken, TOKEN_LIFE_S_MAX, TOKEN_PURPOSE_BYTES_MAX, Token};
 pub use user::{CreateUser, Login, PASSWORD_BYTES, Role, Session, SetPassword, User};
 pub use volume::{
-    ChangeVolume, CloneVolume, Compression, CreateVolume, Deduplication, DeleteVolume, Durability,
-    ReadCache, RenameVolume, ResizeVolume, RollBackVolume, Volume, VolumeHistory, check_bounds,
+    ChangeVolume, CloneVolume, CreateVolume, DeleteVolume, RenameVolume, ResizeVolume, RollBackVolume,
+    Volume, VolumeHistory, check_bounds,
 };
+pub use volume_words::{Compression, Deduplication, Durability, ReadCache};
 pub use watch::{WatchQuery, WatchSort, Watched, WatchedKind};
 pub use wishes::{Replication, Tier};
 pub use words::UnknownWord;

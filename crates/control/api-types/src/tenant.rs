@@ -124,7 +124,10 @@ impl ChangeTenant {
     /// Checks all that can be judged without knowing the tenant.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         if *self == Self::default() {
-            return Err(InvalidRequest::contradiction("pools", "nothing to change: give pools, policies or a bound"));
+            return Err(InvalidRequest::contradiction(
+                "pools",
+                "nothing to change: give pools, policies or a bound",
+            ));
         }
         self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)?;
         self.pools.as_ref().map_or(Ok(()), |pools| check_list("pools", pools, TENANT_POOLS_MAX))?;
@@ -168,7 +171,8 @@ mod tests {
             qos: None,
         };
         assert_eq!(tenant("acme").check(), Ok(()));
-        let granted = |policy: &str| CreateTenant { policies: vec![policy.parse().unwrap()], ..tenant("acme") };
+        let granted =
+            |policy: &str| CreateTenant { policies: vec![policy.parse().unwrap()], ..tenant("acme") };
         assert_eq!(granted("gold").check(), Ok(()));
         assert!(granted("other.gold").check().unwrap_err().to_string().contains("is a tenant's"));
         assert!(tenant("acme.eu").check().unwrap_err().to_string().contains("no dot"));

@@ -301,7 +301,7 @@ async fn a_tenant_attaches_policies_of_the_node_that_it_was_granted() {
         world.make("/v1/policies", json!({"name": name, "settings": {"qos": {"iops_max": rate}}})).await;
     }
     world.make("/v1/volumes", json!({"name": "plain", "pool": "p", "size_bytes": 4096})).await;
-    let put = async |path: &str, token: &str, body: Value| {
+    let put = async |path: &str, token: &Secret, body: Value| {
         world.ask(Method::PUT, path, Some(token), Some(&body)).await
     };
     let own = format!("/v1/volumes/{THING}/policy");
@@ -331,7 +331,8 @@ async fn a_tenant_attaches_policies_of_the_node_that_it_was_granted() {
     assert!(world.get("/v1/policies/gold", &world.admin).await.text.contains("plain"));
     let listed = world.get("/v1/policies", &acme).await;
     let listed_policies = listed.json();
-    let names: Vec<&str> = listed_policies.as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
+    let names: Vec<&str> =
+        listed_policies.as_array().unwrap().iter().filter_map(|one| one["name"].as_str()).collect();
     assert_eq!(names, ["gold"]);
     assert!(!listed.text.contains("plain"), "{}", listed.text);
     // It is the node's all the same.
@@ -354,7 +355,8 @@ async fn the_answer_to_a_change_tells_a_tenant_nothing_of_others_either() {
     assert_eq!(world.ask(Method::PUT, path, Some(&world.admin), Some(&attach)).await.status, 200);
     let admin = world.token("tenant-admin", "acme").await;
     let path = format!("/v1/policies/{THING}");
-    let changed = world.ask(Method::PUT, &path, Some(&admin), Some(&json!({"settings": {"history_s": 5}}))).await;
+    let changed =
+        world.ask(Method::PUT, &path, Some(&admin), Some(&json!({"settings": {"history_s": 5}}))).await;
     assert_eq!(changed.status, 200, "{}", changed.text);
     assert!(!changed.text.contains("plain"), "{}", changed.text);
 }

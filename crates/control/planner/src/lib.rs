@@ -24,6 +24,7 @@ mod state;
 pub use intent::{Attachment, AttachmentTarget, Governing, Intended, IntendedGroup, IntendedPolicy};
 pub use judge::judge;
 pub use plan::{
-    Observed, ObservedPool, ObservedSnapshot, ObservedVolume, Plan, Step, StepKind, TakenSnapshot, VolumePlan, plan,
+    Observed, ObservedPool, ObservedSnapshot, ObservedVolume, Plan, Step, StepKind, TakenSnapshot,
+    VolumePlan, plan,
 };
 pub use state::{Present, StateStep, StateSteps, plan_state};

@@ -97,7 +97,9 @@ unsafe fn store_past_caches(to: NonNull<u8>, from: &[u8]) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
     for (index, word) in from.chunks_exact(size_of::<__m128i>()).enumerate() {
         // SAFETY: 16 bytes are read from the chunk, and written where the caller has room, aligned as the instruction wants it.
-        unsafe { _mm_stream_si128(to.cast::<__m128i>().as_ptr().add(index), _mm_loadu_si128(word.as_ptr().cast())) }
+        unsafe {
+            _mm_stream_si128(to.cast::<__m128i>().as_ptr().add(index), _mm_loadu_si128(word.as_ptr().cast()))
+        }
     }
 }
 

@@ -104,7 +104,10 @@ fn leave_to_node() -> Result<()> {
     let allowed = sched_getaffinity(None)?;
     let mut others = CpuSet::new();
     (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).skip(1).for_each(|cpu| others.set(cpu));
-    ensure!(others.count() > 0, "the node needs a CPU for itself, and the hosts another one: this machine has one");
+    ensure!(
+        others.count() > 0,
+        "the node needs a CPU for itself, and the hosts another one: this machine has one"
+    );
     sched_setaffinity(None, &others).context("a CPU for the hosts")
 }
 

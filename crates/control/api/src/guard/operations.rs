@@ -224,9 +224,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op(Get, "/v1/policies/{name}", "show_policy", ReadPolicies)
         .names(&[(Policy, Path("name"))])
         .own_members(POLICY_MEMBERS),
-    op(Put, "/v1/policies/{name}", "change_policy", ChangePolicies)
-        .names(POLICY)
-        .own_members(POLICY_MEMBERS),
+    op(Put, "/v1/policies/{name}", "change_policy", ChangePolicies).names(POLICY).own_members(POLICY_MEMBERS),
     op(Delete, "/v1/policies/{name}", "delete_policy", ChangePolicies).names(POLICY),
     op(Get, "/v1/exports", "list_exports", ReadExports).lists("volume"),
     op(Post, "/v1/exports", "create_export", ChangeExports).names(NEW_EXPORT),

@@ -224,8 +224,7 @@ impl Gate {
         }
         let mut body = whole(body).await?;
         let tenant = principal.and_then(|principal| principal.tenant.as_ref());
-        let confined =
-            tenant.filter(|_| operation.lists.is_some() || !operation.own_members.is_empty());
+        let confined = tenant.filter(|_| operation.lists.is_some() || !operation.own_members.is_empty());
         let selection = selection.filter(|selection| confined.is_some() || !selection.is_all());
         if confined.is_some() || selection.is_some() {
             let mut shown: Value = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
@@ -258,7 +257,9 @@ impl Gate {
         let (mut parts, body) = response.into_parts();
         let body = whole(body).await?;
         // A problem names no members.
-        let Ok(said) = serde_json::from_slice(&body) else { return Ok(Response::from_parts(parts, body.into())) };
+        let Ok(said) = serde_json::from_slice(&body) else {
+            return Ok(Response::from_parts(parts, body.into()));
+        };
         let body = self.guard.confine(operation, tenant, said).to_string();
         parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
         Ok(Response::from_parts(parts, body.into()))

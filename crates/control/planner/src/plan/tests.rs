@@ -368,11 +368,9 @@ fn a_tier_that_the_pool_does_not_have_is_a_violation_even_when_the_volume_is_set
 
 #[test]
 fn a_pool_that_is_over_committed_beyond_what_the_policy_allows_is_a_violation() {
-    for (limit, state) in [
-        (100, ComplianceState::Violated),
-        (150, ComplianceState::Compliant),
-        (0, ComplianceState::Compliant),
-    ] {
+    for (limit, state) in
+        [(100, ComplianceState::Violated), (150, ComplianceState::Compliant), (0, ComplianceState::Compliant)]
+    {
         let settings = format!(r#"{{"overcommit_limit_percent":{limit}}}"#);
         let mut world = World::new(&settings, false, "2026-11-20T10:00:00Z");
         world.settle();

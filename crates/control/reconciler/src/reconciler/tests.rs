@@ -9,8 +9,7 @@ use quarry_api_types::{
     ReadCache, Tier, Volume,
 };
 use quarry_planner::{
-    Attachment, AttachmentTarget, Intended, IntendedPolicy, ObservedPool, ObservedSnapshot,
-    ObservedVolume,
+    Attachment, AttachmentTarget, Intended, IntendedPolicy, ObservedPool, ObservedSnapshot, ObservedVolume,
 };
 
 use super::*;
@@ -67,7 +66,12 @@ fn volume(number: u128) -> ObservedVolume {
         qos: None,
         qos_status: None,
     };
-    ObservedVolume { volume, pool: ObservedPool { tiers: vec![Tier::Ssd], committed_percent: 0 }, snapshots: Vec::new(), failures: BTreeMap::new() }
+    ObservedVolume {
+        volume,
+        pool: ObservedPool { tiers: vec![Tier::Ssd], committed_percent: 0 },
+        snapshots: Vec::new(),
+        failures: BTreeMap::new(),
+    }
 }
 
 fn settings() -> PolicySettings {

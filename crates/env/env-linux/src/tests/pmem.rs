@@ -66,7 +66,9 @@ fn memory_that_is_gone_is_an_error_and_not_the_end() {
         let lost = disk.write(2 << 20, vec![pattern(&env, 4096, 2)]).await.expect_err("nothing is there");
         assert!(lost.to_string().contains("the memory behind the file is gone"), "{lost}");
         disk.flush().await.expect_err("what is not there is not made durable");
-        disk.write(0, vec![pattern(&env, 4096, 2)]).await.expect_err("and so it stays until it is opened again");
+        disk.write(0, vec![pattern(&env, 4096, 2)])
+            .await
+            .expect_err("and so it stays until it is opened again");
         assert_eq!(read(&env, &disk, 0, 4096).await, pattern(&env, 4096, 1).to_vec());
     });
 }

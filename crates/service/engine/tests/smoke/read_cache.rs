@@ -56,7 +56,7 @@ fn a_volume_without_a_part_in_the_cache_takes_none_of_it() {
     write_all(&node, 1);
     (0..3).for_each(|_| read_all(&node, 1));
     let seen = status(&node);
-    assert_eq!((seen.hits, seen.bytes), (0, 0), "{seen:?}");
+    assert_eq!((seen.hits, seen.records), (0, 0), "{seen:?}");
     // The setting is kept, and may be changed while the volume is served.
     node.close();
     node.reopen();
