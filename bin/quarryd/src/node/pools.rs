@@ -15,7 +15,7 @@ use quarry_engine::EngineStatus;
 use quarry_env::{DiskKind, Env};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_pool::{LogState, PoolShared};
-use quarry_types::{DeviceId, LogId, PoolId, Protection as Kept};
+use quarry_types::{DeviceId, LogId, PoolId};
 
 use super::capacity::{capacity, data_capacity_bytes, fill_percent};
 use super::device_health::{MemberFacts, member};

@@ -212,8 +212,9 @@ mod tests {
     fn tenants_are_made_and_changed() {
         let wanted = state(serde_json::json!({
             "pools": [{"name": "new", "devices": ["/d"]}],
+            "policies": [{"name": "gold"}],
             "tenants": [
-                {"name": "acme", "pools": ["fast", "new"], "capacity_bytes": 0, "volumes": 7},
+                {"name": "acme", "pools": ["fast", "new"], "policies": ["gold"], "capacity_bytes": 0, "volumes": 7},
                 {"name": "other", "pools": ["new"], "volumes": 3},
             ],
         }));
@@ -222,6 +223,7 @@ mod tests {
         assert!(plan.problems.is_empty(), "{:?}", plan.problems);
         let change = ChangeTenant {
             pools: Some(names(&["fast", "new"])),
+            policies: Some(names(&["gold"])),
             capacity_bytes: Some(0),
             volumes: Some(7),
             qos: None,
@@ -231,7 +233,12 @@ mod tests {
         assert_eq!((other.volumes, other.capacity_bytes), (Some(3), None));
         assert_eq!(
             plan.changes[0].what,
-            ["pools: fast -> fast, new", "capacity_bytes: 4096 -> none", "volumes: none -> 7"]
+            [
+                "pools: fast -> fast, new",
+                "policies: none -> gold",
+                "capacity_bytes: 4096 -> none",
+                "volumes: none -> 7"
+            ]
         );
     }
 
