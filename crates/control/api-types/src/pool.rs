@@ -386,8 +386,8 @@ impl CreatePool {
             return Err(InvalidRequest::new(
                 "devices",
                 format!(
-                    "'{}' is neither an absolute path, one of persistent memory ({PMEM_SCHEME}/PATH) nor the address of a server's disk \
-                     ({}) or of a place in a bucket ({S3_SCHEME}BUCKET/PREFIX?size=1TiB)",
+                    "'{}' is neither an absolute path nor the address of a server's disk ({}), of a place in a bucket \
+                     ({S3_SCHEME}BUCKET/PREFIX?size=1TiB) or of persistent memory ({PMEM_SCHEME}/PATH)",
                     path.escape_debug(),
                     server_disks()
                 ),

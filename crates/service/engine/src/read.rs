@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use quarry_cache::RecordCache;
 use quarry_format::node::Entry;
 use quarry_map::{Lookup, NodeReadError, Run, Runs};
 use quarry_pool::{Expected, PoolError, Wanted};
@@ -119,24 +120,33 @@ impl EngineVolume {
         let records = records(runs);
         let views = match records.is_empty() {
             true => Views::new(),
-            false => self.read_records(&records).await?,
+            false => match self.find_in_memory(&records) {
+                Some(views) => views,
+                None => {
+                    let views = self.engine.store.read_records(&records).await?;
+                    self.note_read(&records, &views);
+                    views
+                }
+            },
         };
         let is_plain = |run: &Run| matches!(run, Run::Data(mapped) if is_plain(&mapped.entry));
         Ok(if runs.iter().all(is_plain) { Ok(views) } else { self.unpack(runs, views) })
     }
 
-    /// From memory, where the volume has a part in the read cache and they are there, else from devices.
-    async fn read_records(&self, records: &[Wanted]) -> std::result::Result<Views, PoolError> {
-        if self.state.head.borrow().settings.read_cache == ReadCache::Off {
-            return self.engine.store.read_records(records).await;
+    /// The read cache, if the volume has a part in it.
+    fn read_cache(&self) -> Option<&RecordCache> {
+        let is_on = self.state.head.borrow().settings.read_cache == ReadCache::On;
+        is_on.then_some(&self.engine.records)
+    }
+
+    fn find_in_memory(&self, records: &[Wanted]) -> Option<Views> {
+        self.read_cache()?.find(records.iter().map(|record| record.address))
+    }
+
+    fn note_read(&self, records: &[Wanted], views: &Views) {
+        if let Some(cache) = self.read_cache() {
+            cache.note_read(records.iter().map(|record| (record.address, record.expected.bytes())), views);
         }
-        let cache = &self.engine.records;
-        if let Some(views) = cache.find(records.iter().map(|record| record.address)) {
-            return Ok(views);
-        }
-        let views = self.engine.store.read_records(records).await?;
-        cache.note_read(records.iter().map(|record| (record.address, record.expected.bytes())), &views);
-        Ok(views)
     }
 
     /// What each of `blocks` is mapped to: at once when the nodes are in memory.

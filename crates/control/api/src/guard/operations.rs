@@ -385,7 +385,7 @@ mod tests {
     }
 
     /// Names in bodies that are no names of things that belong to somebody.
-    const PLAIN: [(&str, &str); 8] = [
+    const PLAIN: [(&str, &str); 10] = [
         ("create_snapshot", "name"),
         ("create_snapshot_set", "name"),
         ("change_snapshot", "name"),
@@ -394,6 +394,8 @@ mod tests {
         ("create_user", "tenant"),
         ("create_tenant", "pools"),
         ("change_tenant", "pools"),
+        ("create_tenant", "policies"),
+        ("change_tenant", "policies"),
     ];
 
     #[test]
