@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use quarry_format::chunk::{ChunkContent, ChunkHeader};
+use quarry_format::chunk::{CHUNK_HEADER_BYTES, ChunkContent, ChunkHeader};
 use quarry_format::packed::PackedItem;
 use quarry_pool::{Chunk, Contents, Expected, LogStore, PoolError};
 use quarry_types::SegmentId;
@@ -75,7 +75,7 @@ async fn header(store: &LogStore, chunk: &Chunk) -> Result<(ChunkHeader, Expecte
     let granule = store.pool.geometry().granule_bytes as usize;
     let decode = |bytes: &[u8]| {
         let header = ChunkHeader::decode(bytes).ok().filter(|header| header.chunk == chunk.id())?;
-        Some((header, teller(bytes)))
+        Some((header, teller(bytes, CHUNK_HEADER_BYTES)))
     };
     let copies = chunk.slots().len();
     let found = store.pool.find_bytes(chunk, 0, granule, decode).await;

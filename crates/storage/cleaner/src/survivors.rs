@@ -163,12 +163,16 @@ async fn header_in(
     let length = batch::header_length(first)?.next_multiple_of(granule).min(left);
     let bytes = window.bytes(offset, length).await.ok()?;
     let batch = batch::decode(bytes).ok().filter(|batch| is_at(batch, address))?;
-    Some((batch, teller(bytes)))
+    let teller = teller(bytes, batch.header_bytes);
+    Some((batch, teller))
 }
 
-/// Bytes that are as they should be.
-pub(crate) fn teller(bytes: &[u8]) -> Expected {
-    Expected { sectors: (bytes.len() / SECTOR_BYTES) as u32, checksum: crc32c(bytes) }
+/// Bytes of which the first `told` are as they should be. Behind them are zeroes up to the end of the granule; nothing vouches for those
+/// that were read.
+pub(crate) fn teller(bytes: &[u8], told: usize) -> Expected {
+    let mut written = bytes[..told].to_vec();
+    written.resize(bytes.len(), 0);
+    Expected { sectors: (bytes.len() / SECTOR_BYTES) as u32, checksum: crc32c(&written) }
 }
 
 fn is_at(batch: &Batch, address: LogAddress) -> bool {
@@ -188,7 +192,8 @@ async fn read_header(
         let length = batch::header_length(bytes)?.next_multiple_of(granule);
         let bytes = bytes.get(..length)?;
         let batch = batch::decode(bytes).ok().filter(|batch| is_at(batch, address))?;
-        Some((batch, teller(bytes)))
+        let teller = teller(bytes, batch.header_bytes);
+        Some((batch, teller))
     };
     // Most headers are short.
     for length in [granule, BATCH_HEADER_BYTES_MAX.min(left)] {
@@ -208,7 +213,8 @@ pub(crate) async fn packed(
     let geometry = store.pool.geometry();
     let offset = u64::from(sector) * SECTOR_BYTES as u64;
     let padded = (bytes as usize).next_multiple_of(geometry.granule_bytes as usize);
-    let decode = |buffer: &[u8]| Some((packed::decode(&buffer[..bytes as usize]).ok()?, teller(buffer)));
+    let told = bytes as usize;
+    let decode = |buffer: &[u8]| Some((packed::decode(&buffer[..told]).ok()?, teller(buffer, told)));
     let Some((items, teller)) = store.pool.find_bytes(chunk, offset, padded, decode).await else {
         return Err(PoolError::Corrupt {
             chunk: chunk.id(),

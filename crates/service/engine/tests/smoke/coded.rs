@@ -189,6 +189,33 @@ fn rot_is_mended_from_the_group_also_while_a_device_is_missing() {
 }
 
 #[test]
+fn what_is_rotten_behind_a_header_is_not_taken_for_what_was_written() {
+    let mut tested = pool(14, (2, 1), 1);
+    tested.fill();
+    tested.settle();
+    assert!(tested.groups() > 0);
+    let (disk, mut granule, mut rotten) = (tested.node.disks[0], [0; 4096], 0);
+    for offset in (1 << 20..64 << 20).step_by(granule.len()) {
+        tested.node.world.peek(disk, offset, &mut granule);
+        let is_padded = granule[3072..].iter().all(|&byte| byte == 0);
+        if granule.starts_with(b"QRYBATCH") && is_padded {
+            tested.node.world.rot(disk, offset + 4000, 3);
+            rotten += 1;
+        }
+    }
+    assert!(rotten > 0);
+    // What lies there moves, and the others of its groups count on it from then on.
+    tested.leave(0).expect("three are left");
+    tested.settle();
+    tested.remove(0).expect("it is empty");
+    for lost in 1..=3 {
+        tested.without(&[lost]);
+        tested.check();
+        tested.again(&[lost]);
+    }
+}
+
+#[test]
 fn a_device_is_drained_and_another_one_takes_its_share() {
     let mut tested = pool(6, (2, 1), 1);
     tested.fill();
