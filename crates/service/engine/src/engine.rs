@@ -21,6 +21,7 @@ use quarry_types::{BlockIndex, KeyId, LogId, SnapshotCounter, VolumeId, VolumeNu
 use crate::course::Courses;
 use crate::damage::Damage;
 use crate::deduplicate::TABLE_PART;
+use crate::fair_lock::FairLock;
 use crate::freeing::Freeing;
 use crate::history::History;
 use crate::node_store::EngineNodeStore;
@@ -94,7 +95,7 @@ pub struct Engine {
     /// Held while an image is written.
     pub(crate) committing: futures::lock::Mutex<()>,
     /// Held while a checkpoint or a cleaning is under way.
-    pub(crate) maintaining: futures::lock::Mutex<()>,
+    pub(crate) maintaining: Rc<FairLock>,
     /// Something for the maintenance task to look at.
     pub(crate) wake: Signal,
     /// When a checkpoint was made for somebody who looks at snapshots.

@@ -38,6 +38,7 @@ mod duplicates;
 mod engine;
 mod error;
 mod extents;
+mod fair_lock;
 mod figures;
 mod flush;
 mod freeing;

@@ -129,7 +129,7 @@ impl Engine {
             reducer: RefCell::default(),
             damage: Default::default(),
             committing: futures::lock::Mutex::new(()),
-            maintaining: futures::lock::Mutex::new(()),
+            maintaining: Rc::default(),
             wake: Signal::default(),
             closing: Cell::new(false),
             tasks: RefCell::default(),
