@@ -224,7 +224,11 @@ fn missing_object(node: &Node, s3: &S3, volume_bytes: u64) -> Result<()> {
         let aside = object.with_extension("aside");
         std::fs::rename(&object, &aside)?;
         let found = failing_blocks(node, volume_bytes);
-        std::fs::rename(&aside, &object)?;
+        // What the node has written in its place meanwhile is newer.
+        match object.exists() {
+            true => std::fs::remove_file(&aside)?,
+            false => std::fs::rename(&aside, &object)?,
+        }
         let blocks = found?;
         // The object may hold garbage alone.
         if blocks > 0 {
