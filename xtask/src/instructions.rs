@@ -33,7 +33,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let installed = Command::new("valgrind").arg("--version").output();
     ensure!(installed.is_ok_and(|output| output.status.success()), "valgrind is not installed");
-    let build = ["build", "--release", "-p", "quarry-engine", "--example", "cost"];
+    let build = ["build", "--release", "--workspace", "--example", "cost"];
     let built = Command::new("cargo").current_dir(workspace::root()).args(build).status().context("cargo")?;
     ensure!(built.success(), "the example 'cost' does not build");
     let mut rows = vec![["snapshots", "read", "", "write", ""].map(str::to_owned).to_vec()];

@@ -169,14 +169,10 @@ impl FaultyDevice {
         fs::write(&self.switch, b"").context("cannot turn the device's errors on")
     }
 
-    /// From now on nothing is answered.
-    pub fn hang(&self) -> Result<()> {
-        self.signal(Signal::STOP)
-    }
-
-    /// It answers again, what it was asked for meanwhile as well.
-    pub fn go_on(&self) -> Result<()> {
-        self.signal(Signal::CONT)
+    /// Nothing is answered until what this gives is told to go on, or dropped: who has the file open cannot be ended before.
+    pub fn hang(&self) -> Result<Hang<'_>> {
+        self.signal(Signal::STOP)?;
+        Ok(Hang { device: self })
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -192,6 +188,27 @@ impl FaultyDevice {
     /// The device works again.
     pub fn heal(&self) -> Result<()> {
         fs::remove_file(&self.switch).context("cannot turn the device's errors off")
+    }
+}
+
+/// A device that does not answer.
+#[derive(Debug)]
+pub struct Hang<'a> {
+    device: &'a FaultyDevice,
+}
+
+impl Hang<'_> {
+    /// It answers again, what it was asked for meanwhile as well.
+    pub fn go_on(self) -> Result<()> {
+        self.device.signal(Signal::CONT)
+    }
+}
+
+impl Drop for Hang<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.device.signal(Signal::CONT) {
+            eprintln!("{error:#}");
+        }
     }
 }
 

@@ -73,6 +73,13 @@ impl From<ClientError> for Failure {
         let (message, cause) = (error.to_string(), error.root_cause());
         let (exit, next_step) = match error {
             ClientError::Problem(problem) => (exit_of(&problem), problem.next_step),
+            // Of what rustls says about a certificate, its words are all that comes through.
+            ClientError::Unreachable { .. } if cause.as_ref().is_some_and(|cause| cause.contains("certificate")) => (
+                Exit::Unavailable,
+                "Trust the node's certificate with --ca-file or QUARRY_CA (api-ca.pem in its data directory), or \
+                 name it as the certificate does with --endpoint."
+                    .to_owned(),
+            ),
             ClientError::Unreachable { .. } => (
                 Exit::Unavailable,
                 "Start one with `quarryd --data-dir DIR`, or name another endpoint with --endpoint or \

@@ -107,6 +107,8 @@ fn encrypted(node: &Node, data: &Path) -> Result<()> {
         "without its authority the node was believed: {}",
         refused.status
     );
+    let said = String::from_utf8_lossy(&refused.stderr);
+    ensure!(said.contains("--ca-file"), "what to do about its certificate is not said: {said}");
     Ok(())
 }
 

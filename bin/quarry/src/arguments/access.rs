@@ -31,7 +31,7 @@ pub enum UserCommand {
         /// The tenant that it belongs to, for the roles of tenants
         #[arg(long)]
         tenant: Option<Name>,
-        /// File with its password, 10 to 256 bytes [default: a line of standard input; a terminal is asked for it]
+        /// File with its password, 10 to 256 characters [default: a line of standard input; a terminal is asked for it]
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
     },
@@ -45,7 +45,7 @@ pub enum UserCommand {
     #[command(after_help = "Example:\n  quarry user set-password ann --password-file secret")]
     SetPassword {
         name: Name,
-        /// File with the new password, 10 to 256 bytes [default: a line of standard input; a terminal is asked for it]
+        /// File with the new password, 10 to 256 characters [default: a line of standard input; a terminal is asked for it]
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
         /// File with the present one; needed by somebody who does not manage users

@@ -75,7 +75,7 @@ pub struct ChapOptions {
     /// The name by which it proves itself at an iSCSI login
     #[arg(long, value_name = "USER", requires = "chap_secret_file")]
     pub chap_user: Option<String>,
-    /// File with the secret behind it, 12 to 128 bytes; '-' for a line of standard input
+    /// File with the secret behind it, 12 to 128 characters of printable ASCII; '-' for a line of standard input
     #[arg(long, value_name = "FILE", requires = "chap_user")]
     pub chap_secret_file: Option<PathBuf>,
     /// The name by which the node proves itself in return

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::InvalidRequest;
 
-/// Bytes of a secret. RFC 7143 section 9.2.1 demands 96 bits at least.
+/// Bytes of a secret, of printable ASCII as initiators take it everywhere. RFC 7143 section 9.2.1 demands 96 bits at least.
 pub const CHAP_SECRET_BYTES: RangeInclusive<usize> = 12..=128;
 /// Most bytes of a user: what a text of iSCSI holds (RFC 7143 section 6.1).
 pub const CHAP_USER_BYTES_MAX: usize = 255;
@@ -41,10 +41,10 @@ impl fmt::Debug for ChapSecret {
 #[serde(deny_unknown_fields)]
 pub struct ChapProof {
     /// The name by which it proves itself.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     pub user: String,
-    /// Its secret, 12 to 128 bytes.
-    #[schema(value_type = String, format = Password, write_only, min_length = 12, max_length = 128)]
+    /// Its secret, 12 to 128 characters of printable ASCII.
+    #[schema(value_type = String, format = Password, write_only, min_length = 12, max_length = 128, pattern = "^[ -~]+$")]
     pub secret: ChapSecret,
 }
 
@@ -53,10 +53,10 @@ pub struct ChapProof {
 #[serde(deny_unknown_fields)]
 pub struct Chap {
     /// The name by which the initiator proves itself.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     pub user: String,
-    /// Its secret, 12 to 128 bytes.
-    #[schema(value_type = String, format = Password, write_only, min_length = 12, max_length = 128)]
+    /// Its secret, 12 to 128 characters of printable ASCII.
+    #[schema(value_type = String, format = Password, write_only, min_length = 12, max_length = 128, pattern = "^[ -~]+$")]
     pub secret: ChapSecret,
     /// What the node proves in return to an initiator that asks for it; another secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,9 +109,9 @@ fn check_secret(field: &'static str, secret: &ChapSecret) -> Result<(), InvalidR
         let message = format!("it has {bytes} bytes; {} to {} are needed", bounds.start(), bounds.end());
         return Err(InvalidRequest::new(field, message));
     }
-    match secret.0.chars().any(char::is_control) {
-        true => Err(InvalidRequest::new(field, "it has control characters")),
-        false => Ok(()),
+    match secret.0.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(InvalidRequest::new(field, "it has characters other than those of printable ASCII")),
     }
 }
 
@@ -139,7 +139,8 @@ mod tests {
             (chap(&long, "horse-battery", None), "chap.user"),
             (chap("web", "eleven-byte", None), "chap.secret: it has 11 bytes; 12 to 128 are needed"),
             (chap("web", &"x".repeat(129), None), "it has 129 bytes"),
-            (chap("web", "horse\nbattery", None), "chap.secret: it has control characters"),
+            (chap("web", "horse\nbattery", None), "chap.secret: it has characters other than"),
+            (chap("web", "h\u{f6}rse-battery", None), "chap.secret: it has characters other than"),
             (chap("web", "horse-battery", Some(("", "other-battery"))), "chap.mutual.user"),
             (chap("web", "horse-battery", Some(("node", "short"))), "chap.mutual.secret"),
             (chap("web", "horse-battery", Some(("node", "horse-battery"))), "must differ"),

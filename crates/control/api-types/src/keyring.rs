@@ -36,7 +36,7 @@ pub struct Keyring {
 #[serde(deny_unknown_fields)]
 pub struct UnlockKeyring {
     /// The passphrase; white space behind it is no part of it.
-    #[schema(format = Password, write_only, min_length = 1)]
+    #[schema(format = Password, write_only, min_length = 1, pattern = "[^\\x09\\x0a\\x0c\\x0d\\x20]")]
     pub passphrase: String,
 }
 

@@ -128,8 +128,8 @@ pub use status::{
 pub use tenant::{ChangeTenant, CreateTenant, TENANT_NAME_BYTES_MAX, TENANT_POOLS_MAX, Tenant, tenant_of};
 pub use tiers::{PoolTier, PoolTiers, SetTier, TierDecision, TierReason, VolumePlacement, VolumeTier};
 pub use timestamp::{InvalidTimestamp, Timestamp};
-pub use token::{CreateToken, NewToken, TOKEN_LIFE_S_MAX, TOKEN_PURPOSE_BYTES_MAX, Token};
-pub use user::{CreateUser, Login, PASSWORD_BYTES, Role, Session, SetPassword, User};
+pub use token::{CreateToken, NewToken, TOKEN_LIFE_S_MAX, TOKEN_PURPOSE_CHARACTERS_MAX, Token};
+pub use user::{CreateUser, Login, PASSWORD_CHARACTERS, Role, Session, SetPassword, User};
 pub use volume::{
     ChangeVolume, CloneVolume, CreateVolume, DeleteVolume, RenameVolume, ResizeVolume, RollBackVolume,
     Volume, VolumeHistory, check_bounds,

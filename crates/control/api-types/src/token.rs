@@ -8,8 +8,8 @@ use crate::{InvalidRequest, Name, Role, Secret, Timestamp};
 
 /// Longest life of a token that ends, in seconds: ten years.
 pub const TOKEN_LIFE_S_MAX: u64 = 10 * 366 * 86_400;
-/// Most bytes of what a token is said to be for.
-pub const TOKEN_PURPOSE_BYTES_MAX: usize = 200;
+/// Most characters of what a token is said to be for.
+pub const TOKEN_PURPOSE_CHARACTERS_MAX: usize = 200;
 
 /// A token as it is now. Its text is never shown again.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
@@ -57,7 +57,7 @@ pub struct CreateToken {
     pub tenant: Option<Name>,
     /// What it is for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schema(max_length = 200)]
+    #[schema(max_length = 200, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*$")]
     pub purpose: String,
     /// How long it lives in seconds; for ever when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,8 +75,8 @@ impl CreateToken {
                 check_tenant(role, self.tenant.as_ref())?;
             }
         }
-        if self.purpose.len() > TOKEN_PURPOSE_BYTES_MAX || self.purpose.chars().any(char::is_control) {
-            let message = format!("at most {TOKEN_PURPOSE_BYTES_MAX} bytes, no control characters");
+        if self.purpose.chars().count() > TOKEN_PURPOSE_CHARACTERS_MAX || self.purpose.chars().any(char::is_control) {
+            let message = format!("at most {TOKEN_PURPOSE_CHARACTERS_MAX} characters, and no control characters");
             return Err(InvalidRequest::new("purpose", message));
         }
         match self.life_s {

@@ -9,7 +9,7 @@ use crate::tenant::check_belongs;
 use crate::{InvalidRequest, Name, Secret, Timestamp};
 
 /// Bytes of a password.
-pub const PASSWORD_BYTES: RangeInclusive<usize> = 10..=256;
+pub const PASSWORD_CHARACTERS: RangeInclusive<usize> = 10..=256;
 
 words! {
     /// What somebody may do. Each role is written down as Cedar policies.
@@ -59,7 +59,7 @@ pub struct CreateUser {
     /// The tenant that it belongs to; for the roles of tenants, and for no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<Name>,
-    /// Its password, 10 to 256 bytes.
+    /// Its password, 10 to 256 characters.
     #[schema(value_type = String, format = Password, write_only, min_length = 10, max_length = 256)]
     pub password: Secret,
 }
@@ -77,7 +77,7 @@ impl CreateUser {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetPassword {
-    /// The new one, 10 to 256 bytes. What the user has logged in to is logged out.
+    /// The new one, 10 to 256 characters. What the user has logged in to is logged out.
     #[schema(value_type = String, format = Password, write_only, min_length = 10, max_length = 256)]
     pub password: Secret,
     /// The present one; somebody who may not manage users can only change the own password, and must know it.
@@ -136,10 +136,10 @@ pub(crate) fn check_tenant(role: Role, tenant: Option<&Name>) -> Result<(), Inva
 }
 
 fn check_password(field: &'static str, password: &Secret) -> Result<(), InvalidRequest> {
-    let (least, most) = PASSWORD_BYTES.into_inner();
-    match password.reveal().len() {
-        length if PASSWORD_BYTES.contains(&length) => Ok(()),
-        length => Err(InvalidRequest::new(field, format!("{least} to {most} bytes, not {length}"))),
+    let (least, most) = PASSWORD_CHARACTERS.into_inner();
+    match password.reveal().chars().count() {
+        length if PASSWORD_CHARACTERS.contains(&length) => Ok(()),
+        length => Err(InvalidRequest::new(field, format!("{least} to {most} characters, not {length}"))),
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
             (user("acme.ann", Role::TenantUser, None, "horse-battery"), "is a role in a tenant"),
             (user("ann", Role::Admin, Some("acme"), "horse-battery"), "not in a tenant"),
             (user("ann", Role::TenantUser, Some("acme"), "horse-battery"), "begins with 'acme.'"),
-            (user("ann", Role::Admin, None, "horse"), "password: 10 to 256 bytes, not 5"),
+            (user("ann", Role::Admin, None, "horse"), "password: 10 to 256 characters, not 5"),
         ] {
             let error = bad.check().unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

@@ -40,12 +40,11 @@ pub struct Replication {
 impl Replication {
     /// Checks that both are given.
     pub fn check(&self) -> Result<(), InvalidRequest> {
-        match self.target.len() {
+        match self.target.chars().count() {
             1..=255 if self.rpo_s > 0 => Ok(()),
-            // A schema counts characters.
-            _ => Err(InvalidRequest::contradiction(
+            _ => Err(InvalidRequest::new(
                 "replication",
-                "it needs a target of 1 to 255 bytes and an rpo_s of at least 1",
+                "it needs a target of 1 to 255 characters and an rpo_s of at least 1",
             )),
         }
     }

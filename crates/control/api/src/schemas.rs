@@ -5,9 +5,7 @@ use utoipa::openapi::path::PathItem;
 use utoipa::openapi::schema::{ArrayItems, KnownFormat, SchemaFormat};
 use utoipa::openapi::{OpenApi, RefOr, Schema};
 
-/// What may name a device: a path, or an address.
-const DEVICE: &str = "^(/|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://|s3://)[^\\x00]*$";
-/// Schemas with a list of devices.
+/// Schemas with a list of devices. What may name one is said of `AddDevice`.
 const WITH_DEVICES: [&str; 2] = ["CreatePool", "StatedPool"];
 
 /// Adds it to a document.
@@ -20,8 +18,9 @@ pub(crate) fn complete(document: &mut OpenApi) {
         }
     }
     components.schemas.values_mut().for_each(bound);
+    let device = components.schemas.get("AddDevice").and_then(pattern_of_path);
     for name in WITH_DEVICES {
-        components.schemas.get_mut(name).into_iter().for_each(name_devices);
+        components.schemas.get_mut(name).into_iter().for_each(|schema| name_devices(schema, device.as_ref()));
     }
     let operations = document.paths.paths.values_mut().flat_map(|path| {
         let PathItem { get, put, post, delete, patch, .. } = path;
@@ -34,13 +33,21 @@ pub(crate) fn complete(document: &mut OpenApi) {
     }
 }
 
-fn name_devices(schema: &mut RefOr<Schema>) {
+fn pattern_of_path(schema: &RefOr<Schema>) -> Option<String> {
+    let RefOr::T(Schema::Object(object)) = schema else { return None };
+    match object.properties.get("path")? {
+        RefOr::T(Schema::Object(path)) => path.pattern.clone(),
+        _ => None,
+    }
+}
+
+fn name_devices(schema: &mut RefOr<Schema>, pattern: Option<&String>) {
     let RefOr::T(Schema::Object(object)) = schema else { return };
     if let Some(RefOr::T(Schema::Array(list))) = object.properties.get_mut("devices")
         && let ArrayItems::RefOrSchema(items) = &mut list.items
         && let RefOr::T(Schema::Object(device)) = &mut **items
     {
-        device.pattern = Some(DEVICE.to_owned());
+        device.pattern = pattern.cloned();
     }
 }
 

@@ -1,6 +1,7 @@
 //! schemathesis over the OpenAPI document, authenticated: properties of every operation, and sequences of them.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -16,7 +17,7 @@ const DEVICE_BYTES: u64 = 2 << 30;
 /// How the run goes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The program; `pip install schemathesis` brings it
+    /// The program; `make test-api` brings it
     #[arg(long, default_value = "schemathesis")]
     pub program: String,
     /// Examples for each operation
@@ -27,39 +28,68 @@ pub struct Options {
     pub profile: Profile,
 }
 
-/// Runs it against a node of its own with one pool.
+/// What the objects of the second round are called, each of its kind.
+const NAME: &str = "demo";
+
+/// Runs it against a node of its own with one pool: with whatever names it thinks of, and again with names that exist.
 pub fn run(options: &Options) -> Result<()> {
     let mut steps = Steps::begin("conformance", "the REST API, by schemathesis");
     let bin_dir = workspace::build(options.profile, &["quarryd", "quarry"])?;
     let scratch = Scratch::new("conformance")?;
-    require_space(scratch.path(), DEVICE_BYTES)?;
-    let devices = scratch.devices(1, DEVICE_BYTES)?;
+    require_space(scratch.path(), 2 * DEVICE_BYTES)?;
+    let devices = scratch.devices(2, DEVICE_BYTES)?;
     let mut node = steps.step("start a node with a pool", || {
         let node = Node::start(node::options(&bin_dir, scratch.path()))?;
-        node.quarry().create_pool(POOL, &devices, "copies:1")?;
+        node.quarry().create_pool(POOL, &devices[..1], "copies:1")?;
         Ok(node)
     })?;
     let token = fs::read_to_string(scratch.join("data").join("admin.token")).context("the first token")?;
-    let mut program = Command::new(&options.program);
-    program.arg("run").arg(workspace::root().join("openapi/quarry.json"));
-    program.args(["--url", &format!("http://{}", node.api())]);
-    program.args(["--header", &format!("Authorization: Bearer {}", token.trim())]);
-    program.args(["--max-examples", &options.examples.to_string()]);
-    // These end the token itself; what looks into the machine's devices finds those of others; and a watch has no end.
-    program.args(["--exclude-operation-id", "log_out", "--exclude-operation-id", "revoke_token"]);
-    program.args([
-        "--exclude-operation-id",
-        "delete_user",
-        "--exclude-operation-id",
-        "scan_devices",
-        "--exclude-operation-id",
-        "watch",
-    ]);
-    steps.step("schemathesis", || command::run_visibly(&mut program))?;
+    steps.step("schemathesis", || command::run_visibly(&mut program(options, &node, &token, None)))?;
+    node.check_running()?;
+    steps.step("an object of each kind", || {
+        let quarry = node.quarry();
+        quarry.create_pool(NAME, &devices[1..], "copies:1")?;
+        for words in OBJECTS {
+            quarry.run(&words.split(' ').collect::<Vec<_>>())?;
+        }
+        Ok(())
+    })?;
+    let config = scratch.join("schemathesis.toml");
+    fs::write(&config, format!("[parameters]\n\"path.name\" = \"{NAME}\"\n\"path.snapshot\" = \"{NAME}\"\n"))?;
+    steps.step("schemathesis, of these", || {
+        command::run_visibly(&mut program(options, &node, &token, Some(&config)))
+    })?;
     node.check_running()?;
     let verified = node.quarry().json(&["audit", "verify"])?;
     ensure!(verified["intact"] == true, "the audit log: {verified}");
     steps.step("stop", || node.stop())?;
     steps.pass();
     Ok(())
+}
+
+/// Words to `quarry`, each of which makes an object called [`NAME`].
+const OBJECTS: [&str; 7] = [
+    "volume create demo --pool demo --size 64M",
+    "snapshot create demo --name demo",
+    "group create demo demo",
+    "snapshot create demo --name later",
+    "host create demo --initiator iqn.2026-01.example:demo",
+    "policy create demo",
+    "tenant create demo",
+];
+
+fn program(options: &Options, node: &Node, token: &str, config: Option<&Path>) -> Command {
+    let mut program = Command::new(&options.program);
+    if let Some(config) = config {
+        program.arg("--config-file").arg(config);
+    }
+    program.arg("run").arg(workspace::root().join("openapi/quarry.json"));
+    program.args(["--url", &format!("http://{}", node.api())]);
+    program.args(["--header", &format!("Authorization: Bearer {}", token.trim())]);
+    program.args(["--max-examples", &options.examples.to_string()]);
+    // These end the token itself; what looks into the machine's devices finds those of others; and a watch has no end.
+    for operation in ["log_out", "revoke_token", "delete_user", "scan_devices", "watch"] {
+        program.args(["--exclude-operation-id", operation]);
+    }
+    program
 }
