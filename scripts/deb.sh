@@ -12,7 +12,8 @@ flags=()
 if [ "$profile" = release ]; then
     flags=(--release)
 fi
-cargo build --locked "${flags[@]}" -p quarryd -p quarry -p quarry-extract
+# Of the whole workspace, so that what other targets of make have built serves here.
+cargo build --locked --workspace "${flags[@]}" --bin quarryd --bin quarry --bin quarry-extract
 
 built=$CARGO_TARGET_DIR/$profile
 pack=$CARGO_TARGET_DIR/deb

@@ -506,6 +506,7 @@ pub(super) fn format_error_kind(error: &FormatError) -> ErrorKind {
         | FormatError::Protection { .. }
         | FormatError::Name { .. }
         | FormatError::Same { .. }
+        | FormatError::Root { .. }
         | FormatError::TooSmall { .. }
         | FormatError::SectorSize { .. } => ErrorKind::Contradictory,
         FormatError::Missing { .. } => ErrorKind::NotFound,

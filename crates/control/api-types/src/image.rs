@@ -39,7 +39,7 @@ pub struct AdoptVolume {
     pub name: Name,
     /// The absolute path of a file or a block device, or the address of a server's disk.
     #[schema(
-        pattern = "^(/[^\\x00]*[^/\\x00]|pmem:///|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://)[^\\x00]*$",
+        pattern = "^(/|pmem:///|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://)[^\\x00]*$",
         example = "/dev/sdc"
     )]
     pub device: String,
@@ -70,7 +70,7 @@ pub(crate) fn check_device(field: &'static str, device: &str) -> Result<(), Inva
     }
     let device = device.escape_debug();
     let message = format!(
-        "'{device}' is neither an absolute path below '/' nor the address of a server's disk ({})",
+        "'{device}' is neither an absolute path nor the address of a server's disk ({})",
         server_disks()
     );
     Err(InvalidRequest::new(field, message))

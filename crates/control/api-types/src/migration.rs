@@ -64,7 +64,7 @@ pub struct MigrateVolume {
     pub to_pool: Option<Name>,
     /// The device to move it to, byte for byte: a file, which is made if there is none, a block device, or the address of a server's disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(pattern = "^(/[^\\x00]*[^/\\x00]|pmem:///|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://)[^\\x00]*$")]
+    #[schema(pattern = "^(/|pmem:///|nbd://|nbd\\+unix://|nvme-tcp://|iscsi://)[^\\x00]*$")]
     pub to_device: Option<String>,
     /// Whether what the device holds may be overwritten.
     #[serde(default)]

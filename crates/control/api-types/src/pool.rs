@@ -386,7 +386,7 @@ impl CreatePool {
             return Err(InvalidRequest::new(
                 "devices",
                 format!(
-                    "'{}' is neither an absolute path below '/' nor the address of a server's disk ({}), of a place in a bucket \
+                    "'{}' is neither an absolute path nor the address of a server's disk ({}), of a place in a bucket \
                      ({S3_SCHEME}BUCKET/PREFIX?size=1TiB) or of persistent memory ({PMEM_SCHEME}/PATH)",
                     path.escape_debug(),
                     server_disks()
@@ -404,12 +404,10 @@ impl CreatePool {
     }
 }
 
-/// Whether it is a path, or an address; the node says whether anything is there. `/` is none: a file of a pool would fill the
-/// system's own file system, which nobody means.
+/// Whether it is a path, or an address; the node says whether anything is there.
 pub(crate) fn may_name_a_device(path: &str) -> bool {
     let mut schemes = NETWORK_SCHEMES.iter().chain([&PMEM_SCHEME, &S3_SCHEME]);
-    let is_below_root = path.starts_with('/') && path.bytes().any(|byte| byte != b'/');
-    (is_below_root || schemes.any(|scheme| path.starts_with(scheme))) && !path.contains('\0')
+    (path.starts_with('/') || schemes.any(|scheme| path.starts_with(scheme))) && !path.contains('\0')
 }
 
 /// How addresses of disks of servers begin, in words.
@@ -476,7 +474,7 @@ mod tests {
             (request(&["/a"], 2), "devices", "copies:2 needs 2 distinct devices"),
             (coded(&["/a", "/b"], None), "devices", "ec:2+1 needs 3 distinct devices"),
             (coded(&["/a", "/b", "/c"], Some(1)), "protection", "either copies or a protection"),
-            (request(&["a"], 1), "devices", "neither an absolute path below '/' nor the address of a server's disk"),
+            (request(&["a"], 1), "devices", "neither an absolute path nor the address of a server's disk"),
             (request(&["/a", "/b", "/a"], 1), "devices", "'/a' is given twice"),
         ] {
             let error = bad.check().unwrap_err();

@@ -126,6 +126,12 @@ pub enum FormatError {
         /// Smallest size of a device, in bytes.
         min_bytes: u64,
     },
+    /// The root directory, which is hardly meant: a file in it would take most of what is free of the system's own file system.
+    #[error("{} is the root directory: name a directory in it, a file or a block device", path.display())]
+    Root {
+        /// The path.
+        path: PathBuf,
+    },
     /// The directory's file system has not the space.
     #[error("{} has {} free, too little for a file of {}", path.display(), ByteSize(*free_bytes), ByteSize(*size_bytes))]
     DirectoryFull {

@@ -95,6 +95,16 @@ fn what_the_tools_of_others_write_is_recognised() {
 }
 
 #[test]
+fn no_file_is_made_in_the_root_directory() {
+    run(async |env| {
+        for path in ["/", "/.", "//", "/usr/.."] {
+            let refused = format_devices(&env, &request(&env, &[path.as_ref()])).await.expect_err("it is /");
+            assert!(matches!(refused, FormatError::Root { .. }), "{path}: {refused}");
+        }
+    });
+}
+
+#[test]
 fn a_pool_is_made_opened_refused_to_others_and_ended() {
     run(async |env| {
         let directory = directory();

@@ -36,6 +36,9 @@ pub async fn check_paths(env: &Env, request: &FormatRequest) -> Result<Vec<Candi
     for ((path, probe), canonical) in probes.into_iter().zip(&canonical) {
         candidates.push(match probe {
             Probe::Missing => return Err(FormatError::Missing { path }),
+            Probe::Directory { .. } if canonical.parent().is_none() => {
+                return Err(FormatError::Root { path });
+            }
             Probe::Directory { free_bytes } => {
                 file_bytes(request, &path, free_bytes)?;
                 Candidate::Directory { path }
