@@ -236,8 +236,14 @@ impl DataNode {
                     "It shares what holds them with other volumes. Give them up (`quarry snapshot delete`, `quarry volume set {name} --history 0`), or make a volume that is kept so and copy the data."
                 ),
             };
-            let cause =
-                format!("its {} snapshots and its history stay behind and would be lost", snapshots.len());
+            let what = match (snapshots.len(), found.status.history.is_some()) {
+                (0, _) => "its history stays".to_owned(),
+                (1, false) => "its snapshot stays".to_owned(),
+                (count, false) => format!("its {count} snapshots stay"),
+                (1, true) => "its snapshot and its history stay".to_owned(),
+                (count, true) => format!("its {count} snapshots and its history stay"),
+            };
+            let cause = format!("{what} behind and would be lost");
             return refused(cause, next);
         }
         let id = found.status.id;

@@ -75,8 +75,11 @@ impl CreateToken {
                 check_tenant(role, self.tenant.as_ref())?;
             }
         }
-        if self.purpose.chars().count() > TOKEN_PURPOSE_CHARACTERS_MAX || self.purpose.chars().any(char::is_control) {
-            let message = format!("at most {TOKEN_PURPOSE_CHARACTERS_MAX} characters, and no control characters");
+        if self.purpose.chars().count() > TOKEN_PURPOSE_CHARACTERS_MAX
+            || self.purpose.chars().any(char::is_control)
+        {
+            let message =
+                format!("at most {TOKEN_PURPOSE_CHARACTERS_MAX} characters, and no control characters");
             return Err(InvalidRequest::new("purpose", message));
         }
         match self.life_s {

@@ -25,7 +25,7 @@ const FORGOTTEN_AFTER_MS: u64 = 60 * 60_000;
 pub struct Blocked {
     /// When to try again, in whole seconds from now.
     pub retry_after_s: u64,
-    /// Whether this is the attempt with which it began.
+    /// Whether this is the first attempt that it stops, or the one with which it began.
     pub is_first: bool,
 }
 
@@ -35,6 +35,8 @@ struct Failures {
     since_ms: u64,
     last_ms: u64,
     blocked_until_ms: u64,
+    /// Until when it was blocked when somebody was told so last.
+    told_until_ms: u64,
 }
 
 type Table = BTreeMap<String, Failures>;
@@ -48,12 +50,16 @@ pub struct Attempts {
 impl Attempts {
     /// Whether a login may be tried now.
     pub fn check_login(&self, user: &str, address: Option<IpAddr>, now_ms: u64) -> Result<(), Blocked> {
-        let tables = self.tables.lock().expect("nobody panics with this lock");
-        let by_name = tables.0.get(user);
-        let by_address = address.and_then(|address| tables.1.get(&network(address)));
-        let until =
-            [by_name, by_address].into_iter().flatten().map(|failures| failures.blocked_until_ms).max();
-        blocked(until.unwrap_or(0), now_ms, false)
+        let mut guard = self.tables.lock().expect("nobody panics with this lock");
+        let (names, addresses) = &mut *guard;
+        let by_name = names.get_mut(user);
+        let by_address = address.and_then(|address| addresses.get_mut(&network(address)));
+        let longest =
+            [by_name, by_address].into_iter().flatten().max_by_key(|failures| failures.blocked_until_ms);
+        let Some(failures) = longest else { return Ok(()) };
+        let is_first = failures.told_until_ms != failures.blocked_until_ms;
+        blocked(failures.blocked_until_ms, now_ms, is_first)
+            .inspect_err(|_| failures.told_until_ms = failures.blocked_until_ms)
     }
 
     /// Remembers a login that failed.

@@ -1,6 +1,8 @@
 //! The log's file.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use quarry_api_types::{Event, EventKind, EventSeverity, Events, EventsQuery, ObjectKind, Timestamp};
@@ -91,6 +93,7 @@ impl EventLog {
             redb::DatabaseError::DatabaseAlreadyOpen => EventLogError::InUse { path: path.to_owned() },
             error => failed("open", path, error),
         })?;
+        make_private(path)?;
         let log = Self::prepare(database, path.to_owned())?;
         // What opens can be read.
         log.conditions()?;
@@ -239,6 +242,12 @@ impl EventLog {
 
 fn failed(operation: &'static str, path: &Path, error: impl Into<redb::Error>) -> EventLogError {
     EventLogError::Storage { operation, path: path.to_owned(), source: Box::new(error.into()) }
+}
+
+/// It names objects of tenants: nobody but its owner reads it.
+fn make_private(path: &Path) -> Result<()> {
+    let private = std::fs::set_permissions(path, Permissions::from_mode(0o600));
+    private.map_err(|error| failed("make private", path, redb::Error::Io(error)))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the control plane's own file, outside the simulation")]

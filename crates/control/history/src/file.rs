@@ -1,5 +1,7 @@
 //! The file that keeps a history: docs/format/history.md.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use quarry_api_types::{ObjectKind, Resolution, Series};
@@ -74,6 +76,7 @@ impl HistoryFile {
             redb::DatabaseError::DatabaseAlreadyOpen => HistoryError::InUse { path: path.to_owned() },
             error => failed("open", path, error),
         })?;
+        make_private(path)?;
         Self::prepare(database, path.to_owned())
     }
 
@@ -186,6 +189,12 @@ fn parse_key(text: &str) -> Option<SeriesKey> {
 
 fn failed(operation: &'static str, path: &Path, error: impl Into<redb::Error>) -> HistoryError {
     HistoryError::Storage { operation, path: path.to_owned(), source: Box::new(error.into()) }
+}
+
+/// It names objects of tenants: nobody but its owner reads it.
+fn make_private(path: &Path) -> Result<()> {
+    let private = std::fs::set_permissions(path, Permissions::from_mode(0o600));
+    private.map_err(|error| failed("make private", path, redb::Error::Io(error)))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the control plane's own file, outside the simulation")]

@@ -21,6 +21,15 @@ pub enum KeyStoreError {
         /// The key.
         name: String,
     },
+    /// The store cannot be asked now, or refuses for the moment: it is tried again with the next request. What a store over a network says of
+    /// a connection that fails, a time-out, a seal, or a token of its own that has ended.
+    #[error("the key store {store} cannot be used now: {reason}")]
+    Unavailable {
+        /// Which, for people.
+        store: String,
+        /// Why not; no secret.
+        reason: String,
+    },
     /// The secret is not the one with which the keyring was made.
     #[error("the passphrase does not open the keyring {path}: give the one with which it was made")]
     Passphrase {

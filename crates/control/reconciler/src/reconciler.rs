@@ -34,9 +34,15 @@ pub struct Figures {
     pub lag_s: u64,
 }
 
+/// A step that did not work.
+struct Failure {
+    step: Step,
+    reason: String,
+}
+
 #[derive(Default)]
 struct State {
-    failures: BTreeMap<VolumeId, BTreeMap<StepKind, String>>,
+    failures: BTreeMap<VolumeId, BTreeMap<StepKind, Failure>>,
     figures: Figures,
 }
 
@@ -62,7 +68,8 @@ impl Reconciler {
     pub fn add_failures(&self, observed: &mut Observed) {
         let state = self.state();
         for (id, volume) in &mut observed.volumes {
-            volume.failures = state.failures.get(id).cloned().unwrap_or_default();
+            let failures = state.failures.get(id).into_iter().flatten();
+            volume.failures = failures.map(|(kind, failure)| (*kind, failure.reason.clone())).collect();
         }
     }
 
@@ -91,7 +98,11 @@ impl Reconciler {
         let (intended, mut observed) = world.look().await?;
         self.forget_gone(&observed);
         self.add_failures(&mut observed);
-        let planned = plan(&intended, &observed, world.now());
+        let mut planned = plan(&intended, &observed, world.now());
+        if self.forget_unplanned(&planned.steps) {
+            self.add_failures(&mut observed);
+            planned = plan(&intended, &observed, world.now());
+        }
         self.state().figures.lag_s = planned.volumes.iter().map(|volume| volume.lag_s).max().unwrap_or(0);
         Some(planned)
     }
@@ -121,8 +132,9 @@ impl Reconciler {
             match &done {
                 Ok(()) => _ = failures.remove(&step.kind()),
                 Err(StepError(reason)) => {
-                    let before = failures.insert(step.kind(), reason.clone());
-                    if before.as_ref() != Some(reason) {
+                    let failure = Failure { step: step.clone(), reason: reason.clone() };
+                    let before = failures.insert(step.kind(), failure);
+                    if before.is_none_or(|before| before.reason != *reason) {
                         tracing::warn!(%volume, %reason, "could not {step}; it is tried again");
                     }
                 }
@@ -132,6 +144,22 @@ impl Reconciler {
 
     fn forget_gone(&self, observed: &Observed) {
         self.state().failures.retain(|id, kinds| observed.volumes.contains_key(id) && !kinds.is_empty());
+    }
+
+    /// What has failed and is not to be done any more, or not so, says nothing of what is: whether there was any.
+    fn forget_unplanned(&self, steps: &[Step]) -> bool {
+        let mut any = false;
+        for (id, kinds) in &mut self.state().failures {
+            kinds.retain(|kind, failure| {
+                let is_planned = steps.iter().any(|step| match kind {
+                    StepKind::Change => *step == failure.step,
+                    StepKind::Take | StepKind::Expire => step.kind() == *kind && step.concerns(*id),
+                });
+                any |= !is_planned;
+                is_planned
+            });
+        }
+        any
     }
 
     /// Runs until its task ends.

@@ -167,8 +167,9 @@ pub(crate) fn command_effects(kind: Kind) -> Vec<u8> {
 /// Feature Identifiers Supported and Effects: of the controller, or of one namespace.
 pub(crate) fn feature_effects(kind: Kind) -> Vec<u8> {
     const SUPPORTED: u32 = 1;
-    const OF_CONTROLLER: u32 = 1 << 20;
-    const OF_NAMESPACE: u32 = 1 << 21;
+    // The scope (FSP), from bit 20 on: namespace, controller.
+    const OF_NAMESPACE: u32 = 1 << 20;
+    const OF_CONTROLLER: u32 = 1 << 21;
     let mut page = Page::new(1024);
     for &feature in crate::feature::features_of(kind) {
         let scope = match feature {

@@ -106,6 +106,11 @@ impl Mailbox {
         Some(Sense::attention(CODES[first as usize]))
     }
 
+    /// One that need not be told any more.
+    pub(crate) fn forget(&self, attention: Attention) {
+        self.attentions.fetch_and(!(1 << attention as u32), Ordering::AcqRel);
+    }
+
     /// Asks the session to end what it has under way on the unit.
     pub(crate) fn abort(&self, drain: Drain) {
         list(&self.aborts).push(drain);

@@ -20,6 +20,7 @@ const THIN: u8 = 0x80 | 0x40;
 /// The size as it is now: a volume that grows tells nobody but through its facts.
 fn last_block(unit: &Unit) -> Result<u64, Sense> {
     unit.volume()?;
+    unit.look();
     Ok(unit.blocks().saturating_sub(1))
 }
 

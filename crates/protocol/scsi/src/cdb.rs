@@ -18,6 +18,19 @@ impl Cdb {
         self.0[1] & 0x1F
     }
 
+    /// Where the control byte is, by the group of the operation code (SPC-4 4.2.5.1); byte 1 where the length varies.
+    pub fn control_at(&self) -> usize {
+        match self.opcode() {
+            0x7E | 0x7F => 1,
+            code => match code >> 5 {
+                0 => 5,
+                1 | 2 => 9,
+                4 => 15,
+                _ => 11,
+            },
+        }
+    }
+
     /// Byte `at`.
     pub fn u8(&self, at: usize) -> u8 {
         self.0[at]

@@ -126,7 +126,7 @@ impl From<Reply> for Step {
 
 /// Looks at a command to a unit.
 pub(crate) fn accept(nexus: &Rc<Nexus>, unit: Rc<Unit>, cdb: &Cdb, out_bytes: u32) -> Accepted {
-    match hinder(&unit, cdb).and_then(|hindrance| match hindrance {
+    match hinder(nexus, &unit, cdb).and_then(|hindrance| match hindrance {
         Some(reply) => Ok(Step::Reply(reply)),
         None => dispatch(nexus, &unit, cdb, out_bytes),
     }) {
@@ -140,15 +140,20 @@ pub(crate) fn accept(nexus: &Rc<Nexus>, unit: Rc<Unit>, cdb: &Cdb, out_bytes: u3
 }
 
 /// What stands in the way of a command, in the order in which SAM-6 and SPC-5 want it told.
-fn hinder(unit: &Unit, cdb: &Cdb) -> Result<Option<Reply>, Sense> {
+fn hinder(nexus: &Nexus, unit: &Unit, cdb: &Cdb) -> Result<Option<Reply>, Sense> {
     let informs = matches!(cdb.opcode(), opcode::INQUIRY | opcode::REPORT_LUNS | opcode::REQUEST_SENSE);
     if !informs
         && unit.mailbox().has_attention()
-        && let Some(attention) = unit.mailbox().take_attention()
+        && let Some(attention) = nexus.take_attention(unit)
     {
         return Err(attention);
     }
     let Supported { access, .. } = *supported::find(cdb)?;
+    // NACA: auto contingent allegiance is not there (NORMACA is 0; SAM-5 5.2).
+    let control = cdb.control_at();
+    if cdb.has(control, 0x04) {
+        return Err(Sense::field_in_cdb(control as u16));
+    }
     let member = unit.member();
     let free = match access {
         Access::Always => true,
@@ -204,7 +209,7 @@ fn dispatch(nexus: &Rc<Nexus>, unit: &Rc<Unit>, cdb: &Cdb, out_bytes: u32) -> Re
         opcode::PREFETCH_10 | opcode::PREFETCH_16 => medium::prefetch(unit, cdb),
         opcode::INQUIRY if cdb.has(1, 1) => vpd::inquiry(nexus, unit, cdb),
         opcode::INQUIRY => identify::inquiry(nexus, cdb, identify::Qualifier::Connected),
-        opcode::REQUEST_SENSE => identify::request_sense(unit, cdb),
+        opcode::REQUEST_SENSE => identify::request_sense(nexus, unit, cdb),
         opcode::REPORT_LUNS => identify::report_luns(nexus, cdb),
         opcode::READ_CAPACITY_10 => capacity::read_capacity_10(unit, cdb),
         opcode::SERVICE_ACTION_IN_16 if cdb.service_action() == 0x10 => capacity::read_capacity_16(unit, cdb),
@@ -262,7 +267,7 @@ impl Task {
         if !self.nexus.has(&self.unit) {
             return Some(Reply::check(Sense::illegal(Code::UNIT_NOT_SUPPORTED)));
         }
-        hinder(&self.unit, cdb).unwrap_or_else(|sense| Some(Reply::check(sense)))
+        hinder(&self.nexus, &self.unit, cdb).unwrap_or_else(|sense| Some(Reply::check(sense)))
     }
 
     /// Carries it out, with the data that came: as much as it wants, or less where the initiator has sent less.

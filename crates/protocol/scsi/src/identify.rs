@@ -77,6 +77,7 @@ pub(crate) fn report_luns(nexus: &Nexus, cdb: &Cdb) -> Result<Step, Sense> {
     if allocation < 16 {
         return Err(Sense::field_in_cdb(6));
     }
+    nexus.forget_luns_changed();
     let mut data = vec![0; 8];
     numbers.iter().for_each(|&number| data.extend_from_slice(&Lun::of(number).0));
     let length = (data.len() - 8) as u32;
@@ -85,9 +86,9 @@ pub(crate) fn report_luns(nexus: &Nexus, cdb: &Cdb) -> Result<Step, Sense> {
 }
 
 /// REQUEST SENSE tells a unit attention, which is told by that, and then what keeps commands out.
-pub(crate) fn request_sense(unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
+pub(crate) fn request_sense(nexus: &Nexus, unit: &Unit, cdb: &Cdb) -> Result<Step, Sense> {
     let hindrance = || unit.shared.sanitizing.hindrance().err().unwrap_or(Sense::NONE);
-    let sense = unit.mailbox().take_attention().unwrap_or_else(hindrance);
+    let sense = nexus.take_attention(unit).unwrap_or_else(hindrance);
     Ok(sense_data(&unit.buffers, &sense, cdb))
 }
 

@@ -16,6 +16,7 @@ use crate::command::{self, Accepted};
 use crate::limits::COPY_RESULTS_MAX;
 use crate::lun::Lun;
 use crate::missing;
+use crate::sense::{Code, Sense};
 use crate::shared::Units;
 use crate::unit::Unit;
 
@@ -173,6 +174,21 @@ impl Nexus {
             units.values().for_each(|unit| unit.raise(Attention::LunsChanged));
             self.changed.set(true);
         }
+    }
+
+    /// The most important attention of a unit, which is told now. That other units are there is told once, not by each of them (LUICLR, SPC-4
+    /// 7.8.7).
+    pub(crate) fn take_attention(&self, unit: &Unit) -> Option<Sense> {
+        let told = unit.mailbox().take_attention()?;
+        if told.code == Code::LUNS_CHANGED {
+            self.forget_luns_changed();
+        }
+        Some(told)
+    }
+
+    /// The initiator has asked what units there are (SPC-4 6.33).
+    pub(crate) fn forget_luns_changed(&self) {
+        self.units.borrow().values().for_each(|unit| unit.mailbox().forget(Attention::LunsChanged));
     }
 
     /// The numbers of the units, in order.

@@ -143,7 +143,8 @@ pub static SUPPORTED: &[Supported] = &[
     acting(PERSISTENT_RESERVE_OUT, 5, &[0x5F, 0x05, FF, 0, 0, FF, FF, FF, FF, CTL], Free),
     acting(PERSISTENT_RESERVE_OUT, 6, &[0x5F, 0x06, 0, 0, 0, FF, FF, FF, FF, CTL], Free),
     acting(PERSISTENT_RESERVE_OUT, 7, &[0x5F, 0x07, 0, 0, 0, FF, FF, FF, FF, CTL], Free),
-    acting(EXTENDED_COPY, 0, &[0x83, 0x00, 0, 0, 0, 0, 0, 0, 0, 0, FF, FF, FF, FF, 0, CTL], Write),
+    // Sent to the source as often as to the destination, which alone must not be write-protected.
+    acting(EXTENDED_COPY, 0, &[0x83, 0x00, 0, 0, 0, 0, 0, 0, 0, 0, FF, FF, FF, FF, 0, CTL], Change),
     acting(RECEIVE_COPY_RESULTS, 0, &[0x84, 0x00, FF, 0, 0, 0, 0, 0, 0, 0, FF, FF, FF, FF, 0, CTL], Free),
     acting(RECEIVE_COPY_RESULTS, 3, &[0x84, 0x03, 0, 0, 0, 0, 0, 0, 0, 0, FF, FF, FF, FF, 0, CTL], Free),
     plain(READ_16, &[0x88, 0xF8, FF, FF, FF, FF, FF, FF, FF, FF, FF, FF, FF, FF, GROUP, CTL], Read),

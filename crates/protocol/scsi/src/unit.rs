@@ -40,6 +40,8 @@ pub struct Unit {
     volume: RefCell<Option<Rc<dyn Volume>>>,
     facts: RefCell<VolumeInfo>,
     size_bytes: Cell<u64>,
+    /// What the access table has said of its size last.
+    announced_bytes: Cell<u64>,
     read_only: Cell<bool>,
     member: Member,
     mailbox: Arc<Mailbox>,
@@ -65,6 +67,7 @@ impl Unit {
             mapped_read_only: mapping.read_only,
             volume: RefCell::new(None),
             size_bytes: Cell::new(mapping.volume.size_bytes),
+            announced_bytes: Cell::new(mapping.volume.size_bytes),
             read_only: Cell::new(mapping.read_only || mapping.volume.read_only),
             facts: RefCell::new(mapping.volume.clone()),
             member,
@@ -146,14 +149,22 @@ impl Unit {
         volume.clone().ok_or(Sense::new(Key::NotReady, Code::BECOMING_READY))
     }
 
-    /// A new size was announced; whether it is another one.
+    /// A size was announced; whether it is another one than before. What a command has learned by itself meanwhile is no reason to say nothing.
     pub(crate) fn resize(&self, announced_bytes: u64) -> bool {
-        let before = self.size_bytes.get();
-        match &*self.volume.borrow() {
-            Some(volume) => self.learn(volume.info()),
-            None => self.size_bytes.set(announced_bytes),
+        if self.announced_bytes.replace(announced_bytes) == announced_bytes {
+            return false;
         }
-        self.size_bytes.get() != before
+        self.size_bytes.set(announced_bytes);
+        self.look();
+        true
+    }
+
+    /// Learns what its volume says of itself now, when it can be reached.
+    pub(crate) fn look(&self) {
+        let info = self.volume.borrow().as_ref().map(|volume| volume.info());
+        if let Some(info) = info {
+            self.learn(info);
+        }
     }
 
     /// How many blocks there are.
@@ -192,10 +203,7 @@ impl Unit {
     pub(crate) fn range(&self, lba: u64, blocks: u64) -> Result<Range, Sense> {
         let fits = |size: u64| lba.checked_add(blocks).is_some_and(|end| end <= size);
         if !fits(self.blocks()) {
-            let info = self.volume.borrow().as_ref().map(|volume| volume.info());
-            if let Some(info) = info {
-                self.learn(info);
-            }
+            self.look();
             if !fits(self.blocks()) {
                 return Err(Sense::illegal(Code::OUT_OF_RANGE).at(lba));
             }

@@ -55,7 +55,10 @@ pub fn run(options: &Options) -> Result<()> {
         Ok(())
     })?;
     let config = scratch.join("schemathesis.toml");
-    fs::write(&config, format!("[parameters]\n\"path.name\" = \"{NAME}\"\n\"path.snapshot\" = \"{NAME}\"\n"))?;
+    fs::write(
+        &config,
+        format!("[parameters]\n\"path.name\" = \"{NAME}\"\n\"path.snapshot\" = \"{NAME}\"\n"),
+    )?;
     steps.step("schemathesis, of these", || {
         command::run_visibly(&mut program(options, &node, &token, Some(&config)))
     })?;

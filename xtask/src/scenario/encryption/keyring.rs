@@ -20,6 +20,7 @@ const SECOND: &str = "a better secret";
 
 pub(super) fn steps(steps: &mut Steps, node: &mut Node, bin_dir: &Path, scratch: &Scratch) -> Result<()> {
     steps.step("unlocked while it runs: who is connected goes on", || unlock(node, scratch))?;
+    steps.step("the keyring's file is lost: who is connected goes on", || lose(node, scratch))?;
     let keyring = Offline { quarryd: bin_dir.join("quarryd"), scratch };
     let took = steps.step("another passphrase, refused to those who may not", || change(node, &keyring))?;
     steps.step_with(
@@ -51,6 +52,25 @@ fn unlock(node: &mut Node, scratch: &Scratch) -> Result<()> {
     ensure!(quarry.json(&["keyring", "show"])?["locked_volumes"] == 0, "a volume is still locked");
     create(node, "more", &["--encrypt"])?;
     quarry.run(&["volume", "delete", "more"]).map(drop)
+}
+
+/// What is open needs no key store; what would need it says so, and goes on when it is there again.
+fn lose(node: &Node, scratch: &Scratch) -> Result<()> {
+    let (file, aside) = (scratch.path().join("data/keyring.json"), scratch.path().join("keyring-aside"));
+    let mut client = connect(node, SECRET)?;
+    fs::rename(&file, &aside).context("the keyring")?;
+    // In the way of a new one.
+    fs::create_dir(&file)?;
+    ensure!(client.read(0, 4096)? == content()[..4096], "not what was written");
+    let error = client.call(crate::nbd::Command::Write, 0, 0, 4096, &content()[..4096])?;
+    ensure!(error == 0, "a write fails with NBD error {error}");
+    expect(node, SECRET)?;
+    let refused = create(node, "more", &["--encrypt"]).err().context("a key was made nowhere")?;
+    ensure!(format!("{refused:#}").contains("keyring"), "{refused:#}");
+    fs::remove_dir(&file)?;
+    fs::rename(&aside, &file)?;
+    create(node, "more", &["--encrypt"])?;
+    node.quarry().run(&["volume", "delete", "more"]).map(drop)
 }
 
 /// The keyring of a node that is stopped.

@@ -31,7 +31,12 @@ pub(crate) async fn log_in(
     let address = asked.peer.map(|peer| peer.address.ip());
     let user = login.user.clone();
     if let Err(blocked) = guard.attempts.check_login(user.as_str(), address, now().unix_ms()) {
-        return Err(too_many(blocked.retry_after_s));
+        let error = too_many(blocked.retry_after_s);
+        // A flood is one entry for each time that it is stopped.
+        if blocked.is_first {
+            guard.refused(&asked, &error).await;
+        }
+        return Err(error);
     }
     let _permit = guard.hashing.acquire().await.map_err(|_| unauthenticated("the node is stopping"))?;
     let expires = Timestamp::from_unix_ms(now().unix_ms() + LOGIN_LIFE_MS);

@@ -224,6 +224,26 @@ async fn what_fails_on_one_volume_does_not_hold_up_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_not_to_be_changed_any_more_has_not_failed() {
+    let mut disk = Disk::new(1);
+    let id = VolumeId::from_random(1);
+    disk.broken = vec![id];
+    let (disk, reconciler) = (Arc::new(disk), Arc::new(Reconciler::default()));
+    let failures = || {
+        let mut observed = disk.observed.lock().unwrap().clone();
+        reconciler.add_failures(&mut observed);
+        observed.volumes[&id].failures.clone()
+    };
+    run_for(&disk, &reconciler, 60).await;
+    assert!(failures().contains_key(&StepKind::Change), "{:?}", failures());
+    // Somebody has done it by hand.
+    disk.observed.lock().unwrap().volumes.get_mut(&id).unwrap().volume.compression = Compression::Lz4;
+    run_for(&disk, &reconciler, 60).await;
+    assert!(!failures().contains_key(&StepKind::Change), "{:?}", failures());
+    assert!(failures().contains_key(&StepKind::Take), "that fails still: {:?}", failures());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_clock_that_goes_back_or_far_ahead_is_noticed_within_seconds() {
     let disk = Arc::new(Disk::new(1));
     let reconciler = Arc::new(Reconciler::default());

@@ -290,9 +290,16 @@ impl FullFeature<'_> {
     }
 
     fn logout(&mut self, header: &Header) -> Result<(), Ended> {
-        // Closing the session and closing its only connection are the same; there is no recovery to log out for.
-        if header.0[1] & 0x7F > 1 {
-            return Err(Ended::Protocol("a logout for a recovery that was not agreed on"));
+        /// Connection recovery is not supported (RFC 7143 section 11.15.1).
+        const NO_RECOVERY: u8 = 2;
+        match header.0[1] & 0x7F {
+            // Closing the session and closing its only connection are the same.
+            0 | 1 => {}
+            2 => {
+                self.answer_logout(header.task_tag(), NO_RECOVERY);
+                return Ok(());
+            }
+            _ => return Err(Ended::Protocol("a logout for no reason that there is")),
         }
         self.drop_collecting(|_| true);
         self.logout = Some(header.task_tag());
@@ -307,12 +314,17 @@ impl FullFeature<'_> {
         if self.cold_reset {
             self.ended = Some(Ended::Reset);
         } else if let Some(task_tag) = self.logout.take() {
-            let mut answer = Header::new(opcode::LOGOUT_RESPONSE);
-            answer.set_u32(16, task_tag);
-            self.numbers.stamp(&mut answer);
-            self.outbox.header(&answer);
+            self.answer_logout(task_tag, 0);
             self.ended = Some(Ended::LoggedOut);
         }
+    }
+
+    fn answer_logout(&mut self, task_tag: u32, response: u8) {
+        let mut answer = Header::new(opcode::LOGOUT_RESPONSE);
+        answer.0[2] = response;
+        answer.set_u32(16, task_tag);
+        self.numbers.stamp(&mut answer);
+        self.outbox.header(&answer);
     }
 
     fn reject(&mut self, header: &Header, reason: u8) {

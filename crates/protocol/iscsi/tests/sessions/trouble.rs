@@ -40,7 +40,7 @@ fn units_that_make_no_sense_end_their_session() {
     let long = |header: &mut Header| header.set_data_bytes(300 << 10);
     let again = |header: &mut Header| header.0[0] = 0x40 | opcode::LOGIN;
     let ahead = |header: &mut Header| header.set_u32(24, header.u32(24) + 3);
-    let recovery = |header: &mut Header| (header.0[0], header.0[1]) = (0x40 | opcode::LOGOUT, 0x82);
+    let recovery = |header: &mut Header| (header.0[0], header.0[1]) = (0x40 | opcode::LOGOUT, 0x83);
     let breaks: [&dyn Fn(&mut Header); 4] = [&long, &again, &ahead, &recovery];
     for (number, change) in breaks.into_iter().enumerate() {
         let mut client = Client::logged_in(node.portals[0], &[]);
@@ -50,6 +50,16 @@ fn units_that_make_no_sense_end_their_session() {
         assert!(client.is_closed(), "{number}");
     }
     assert_alive(&mut witness);
+}
+
+#[test]
+fn a_logout_for_a_recovery_is_refused_and_the_session_goes_on() {
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    client.immediate(opcode::LOGOUT, |header| header.0[1] = 0x82, &[]);
+    let answer = client.receive();
+    assert_eq!((answer.header.opcode(), answer.header.0[2]), (opcode::LOGOUT_RESPONSE, 2));
+    assert_alive(&mut client);
 }
 
 #[test]

@@ -49,6 +49,22 @@ fn everybody_says_who_they_are() {
 }
 
 #[test]
+fn bits_mean_what_the_standard_says() {
+    let mut world = World::new(1 << 30);
+    world.volume(1, MIB);
+    let mut host = Host::new(&mut world);
+    let independent = host.admin.identify(&mut world, 8, 1).data;
+    assert_eq!(independent[0], 1 << 3, "identifiers are not used again; bit 4 would be a disk that rotates");
+    let controller = host.admin.identify(&mut world, 1, 0).data;
+    let sgls = word(&controller, 536);
+    assert_eq!(sgls & (1 << 18), 0, "no buffer longer than its data, which is refused");
+    let effects = host.admin.log(&mut world, log::FEATURE_EFFECTS, 1024, 0, false).data;
+    let scope = |feature: u8| word(&effects, usize::from(feature) * 4) >> 20;
+    assert_eq!((scope(feature::QUEUES), scope(feature::EVENTS)), (0b10, 0b10), "of the controller");
+    assert_eq!(scope(feature::RESERVATION_MASK), 0b01, "of a namespace");
+}
+
+#[test]
 fn identify_of_what_is_not_there() {
     let mut world = World::new(1 << 30);
     world.volume(1, MIB);

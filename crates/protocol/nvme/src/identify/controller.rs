@@ -35,8 +35,8 @@ const HOST_ID_128: u32 = 1;
 const LOG_ATTRIBUTES: u8 = 1 << 1 | 1 << 2 | 1 << 5;
 /// A volatile write cache is there; Flush is for one namespace (VWC).
 const WRITE_CACHE: u8 = 1 | 2 << 1;
-/// SGLs, with offsets into the capsule and buffers longer than the data (SGLS).
-const SGLS: u32 = 1 | 1 << 18 | 1 << 20;
+/// SGLs, with offsets into the capsule (SGLS); what hosts send is as long as the command says.
+const SGLS: u32 = 1 | 1 << 20;
 /// ANA states that are reported: optimized, non-optimized, inaccessible, persistent loss, change; ids of groups are stable.
 const ANA_CAPABILITIES: u8 = 0x1F | 1 << 6;
 /// How long a change of ANA state takes at most, in seconds.

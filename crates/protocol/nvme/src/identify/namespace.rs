@@ -23,6 +23,9 @@ pub(crate) struct NamespaceFacts {
 
 /// Thin, with atomicity of its own, preferred sizes, identifiers that are never used again (NSFEAT).
 const FEATURES: u8 = 1 | 1 << 1 | 1 << 3 | 1 << 4;
+/// Identifiers that are never used again (NSFEAT of what does not depend on the command set, where the other bits mean other things: bit 4 a
+/// disk that rotates; NVMe Base 2.1, figure 320).
+const FEATURES_INDEPENDENT: u8 = 1 << 3;
 /// More than one controller may have it (NMIC).
 const SHARED: u8 = 1;
 /// Every type of reservation, and keys that must match (RESCAP).
@@ -72,7 +75,7 @@ pub(crate) fn namespace(facts: &NamespaceFacts) -> Vec<u8> {
 /// Identify Namespace, what does not depend on the command set.
 pub(crate) fn independent(facts: &NamespaceFacts) -> Vec<u8> {
     let mut page = Page::new(IDENTIFY_BYTES);
-    page.u8(0, FEATURES & !(1 << 1))
+    page.u8(0, FEATURES_INDEPENDENT)
         .u8(1, SHARED)
         .u8(2, reservations(facts))
         .u32(4, facts.ana_group)

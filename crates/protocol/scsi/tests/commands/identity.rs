@@ -1,8 +1,8 @@
 //! What initiators ask first.
 
-use quarry_scsi::{Code, Status};
+use quarry_scsi::{Code, Key, Status};
 
-use crate::support::{BLOCKS, World};
+use crate::support::{BLOCKS, World, copy_command};
 
 #[test]
 fn a_unit_says_what_it_is() {
@@ -90,6 +90,37 @@ fn a_volume_that_refuses_writes_says_so() {
     for opcode in [0x2A, 0x2E, 0x41, 0x42] {
         let code = client.code(&[opcode, 0, 0, 0, 0, 0, 0, 0, 1, 0], &[1; 512]);
         assert_eq!(code, Some(Code::WRITE_PROTECTED), "{opcode:#x}");
+    }
+}
+
+#[test]
+fn what_a_unit_that_is_only_read_is_asked_to_copy_is_judged_by_where_it_goes() {
+    let world = World::new();
+    world.volume.set_info(|info| info.read_only = true);
+    let client = world.initiator("iqn.a");
+    assert_eq!(
+        client.code(&[0x83, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], &[]),
+        None,
+        "nothing to copy"
+    );
+    let (command, list) = copy_command(quarry_volume::Volume::info(&*world.volume).id, 0, 8);
+    assert_eq!(client.send(&command, &list).sense.map(|sense| sense.key), Some(Key::CopyAborted));
+}
+
+#[test]
+fn no_command_may_ask_for_auto_contingent_allegiance() {
+    let world = World::new();
+    let client = world.initiator("iqn.a");
+    let mut long = [0; 16];
+    (long[0], long[13], long[15]) = (0x88, 1, 0x04);
+    let commands: [&[u8]; 4] = [
+        &[0, 0, 0, 0, 0, 4],
+        &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 4],
+        &[0xA0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 4],
+        &long,
+    ];
+    for command in commands {
+        assert_eq!(client.code(command, &[]), Some(Code::INVALID_FIELD_IN_CDB), "{command:x?}");
     }
 }
 

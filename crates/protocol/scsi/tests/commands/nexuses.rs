@@ -153,6 +153,45 @@ fn growth_is_told_once() {
 }
 
 #[test]
+fn growth_that_a_command_has_seen_first_is_told_all_the_same() {
+    let world = World::new();
+    let a = world.initiator("iqn.a");
+    let behind_the_end =
+        u32::try_from(quarry_volume::Volume::info(&*world.volume).size_bytes / 512).expect("small");
+    world.volume.set_info(|info| info.size_bytes *= 2);
+    let mut read = READ;
+    read[2..6].copy_from_slice(&behind_the_end.to_be_bytes());
+    assert_eq!(a.code(&read, &[]), None, "it is there already");
+    let info = quarry_volume::Volume::info(&*world.volume);
+    world.access.update_size(info.id, info.size_bytes);
+    assert_eq!(a.code(&[0; 6], &[]), Some(Code::CAPACITY_CHANGED));
+    assert_eq!(a.code(&[0; 6], &[]), None);
+}
+
+#[test]
+fn that_there_are_other_units_is_told_by_one_of_them() {
+    const REPORT_LUNS: [u8; 12] = [0xA0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+    const SENSE: [u8; 6] = [0x03, 0, 0, 0, 18, 0];
+    let world = World::new();
+    world.map(1);
+    let client = world.initiator("iqn.a");
+    let told = |unit: u32| client.send_to(unit, &[0; 6], &[]).sense.map(|sense| sense.code);
+    assert_eq!(told(1), Some(Code::POWER_ON));
+    world.map(2);
+    assert_eq!(told(1), Some(Code::LUNS_CHANGED));
+    assert_eq!((told(0), told(1)), (None, None));
+    assert_eq!(told(2), Some(Code::POWER_ON));
+    assert_eq!(told(2), None);
+    world.map(3);
+    assert_eq!(client.data(&REPORT_LUNS).len(), 8 + 4 * 8);
+    assert_eq!((told(0), told(1), told(2)), (None, None, None), "it has looked");
+    world.map(4);
+    let sense = client.data(&SENSE);
+    assert_eq!((sense[12], sense[13]), (0x3F, 0x0E));
+    assert_eq!((told(0), told(2)), (None, None));
+}
+
+#[test]
 fn a_copy_stops_where_its_initiator_is_kept_out() {
     let world = World::new();
     let (a, b) = (world.initiator("iqn.a"), world.initiator("iqn.b"));

@@ -61,6 +61,18 @@ impl Sessions {
     }
 }
 
+fn mapping(volume: &MemoryVolume, number: u32) -> Mapping {
+    Mapping {
+        export: format!("disk-{number}"),
+        fabric: Fabric::Iscsi,
+        audience: Audience::Everyone,
+        number,
+        volume: volume.info(),
+        core: 0,
+        read_only: false,
+    }
+}
+
 pub struct World {
     pub volume: Rc<MemoryVolume>,
     pub access: Access,
@@ -73,16 +85,7 @@ impl World {
         let buffers = BufferPool::default();
         let volume = MemoryVolume::new(buffers.clone(), "disk", 7, BLOCKS * 512);
         let access = Access::default();
-        let mapping = Mapping {
-            export: "disk".to_owned(),
-            fabric: Fabric::Iscsi,
-            audience: Audience::Everyone,
-            number: 0,
-            volume: volume.info(),
-            core: 0,
-            read_only: false,
-        };
-        access.map(mapping).expect("a free number");
+        access.map(mapping(&volume, 0)).expect("a free number");
         let units = Units::new(Reservations::new(Arc::new(Kept)));
         let volumes = Rc::new(One(volume.clone()));
         let executor = Executor::new(|| ());
@@ -97,6 +100,11 @@ impl World {
         let client = self.newcomer(name);
         assert_eq!(client.code(&[0; 6], &[]), Some(Code::POWER_ON));
         client
+    }
+
+    /// The volume under one more number.
+    pub fn map(&self, number: u32) {
+        self.access.map(mapping(&self.volume, number)).expect("a free number");
     }
 
     /// The pool behind the volume is that full.
