@@ -24,10 +24,8 @@ pub async fn log_in(
     secrets::check_endpoint(client, "a password", "quarry login")?;
     let password = password(login.password_file.as_deref(), "the password")?;
     let new = client.log_in(&api::Login { user: login.user.clone(), password }).await?;
-    let authority = arguments
-        .ca_file
-        .as_deref()
-        .map(|path| secrets::read(Some(path), "the certificate of the authority"));
+    let authority =
+        arguments.ca_file().map(|path| secrets::read(Some(path), "the certificate of the authority"));
     saved.write(new.text.reveal(), authority.transpose()?.as_deref())?;
     let path = saved.path().display().to_string();
     output.answer(&new.token, |token| tables::logged_in(token, &path))

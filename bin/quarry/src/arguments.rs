@@ -16,11 +16,11 @@ mod qos;
 mod snapshots;
 mod volumes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
+use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use quarry_api_types::UnknownWord;
 use quarry_client::Endpoint;
@@ -98,15 +98,27 @@ pub struct Arguments {
     pub yes: bool,
 
     /// File with the text of a token [default: QUARRY_TOKEN, the last `quarry login`, or the node's own on this machine]
-    #[arg(long, global = true, value_name = "FILE", env = "QUARRY_TOKEN_FILE")]
-    pub token_file: Option<PathBuf>,
+    #[arg(long, global = true, value_name = "FILE", env = "QUARRY_TOKEN_FILE", value_parser = OsStringValueParser::new().map(PathBuf::from), value_hint = ValueHint::FilePath)]
+    token_file: Option<PathBuf>,
 
     /// Certificates, in PEM form, from which the node's must come: its api-ca.pem [default: those of the system]
-    #[arg(long, global = true, value_name = "FILE", env = "QUARRY_CA")]
-    pub ca_file: Option<PathBuf>,
+    #[arg(long, global = true, value_name = "FILE", env = "QUARRY_CA", value_parser = OsStringValueParser::new().map(PathBuf::from), value_hint = ValueHint::FilePath)]
+    ca_file: Option<PathBuf>,
 
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// `--token-file`; a variable that is empty is as good as none.
+    pub fn token_file(&self) -> Option<&Path> {
+        self.token_file.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// `--ca-file`.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

@@ -45,11 +45,11 @@ struct Way {
 fn way(arguments: &Arguments) -> Result<Way, Failure> {
     let endpoint = arguments.endpoint.clone();
     let saved = Saved::of(&endpoint);
-    let named = match &arguments.ca_file {
+    let named = match arguments.ca_file() {
         Some(path) => Some(secrets::read(Some(path), "the certificate of the authority")?),
         None => saved.as_ref().and_then(|saved| read_private(&saved.authority).ok().flatten()),
     };
-    let given = match &arguments.token_file {
+    let given = match arguments.token_file() {
         Some(path) => Some(text(secrets::read(Some(path), "the token")?)?),
         None => std::env::var("QUARRY_TOKEN").ok().filter(|token| !token.is_empty()),
     };

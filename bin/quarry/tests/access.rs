@@ -97,6 +97,9 @@ fn whoever_may_read_the_data_directory_types_no_token() {
     let text = fails(node.command("http", "pool list"), 7);
     assert!(text.contains("the request has no token") && text.contains("quarry login"), "{text}");
     assert!(ok(node.local("whoami")).contains("Role:     admin\n"));
+    let mut nothing = node.local("whoami");
+    nothing.env("QUARRY_TOKEN_FILE", "").env("QUARRY_CA", "").env("QUARRY_TOKEN", "");
+    ok(nothing);
     let mut wrong = node.local("pool list");
     wrong.env("QUARRY_TOKEN", "qt_wrong");
     assert!(fails(wrong, 7).contains("none of this node"), "what is given wins over what is found");
