@@ -85,6 +85,7 @@ impl DataNode {
     pub(super) async fn apply_next(&self, world: &dyn StateWorld) {
         let Some(record) = self.jobs.table().applying.clone() else { return };
         let (state, message) = match apply(world, &record.state).await {
+            Ok(Applied::Done(1)) => (JobState::Done, "one step was done".to_owned()),
             Ok(Applied::Done(steps)) => (JobState::Done, format!("{steps} steps were done")),
             Ok(Applied::Cancelled(steps)) => {
                 (JobState::Cancelled, format!("{steps} steps were done; applying it again does the rest"))

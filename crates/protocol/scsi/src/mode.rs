@@ -9,7 +9,7 @@ use quarry_env::View;
 use quarry_types::Durability;
 
 use crate::attention::Attention;
-use crate::cdb::{Cdb, u16_at};
+use crate::cdb::{Cdb, u16_at, u32_at};
 use crate::command::{Step, Work};
 use crate::limits::BLOCK_BYTES;
 use crate::reply::Reply;
@@ -180,7 +180,25 @@ fn pages_at(list: &[u8], long: bool) -> Result<usize, Sense> {
     }
     let descriptors = if long { usize::from(u16_at(list, 6)) } else { usize::from(list[3]) };
     let at = header + descriptors;
-    if at > list.len() { Err(error) } else { Ok(at) }
+    if at > list.len() {
+        return Err(error);
+    }
+    check_block_length(&list[header..at], header)?;
+    Ok(at)
+}
+
+/// A block descriptor, short or long (SBC-4 6.5.2), must have the blocks that there are: they have one length.
+fn check_block_length(descriptor: &[u8], at: usize) -> Result<(), Sense> {
+    let (length, field) = match descriptor.len() {
+        0 => return Ok(()),
+        8 => (u32_at(descriptor, 4) & 0x00FF_FFFF, 5),
+        16 => (u32_at(descriptor, 12), 12),
+        _ => return Err(Sense::field_in_parameters(at as u16)),
+    };
+    match length == BLOCK_BYTES {
+        true => Ok(()),
+        false => Err(Sense::field_in_parameters((at + field) as u16)),
+    }
 }
 
 pub(crate) fn perform_select(unit: &Rc<Unit>, long: bool, data: Option<View>) -> Result<Reply, Sense> {

@@ -159,9 +159,7 @@ impl Nexus {
         let mut changed = units.len() != before;
         for mapping in &view.units {
             if let Some(unit) = units.get(&mapping.number) {
-                if unit.resize(mapping.volume.size_bytes) {
-                    unit.raise(Attention::CapacityChanged);
-                }
+                unit.resize(mapping.volume.size_bytes);
                 continue;
             }
             let node = &self.node;

@@ -40,8 +40,8 @@ pub struct Unit {
     volume: RefCell<Option<Rc<dyn Volume>>>,
     facts: RefCell<VolumeInfo>,
     size_bytes: Cell<u64>,
-    /// What the access table has said of its size last.
-    announced_bytes: Cell<u64>,
+    /// The size of which the initiator knows, or is about to be told.
+    told_bytes: Cell<u64>,
     read_only: Cell<bool>,
     member: Member,
     mailbox: Arc<Mailbox>,
@@ -67,7 +67,7 @@ impl Unit {
             mapped_read_only: mapping.read_only,
             volume: RefCell::new(None),
             size_bytes: Cell::new(mapping.volume.size_bytes),
-            announced_bytes: Cell::new(mapping.volume.size_bytes),
+            told_bytes: Cell::new(mapping.volume.size_bytes),
             read_only: Cell::new(mapping.read_only || mapping.volume.read_only),
             facts: RefCell::new(mapping.volume.clone()),
             member,
@@ -132,7 +132,7 @@ impl Unit {
     }
 
     fn learn(&self, facts: VolumeInfo) {
-        self.size_bytes.set(facts.size_bytes);
+        self.set_size(facts.size_bytes);
         self.read_only.set(self.mapped_read_only || facts.read_only);
         *self.facts.borrow_mut() = facts;
     }
@@ -149,14 +149,20 @@ impl Unit {
         volume.clone().ok_or(Sense::new(Key::NotReady, Code::BECOMING_READY))
     }
 
-    /// A size was announced; whether it is another one than before. What a command has learned by itself meanwhile is no reason to say nothing.
-    pub(crate) fn resize(&self, announced_bytes: u64) -> bool {
-        if self.announced_bytes.replace(announced_bytes) == announced_bytes {
-            return false;
+    /// A size was announced. What the volume says of itself counts, when it can be reached.
+    pub(crate) fn resize(&self, announced_bytes: u64) {
+        match self.is_connected() {
+            true => self.look(),
+            false => self.set_size(announced_bytes),
         }
-        self.size_bytes.set(announced_bytes);
-        self.look();
-        true
+    }
+
+    /// Whoever notices first, another size is told once.
+    fn set_size(&self, bytes: u64) {
+        self.size_bytes.set(bytes);
+        if self.told_bytes.replace(bytes) != bytes {
+            self.raise(Attention::CapacityChanged);
+        }
     }
 
     /// Learns what its volume says of itself now, when it can be reached.

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use quarry_api_types::{Name, ProblemCode, SnapshotPath, Volume, tenant_of};
 use quarry_auth::TenantRecord;
 use quarry_node_api::Node;
+use quarry_types::ByteSize;
 use serde_json::Value;
 use tokio::sync::MutexGuard;
 
@@ -104,7 +105,8 @@ async fn content_bytes(node: &Arc<dyn Node>, volume: &Volume, snapshot: Option<&
 
 fn check(tenant: &TenantRecord, bytes: u64, volumes: u64, added: Added) -> Result<(), ApiError> {
     let too_large = tenant.capacity_bytes.filter(|&most| bytes > most && added.bytes > 0).map(|most| {
-        format!("tenant '{}' may have volumes of {most} bytes together, and would have {bytes}", tenant.name)
+        let (most, bytes) = (ByteSize(most), ByteSize(bytes));
+        format!("tenant '{}' may have volumes of {most} together, and would have {bytes}", tenant.name)
     });
     let too_many = tenant
         .volumes

@@ -62,7 +62,7 @@ impl Guard {
                     return Err(not_there("tenant", name));
                 }
                 Refers::Pool if !self.is_granted(principal, name, |tenant| &tenant.pools) => {
-                    return Err(not_there("pool", name));
+                    return Err(pool_not_there(principal, name));
                 }
                 Refers::Policy
                     if !permitted(&Scope::of_name(name))
@@ -130,21 +130,25 @@ async fn export_scope(node: &Arc<dyn Node>, selector: &str) -> Option<Scope> {
     }
 }
 
-/// What is exported over iSCSI or NVMe/TCP to nobody in particular is seen by the hosts of every tenant.
+/// What is exported over iSCSI or NVMe/TCP to nobody in particular is seen by the hosts of every tenant, and what is exported over NBD by
+/// whoever reaches the port: that is for somebody to say who answers for all of them.
 fn check_audience(principal: &Principal, body: Option<&Value>) -> Result<(), ApiError> {
     let member = |name: &str| body.and_then(|body| body.get(name)).filter(|value| !value.is_null());
-    let is_shown_to_all = matches!(member("protocol").and_then(Value::as_str), Some("iscsi" | "nvme-tcp"))
-        && member("host").is_none()
-        && member("host_group").is_none();
-    if principal.tenant.is_none() || !is_shown_to_all {
+    if principal.tenant.is_none() {
         return Ok(());
     }
-    Err(ApiError::new(
-        ProblemCode::Forbidden,
-        StatusCode::FORBIDDEN,
-        "a tenant exports over iscsi and nvme-tcp to its own hosts only",
-        "Name one of your hosts or host groups; whoever runs the node makes them.",
-    ))
+    let (detail, next_step) = match member("protocol").and_then(Value::as_str) {
+        Some("iscsi" | "nvme-tcp") if member("host").is_none() && member("host_group").is_none() => (
+            "a tenant exports over iscsi and nvme-tcp to its own hosts only",
+            "Name one of your hosts or host groups; whoever runs the node makes them.",
+        ),
+        Some("nbd") => (
+            "NBD clients do not say who they are: an export over nbd is for anybody who reaches the port",
+            "Export it over iscsi or nvme-tcp to one of your hosts, or have whoever runs the node export it over nbd.",
+        ),
+        _ => return Ok(()),
+    };
+    Err(ApiError::new(ProblemCode::Forbidden, StatusCode::FORBIDDEN, detail, next_step))
 }
 
 fn forbidden(principal: &Principal, operation: &Operation) -> ApiError {
@@ -161,6 +165,17 @@ fn forbidden(principal: &Principal, operation: &Operation) -> ApiError {
 /// The same answer as the node's own when it has no such thing.
 pub(crate) fn not_there(sort: &str, name: &str) -> ApiError {
     NodeError::not_found(sort, name).into()
+}
+
+/// A tenant may not list pools.
+fn pool_not_there(principal: &Principal, name: &str) -> ApiError {
+    let Some(tenant) = &principal.tenant else { return not_there("pool", name) };
+    ApiError::new(
+        ProblemCode::NotFound,
+        StatusCode::NOT_FOUND,
+        format!("pool '{name}' does not exist"),
+        &format!("`quarry tenant show {tenant}` names the pools in which it may have volumes."),
+    )
 }
 
 fn foreign_name(principal: &Principal, sort: &str, name: &str) -> ApiError {

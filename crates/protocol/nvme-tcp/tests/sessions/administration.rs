@@ -145,7 +145,7 @@ fn logs_say_what_has_happened() {
     let supported = host.admin.log(&mut world, log::SUPPORTED, 1024, 0, false).data;
     assert_eq!((word(&supported, 4 * 0x0C), word(&supported, 4 * 0x70)), (1, 0));
     assert_eq!(word(&host.admin.log(&mut world, log::COMMAND_EFFECTS, 4096, 0, false).data, 1028), 3);
-    assert_eq!(word(&host.admin.log(&mut world, log::FEATURE_EFFECTS, 1024, 0, false).data, 28), 1 | 1 << 20);
+    assert_eq!(word(&host.admin.log(&mut world, log::FEATURE_EFFECTS, 1024, 0, false).data, 28), 1 | 1 << 21);
     assert_eq!(host.admin.log(&mut world, log::DISCOVERY, 1024, 0, false).status, Status::INVALID_LOG_PAGE);
     assert_eq!(host.admin.log(&mut world, log::HEALTH, 512, 516, false).status, Status::INVALID_FIELD);
 }

@@ -75,6 +75,13 @@ fn modes_are_told_and_one_bit_of_them_changes() {
     list[8] &= !0x08;
     assert_eq!(client.status(&select, &list), Status::Good);
     assert_eq!(client.status(&write, &[1; 512]), Status::Good);
+    let with_blocks_of = |bytes: u32| {
+        let descriptor = [[0; 4], bytes.to_be_bytes()].concat();
+        let list = [&[0, 0, 0, 8][..], &descriptor, &list[4..]].concat();
+        client.code(&[0x15, 0x10, 0, 0, list.len() as u8, 0], &list)
+    };
+    assert_eq!(with_blocks_of(512), None);
+    assert_eq!(with_blocks_of(4096), Some(Code::INVALID_FIELD_IN_PARAMETERS), "blocks have one length");
     list[6] ^= 1;
     assert_eq!(client.code(&select, &list), Some(Code::INVALID_FIELD_IN_PARAMETERS), "no other bit");
     assert_eq!(client.code(&[0x1A, 0, 0xC8, 0, 255, 0], &[]), Some(Code(0x39, 0)), "nothing is saved");
@@ -104,7 +111,7 @@ fn what_a_unit_that_is_only_read_is_asked_to_copy_is_judged_by_where_it_goes() {
         "nothing to copy"
     );
     let (command, list) = copy_command(quarry_volume::Volume::info(&*world.volume).id, 0, 8);
-    assert_eq!(client.send(&command, &list).sense.map(|sense| sense.key), Some(Key::CopyAborted));
+    assert_eq!(client.send(&command, &list).sense.map(|sense| sense.key), Some(Key::DataProtect));
 }
 
 #[test]
