@@ -62,7 +62,6 @@ pub const SIDEWAYS: [(&str, &str); 40] = [
     ("quarry-node-api", "quarry-api-types"),
     ("quarry-api", "quarry-api-types"),
     ("quarry-api", "quarry-node-api"),
-    ("quarry-api", "quarry-types"),
     ("quarry-api", "quarry-auth"),
     ("quarry-api", "quarry-audit"),
     ("quarry-auth", "quarry-api-types"),

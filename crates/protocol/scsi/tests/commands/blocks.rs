@@ -183,6 +183,7 @@ fn verify_reads_or_compares() {
     assert_eq!(client.code(&long(0x8F, 4, 0, 8), &[]), Some(Code::INVALID_FIELD_IN_CDB), "reserved");
     world.volume.set_info(|info| info.size_bytes = 16 << 20);
     assert_eq!(client.status(&long(0x8F, 0, 0, 16_384), &[]), Status::Good);
+    assert_eq!(client.code(&[0; 6], &[]), Some(Code::CAPACITY_CHANGED));
     assert_eq!(
         client.code(&long(0x8F, 0, 0, 16_385), &[]),
         Some(Code::INVALID_FIELD_IN_CDB),
