@@ -101,7 +101,11 @@ async fn a_volume_gets_its_own_protection_while_it_is_in_use() {
     // With snapshots it stays beside the others, and the refusal says why.
     let snapshot = CreateSnapshot { name: name("s"), locked_until: None };
     node.node.create_snapshot(&name("b"), snapshot).await.expect("a snapshot");
-    refused(node.node.change_volume(&name("b"), kept("copies:2")).await, ErrorKind::Conflict, "snapshots");
+    refused(
+        node.node.change_volume(&name("b"), kept("copies:2")).await,
+        ErrorKind::Conflict,
+        "its snapshot stays behind",
+    );
     node.stop().await;
     let node = TestNode::start(settings(directory.path())).await;
     assert_eq!(last_number(&node, shown.id, shown.core.into(), number).await, Some(number));
