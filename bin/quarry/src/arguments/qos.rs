@@ -23,10 +23,10 @@ pub struct QosOptions {
     /// For how long what the maxima give is saved up while it is not used, for example 10s (at most 1h), or none
     #[arg(long, value_name = "TIME")]
     pub burst: Option<Window>,
-    /// Its share of what is left, against the weights of other volumes: 1 to 1000, 100 when nobody says, or none; for single volumes
+    /// Its share of what is left, against the weights of others: 1 to 1000, 100 when nobody says, or none
     #[arg(long, value_name = "N")]
     pub weight: Option<Number>,
-    /// Latency to aim at, in microseconds, or none: while it is missed, less of all others is begun at once; for single volumes
+    /// Latency to aim at, in microseconds, or none: while it is missed, less of all others is begun at once
     #[arg(long, value_name = "N")]
     pub latency_target_us: Option<Number>,
     /// Nothing is bounded or promised any more but what is said beside this

@@ -87,13 +87,15 @@ impl QosTable {
 }
 
 /// What was asked for, in the words of the scheduler.
-fn rates(qos: &QualityOfService) -> Rates {
+fn rates(owner: &Owner, qos: &QualityOfService) -> Rates {
+    let is_several = !matches!(owner, Owner::Volume(_));
     Rates {
         iops_min: qos.iops_min,
         iops_max: qos.iops_max,
         bytes_min: qos.bytes_per_s_min,
         bytes_max: qos.bytes_per_s_max,
         burst: Duration::from_secs(u64::from(qos.burst_s.unwrap_or(0))),
+        weight: qos.weight.filter(|_| is_several),
     }
 }
 
@@ -185,11 +187,14 @@ impl DataNode {
         let mut volumes = BTreeMap::new();
         for Known { id, name, core } in known {
             let asked = self.asked_for(&groups, id, &name);
-            let own = asked.iter().find(|(owner, _)| *owner == Owner::Volume(id)).map(|(_, qos)| qos);
-            let (weight, target_us) = own.map_or((None, None), |qos| (qos.weight, qos.latency_target_us));
+            let own = asked.iter().find(|(owner, _)| *owner == Owner::Volume(id));
+            let weight = own.and_then(|(_, qos)| qos.weight);
+            // The volume's own, or that of its group, or of its tenant.
+            let target_us = asked.iter().find_map(|(_, qos)| qos.latency_target_us);
             let of_share = asked.iter().map(|(owner, qos)| {
-                let before = spread.scopes.get(owner).filter(|scope| scope.rates == rates(qos));
-                let new = || before.cloned().unwrap_or_else(|| Scope::new(owner.kind(), rates(qos), now_ns));
+                let before = spread.scopes.get(owner).filter(|scope| scope.rates == rates(owner, qos));
+                let new =
+                    || before.cloned().unwrap_or_else(|| Scope::new(owner.kind(), rates(owner, qos), now_ns));
                 scopes.entry(owner.clone()).or_insert_with(new).clone()
             });
             let share =

@@ -48,7 +48,7 @@ impl CreateGroup {
     /// Checks all that can be judged without asking the pools.
     pub fn check(&self) -> Result<(), InvalidRequest> {
         check_volumes("volumes", &self.volumes, 0..=GROUP_VOLUMES_MAX)?;
-        self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)
+        self.qos.as_ref().map_or(Ok(()), QualityOfService::check)
     }
 }
 
@@ -79,7 +79,7 @@ impl ChangeGroup {
             let message = "nothing to change: give a name, volumes to add, volumes to remove, or qos";
             return Err(InvalidRequest::contradiction("name", message));
         }
-        self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)?;
+        self.qos.as_ref().map_or(Ok(()), QualityOfService::check)?;
         check_volumes("add", &self.add, 0..=GROUP_VOLUMES_MAX)?;
         check_volumes("remove", &self.remove, 0..=GROUP_VOLUMES_MAX)?;
         match self.add.iter().find(|name| self.remove.contains(name)) {

@@ -42,12 +42,13 @@ pub struct QualityOfService {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 3600)]
     pub burst_s: Option<u32>,
-    /// Its share of what is left, against the weights of others on its core; 100 when nobody says. For volumes only.
+    /// Its share of what is left, against the weights of others on its core; 100 when nobody says. A group or a tenant with a weight has
+    /// one share however many volumes it has, which these divide by their weights; without one each volume has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1000)]
     pub weight: Option<u32>,
-    /// Latency to aim at, in microseconds, once a request's turn has come: while it is missed, less of all others is begun at once. For
-    /// volumes only.
+    /// Latency to aim at, in microseconds, once a request's turn has come: while it is missed, less of all others is begun at once. That of
+    /// a group or a tenant is of each of its volumes that has none of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 3600000000u64)]
     pub latency_target_us: Option<u64>,
@@ -85,15 +86,6 @@ impl QualityOfService {
             return Ok(());
         };
         Err(InvalidRequest::contradiction("qos", message))
-    }
-
-    /// Checks that what is said of several volumes together is possible.
-    pub fn check_together(&self) -> Result<(), InvalidRequest> {
-        if self.weight.is_some() || self.latency_target_us.is_some() {
-            let message = "weight and latency_target_us are for single volumes, not for several together";
-            return Err(InvalidRequest::contradiction("qos", message));
-        }
-        self.check()
     }
 }
 
@@ -211,7 +203,6 @@ mod tests {
         let good = qos(r#"{"iops_min":5,"bytes_per_s_max":1048576,"burst_s":2,"weight":10}"#);
         assert_eq!(good.check(), Ok(()));
         assert_eq!(good.to_string(), "at least 5 IOPS, at most 1 MiB/s, burst 2 s, weight 10");
-        assert!(good.check_together().unwrap_err().to_string().contains("single volumes"));
         assert_eq!(QualityOfService::default().to_string(), "no bounds");
         assert!(serde_json::from_str::<QualityOfService>(r#"{"iops":1}"#).is_err());
     }

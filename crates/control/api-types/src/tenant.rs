@@ -79,7 +79,7 @@ impl CreateTenant {
         if self.name.as_str().len() > TENANT_NAME_BYTES_MAX {
             return Err(InvalidRequest::new("name", format!("at most {TENANT_NAME_BYTES_MAX} bytes")));
         }
-        self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)?;
+        self.qos.as_ref().map_or(Ok(()), QualityOfService::check)?;
         check_list("pools", &self.pools, TENANT_POOLS_MAX)?;
         check_policies(&self.policies)
     }
@@ -129,7 +129,7 @@ impl ChangeTenant {
                 "nothing to change: give pools, policies or a bound",
             ));
         }
-        self.qos.as_ref().map_or(Ok(()), QualityOfService::check_together)?;
+        self.qos.as_ref().map_or(Ok(()), QualityOfService::check)?;
         self.pools.as_ref().map_or(Ok(()), |pools| check_list("pools", pools, TENANT_POOLS_MAX))?;
         self.policies.as_deref().map_or(Ok(()), check_policies)
     }

@@ -21,6 +21,7 @@
 mod board;
 mod core;
 mod cost;
+mod family;
 mod pace;
 mod scheduler;
 mod scope;

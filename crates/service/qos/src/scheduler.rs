@@ -6,7 +6,7 @@
 //! - **reservation**: when it is promised: the earliest of its places in those of its reservations. When it goes on before that,
 //!   by its weight, the place is given back: what is promised comes on top of what weight gives;
 //! - **share**: virtual time, by weight (start-time fair queueing). A client that was idle begins where the others are: it has saved
-//!   nothing up, and owes nothing.
+//!   nothing up, and owes nothing. Volumes that have a weight together share what that gives ([`Families`]).
 //!
 //! What is promised and due goes first, whatever is under way; then, while there is room below, the smallest share. What goes on by a
 //! reservation takes no room: so promises that are more than the devices can keep leave others slow, but never without a turn. Tags are
@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use smallvec::SmallVec;
 
 use crate::cost::Cost;
+use crate::family::Families;
 use crate::scope::Share;
 use crate::statistics::Cause;
 
@@ -109,6 +110,7 @@ pub struct Scheduler<T> {
     virtual_time: u64,
     in_flight_units: u64,
     window_units: u64,
+    families: Families,
 }
 
 impl<T> Default for Scheduler<T> {
@@ -123,6 +125,7 @@ impl<T> Default for Scheduler<T> {
             virtual_time: 0,
             in_flight_units: 0,
             window_units: u64::MAX,
+            families: Families::default(),
         }
     }
 }
@@ -244,6 +247,9 @@ impl<T> Scheduler<T> {
 
     /// The head of a queue goes on: by a reservation that is due, or by its share.
     fn go(&mut self, id: ClientId, by_reservation: bool, now_ns: u64) -> Option<Dispatched<T>> {
+        let client = self.clients.get(&id)?;
+        let units = client.queue.front().map_or(0, |queued| queued.cost.units);
+        let took = self.families.virtual_time(&client.share, units * SHARE_SCALE);
         self.take_out(id);
         let client = self.clients.get_mut(&id)?;
         let head = client.head.take()?;
@@ -256,7 +262,6 @@ impl<T> Scheduler<T> {
             }
         }
         if !by_reservation {
-            let took = queued.cost.units * SHARE_SCALE / u64::from(client.share.weight);
             client.share_next = head.share_tag + took;
         }
         let room_units = if by_reservation { 0 } else { queued.cost.units };
@@ -302,8 +307,10 @@ impl<T> Scheduler<T> {
 
     /// The limits of a head let it go on.
     fn make_ready(&mut self, id: ClientId) {
-        let Some(head) = self.clients.get_mut(&id).and_then(|client| client.head.as_mut()) else { return };
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(head) = client.head.as_mut() else { return };
         head.is_ready = true;
+        self.families.enter(&client.share);
         self.ready.insert((head.share_tag, id));
         if let Some(due_ns) = head.due_ns() {
             self.reserved.insert((due_ns, id));
@@ -312,9 +319,11 @@ impl<T> Scheduler<T> {
 
     /// A head is in no order any more.
     fn take_out(&mut self, id: ClientId) {
-        let Some(head) = self.clients.get(&id).and_then(|client| client.head.as_ref()) else { return };
+        let Some(client) = self.clients.get(&id) else { return };
+        let Some(head) = client.head.as_ref() else { return };
         match head.is_ready {
             true => {
+                self.families.leave(&client.share);
                 self.ready.remove(&(head.share_tag, id));
                 if let Some(due_ns) = head.due_ns() {
                     self.reserved.remove(&(due_ns, id));

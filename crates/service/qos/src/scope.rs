@@ -28,6 +28,9 @@ pub struct Rates {
     pub bytes_max: Option<u64>,
     /// For how long what the limits give is saved up while it is not used.
     pub burst: Duration,
+    /// The part that several volumes have together of what is left, against the weights of their neighbours. Without it each of them is
+    /// a neighbour of all others.
+    pub weight: Option<u32>,
 }
 
 /// For whom.
@@ -95,23 +98,24 @@ impl Scope {
     }
 
     /// Whether it asks for a part of what others would have, and not only for bounds.
-    pub fn is_reserving(&self) -> bool {
-        !self.reservations.is_empty()
+    pub fn is_sharing(&self) -> bool {
+        !self.reservations.is_empty() || self.rates.weight.is_some()
     }
 
     fn is_empty(&self) -> bool {
-        self.limits.is_empty() && self.reservations.is_empty()
+        self.limits.is_empty() && !self.is_sharing()
     }
 }
 
 /// What a volume, or a kind of background work, gets.
 #[derive(Clone, Debug)]
 pub struct Share {
-    /// Its part of what is left when reservations are served, against the weights of others on its core.
+    /// Its part of what is left when reservations are served, against the weights of others on its core; of what its group or tenant has
+    /// of that, where these have a weight.
     pub weight: u32,
     /// The latency below which its requests should stay once they are begun.
     pub latency_target: Option<Duration>,
-    /// Its own scope, that of its group, that of its tenant: those of them that bound or promise anything.
+    /// Its own scope, that of its group, that of its tenant: those of them that say anything.
     pub scopes: SmallVec<[Arc<Scope>; 3]>,
 }
 
@@ -141,7 +145,7 @@ impl Share {
     pub fn is_sharing(&self) -> bool {
         self.weight != WEIGHT_DEFAULT
             || self.latency_target.is_some()
-            || self.scopes.iter().any(|scope| scope.is_reserving())
+            || self.scopes.iter().any(|scope| scope.is_sharing())
     }
 
     /// Whether another one is the very same, down to the clocks of its scopes.

@@ -135,6 +135,36 @@ async fn a_reservation_makes_all_volumes_take_turns() {
     node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_weight_of_several_is_one_and_their_latency_target_is_that_of_each_without_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = TestNode::with_volumes(directory.path(), &["acme.a", "acme.b", "c"]).await;
+    let asked = Some(qos(r#"{"weight":300,"latency_target_us":2000}"#));
+    let group = CreateGroup { name: name("g"), volumes: vec![name("acme.a"), name("c")], qos: asked.clone() };
+    assert_eq!(node.node.create_group(group).await.unwrap().qos, asked);
+    node.node.change_volume(&name("c"), asking(r#"{"weight":50,"latency_target_us":500}"#)).await.unwrap();
+    node.node.set_tenants_qos(vec![(name("acme"), qos(r#"{"weight":200}"#))]).await.unwrap();
+    let table = node.node.qos_spread.lock().await.table.clone();
+    assert!(table.is_sharing);
+    let mut shares = Vec::new();
+    for volume in ["acme.a", "acme.b", "c"] {
+        let id = node.node.locate(&name(volume)).await.unwrap().id();
+        shares.push(table.volumes[&id].share.clone().unwrap());
+    }
+    let weights = |share: &Share| (share.weight, share.scopes.iter().map(|one| one.rates.weight).collect());
+    assert_eq!(weights(&shares[0]), (100, vec![Some(300), Some(200)]));
+    assert_eq!(weights(&shares[1]), (100, vec![Some(200)]));
+    assert_eq!(weights(&shares[2]), (50, vec![Some(300)]));
+    assert!(Arc::ptr_eq(&shares[0].scopes[0], &shares[2].scopes[0]), "a group is one");
+    let targets: Vec<_> =
+        shares.iter().map(|share| share.latency_target.map(|target| target.as_micros())).collect();
+    assert_eq!(targets, [Some(2000), None, Some(500)]);
+    for volume in ["acme.a", "acme.b", "c"] {
+        reads_take(&node, volume, 200).await;
+    }
+    node.stop().await;
+}
+
 #[test]
 fn a_reservation_is_missed_by_less_than_was_promised_to_a_host_that_asked() {
     let promised = qos(r#"{"iops_min":1000,"iops_max":5000}"#);

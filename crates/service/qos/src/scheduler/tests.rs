@@ -125,6 +125,77 @@ fn weights_divide_what_there_is() {
     }
 }
 
+fn family(kind: ScopeKind, weight: u32) -> Arc<Scope> {
+    Scope::new(kind, Rates { weight: Some(weight), ..Rates::default() }, 0)
+}
+
+fn member(weight: u32, families: &[&Arc<Scope>]) -> (Share, usize) {
+    (Share::new(Some(weight), None, families.iter().map(|&family| family.clone())), 32)
+}
+
+#[test]
+fn a_family_has_one_weight_however_many_it_is() {
+    let large = family(ScopeKind::Tenant, 100);
+    let small = family(ScopeKind::Tenant, 300);
+    // Three of one tenant, of which one counts twice; one of the other; one of nobody.
+    let shares = vec![
+        member(100, &[&large]),
+        member(100, &[&large]),
+        member(200, &[&large]),
+        member(50, &[&small]),
+        member(100, &[]),
+    ];
+    let mut bench = Bench::new(shares, 20 * 8);
+    bench.run(2 * S, MS);
+    let parts = [25.0 / 500.0, 25.0 / 500.0, 50.0 / 500.0, 300.0 / 500.0, 100.0 / 500.0];
+    for (index, part) in parts.into_iter().enumerate() {
+        close(bench.rate(index, 0, 2 * S), 8000.0 * part, 0.03);
+    }
+}
+
+#[test]
+fn a_group_shares_what_its_tenant_has_and_idle_members_leave_their_part_to_the_family() {
+    let tenant = family(ScopeKind::Tenant, 300);
+    let (group, other) = (family(ScopeKind::Group, 200), family(ScopeKind::Group, 100));
+    let mut shares = vec![
+        member(100, &[&group, &tenant]),
+        member(100, &[&group, &tenant]),
+        member(100, &[&other, &tenant]),
+        member(100, &[&tenant]),
+        member(100, &[]),
+    ];
+    let mut bench = Bench::new(shares.clone(), 20 * 8);
+    bench.run(2 * S, MS);
+    for (index, part) in [0.1875, 0.1875, 0.1875, 0.1875, 0.25].into_iter().enumerate() {
+        close(bench.rate(index, 0, 2 * S), 8000.0 * part, 0.04);
+    }
+    // One of the group has nothing to do, and the tenant's own next to nothing, because of its limit: the other of the group has all of
+    // the group's.
+    shares[1].1 = 0;
+    let slow = scope(Rates { iops_max: Some(1), ..Rates::default() });
+    shares[3].0 = Share::new(None, None, [slow, tenant.clone()]);
+    let mut bench = Bench::new(shares, 20 * 8);
+    bench.run(2 * S, MS);
+    for (index, part) in [(0, 0.5), (2, 0.25), (4, 0.25)] {
+        close(bench.rate(index, 0, 2 * S), 8000.0 * part, 0.04);
+    }
+}
+
+#[test]
+fn nothing_is_left_of_families_in_which_nothing_may_go_on() {
+    let (before, after) = (family(ScopeKind::Group, 7), family(ScopeKind::Group, 9));
+    let mut scheduler = Scheduler::default();
+    scheduler.set_window(0);
+    let clients: Vec<ClientId> = (0..3).map(|_| scheduler.add(member(1, &[&before]).0)).collect();
+    let tickets: Vec<Ticket> = clients.iter().map(|&id| scheduler.arrive(id, small(), 0, 0)).collect();
+    scheduler.set_share(clients[0], member(5, &[&after]).0, 1);
+    assert!(scheduler.cancel(clients[0], tickets[0], 2));
+    assert_eq!(scheduler.remove(clients[1]).len(), 1);
+    scheduler.set_share(clients[2], member(5, &[&after]).0, 3);
+    assert_eq!(scheduler.hurry(clients[2], 4).len(), 1);
+    assert!(scheduler.families.is_empty());
+}
+
 #[test]
 fn large_requests_get_fewer_turns_for_the_same_weight() {
     let mut bench = Bench::new(vec![(weight(100), 32), (weight(100), 32)], 20 * 8);
@@ -278,15 +349,21 @@ fn another_limit_counts_at_once_also_for_what_waits() {
 
 fn any_rates() -> impl Strategy<Value = Rates> {
     let rate = || prop::option::weighted(0.4, 50u64..5000);
-    (rate(), rate(), prop::option::weighted(0.3, (1u64 << 20)..(100 << 20)), 0u64..500).prop_map(
-        |(iops_min, iops_max, bytes_max, burst_ms)| Rates {
+    (
+        rate(),
+        rate(),
+        prop::option::weighted(0.3, (1u64 << 20)..(100 << 20)),
+        0u64..500,
+        prop::option::weighted(0.3, 100u32..1000),
+    )
+        .prop_map(|(iops_min, iops_max, bytes_max, burst_ms, weight)| Rates {
             iops_min,
             iops_max,
             bytes_min: None,
             bytes_max,
             burst: Duration::from_millis(burst_ms),
-        },
-    )
+            weight,
+        })
 }
 
 proptest! {
@@ -339,7 +416,7 @@ proptest! {
     /// However requests are given up, the others go on, and nothing is counted that is gone.
     #[test]
     fn giving_up_leaks_nothing(steps in prop::collection::vec((0usize..3, 0u8..4), 1..200)) {
-        let group = Scope::new(ScopeKind::Group, Rates { iops_min: Some(100), ..Rates::default() }, 0);
+        let group = Scope::new(ScopeKind::Group, Rates { iops_min: Some(100), weight: Some(9), ..Rates::default() }, 0);
         let mut scheduler = Scheduler::default();
         scheduler.set_window(60);
         let rates = Rates { iops_max: Some(500), ..Rates::default() };
@@ -373,5 +450,6 @@ proptest! {
             }
         }
         prop_assert_eq!(left, 0);
+        prop_assert!(scheduler.families.is_empty());
     }
 }
