@@ -30,6 +30,7 @@ pub mod peer;
 pub mod proxy;
 pub mod quarry;
 pub mod report;
+pub mod s3;
 pub mod sample;
 pub mod scenario;
 pub mod scratch;

@@ -1,11 +1,7 @@
 //! A pool of a small fast device and a bucket of a real S3 server, under verified load: what is cold goes to the bucket; its server is killed
 //! and started again, busy, slow and mute; an object is missing; the node is killed.
-//!
-//! The server is `s3s-fs` (crates.io), which keeps each object in a file, so that one can be taken away. `scripts/setup-s3.sh` installs it.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,18 +14,14 @@ use crate::node::{self, Node, NodeOptions, POOL, VOLUME};
 use crate::oracle::{self, Access, Load, LoadOptions, Mix, Oracle};
 use crate::proxy::{Manner, Proxy};
 use crate::report::Steps;
+use crate::s3::{self, BUCKET, S3};
 use crate::scratch::{Scratch, require_space};
-use crate::server::Server;
 use crate::workspace::{self, Profile};
 
-const BUCKET: &str = "cold";
-const ACCESS_KEY: &str = "AKEXAMPLE";
-const SECRET_KEY: &str = "SKEXAMPLE";
 /// Bytes of an object with data, and of what is read at once to find out which blocks are in it.
 const OBJECT_BYTES: u64 = 1 << 20;
 const PIECE_BYTES: u64 = 1 << 20;
 const BLOCK_BYTES: u64 = 4096;
-const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// Until what is cold has gone to the bucket.
 const DEMOTE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest that a request may take while the server is away or does not answer, and its requests are sent again.
@@ -60,67 +52,20 @@ pub struct Options {
     pub profile: Profile,
 }
 
-/// The S3 server.
-struct S3 {
-    address: SocketAddr,
-    root: PathBuf,
-    log: PathBuf,
-    server: Option<Server>,
-}
-
-impl S3 {
-    fn start(dir: &Path) -> Result<Self> {
-        let root = dir.join("s3");
-        std::fs::create_dir_all(root.join(BUCKET))?;
-        let mut s3 = Self { address: node::free_address()?, root, log: dir.join("s3.log"), server: None };
-        s3.restart()?;
-        Ok(s3)
-    }
-
-    fn restart(&mut self) -> Result<()> {
-        let mut command = Command::new("s3s-fs");
-        command.args(["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY, "--host", "127.0.0.1"]);
-        command.args(["--port", &self.address.port().to_string()]).arg(&self.root);
-        let mut server = Server::start("the S3 server", &command, &self.log)?;
-        let address = self.address;
-        server.wait_until(START_TIMEOUT, || std::net::TcpStream::connect(address).is_ok())?;
-        self.server = Some(server);
-        Ok(())
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        self.server.take().context("the S3 server does not run")?.kill()
-    }
-
-    /// Files of objects that hold data of the pool, the largest names last.
-    fn objects(&self) -> Result<Vec<PathBuf>> {
-        let folder = self.root.join(BUCKET).join("site-a/data");
-        let mut objects: Vec<PathBuf> = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        objects.retain(|path| path.file_name().is_some_and(|name| name.len() == 9));
-        objects.sort();
-        Ok(objects)
-    }
-}
-
 /// Runs it.
 pub fn run(options: &Options) -> Result<()> {
     let mut steps = Steps::begin("object-tier", "a small fast device and a bucket of an S3 server");
-    command::require(&["s3s-fs"])?;
+    command::require(&[s3::PROGRAM])?;
     let bin_dir = workspace::build(options.profile, &["quarryd", "quarry"])?;
     let scratch = Scratch::new("object")?;
     let volume_bytes = options.volume_mib << 20;
     require_space(scratch.path(), 4 * volume_bytes)?;
     let fast = scratch.devices(1, options.fast_mib << 20)?.remove(0);
     let mut s3 = S3::start(scratch.path())?;
-    let proxy = Proxy::start(s3.address)?;
+    let proxy = Proxy::start(s3.address())?;
     let bucket =
         format!("s3://{BUCKET}/site-a?size={}&endpoint=http://{}", 3 * volume_bytes, proxy.address());
-    let environment =
-        vec![("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned())];
+    let environment = S3::environment();
     let node_options = NodeOptions { environment, ..node::options(&bin_dir, scratch.path()) };
     let mut node = steps.step("start, a pool of a file and a bucket", || {
         node::start_with_volume(node_options, &[fast, PathBuf::from(&bucket)], "copies:1", volume_bytes, &[])
@@ -193,12 +138,25 @@ fn verify(oracle: &Oracle, node: &Node, when: &'static str) -> Result<()> {
     require_no_violation(oracle)
 }
 
+/// Files of objects that hold data of the pool, the largest names last.
+fn objects(s3: &S3) -> Result<Vec<PathBuf>> {
+    let folder = s3.bucket().join("site-a/data");
+    let mut objects: Vec<PathBuf> = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    objects.retain(|path| path.file_name().is_some_and(|name| name.len() == 9));
+    objects.sort();
+    Ok(objects)
+}
+
 fn wait_for_demotion(node: &Node, s3: &S3) -> Result<()> {
     let start = Instant::now();
     loop {
         let tiers = node.quarry().json(&["pool", "tiers", POOL])?;
         let demoted = tiers["demoted_segments"].as_u64().context("the tiers say no demoted_segments")?;
-        if demoted > 0 && !s3.objects()?.is_empty() {
+        if demoted > 0 && !objects(s3)?.is_empty() {
             return Ok(());
         }
         if start.elapsed() > DEMOTE_TIMEOUT {
@@ -220,7 +178,7 @@ fn said_of_tiers(node: &Node) -> Result<String> {
 /// Takes objects away until reads fail, and looks at which do.
 fn missing_object(node: &Node, s3: &S3, volume_bytes: u64) -> Result<()> {
     // The first places are taken first, so that these hold something.
-    for object in s3.objects()? {
+    for object in objects(s3)? {
         let aside = object.with_extension("aside");
         std::fs::rename(&object, &aside)?;
         let found = failing_blocks(node, volume_bytes);

@@ -81,7 +81,7 @@ impl DataNode {
                 let check = async {
                     engine.checkpoint().await?;
                     let verified = engine.verify().await?;
-                    Ok::<_, EngineError>(CheckedLog { verified, scrubbed: engine.scrub(None).await? })
+                    Ok::<_, EngineError>(CheckedLog { verified, scrubbed: engine.scrub(None).await })
                 };
                 Ok::<_, NodeError>(check.await.map_err(|error| failed(&error)))
             })

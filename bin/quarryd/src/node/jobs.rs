@@ -1,4 +1,5 @@
-//! Jobs: what is remembered of them. Those of pools follow what is seen there (`works`), those of documents are run by `apply`.
+//! Jobs: what is remembered of them. Those of pools follow what is seen there (`works`), those of documents are run by `apply`, and a
+//! migration begins and ends its job in the transactions in which it begins and ends itself.
 //!
 //! A job is in the catalog when it begins and when it ends; how far it is in between is in memory. A job that was running when the
 //! node ended goes on when its work does.
@@ -73,9 +74,14 @@ impl JobTable {
         (id, changes)
     }
 
-    /// What one look at the pools makes of the jobs, and what of that is remembered.
-    fn track(&mut self, pools: &[Pool], at: Timestamp) -> Vec<Change> {
-        let all: Vec<Work> = pools.iter().flat_map(works).collect();
+    /// The job that stands for the work of this sort on an object, while it goes on.
+    fn running(&self, kind: JobKind, object: &str) -> Option<&Job> {
+        self.jobs.values().rev().find(|job| job.kind == kind && job.object == object && !job.is_over())
+    }
+
+    /// What one look at the pools, and at the volumes that move, makes of the jobs, and what of that is remembered.
+    fn track(&mut self, pools: &[Pool], migrations: Vec<Work>, at: Timestamp) -> Vec<Change> {
+        let all: Vec<Work> = pools.iter().flat_map(works).chain(migrations).collect();
         let mut changes = Vec::new();
         for work in &all {
             let is_its = |job: &&mut Job| {
@@ -127,7 +133,7 @@ impl DataNode {
     /// Takes note of what goes on in the pools.
     pub(super) async fn track_jobs(&self, pools: &[Pool]) {
         let _tracking = self.jobs.tracking.lock().await;
-        let changes = self.jobs.table().track(pools, now());
+        let changes = self.jobs.table().track(pools, self.migration_works(), now());
         if !changes.is_empty()
             && let Err(error) = self.commit(changes).await
         {
@@ -167,6 +173,10 @@ impl DataNode {
                 let _changing = self.changing.lock().await;
                 self.end_drain(&pool, device).await?;
             }
+            JobKind::Migration => {
+                let _changing = self.changing.lock().await;
+                self.cancel(&super::volumes::parse_name(&job.object)?).await?;
+            }
             kind @ (JobKind::Rebuild | JobKind::Freeing) => {
                 let what = format!("job {id} was not cancelled: a {kind} ends when it is done");
                 return Err(NodeError::new(ErrorKind::Conflict, what)
@@ -179,6 +189,38 @@ impl DataNode {
 }
 
 impl DataNode {
+    /// Commits changes with which work of its own begins, and the job that stands for it.
+    pub(super) async fn commit_begin(
+        &self,
+        (kind, object, began): (JobKind, String, Timestamp),
+        mut changes: Vec<Change>,
+    ) -> Result<()> {
+        let (id, begun) = self.jobs.table().begin(kind, object, "bytes", began);
+        changes.extend(begun);
+        let committed = self.commit(changes).await;
+        if committed.is_err() {
+            self.jobs.table().jobs.remove(&id);
+        }
+        committed
+    }
+
+    /// Commits changes with which such work ends, and how its job has.
+    pub(super) async fn commit_end(
+        &self,
+        (kind, object): (JobKind, &str),
+        (state, message): (JobState, String),
+        mut changes: Vec<Change>,
+    ) -> Result<()> {
+        let mut ended = self.jobs.table().running(kind, object).cloned();
+        if let Some(job) = &mut ended {
+            end(job, state, Some(message), now());
+            changes.push(Change::PutJob(JobRecord { job: job.clone() }));
+        }
+        self.commit(changes).await?;
+        self.jobs.table().jobs.extend(ended.map(|job| (job.id, job)));
+        Ok(())
+    }
+
     /// What each job does that is in a state.
     pub(super) fn running_jobs(&self, state: JobState) -> Vec<JobKind> {
         let table = self.jobs.table();

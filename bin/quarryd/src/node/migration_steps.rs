@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quarry_api_types::{EventKind, EventSeverity};
+use quarry_api_types::{EventKind, EventSeverity, JobKind, JobState};
 use quarry_catalog::{Change, ImageRecord, MigrationPhaseRecord, MigrationRecord, PlaceRecord};
 use quarry_engine::Engine;
 use quarry_node_api::{ErrorKind, NodeError, Result};
@@ -317,7 +317,12 @@ impl DataNode {
             }
             PlaceRecord::Device(_) => {}
         }
-        self.commit(vec![Change::DeleteMigration(id)]).await?;
+        let how = match record.phase {
+            MigrationPhaseRecord::Cancelled => (JobState::Cancelled, "it stays where it was".to_owned()),
+            _ => (JobState::Done, format!("it has moved {}", self.to_in_words(&record.to))),
+        };
+        let job = (JobKind::Migration, record.volume.as_str());
+        self.commit_end(job, how, vec![Change::DeleteMigration(id)]).await?;
         self.migrations_mut().remove(&id);
         self.tell_uncounted(id).await
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use quarry_api_types::{
-    ChangeVolume, EventKind, EventSeverity, MigrateVolume, MigrationState, Name, ObjectKind, Volume,
+    ChangeVolume, EventKind, EventSeverity, JobKind, MigrateVolume, MigrationState, Name, ObjectKind, Volume,
     VolumeMigration,
 };
 use quarry_catalog::{Catalog, Change, MigrationPhaseRecord, MigrationRecord, PlaceRecord};
@@ -20,6 +20,7 @@ use quarry_types::{ByteSize, LogId, PoolId, VolumeId, VolumeSettings};
 use super::engine_error::engine_error;
 use super::logs::changed;
 use super::places::Located;
+use super::works::{self, Work};
 use super::{DataNode, OpenPool, now};
 use crate::core_places::MoveStatus;
 
@@ -141,7 +142,8 @@ impl DataNode {
             rate_bytes_per_s: request.rate_bytes_per_s,
             begun: now(),
         };
-        self.commit(vec![Change::PutMigration(record.clone())]).await?;
+        let job = (JobKind::Migration, name.to_string(), record.begun);
+        self.commit_begin(job, vec![Change::PutMigration(record.clone())]).await?;
         self.migrations_mut().insert(id, MigrationEntry::new(record, false));
         self.tell_uncounted(id).await?;
         let begun = match self.make_destination(name, located, &destination, request).await {
@@ -432,6 +434,17 @@ impl DataNode {
             left_s: size_bytes.filter(|_| bytes_per_s > 0).map(|size| left(size) / bytes_per_s),
             rate_bytes_per_s: record.rate_bytes_per_s,
         })
+    }
+
+    /// The volumes that move, as work.
+    pub(super) fn migration_works(&self) -> Vec<Work> {
+        let entries: Vec<MigrationEntry> = self.migrations().values().cloned().collect();
+        let work = |entry: &MigrationEntry| {
+            let MigrationRecord { volume, volume_id, begun, .. } = &entry.record;
+            let described = self.describe_migration(*volume_id)?;
+            Some(works::migration(volume, *begun, self.size_of_moving(entry), &described))
+        };
+        entries.iter().filter_map(work).collect()
     }
 
     fn size_of_moving(&self, entry: &MigrationEntry) -> Option<u64> {

@@ -73,6 +73,7 @@ impl DataNode {
             devices,
             created: now(),
             scrubbed: None,
+            scrub: None,
             levels,
             overcommit_limit_percent,
             rebuild_rate_bytes: None,

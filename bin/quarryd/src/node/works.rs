@@ -1,9 +1,9 @@
-//! What goes on in pools for longer than a request waits, and what becomes of the jobs that stand for it. Nothing tells when such work
-//! begins or ends; it is seen, again and again, in what pools show.
+//! What goes on for longer than a request waits, and what becomes of the jobs that stand for it. Nothing tells when work in a pool begins
+//! or ends; it is seen, again and again, in what pools show. A migration says so itself; how far it is, is seen.
 
 use quarry_api_types::{
-    Job, JobKind, JobState, Pool, PoolDevice, PoolDeviceState, PoolState, Rebuild, Scrub, ScrubState,
-    Timestamp,
+    Job, JobKind, JobState, MigrationState, Name, Pool, PoolDevice, PoolDeviceState, PoolState, Rebuild,
+    Scrub, ScrubState, Timestamp, VolumeMigration,
 };
 
 /// Work as it is seen.
@@ -92,6 +92,30 @@ fn drain(device: &PoolDevice) -> Option<Work> {
     Some(Work { left: device.used_bytes, message, can_be_cancelled, ..of_device })
 }
 
+/// A volume of `size_bytes`, where that is known, that moves since `begun`: it is copied, and then compared.
+pub(super) fn migration(
+    volume: &Name,
+    begun: Timestamp,
+    size_bytes: Option<u64>,
+    migration: &VolumeMigration,
+) -> Work {
+    let total = size_bytes.map(|size| 2 * size);
+    let done = migration.copied_bytes + migration.verified_bytes;
+    let state = match (migration.state, &migration.reason) {
+        (state, Some(reason)) => format!("{state}: {reason}"),
+        (state, None) => state.to_string(),
+    };
+    Work {
+        left: total.map_or(0, |total| total.saturating_sub(done)),
+        total,
+        left_s: migration.left_s,
+        message: Some(state),
+        can_be_cancelled: !matches!(migration.state, MigrationState::Switched | MigrationState::Cancelling),
+        began: Some(begun),
+        ..running(JobKind::Migration, volume.to_string(), "bytes")
+    }
+}
+
 /// A job that stands for work, or goes on standing for it.
 pub(super) fn seen(job: &mut Job, work: &Work, now: Timestamp) {
     job.total = work.total.unwrap_or(job.total.max(job.done.saturating_add(work.left)).max(work.left));
@@ -136,7 +160,8 @@ fn left_s(job: &Job, now: Timestamp) -> Option<u64> {
 pub(super) fn gone(job: &Job, pools: &[Pool]) -> Option<(JobState, Option<String>)> {
     let is_offline = |pool: &&Pool| pool.state == PoolState::Offline;
     match job.kind {
-        JobKind::Apply => None,
+        // They end themselves.
+        JobKind::Apply | JobKind::Migration => None,
         JobKind::Drain => {
             if pools.iter().any(|pool| is_offline(&pool)) {
                 return None;

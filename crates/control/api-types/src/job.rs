@@ -18,6 +18,8 @@ words! {
         Drain = "drain",
         /// The space of what was deleted in a pool is freed.
         Freeing = "freeing",
+        /// A volume moves to another place, or is kept in another way, while it is served.
+        Migration = "migration",
     }
 }
 
@@ -42,7 +44,7 @@ pub struct Job {
     pub id: u64,
     /// What sort of work it is.
     pub kind: JobKind,
-    /// What it works on: a pool, a device by its path, a document of so many things.
+    /// What it works on: a pool, a volume, a device by its path, a document of so many things.
     pub object: String,
     /// How far it is.
     pub state: JobState,

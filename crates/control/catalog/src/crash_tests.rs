@@ -103,6 +103,7 @@ fn changes(round: u128) -> Vec<Change> {
         devices: vec![],
         created,
         scrubbed: None,
+        scrub: None,
         levels: SpaceLevels::default(),
         overcommit_limit_percent: Some(300),
         rebuild_rate_bytes: None,

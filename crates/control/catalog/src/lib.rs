@@ -33,8 +33,8 @@ pub use job_record::{ApplyRecord, JobRecord};
 pub use place_record::{ImageRecord, MigrationPhaseRecord, MigrationRecord, PlaceRecord};
 pub use policy_record::{AttachedTo, AttachmentKey, AttachmentRecord, PolicyRecord};
 pub use record::{
-    AudienceRecord, DeviceRecord, ExportRecord, FoundingRecord, GroupRecord, MemberRecord, NodeRecord,
-    PoolRecord, QosRecord,
+    AudienceRecord, DeviceRecord, ExportRecord, FoundingRecord, GroupRecord, LogScrubRecord, MemberRecord,
+    NodeRecord, PoolRecord, QosRecord, ScrubRecord,
 };
 pub use redb_catalog::RedbCatalog;
 pub use reservation_record::{HeldRecord, RegistrationRecord, ReservationKindRecord, ReservationRecord};

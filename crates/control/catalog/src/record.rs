@@ -4,6 +4,7 @@ use quarry_api_types::{
     DeviceId, ExportId, GroupId, HostGroupId, HostId, Name, NodeId, PoolId, Protection, Protocol,
     QualityOfService, SpaceLevels, Timestamp, VolumeId,
 };
+use quarry_types::LogId;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Record;
@@ -36,6 +37,9 @@ pub struct PoolRecord {
     /// When a scrub had last read everything in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scrubbed: Option<Timestamp>,
+    /// The scrub that is under way, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrub: Option<ScrubRecord>,
     /// How full it may be before somebody is told.
     #[serde(default)]
     pub levels: SpaceLevels,
@@ -52,6 +56,45 @@ impl PoolRecord {
     pub fn protection(&self) -> Protection {
         self.protection.unwrap_or(Protection(quarry_types::Protection::Copies(self.copies.max(1))))
     }
+}
+
+/// A scrub of a pool that is under way: what another life of the node needs in order to go on with it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ScrubRecord {
+    /// What it reads in a second at most, in bytes.
+    pub rate_bytes: u64,
+    /// How far it is in each log; one that is not named is read from its beginning.
+    pub logs: Vec<LogScrubRecord>,
+}
+
+/// How far the scrub of a log is. See `quarry_engine::ScrubReport`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LogScrubRecord {
+    /// The log.
+    pub log: LogId,
+    /// When it was begun.
+    pub began: Timestamp,
+    /// When it ended, if it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// The last chunk that was read; all below it were too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed: Option<u64>,
+    /// Chunks that were read.
+    pub chunks_done: u64,
+    /// And chunks in all.
+    pub chunks: u64,
+    /// Bytes that were read, every copy counted.
+    pub read_bytes: u64,
+    /// Bad copies that were written again.
+    #[serde(default)]
+    pub repaired: u64,
+    /// Bad copies that could not be.
+    #[serde(default)]
+    pub unrepaired: u64,
+    /// Records without a good copy.
+    #[serde(default)]
+    pub lost: u64,
 }
 
 /// A pool that is being made. Its devices may carry its labels already when the node is killed; then whoever asks for the same pool

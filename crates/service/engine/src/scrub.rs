@@ -1,7 +1,8 @@
 //! Scrub: reads every copy of everything that lives, mends what is bad from what is good, and reports what has no good copy.
 //!
 //! It goes from chunk to chunk as they were when it began. A chunk that was cleaned meanwhile was read and verified by that; one
-//! that was filled since is young. Hosts, checkpoints and cleaning go on.
+//! that was filled since is young. Hosts, checkpoints and cleaning go on. Chunks are read in the order of their numbers: so whoever has kept
+//! the report of a scrub that the end of a node cut off goes on behind the chunk that it had come to.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,8 +13,8 @@ use quarry_pool::{Chunk, Expected, Group};
 use quarry_types::limits::BLOCK_BYTES;
 use quarry_types::{ChunkId, LogAddress, SegmentId, VolumeId};
 
+use crate::Engine;
 use crate::volume::VolumeState;
-use crate::{Engine, EngineError};
 
 /// Addresses without a good copy that a report names; it counts the others.
 const LOST_NAMED_MAX: usize = 1000;
@@ -29,6 +30,8 @@ pub struct ScrubReport {
     pub ended_s: Option<u64>,
     /// Whether it goes on.
     pub running: bool,
+    /// The last chunk that was looked at.
+    pub passed: Option<ChunkId>,
     /// Chunks looked at.
     pub chunks_done: u64,
     /// Chunks to look at in all.
@@ -89,35 +92,57 @@ impl Engine {
     }
 
     /// Scrubs everything, at `bytes_per_s` at most. Where one runs already, says so by returning its report as it is.
-    pub async fn scrub(&self, bytes_per_s: Option<u64>) -> Result<ScrubReport, EngineError> {
-        if self.scrub.running.replace(true) {
-            return Ok(self.scrub.report.borrow().clone());
-        }
-        self.scrub.stop.set(false);
-        let scrubbed = self.scrub_all(bytes_per_s).await;
-        self.scrub.running.set(false);
-        scrubbed?;
-        Ok(self.scrub.report.borrow().clone())
+    pub async fn scrub(&self, bytes_per_s: Option<u64>) -> ScrubReport {
+        self.resume_scrub(ScrubReport::default(), bytes_per_s).await
     }
 
-    async fn scrub_all(&self, bytes_per_s: Option<u64>) -> Result<(), EngineError> {
-        let chunks = self.chunks();
-        let began_s = self.env.clock.wall().as_secs();
-        *self.scrub.report.borrow_mut() =
-            ScrubReport { began_s, chunks: chunks.len() as u64, ..ScrubReport::default() };
+    /// The same, where `before` is left of a scrub that ended with another life of the engine. What that has found lost is looked for
+    /// again, from the beginning: it has not been named.
+    pub async fn resume_scrub(&self, before: ScrubReport, bytes_per_s: Option<u64>) -> ScrubReport {
+        if self.scrub.running.replace(true) {
+            return self.scrub.report.borrow().clone();
+        }
+        self.scrub.stop.set(false);
+        let before = match before.lost {
+            0 => before,
+            _ => ScrubReport { began_s: before.began_s, ..ScrubReport::default() },
+        };
+        if before.ended_s.is_some() {
+            *self.scrub.report.borrow_mut() = before;
+        } else {
+            self.scrub_all(before, bytes_per_s).await;
+        }
+        // One that ends with the engine is not over: it goes on when that is opened again.
+        let is_cut_off = self.closing.get() && !self.scrub.stop.get();
+        self.scrub.running.set(is_cut_off && self.scrub.report.borrow().ended_s.is_none());
+        self.scrub.report.borrow().clone()
+    }
+
+    async fn scrub_all(&self, before: ScrubReport, bytes_per_s: Option<u64>) {
+        let mut chunks = self.chunks();
+        chunks.retain(|id, _| before.passed.is_none_or(|passed| *id > passed));
+        *self.scrub.report.borrow_mut() = ScrubReport {
+            began_s: if before.began_s > 0 { before.began_s } else { self.env.clock.wall().as_secs() },
+            chunks: before.chunks_done + chunks.len() as u64,
+            ..before
+        };
         let mut lost = Vec::new();
         for (id, segments) in chunks {
             if self.scrub.stop.get() || self.closing.get() {
-                return Ok(());
+                return;
             }
             let began = self.env.clock.now();
             let bytes = self.scrub_chunk(id, segments, &mut lost).await;
-            self.scrub.report.borrow_mut().chunks_done += 1;
+            {
+                let mut report = self.scrub.report.borrow_mut();
+                report.chunks_done += 1;
+                report.passed = Some(id);
+            }
             self.pace(bytes_per_s, began, bytes).await;
         }
         for group in self.store.groups() {
             if self.scrub.stop.get() || self.closing.get() {
-                return Ok(());
+                return;
             }
             let began = self.env.clock.now();
             let bytes = self.scrub_parity(&group).await;
@@ -131,7 +156,6 @@ impl Engine {
         let mut report = self.scrub.report.borrow_mut();
         report.lost_blocks = lost_blocks;
         report.ended_s = Some(self.env.clock.wall().as_secs());
-        Ok(())
     }
 
     /// The chunks of the segment table and the segments in each, without the one that is being filled.

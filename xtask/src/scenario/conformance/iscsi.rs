@@ -111,12 +111,11 @@ fn export(node: &Node) -> Result<Units> {
         quarry.create_volume(name, POOL, VOLUME_BYTES, "flush")?;
     }
     let uris = |words: &[&str]| -> Result<Vec<String>> {
-        let printed = quarry.run(&[&["export", "create"], words, &["--protocol", "iscsi"]].concat())?;
-        let lines = printed.lines().filter(|line| line.starts_with("iscsi://"));
-        Ok(lines.map(|line| line.trim().to_owned()).collect())
+        let export = quarry.json(&[&["export", "create"], words, &["--protocol", "iscsi"]].concat())?;
+        Ok(serde_json::from_value(export["uris"].clone())?)
     };
     let ways = uris(&["disk"])?;
-    ensure!(ways.len() == 2, "`quarry export create` printed not one URI of iSCSI for each portal: {ways:?}");
+    ensure!(ways.len() == 2, "an export over two portals has these URIs: {ways:?}");
     Ok(Units { ways, read_only: uris(&["fixed", "--read-only"])?.pop() })
 }
 

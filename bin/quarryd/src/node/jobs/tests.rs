@@ -2,6 +2,7 @@
 
 use quarry_api_types::{AddDevice, CreateSnapshot, CreateVolume, Scrub, ScrubState, StartScrub};
 use quarry_node_api::Node as _;
+use quarry_volume::WriteFlags;
 use tempfile::TempDir;
 
 use super::*;
@@ -31,12 +32,15 @@ fn scrubbing(began: u64, state: ScrubState) -> Pool {
 #[test]
 fn one_scrub_is_one_job_also_when_it_was_over_before_it_was_seen() {
     let mut table = JobTable::default();
-    assert_eq!(table.track(&[scrubbing(0, ScrubState::Running)], at(1)).len(), 1);
-    assert!(table.track(&[scrubbing(0, ScrubState::Running)], at(2)).is_empty(), "progress is not stored");
+    assert_eq!(table.track(&[scrubbing(0, ScrubState::Running)], vec![], at(1)).len(), 1);
+    assert!(
+        table.track(&[scrubbing(0, ScrubState::Running)], vec![], at(2)).is_empty(),
+        "progress is not stored"
+    );
     assert_eq!(table.jobs[&1].percent, 25);
-    assert_eq!(table.track(&[scrubbing(0, ScrubState::Done)], at(3)).len(), 1);
-    assert!(table.track(&[scrubbing(0, ScrubState::Done)], at(4)).is_empty());
-    table.track(&[scrubbing(9, ScrubState::Stopped)], at(10));
+    assert_eq!(table.track(&[scrubbing(0, ScrubState::Done)], vec![], at(3)).len(), 1);
+    assert!(table.track(&[scrubbing(0, ScrubState::Done)], vec![], at(4)).is_empty());
+    table.track(&[scrubbing(9, ScrubState::Stopped)], vec![], at(10));
     let states: Vec<JobState> = table.jobs.values().map(|job| job.state).collect();
     assert_eq!(states, [JobState::Done, JobState::Cancelled]);
 }
@@ -106,5 +110,64 @@ async fn what_goes_on_in_a_pool_is_a_job_that_is_remembered() {
     assert_eq!(missing.kind, ErrorKind::NotFound);
     let request = CreateVolume::new(name("w"), name("p"), VOLUME_BYTES);
     node.node.create_volume(request).await.expect("the node serves");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_scrub_that_the_end_of_the_node_cuts_off_goes_on_where_it_was() {
+    let folder = TempDir::new().expect("a folder");
+    let node = TestNode::with_volumes(folder.path(), &["v"]).await;
+    let volume = node.node.show_volume(&name("v")).await.expect("it is there");
+    let (id, core) = (volume.id, usize::from(volume.core));
+    // More than a chunk; closed and opened again, so that its segments are sealed.
+    let writing = node.cores.call(core, move |state| async move {
+        let volume = state.own_volume(id).expect("the volume is on this core");
+        for piece in 0..48u64 {
+            let data = state.env.buffers.copy_of(&[piece as u8 + 1; 1 << 20]);
+            volume.write(piece << 20, data, WriteFlags::default()).await.expect("a write");
+        }
+    });
+    writing.await.expect("the core goes on");
+    node.stop().await;
+    let node = TestNode::start(settings(folder.path())).await;
+    let pool = node.node.show_pool(&name("p")).await.expect("it is there").id;
+    let slowly = StartScrub { rate_bytes_per_s: Some(64 << 20) };
+    let begun = node.node.start_scrub(&name("p"), slowly).await.expect("begun").scrub.expect("it is shown");
+    let chunks_done = loop {
+        let scrub = node.node.show_pool(&name("p")).await.expect("shown").scrub.expect("it goes on");
+        assert!(scrub.state == ScrubState::Running, "over before it was cut off: {scrub:?}");
+        if scrub.chunks_done > 0 {
+            break scrub.chunks_done;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    };
+    node.node.look_at_scrub(pool).await.expect("written down");
+    let [job] = &node.node.list_jobs().await.expect("listed")[..] else { panic!("a scrub is a job") };
+    assert!(!job.is_over(), "{job:?}");
+    node.abandon().await;
+
+    let node = TestNode::start(settings(folder.path())).await;
+    let shown = node.node.show_pool(&name("p")).await.expect("shown").scrub.expect("it is to go on");
+    assert_eq!((shown.state, shown.began), (ScrubState::Running, begun.began));
+    assert!(shown.chunks_done >= chunks_done, "{shown:?}");
+    node.node.look_at_scrub(pool).await.expect("it goes on");
+    let scrub = node.node.show_pool(&name("p")).await.expect("shown").scrub.expect("it goes on");
+    assert!(scrub.chunks_done >= chunks_done && scrub.chunks >= shown.chunks, "{scrub:?}");
+    let ended = wait_for(&node, job.id).await;
+    assert_eq!((ended.state, ended.began), (JobState::Done, job.began));
+    // That it has ended is written down; nothing is to go on any more.
+    node.node.look_at_scrub(pool).await.expect("written down");
+    node.abandon().await;
+    let node = TestNode::start(settings(folder.path())).await;
+    node.node.look_at_scrub(pool).await.expect("there is nothing to do");
+    assert_eq!(node.node.show_pool(&name("p")).await.expect("shown").scrub, None);
+
+    // One that somebody has stopped does not go on either.
+    let slowly = StartScrub { rate_bytes_per_s: Some(1 << 20) };
+    node.node.start_scrub(&name("p"), slowly).await.expect("begun");
+    node.node.stop_scrub(&name("p")).await.expect("stopped");
+    node.abandon().await;
+    let node = TestNode::start(settings(folder.path())).await;
+    assert_eq!(node.node.show_pool(&name("p")).await.expect("shown").scrub, None);
     node.stop().await;
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use quarry_api_types::{
     AdoptVolume, ChangePool, ChangeVolume, CreatePool, CreateSnapshot, CreateVolume, Durability, ImageState,
-    MigrateVolume, PoolState, SpaceLevels, Tier,
+    Job, JobState, MigrateVolume, PoolState, SpaceLevels, Tier,
 };
-use quarry_node_api::{ErrorKind, Node as _, NodeError};
+use quarry_node_api::{ErrorKind, JobNode as _, Node as _, NodeError};
 use quarry_volume::WriteFlags;
 use tempfile::TempDir;
 
 use super::*;
-use crate::test_node::{TestNode, name, settings};
+use crate::test_node::{TestNode, VOLUME_BYTES, name, settings};
 
 const DEVICE_BYTES: u64 = 48 << 20;
 /// So few chunks that there is one log, on the first core.
@@ -122,6 +122,12 @@ async fn arrive(node: &DataNode, volume: &str) -> Volume {
     }
 }
 
+async fn migration_jobs(node: &TestNode) -> Vec<Job> {
+    let mut jobs = node.node.list_jobs().await.expect("listed");
+    jobs.retain(|job| job.kind == JobKind::Migration);
+    jobs
+}
+
 /// Runs `test` while the node looks after what moves.
 async fn tended(node: &TestNode, test: impl Future<Output = ()>) {
     tokio::select! {
@@ -186,6 +192,9 @@ async fn a_session_goes_on_when_its_volume_moves_to_another_core_and_back() {
         refused(node.node.delete_volume(&name("v"), true).await, ErrorKind::Unsupported, "image mode");
         let moved = arrive(&node.node, "v").await;
         assert_eq!((moved.pool, moved.core), (Some(name("p")), 0));
+        let jobs = migration_jobs(&node).await;
+        assert_eq!((jobs.len(), jobs[0].state, jobs[0].object.as_str()), (1, JobState::Done, "v"));
+        assert_eq!(jobs[0].message.as_deref(), Some("it has moved to pool 'p'"));
         tokio::time::sleep(Duration::from_millis(100)).await;
         let back =
             MigrateVolume { to_device: Some(devices[1].clone()), force: true, ..MigrateVolume::default() };
@@ -220,6 +229,12 @@ async fn a_volume_that_moved_when_the_node_died_goes_on_and_can_be_told_to_stay(
         tokio::time::sleep(Duration::from_millis(600)).await;
     })
     .await;
+    let [job] = &migration_jobs(&node).await[..] else { panic!("a migration is a job") };
+    assert!(
+        !job.is_over() && job.can_be_cancelled && job.done > 0 && job.total == 2 * VOLUME_BYTES,
+        "{job:?}"
+    );
+    assert_eq!(job.message.as_deref(), Some("copying"));
     let last = session.end().await;
     node.abandon().await;
     let node = TestNode::start(settings(directory.path())).await;
@@ -228,7 +243,15 @@ async fn a_volume_that_moved_when_the_node_died_goes_on_and_can_be_told_to_stay(
     tended(&node, async {
         let moving = node.node.show_volume(&name("v")).await.expect("it is there").migration;
         assert!(moving.is_some_and(|migration| migration.state == MigrationState::Copying));
-        let stays = node.node.cancel_migration(&name("v")).await.expect("it stays");
+        let goes_on = node.node.show_job(job.id).await.expect("it is remembered");
+        assert_eq!((goes_on.state, goes_on.began), (JobState::Running, job.began));
+        let ended = node.node.cancel_job(job.id).await.expect("it stays");
+        assert_eq!(
+            (ended.state, ended.message.as_deref()),
+            (JobState::Cancelled, Some("it stays where it was"))
+        );
+        assert_eq!(migration_jobs(&node).await, [ended]);
+        let stays = node.node.show_volume(&name("v")).await.expect("it is there");
         assert_eq!((stays.pool, stays.migration), (Some(name("p")), None));
         let left = node.node.look_at(&directory.path().join("out")).await.expect("it can be looked at");
         assert!(matches!(left, Probe::Missing), "the file that was made for it is left");

@@ -27,6 +27,7 @@ fn pool(number: u128, name: &str) -> PoolRecord {
         ],
         created: Timestamp::from_unix_ms(2),
         scrubbed: None,
+        scrub: None,
         levels: SpaceLevels::default(),
         overcommit_limit_percent: Some(300),
         rebuild_rate_bytes: Some(1 << 20),

@@ -12,7 +12,7 @@ const BLOCKS: usize = 64;
 
 fn scrub(node: &Node) -> ScrubReport {
     let engine = node.engine();
-    let report = node.run(|_| async move { engine.scrub(None).await }).expect("scrub");
+    let report = node.run(|_| async move { engine.scrub(None).await });
     assert!(report.ended_s.is_some() && report.chunks_done == report.chunks);
     report
 }
@@ -115,4 +115,31 @@ fn a_lost_block_of_a_snapshot_is_the_snapshots() {
     let place = LostPlace { volume: VolumeId(id.0), name: "one@s".to_owned(), offset: 3 * BLOCK as u64 };
     assert_eq!(lost.lost_blocks[0].place, Some(place));
     assert!(node.read(0, BLOCKS * BLOCK) == content(2, 0, BLOCKS * BLOCK));
+}
+
+#[test]
+fn a_scrub_that_was_cut_off_goes_on_behind_what_it_has_read() {
+    let mut node = Node::new(5, 2, &[64, 64], SIZE as u64);
+    node.write(0, content(1, 0, BLOCKS * BLOCK)).expect("write");
+    node.close();
+    node.reopen();
+    let whole = scrub(&node);
+    let at = find(&node, node.disks[1], &block(7));
+    node.world.rot(node.disks[1], at + 100, 3);
+    let resume = |before: ScrubReport| {
+        let engine = node.engine();
+        node.run(|_| async move { engine.resume_scrub(before, None).await })
+    };
+    // Everything was read: nothing is read again, and what was found before counts.
+    let before = ScrubReport { ended_s: None, repaired: 5, ..whole.clone() };
+    let rest = resume(before.clone());
+    assert_eq!((rest.began_s, rest.chunks_done, rest.chunks), (whole.began_s, whole.chunks, whole.chunks));
+    assert_eq!((rest.repaired, rest.bytes), (5, whole.bytes));
+    assert!(rest.ended_s.is_some());
+    // It was over: so it is.
+    assert_eq!(resume(whole.clone()), ScrubReport { ..whole.clone() });
+    // It has found something that has no good copy, which nobody has named: all is read again.
+    let again = resume(ScrubReport { lost: 1, ..before });
+    assert_eq!((again.repaired, again.lost, again.chunks_done), (1, 0, whole.chunks));
+    assert!(again.bytes >= whole.bytes, "{again:?}");
 }
