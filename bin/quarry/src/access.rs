@@ -11,6 +11,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::secrets;
 use crate::tables::access as tables;
+use crate::values::PoolGrant;
 
 /// Logs in and saves the token for the commands that follow.
 pub async fn log_in(
@@ -84,10 +85,12 @@ pub async fn tenant(client: &Client, command: TenantCommand, output: &mut Output
     match command {
         TenantCommand::Create { name, bounds } => {
             let TenantBounds { pools, policies, capacity, volumes, qos } = *bounds;
+            let (pools, shares) = grants(pools);
             let request = api::CreateTenant {
                 name,
                 pools,
                 policies,
+                shares,
                 capacity_bytes: capacity.map(|bound| bound.0).filter(|&bytes| bytes > 0),
                 volumes: volumes.filter(|&count| count > 0),
                 qos: crate::qos::changed(None, &qos),
@@ -104,8 +107,11 @@ pub async fn tenant(client: &Client, command: TenantCommand, output: &mut Output
                 true => None,
                 false => client.show_tenant(&name).await?.qos,
             };
+            let is_granting = no_pools || !pools.is_empty();
+            let (pools, shares) = grants(pools);
             let request = api::ChangeTenant {
-                pools: (no_pools || !pools.is_empty()).then_some(pools),
+                pools: is_granting.then_some(pools),
+                shares: is_granting.then_some(shares),
                 policies: (no_policies || !policies.is_empty()).then_some(policies),
                 capacity_bytes: capacity.map(|bound| bound.0),
                 volumes,
@@ -118,6 +124,16 @@ pub async fn tenant(client: &Client, command: TenantCommand, output: &mut Output
             output.done(&format!("Tenant {name} deleted."))
         }
     }
+}
+
+/// The pools, and the shares of those of them that have a bound.
+fn grants(grants: Vec<PoolGrant>) -> (Vec<api::Name>, Vec<api::PoolShare>) {
+    let share = |grant: &PoolGrant| {
+        let capacity_bytes = grant.capacity_bytes?;
+        Some(api::PoolShare { pool: grant.pool.clone(), capacity_bytes })
+    };
+    let shares = grants.iter().filter_map(share).collect();
+    (grants.into_iter().map(|grant| grant.pool).collect(), shares)
 }
 
 /// A password from a file or from a line of standard input; the line's end is no part of it.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use quarry_api_types::{Tier, Timestamp};
+use quarry_api_types::{Name, Tier, Timestamp};
 use quarry_types::ByteSize;
 use quarry_types::limits::HISTORY_S_MAX;
 
@@ -38,6 +38,26 @@ impl FromStr for Bound {
         }
         let size: Result<ByteSize, _> = text.parse();
         size.map(|size| Self(size.0)).map_err(|error| error.to_string())
+    }
+}
+
+/// A pool, and the most that may be had of it: `fast`, `fast=2TiB`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PoolGrant {
+    pub pool: Name,
+    pub capacity_bytes: Option<u64>,
+}
+
+impl FromStr for PoolGrant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (pool, bound) = match text.split_once('=') {
+            Some((pool, bound)) => (pool, Some(bound.parse::<Bound>()?)),
+            None => (text, None),
+        };
+        let pool = pool.parse::<Name>().map_err(|error| error.to_string())?;
+        Ok(Self { pool, capacity_bytes: bound.map(|bound| bound.0).filter(|&bytes| bytes > 0) })
     }
 }
 

@@ -172,8 +172,13 @@ fn users_tokens_tenants_and_the_log_of_it() {
     assert!(
         fails(node.local("tenant delete acme"), 4).contains("volume 'acme.vm' has a name of tenant 'acme'")
     );
+    let shown = ok(node.local("tenant set acme --pool fast=9GiB --capacity none"));
+    assert!(shown.contains("Shares:    8 GiB of 9 GiB in fast\n"), "{shown}");
+    assert!(ok(node.local("tenant list")).contains("fast (9 GiB)"));
+    let refused = fails(as_tenant("volume create acme.more --pool fast --size 2GiB"), 6);
+    assert!(refused.contains("9 GiB together in pool 'fast', and would have 10 GiB"), "{refused}");
     ok(node.local("volume delete acme.vm"));
-    ok(node.local("tenant set acme --capacity none --no-pools"));
+    ok(node.local("tenant set acme --no-pools"));
     let id = &token["qt_".len()..][..16];
     assert!(ok(node.local("token list")).contains(&format!("{id}  admin  tenant-user  acme")));
     ok(node.local(&format!("token revoke {id}")));

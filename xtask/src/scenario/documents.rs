@@ -18,6 +18,8 @@ use crate::workspace::{self, Profile};
 const DEVICE_BYTES: u64 = 192 << 20;
 const VOLUMES: usize = 20;
 const TENANTS: [&str; 2] = ["acme", "zeta"];
+/// So many that a node is killed before all of them are made.
+const MANY_TENANTS: usize = 200;
 const POOLS: [&str; 3] = ["one", "two", "three"];
 /// Longest time in which a document gets on by a step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,6 +71,10 @@ pub fn run(options: &Options) -> Result<()> {
     })?;
     steps.step("policies are kept", || wait_until_compliant(&node))?;
     steps.step("a command that waits survives the node", || wait_over_a_kill(&mut node, &scratch))?;
+    let tenants = steps.step("tenants that were made before a kill stay, and the others follow", || {
+        kill_among_tenants(&mut node, &scratch)
+    })?;
+    steps.note(format!("killed after {tenants} of {MANY_TENANTS} tenants"));
     steps.step("what is exported is the document, on the restarted node too", || {
         let exported = scratch.join("exported.yaml");
         fs::write(&exported, node.quarry().run(&["state", "export", "--versions"])?)?;
@@ -112,7 +118,7 @@ fn write_site(folder: &Path, devices: &[PathBuf]) -> Result<String> {
             "  - name: {name}\n    pool: {pool}\n    size_bytes: 4MiB\n    policy: policy-{policy}"
         )?;
     }
-    let tenants = "tenants:\n  - {name: acme, pools: [one, two], capacity_bytes: 1GiB, volumes: 9}\n\
+    let tenants = "tenants:\n  - {name: acme, pools: [one, two], shares: [{pool: one, capacity_bytes: 64MiB}], capacity_bytes: 1GiB, volumes: 9}\n\
         \x20 - {name: zeta, pools: [three], qos: {iops_max: 5000}}\n";
     let rest = "groups:\n  - {name: shop, volumes: [vm-01, vm-04], policy: policy-4}\n\
         hosts:\n  - {name: web, initiators: [\"iqn.1993-08.org.debian:01:web\"]}\nhost_groups:\n  - {name: farm, hosts: [web]}\n\
@@ -216,4 +222,39 @@ fn wait_over_a_kill(node: &mut Node, scratch: &Scratch) -> Result<()> {
     node.restart()?;
     ensure!(apply.wait()?.success(), "the command that waited failed");
     node.quarry().run(&["volume", "show", &format!("more-{:02}", VOLUMES - 1)]).map(drop)
+}
+
+/// Kills the node while it makes the tenants of a document, and applies the document again; gives how many there were at the kill.
+fn kill_among_tenants(node: &mut Node, scratch: &Scratch) -> Result<usize> {
+    let tenants = |node: &Node| -> Result<usize> {
+        let listed = node.quarry().json(&["tenant", "list"])?;
+        Ok(listed.as_array().context("no list")?.len() - TENANTS.len())
+    };
+    let file = scratch.join("tenants.yaml").display().to_string();
+    let mut text = "tenants:\n".to_owned();
+    for number in 0..MANY_TENANTS {
+        writeln!(text, "  - {{name: many-{number:03}, pools: [one], volumes: 2}}")?;
+    }
+    fs::write(&file, text)?;
+    let mut apply = node.quarry().command();
+    apply.args(["apply", "--no-progress", "-f", &file]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut apply = apply.spawn().context("quarry apply")?;
+    let started = Instant::now();
+    while tenants(node)? == 0 {
+        ensure!(started.elapsed() < STEP_TIMEOUT, "no tenant is made");
+    }
+    node.kill()?;
+    apply.wait().context("quarry apply")?;
+    node.restart()?;
+    let made = tenants(node)?;
+    ensure!(
+        (1..MANY_TENANTS).contains(&made),
+        "the node had made {made} of {MANY_TENANTS} tenants when it was killed"
+    );
+    node.quarry().run(&["apply", "--no-progress", "-f", &file])?;
+    let all = tenants(node)?;
+    ensure!(all == MANY_TENANTS, "{all} of {MANY_TENANTS} tenants are there");
+    let again = node.quarry().run(&["apply", "-f", &file])?;
+    ensure!(again.starts_with("Nothing to change"), "it changed something: {again}");
+    Ok(made)
 }

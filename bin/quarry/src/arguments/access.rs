@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use quarry_api_types::{AuditKind, Name, Role};
 
 use super::{QosOptions, word};
-use crate::values::{Bound, Life};
+use crate::values::{Bound, Life, PoolGrant};
 
 #[derive(Args, Debug)]
 pub struct Login {
@@ -113,7 +113,7 @@ pub enum TenantCommand {
     Show { name: Name },
     /// Give a tenant other pools, policies or bounds
     #[command(
-        after_help = "Example:\n  quarry tenant set acme --pool fast big --policy gold silver --capacity none"
+        after_help = "Example:\n  quarry tenant set acme --pool fast=2TiB big --policy gold silver --capacity none"
     )]
     Set {
         name: Name,
@@ -133,9 +133,10 @@ pub enum TenantCommand {
 
 #[derive(Args, Debug)]
 pub struct TenantBounds {
-    /// The pools in which it may make volumes, all of them; can be repeated
-    #[arg(long = "pool", value_name = "POOL", num_args = 1..)]
-    pub pools: Vec<Name>,
+    /// The pools in which it may make volumes, all of them; each with the most that its volumes there together may be large, if there
+    /// is such a bound; can be repeated
+    #[arg(long = "pool", value_name = "POOL[=SIZE]", num_args = 1..)]
+    pub pools: Vec<PoolGrant>,
     /// The policies of the node that it sees and may attach, all of them; can be repeated
     #[arg(long = "policy", value_name = "POLICY", num_args = 1..)]
     pub policies: Vec<Name>,

@@ -1,6 +1,6 @@
 //! Users, tokens, tenants and the audit log for people.
 
-use quarry_api_types::{AuditEntry, AuditVerification, Name, Session, Tenant, Token, User};
+use quarry_api_types::{AuditEntry, AuditVerification, Name, PoolShareUse, Session, Tenant, Token, User};
 
 use super::{Bytes, number, optional, properties, size, table, text};
 
@@ -62,7 +62,7 @@ pub fn tenants(tenants: &[Tenant]) -> String {
             number(bound(tenant.volumes)),
             size(tenant.used_bytes),
             number(bound(tenant.capacity_bytes.map(Bytes))),
-            text(names(&tenant.pools)),
+            text(pools(tenant)),
         ]
     };
     table(&["NAME", ">VOLUMES", ">MAX", ">SIZE", ">MAX", "POOLS"], tenants.iter().map(row))
@@ -72,6 +72,7 @@ pub fn tenant(tenant: &Tenant) -> String {
     properties(vec![
         ("Name", text(&tenant.name)),
         ("Pools", text(names(&tenant.pools))),
+        ("Shares", text(shares(&tenant.shares))),
         ("Policies", text(names(&tenant.policies))),
         (
             "Capacity",
@@ -81,6 +82,28 @@ pub fn tenant(tenant: &Tenant) -> String {
         ("QoS", optional(tenant.qos.as_ref())),
         ("Created", text(tenant.created)),
     ])
+}
+
+/// Its pools, with the bounds of those that have one.
+fn pools(tenant: &Tenant) -> String {
+    let pool = |pool: &Name| match tenant.shares.iter().find(|share| share.pool == *pool) {
+        Some(share) => format!("{pool} ({})", Bytes(share.capacity_bytes)),
+        None => pool.to_string(),
+    };
+    match &tenant.pools[..] {
+        [] => "-".to_owned(),
+        pools => pools.iter().map(pool).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn shares(shares: &[PoolShareUse]) -> String {
+    let share = |share: &PoolShareUse| {
+        format!("{} of {} in {}", Bytes(share.used_bytes), Bytes(share.capacity_bytes), share.pool)
+    };
+    match shares {
+        [] => "-".to_owned(),
+        shares => shares.iter().map(share).collect::<Vec<_>>().join(", "),
+    }
 }
 
 fn bound(value: Option<impl ToString>) -> String {

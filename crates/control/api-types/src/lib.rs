@@ -125,7 +125,10 @@ pub use status::{
     InitiatorNames, ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, ReadCacheStatus, Status,
     VolumesStatus,
 };
-pub use tenant::{ChangeTenant, CreateTenant, TENANT_NAME_BYTES_MAX, TENANT_POOLS_MAX, Tenant, tenant_of};
+pub use tenant::{
+    ChangeTenant, CreateTenant, PoolShare, PoolShareUse, TENANT_NAME_BYTES_MAX, TENANT_POOLS_MAX, Tenant,
+    tenant_of,
+};
 pub use tiers::{PoolTier, PoolTiers, SetTier, TierDecision, TierReason, VolumePlacement, VolumeTier};
 pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use token::{CreateToken, NewToken, TOKEN_LIFE_S_MAX, TOKEN_PURPOSE_CHARACTERS_MAX, Token};

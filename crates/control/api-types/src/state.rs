@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::pool::one_of;
 use crate::{
     Compression, Deduplication, Durability, InitiatorName, InvalidRequest, Name, Network, OwnProtection,
-    OwnTier, PolicySettings, Protection, Protocol, QualityOfService, ReadCache, VolumePath,
+    OwnTier, PolicySettings, PoolShare, Protection, Protocol, QualityOfService, ReadCache, VolumePath,
 };
 
 /// What is meant to be. Of a thing that exists, what is absent is left as it is; of a new one it is the default. What a list names
@@ -57,6 +57,10 @@ pub struct StatedTenant {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 64)]
     pub policies: Option<Vec<Name>>,
+    /// The most that its volumes in one of these pools may be large together: all such bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 64)]
+    pub shares: Option<Vec<PoolShare>>,
     /// The most that its volumes together may be large, in bytes; 0 for no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,

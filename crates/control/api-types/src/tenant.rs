@@ -13,6 +13,28 @@ pub const TENANT_POOLS_MAX: usize = 64;
 /// Most policies of the node that a tenant may attach.
 pub const TENANT_POLICIES_MAX: usize = 64;
 
+/// The most that a tenant may have of one pool.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolShare {
+    /// The pool.
+    pub pool: Name,
+    /// The most that the tenant's volumes in it together may be large, in bytes.
+    #[schema(minimum = 1)]
+    pub capacity_bytes: u64,
+}
+
+/// A tenant's share of a pool, and what it has of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PoolShareUse {
+    /// The pool.
+    pub pool: Name,
+    /// The most that the tenant's volumes in it together may be large, in bytes.
+    pub capacity_bytes: u64,
+    /// How large they are now; one that moves there counts.
+    pub used_bytes: u64,
+}
+
 /// A tenant as it is now. To it belong the volumes, groups, hosts, host groups and users whose names begin with its name and a
 /// dot, with their snapshots and exports.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
@@ -24,6 +46,9 @@ pub struct Tenant {
     /// The policies of the node that it sees and may attach, beside its own.
     #[serde(default)]
     pub policies: Vec<Name>,
+    /// Its shares of pools: bounds of what its volumes in one of them may be large together. Pools that are not named have no such bound.
+    #[serde(default)]
+    pub shares: Vec<PoolShareUse>,
     /// The most that its volumes together may be large, in bytes. Absent for no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,
@@ -56,6 +81,10 @@ pub struct CreateTenant {
     #[serde(default)]
     #[schema(max_items = 64)]
     pub policies: Vec<Name>,
+    /// The most that its volumes in one of these pools may be large together; no such bound in others.
+    #[serde(default)]
+    #[schema(max_items = 64)]
+    pub shares: Vec<PoolShare>,
     /// The most that its volumes together may be large, in bytes; no bound when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,
@@ -81,7 +110,21 @@ impl CreateTenant {
         }
         self.qos.as_ref().map_or(Ok(()), QualityOfService::check)?;
         check_list("pools", &self.pools, TENANT_POOLS_MAX)?;
+        check_shares(&self.shares)?;
         check_policies(&self.policies)
+    }
+}
+
+fn check_shares(shares: &[PoolShare]) -> Result<(), InvalidRequest> {
+    let pools: Vec<&Name> = shares.iter().map(|share| &share.pool).collect();
+    check_list("shares", &pools, TENANT_POOLS_MAX)?;
+    match shares.iter().find(|share| share.capacity_bytes == 0) {
+        None => Ok(()),
+        Some(PoolShare { pool, .. }) => {
+            let message =
+                format!("the share of pool '{pool}' is nothing; leave it out where there is no bound");
+            Err(InvalidRequest::new("shares", message))
+        }
     }
 }
 
@@ -109,6 +152,10 @@ pub struct ChangeTenant {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_items = 64)]
     pub policies: Option<Vec<Name>>,
+    /// All its shares of pools from now on. Less than there is in one stops growth only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 64)]
+    pub shares: Option<Vec<PoolShare>>,
     /// The most that its volumes together may be large, in bytes, or 0. Less than they are stops growth only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,
@@ -131,6 +178,7 @@ impl ChangeTenant {
         }
         self.qos.as_ref().map_or(Ok(()), QualityOfService::check)?;
         self.pools.as_ref().map_or(Ok(()), |pools| check_list("pools", pools, TENANT_POOLS_MAX))?;
+        self.shares.as_deref().map_or(Ok(()), check_shares)?;
         self.policies.as_deref().map_or(Ok(()), check_policies)
     }
 }
@@ -166,6 +214,7 @@ mod tests {
             name: name.parse().unwrap(),
             pools: vec![],
             policies: vec![],
+            shares: vec![],
             capacity_bytes: None,
             volumes: None,
             qos: None,
@@ -175,6 +224,18 @@ mod tests {
             |policy: &str| CreateTenant { policies: vec![policy.parse().unwrap()], ..tenant("acme") };
         assert_eq!(granted("gold").check(), Ok(()));
         assert!(granted("other.gold").check().unwrap_err().to_string().contains("is a tenant's"));
+        let shared = |shares: &[(&str, u64)]| {
+            let share = |(pool, capacity_bytes): &(&str, u64)| PoolShare {
+                pool: pool.parse().unwrap(),
+                capacity_bytes: *capacity_bytes,
+            };
+            CreateTenant { shares: shares.iter().map(share).collect(), ..tenant("acme") }.check()
+        };
+        assert_eq!(shared(&[("fast", 1), ("slow", 2)]), Ok(()));
+        assert!(
+            shared(&[("fast", 1), ("fast", 2)]).unwrap_err().to_string().contains("'fast' is given twice")
+        );
+        assert!(shared(&[("fast", 0)]).unwrap_err().to_string().contains("is nothing"));
         assert!(tenant("acme.eu").check().unwrap_err().to_string().contains("no dot"));
         assert!(tenant(&"t".repeat(32)).check().unwrap_err().to_string().contains("at most 31 bytes"));
         assert!(ChangeTenant::default().check().is_err());

@@ -29,7 +29,7 @@ use tokio::sync::{Mutex, Semaphore};
 pub(crate) use authenticate::{too_many, unauthenticated};
 pub(crate) use operations::{Operation, by_id as operation};
 pub(crate) use pass::{Gate, broken, pass, whole};
-pub(crate) use quota::of_tenant as volumes_of;
+pub(crate) use quota::{bytes_in, of_tenant as volumes_of};
 pub(crate) use tenancy::not_there;
 pub(crate) use trail::Asked;
 

@@ -2,10 +2,11 @@
 //! node does the rest of the document.
 
 use quarry_api_types::{
-    ChangeTenant, CreateTenant, InvalidRequest, Name, QualityOfService, State, StatePlan, StatedAction,
-    StatedChange, StatedKind, StatedPlace, StatedProblem, StatedTenant,
+    ChangeTenant, CreateTenant, InvalidRequest, Name, PoolShare, QualityOfService, State, StatePlan,
+    StatedAction, StatedChange, StatedKind, StatedPlace, StatedProblem, StatedTenant,
 };
 use quarry_auth::TenantRecord;
+use quarry_types::ByteSize;
 
 /// What is done for one tenant.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +28,7 @@ pub(crate) fn stated(record: &TenantRecord) -> StatedTenant {
         name: record.name.clone(),
         pools: Some(record.pools.clone()),
         policies: Some(record.policies.clone()),
+        shares: Some(record.shares.clone()),
         capacity_bytes: Some(record.capacity_bytes.unwrap_or(0)),
         volumes: Some(record.volumes.unwrap_or(0)),
         qos: record.qos(),
@@ -76,6 +78,11 @@ pub(crate) fn plan(wanted: &State, present: &[TenantRecord], there: &Grantable) 
             let message = format!("there is no pool '{missing}', and the document states none");
             refuse(Some("pools"), message, false);
         }
+        let shared = stated.shares.iter().flatten().map(|share| &share.pool);
+        if let Some(missing) = shared.into_iter().find(|name| !is_pool(name)) {
+            let message = format!("there is no pool '{missing}', and the document states none");
+            refuse(Some("shares"), message, false);
+        }
         let is_policy = |name: &Name| {
             there.policies.contains(name) || wanted.policies.iter().any(|policy| policy.name == *name)
         };
@@ -115,6 +122,7 @@ fn create(stated: &StatedTenant) -> TenantStep {
         name: stated.name.clone(),
         pools: stated.pools.clone().unwrap_or_default(),
         policies: stated.policies.clone().unwrap_or_default(),
+        shares: stated.shares.clone().unwrap_or_default(),
         capacity_bytes: stated.capacity_bytes.filter(|&bytes| bytes > 0),
         volumes: stated.volumes.filter(|&count| count > 0),
         qos: stated.qos.clone(),
@@ -136,6 +144,10 @@ fn change(stated: &StatedTenant, record: &TenantRecord) -> (Option<TenantStep>, 
     if let Some(policies) = &policies {
         what.push(format!("policies: {} -> {}", list(&record.policies), list(policies)));
     }
+    let shares = stated.shares.clone().filter(|shares| *shares != record.shares);
+    if let Some(shares) = &shares {
+        what.push(format!("shares: {} -> {}", shown_shares(&record.shares), shown_shares(shares)));
+    }
     let bound = |most: u64| if most == 0 { "none".to_owned() } else { most.to_string() };
     let capacity_bytes = stated.capacity_bytes.filter(|&bytes| bytes != record.capacity_bytes.unwrap_or(0));
     if let Some(bytes) = capacity_bytes {
@@ -155,9 +167,19 @@ fn change(stated: &StatedTenant, record: &TenantRecord) -> (Option<TenantStep>, 
     if let Some(qos) = &qos {
         what.push(format!("qos: {} -> {}", shown(&now), shown(qos)));
     }
-    let change = ChangeTenant { pools, policies, capacity_bytes, volumes, qos };
+    let change = ChangeTenant { pools, policies, shares, capacity_bytes, volumes, qos };
     let is_any = change != ChangeTenant::default();
     (is_any.then(|| TenantStep::Change(stated.name.clone(), change)), what)
+}
+
+fn shown_shares(shares: &[PoolShare]) -> String {
+    match shares {
+        [] => "none".to_owned(),
+        shares => {
+            let share = |share: &PoolShare| format!("{}={}", share.pool, ByteSize(share.capacity_bytes));
+            shares.iter().map(share).collect::<Vec<_>>().join(", ")
+        }
+    }
 }
 
 fn shown(qos: &QualityOfService) -> String {
@@ -214,7 +236,8 @@ mod tests {
             "pools": [{"name": "new", "devices": ["/d"]}],
             "policies": [{"name": "gold"}],
             "tenants": [
-                {"name": "acme", "pools": ["fast", "new"], "policies": ["gold"], "capacity_bytes": 0, "volumes": 7},
+                {"name": "acme", "pools": ["fast", "new"], "policies": ["gold"], "capacity_bytes": 0, "volumes": 7,
+                 "shares": [{"pool": "new", "capacity_bytes": 2097152}]},
                 {"name": "other", "pools": ["new"], "volumes": 3},
             ],
         }));
@@ -224,6 +247,7 @@ mod tests {
         let change = ChangeTenant {
             pools: Some(names(&["fast", "new"])),
             policies: Some(names(&["gold"])),
+            shares: Some(vec![PoolShare { pool: "new".parse().unwrap(), capacity_bytes: 2 << 20 }]),
             capacity_bytes: Some(0),
             volumes: Some(7),
             qos: None,
@@ -236,6 +260,7 @@ mod tests {
             [
                 "pools: fast -> fast, new",
                 "policies: none -> gold",
+                "shares: none -> new=2 MiB",
                 "capacity_bytes: 4096 -> none",
                 "volumes: none -> 7"
             ]
@@ -250,6 +275,7 @@ mod tests {
             {"name": "acme", "pools": ["gone"]},
             {"name": "acme2", "version": "0123456789abcdef"},
             {"name": "acme", "volumes": 1, "version": "0123456789abcdef"},
+            {"name": "acme", "shares": [{"pool": "gone", "capacity_bytes": 1}]},
         ]}));
         let problems = plan(&wanted, &present, &fast()).plan.problems;
         let told: Vec<String> =
@@ -259,12 +285,13 @@ mod tests {
             "tenant 'acme', pools: there is no pool 'gone'",
             "tenant 'acme2': it was deleted",
             "tenant 'acme': it has changed",
+            "tenant 'acme', shares: there is no pool 'gone'",
         ]) {
             assert!(text.starts_with(part), "{told:#?}");
         }
         assert_eq!(
             problems.iter().map(|problem| problem.is_conflict).collect::<Vec<_>>(),
-            [false, false, true, true]
+            [false, false, true, true, false]
         );
     }
 }

@@ -420,6 +420,40 @@ async fn a_tenant_grows_up_to_its_bounds_whoever_asks() {
     assert_eq!(post(&acme, "/v1/volumes", volume("acme.e", 1)).await, 409, "three are three");
 }
 
+#[tokio::test]
+async fn a_tenant_has_its_share_of_each_pool() {
+    let world = World::with_tenants().await;
+    let shares = |bytes: u64| json!({"shares": [{"pool": "p", "capacity_bytes": bytes}]});
+    let set = async |body: Value| {
+        world.ask(Method::PATCH, "/v1/tenants/acme", Some(&world.admin), Some(&body)).await
+    };
+    assert_eq!(set(json!({"shares": [{"pool": "gone", "capacity_bytes": 1}]})).await.status, 404);
+    let answer = set(shares(3 << 30)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let used = answer.json()["shares"][0]["used_bytes"].as_u64().unwrap();
+    let left = (3 << 30) - used;
+    let acme = world.token("tenant-user", "acme").await;
+    let post = async |path: &str, body: Value| world.ask(Method::POST, path, Some(&acme), Some(&body)).await;
+    let volume = |name: &str, bytes: u64| json!({"name": name, "pool": "p", "size_bytes": bytes});
+    let refused = post("/v1/volumes", volume("acme.b", left + (1 << 20))).await;
+    assert!(refused.status == 409 && refused.text.contains("in pool 'p'"), "{}", refused.text);
+    assert_eq!(post("/v1/volumes", volume("acme.b", left)).await.status, 201);
+    assert_eq!(post("/v1/volumes/acme.b/clone", json!({"name": "acme.c"})).await.status, 409);
+    assert_eq!(post("/v1/volumes/acme.b/resize", json!({"size_bytes": left + (1 << 20)})).await.status, 409);
+    // Another pool is not concerned, and what comes from there counts.
+    world.make("/v1/pools", json!({"name": "q", "devices": ["/dev/q"]})).await;
+    let pools = json!({"pools": ["p", "q"]});
+    assert_eq!(set(pools).await.status, 200);
+    let other = json!({"name": "acme.q", "pool": "q", "size_bytes": 1 << 30});
+    assert_eq!(post("/v1/volumes", other).await.status, 201);
+    let to_p = json!({"to_pool": "p"});
+    let path = "/v1/volumes/acme.q/migration";
+    let refused = world.ask(Method::POST, path, Some(&world.admin), Some(&to_p)).await;
+    assert!(refused.status == 409 && refused.text.contains("in pool 'p'"), "{}", refused.text);
+    assert_eq!(set(json!({"shares": []})).await.json()["shares"], json!([]));
+    assert_eq!(post("/v1/volumes/acme.b/resize", json!({"size_bytes": left + (1 << 20)})).await.status, 200);
+}
+
 /// Tenants of a document are made by who may change tenants, before the rest of it; nothing is made where anything is wrong.
 #[tokio::test]
 async fn documents_state_tenants() {

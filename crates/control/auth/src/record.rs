@@ -1,6 +1,6 @@
 //! What is kept, as JSON with the version of its form.
 
-use quarry_api_types::{Name, QualityOfService, Role, Timestamp, Token, User};
+use quarry_api_types::{Name, PoolShare, QualityOfService, Role, Timestamp, Token, User};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,9 @@ pub struct TenantRecord {
     /// The policies of the node that it sees and may attach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<Name>,
+    /// The most that its volumes in one of these pools may be large together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<PoolShare>,
     /// The most that its volumes together may be large, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_bytes: Option<u64>,

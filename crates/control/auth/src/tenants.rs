@@ -23,7 +23,7 @@ impl AccessStore {
     /// Makes a tenant. Fails when there is one of this name, or users whose names would make them its users.
     pub fn create_tenant(&self, request: CreateTenant, now: Timestamp) -> Result<TenantRecord> {
         self.change(|state| {
-            let CreateTenant { name, pools, policies, capacity_bytes, volumes, qos } = request;
+            let CreateTenant { name, pools, policies, shares, capacity_bytes, volumes, qos } = request;
             if state.tenants.contains_key(&name) {
                 return Err(AccessError::Taken { sort: "tenant", name });
             }
@@ -35,6 +35,7 @@ impl AccessStore {
                 name,
                 pools,
                 policies,
+                shares,
                 capacity_bytes: capacity_bytes.filter(|&bytes| bytes > 0),
                 volumes: volumes.filter(|&count| count > 0),
                 qos,
@@ -49,9 +50,10 @@ impl AccessStore {
     pub fn change_tenant(&self, name: &Name, request: ChangeTenant) -> Result<TenantRecord> {
         self.change(|state| {
             let mut record = state.tenants.get(name).cloned().ok_or_else(|| no_tenant(name))?;
-            let ChangeTenant { pools, policies, capacity_bytes, volumes, qos } = request;
+            let ChangeTenant { pools, policies, shares, capacity_bytes, volumes, qos } = request;
             record.pools = pools.unwrap_or(record.pools);
             record.policies = policies.unwrap_or(record.policies);
+            record.shares = shares.unwrap_or(record.shares);
             if let Some(bytes) = capacity_bytes {
                 record.capacity_bytes = Some(bytes).filter(|&bytes| bytes > 0);
             }

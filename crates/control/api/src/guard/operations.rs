@@ -49,6 +49,7 @@ pub(crate) enum Growth {
     Clone,
     Resize,
     Rename,
+    Migrate,
     RollBack,
     RollBackGroup,
 }
@@ -191,7 +192,7 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     // What names a device of the node is nobody's but the node's.
     op(Post, "/v1/image-volumes", "adopt_volume", ChangeDevices).names(&[(New("volume"), Body("name"))]),
     op(Post, "/v1/volumes/{name}/release", "release_volume", ChangeDevices).names(VOLUME),
-    op(Post, "/v1/volumes/{name}/migration", "migrate_volume", ChangeDevices).names(MIGRATION),
+    op(Post, "/v1/volumes/{name}/migration", "migrate_volume", ChangeDevices).names(MIGRATION).grows(Migrate),
     op(Delete, "/v1/volumes/{name}/migration", "cancel_migration", ChangeDevices).names(VOLUME),
     op(Get, "/v1/volumes/{name}/policy", "show_volume_policy", ReadVolumes).names(VOLUME),
     op(Put, "/v1/volumes/{name}/policy", "attach_volume_policy", ChangeVolumes).names(VOLUME_POLICY),

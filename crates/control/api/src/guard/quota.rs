@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use quarry_api_types::{Name, ProblemCode, SnapshotPath, Volume, tenant_of};
+use quarry_api_types::{Name, PoolShare, ProblemCode, SnapshotPath, Volume, tenant_of};
 use quarry_auth::TenantRecord;
 use quarry_node_api::Node;
 use quarry_types::ByteSize;
@@ -16,10 +16,29 @@ use super::tenancy::Named;
 use crate::problem::ApiError;
 
 /// What a request would add to a tenant.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Added {
-    bytes: u64,
+    /// In which pool, and how many bytes.
+    bytes: Vec<(Option<Name>, u64)>,
     volumes: u32,
+    /// Whether that is there already, in another pool of the same node.
+    moves: bool,
+}
+
+impl Added {
+    fn to_pool(pool: Option<Name>, bytes: u64, volumes: u32) -> Self {
+        Self { bytes: vec![(pool, bytes)], volumes, moves: false }
+    }
+
+    fn in_all(&self) -> u64 {
+        let bytes = self.bytes.iter().map(|(_, bytes)| *bytes);
+        if self.moves { 0 } else { bytes.fold(0, u64::saturating_add) }
+    }
+
+    fn to(&self, pool: &Name) -> u64 {
+        let there = self.bytes.iter().filter(|(to, _)| to.as_ref() == Some(pool));
+        there.map(|(_, bytes)| *bytes).fold(0, u64::saturating_add)
+    }
 }
 
 impl Guard {
@@ -39,14 +58,13 @@ impl Guard {
         let Some(tenant) = tenant.parse().ok().and_then(|name: Name| self.store.tenant(&name).ok()) else {
             return Ok(None);
         };
-        if tenant.capacity_bytes.is_none() && tenant.volumes.is_none() {
+        if tenant.capacity_bytes.is_none() && tenant.volumes.is_none() && tenant.shares.is_empty() {
             return Ok(None);
         }
         let held = self.growing.lock().await;
         let volumes: Vec<_> = of_tenant(node, tenant.name.as_str()).await?;
         let added = added(node, growth, names, body).await;
-        let bytes = volumes.iter().map(|volume| volume.size_bytes).fold(added.bytes, u64::saturating_add);
-        check(&tenant, bytes, volumes.len() as u64 + u64::from(added.volumes), added)?;
+        check(&tenant, &volumes, &added)?;
         Ok(Some(held))
     }
 }
@@ -57,43 +75,55 @@ pub(crate) async fn of_tenant(node: &Arc<dyn Node>, tenant: &str) -> Result<Vec<
     Ok(volumes.into_iter().filter(|volume| tenant_of(volume.name.as_str()) == Some(tenant)).collect())
 }
 
+/// How large those of these volumes are together that lie in a pool, or move there.
+pub(crate) fn bytes_in(volumes: &[Volume], pool: &Name) -> u64 {
+    let is_there = |volume: &&Volume| {
+        let moves_to = volume.migration.as_ref().and_then(|migration| migration.to_pool.as_ref());
+        volume.pool.as_ref() == Some(pool) || moves_to == Some(pool)
+    };
+    volumes.iter().filter(is_there).map(|volume| volume.size_bytes).fold(0, u64::saturating_add)
+}
+
 /// What cannot be told, because the request is wrong or names what is not there, adds nothing: the node refuses it.
 async fn added(node: &Arc<dyn Node>, growth: Growth, names: &Named, body: Option<&Value>) -> Added {
     let number = |member: &str| body.and_then(|body| body.get(member)).and_then(Value::as_u64).unwrap_or(0);
-    let snapshot: Option<Name> =
-        body.and_then(|body| body.get("snapshot")).and_then(Value::as_str).and_then(|name| name.parse().ok());
+    let name_in = |member: &str| -> Option<Name> { body?.get(member)?.as_str()?.parse().ok() };
+    let snapshot = name_in("snapshot");
     let existing = names.iter().find(|(refers, _)| matches!(refers, Refers::Existing(_)));
     let Some(name) = existing.and_then(|(_, name)| name.parse::<Name>().ok()) else {
-        return Added { bytes: number("size_bytes"), volumes: 1 };
+        return Added::to_pool(name_in("pool"), number("size_bytes"), 1);
     };
     if growth == Growth::RollBackGroup {
         let Ok(group) = node.show_group(&name).await else { return Added::default() };
-        let mut bytes = 0;
+        let mut bytes = Vec::new();
         for volume in &group.volumes {
-            bytes += grown_by_rolling_back(node, volume, snapshot.as_ref()).await;
+            let Ok(volume) = node.show_volume(volume).await else { continue };
+            let grown =
+                content_bytes(node, &volume, snapshot.as_ref()).await.saturating_sub(volume.size_bytes);
+            bytes.push((volume.pool, grown));
         }
-        return Added { bytes, volumes: 0 };
+        return Added { bytes, ..Added::default() };
     }
     let Ok(volume) = node.show_volume(&name).await else { return Added::default() };
+    let (pool, size_bytes) = (volume.pool.clone(), volume.size_bytes);
     match growth {
-        Growth::Create => Added { bytes: number("size_bytes"), volumes: 1 },
-        Growth::Clone => Added { bytes: content_bytes(node, &volume, snapshot.as_ref()).await, volumes: 1 },
-        Growth::Resize => Added { bytes: number("size_bytes").saturating_sub(volume.size_bytes), volumes: 0 },
+        Growth::Create => Added::to_pool(name_in("pool"), number("size_bytes"), 1),
+        Growth::Clone => Added::to_pool(pool, content_bytes(node, &volume, snapshot.as_ref()).await, 1),
+        Growth::Resize => Added::to_pool(pool, number("size_bytes").saturating_sub(size_bytes), 0),
         Growth::Rename => match names.iter().find(|(refers, _)| matches!(refers, Refers::New(_))) {
             Some((_, new)) if tenant_of(new) != tenant_of(name.as_str()) => {
-                Added { bytes: volume.size_bytes, volumes: 1 }
+                Added::to_pool(pool, size_bytes, 1)
             }
             _ => Added::default(),
         },
+        // One that moves there counts already.
+        Growth::Migrate if volume.migration.is_some() => Added::default(),
+        Growth::Migrate => Added { moves: true, ..Added::to_pool(name_in("to_pool"), size_bytes, 0) },
         Growth::RollBack | Growth::RollBackGroup => {
-            Added { bytes: grown_by_rolling_back(node, &name, snapshot.as_ref()).await, volumes: 0 }
+            let bytes = content_bytes(node, &volume, snapshot.as_ref()).await;
+            Added::to_pool(pool, bytes.saturating_sub(size_bytes), 0)
         }
     }
-}
-
-async fn grown_by_rolling_back(node: &Arc<dyn Node>, volume: &Name, snapshot: Option<&Name>) -> u64 {
-    let Ok(volume) = node.show_volume(volume).await else { return 0 };
-    content_bytes(node, &volume, snapshot).await.saturating_sub(volume.size_bytes)
 }
 
 /// How large what a volume held is.
@@ -103,16 +133,28 @@ async fn content_bytes(node: &Arc<dyn Node>, volume: &Volume, snapshot: Option<&
     node.show_snapshot(&path).await.map_or(volume.size_bytes, |snapshot| snapshot.size_bytes)
 }
 
-fn check(tenant: &TenantRecord, bytes: u64, volumes: u64, added: Added) -> Result<(), ApiError> {
-    let too_large = tenant.capacity_bytes.filter(|&most| bytes > most && added.bytes > 0).map(|most| {
+fn check(tenant: &TenantRecord, volumes: &[Volume], added: &Added) -> Result<(), ApiError> {
+    let name = &tenant.name;
+    let new_bytes = added.in_all();
+    let bytes = volumes.iter().map(|volume| volume.size_bytes).fold(new_bytes, u64::saturating_add);
+    let too_large = tenant.capacity_bytes.filter(|&most| bytes > most && new_bytes > 0).map(|most| {
         let (most, bytes) = (ByteSize(most), ByteSize(bytes));
-        format!("tenant '{}' may have volumes of {most} together, and would have {bytes}", tenant.name)
+        format!("tenant '{name}' may have volumes of {most} together, and would have {bytes}")
     });
+    let too_large_there = tenant.shares.iter().find_map(|PoolShare { pool, capacity_bytes: most }| {
+        let new_bytes = added.to(pool);
+        let bytes = bytes_in(volumes, pool).saturating_add(new_bytes);
+        let (most_shown, bytes_shown) = (ByteSize(*most), ByteSize(bytes));
+        (bytes > *most && new_bytes > 0).then(|| {
+            format!("tenant '{name}' may have volumes of {most_shown} together in pool '{pool}', and would have {bytes_shown}")
+        })
+    });
+    let count = volumes.len() as u64 + u64::from(added.volumes);
     let too_many = tenant
         .volumes
-        .filter(|&most| volumes > u64::from(most) && added.volumes > 0)
-        .map(|most| format!("tenant '{}' may have {most} volumes, and would have {volumes}", tenant.name));
-    match too_large.or(too_many) {
+        .filter(|&most| count > u64::from(most) && added.volumes > 0)
+        .map(|most| format!("tenant '{name}' may have {most} volumes, and would have {count}"));
+    match too_large.or(too_large_there).or(too_many) {
         None => Ok(()),
         Some(detail) => Err(ApiError::new(
             ProblemCode::NoSpace,

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use quarry_api_types::{ChangeTenant, CreateTenant, Name, Tenant, tenant_of};
+use quarry_api_types::{ChangeTenant, CreateTenant, Name, PoolShare, PoolShareUse, Tenant, tenant_of};
 use quarry_auth::{Permission, Scope, TenantRecord};
 use quarry_node_api::{ErrorKind, Node, NodeError};
 
@@ -14,7 +14,7 @@ use crate::Guard;
 use crate::access::{Asker, GuardState, blocking};
 use crate::call::NodeState;
 use crate::extract::{Body, Segment};
-use crate::guard::{now, volumes_of};
+use crate::guard::{bytes_in, now, volumes_of};
 use crate::problem::{ApiError, Problems};
 
 /// List tenants. A tenant sees itself alone.
@@ -52,7 +52,8 @@ pub(crate) async fn create_tenant(
     Body(request): Body<CreateTenant>,
 ) -> Result<impl IntoResponse, ApiError> {
     request.check()?;
-    check_there(&node, &request.pools, &request.policies).await?;
+    let pools = request.pools.iter().chain(request.shares.iter().map(|share| &share.pool));
+    check_there(&node, pools, &request.policies).await?;
     check_empty(&node, &request.name, ErrorKind::Conflict).await?;
     let record = blocking(&guard, move |guard| guard.store.create_tenant(request, now())).await?;
     tell_node(&node, &guard).await?;
@@ -92,8 +93,9 @@ pub(crate) async fn change_tenant(
     Body(request): Body<ChangeTenant>,
 ) -> Result<Json<Tenant>, ApiError> {
     request.check()?;
-    let granted = (request.pools.as_deref(), request.policies.as_deref());
-    check_there(&node, granted.0.unwrap_or_default(), granted.1.unwrap_or_default()).await?;
+    let shared = request.shares.iter().flatten().map(|share| &share.pool);
+    let pools = request.pools.iter().flatten().chain(shared);
+    check_there(&node, pools, request.policies.as_deref().unwrap_or_default()).await?;
     let record = blocking(&guard, move |guard| guard.store.change_tenant(&name, request)).await?;
     tell_node(&node, &guard).await?;
     show(&node, record).await.map(Json)
@@ -127,11 +129,16 @@ pub(super) async fn tell_node(node: &Arc<dyn Node>, guard: &Guard) -> Result<(),
 async fn show(node: &Arc<dyn Node>, record: TenantRecord) -> Result<Tenant, ApiError> {
     let volumes = volumes_of(node, record.name.as_str()).await?;
     let qos = record.qos();
-    let TenantRecord { name, pools, policies, capacity_bytes, volumes: most, created, .. } = record;
+    let TenantRecord { name, pools, policies, shares, capacity_bytes, volumes: most, created, .. } = record;
+    let used = |PoolShare { pool, capacity_bytes }| {
+        let used_bytes = bytes_in(&volumes, &pool);
+        PoolShareUse { pool, capacity_bytes, used_bytes }
+    };
     Ok(Tenant {
         name,
         pools,
         policies,
+        shares: shares.into_iter().map(used).collect(),
         capacity_bytes,
         volumes: most,
         qos,
@@ -142,7 +149,11 @@ async fn show(node: &Arc<dyn Node>, record: TenantRecord) -> Result<Tenant, ApiE
 }
 
 /// Fails when there is no such thing to grant.
-async fn check_there(node: &Arc<dyn Node>, pools: &[Name], policies: &[Name]) -> Result<(), ApiError> {
+async fn check_there(
+    node: &Arc<dyn Node>,
+    pools: impl Iterator<Item = &Name>,
+    policies: &[Name],
+) -> Result<(), ApiError> {
     for pool in pools {
         node.show_pool(pool).await?;
     }

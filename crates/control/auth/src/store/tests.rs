@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use quarry_api_types::{ChangeTenant, CreateTenant, CreateUser, Login};
+use quarry_api_types::{ChangeTenant, CreateTenant, CreateUser, Login, PoolShare};
 
 use super::*;
 use crate::Unproven;
@@ -31,6 +31,7 @@ fn tenant(text: &str) -> CreateTenant {
         name: name(text),
         pools: vec![name("fast")],
         policies: vec![name("gold")],
+        shares: vec![],
         capacity_bytes: Some(1 << 30),
         volumes: None,
         qos: None,
@@ -123,6 +124,11 @@ fn a_tenant_has_bounds_and_users_and_ends_without_them() {
     let change = ChangeTenant { capacity_bytes: Some(0), volumes: Some(3), ..ChangeTenant::default() };
     let changed = store.change_tenant(&name("acme"), change).unwrap();
     assert_eq!((changed.capacity_bytes, changed.volumes, changed.pools), (None, Some(3), vec![name("fast")]));
+    let shares = vec![PoolShare { pool: name("fast"), capacity_bytes: 9 }];
+    let change = ChangeTenant { shares: Some(shares.clone()), ..ChangeTenant::default() };
+    assert_eq!(store.change_tenant(&name("acme"), change).unwrap().shares, shares);
+    let change = ChangeTenant { volumes: Some(4), ..ChangeTenant::default() };
+    assert_eq!(store.change_tenant(&name("acme"), change).unwrap().shares, shares, "what is not named stays");
     let unbound = CreateTenant {
         capacity_bytes: Some(0),
         volumes: Some(0),
