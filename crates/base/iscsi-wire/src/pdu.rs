@@ -46,7 +46,7 @@ pub mod flags {
     pub const STATUS: u8 = 0x01;
 }
 
-/// Task management functions (RFC 7143 section 11.5.1).
+/// Task management functions (RFC 7143 section 11.5.1; from 9 on RFC 7144 section 6.1).
 pub mod function {
     #![expect(missing_docs, reason = "the names are those of the standard")]
     pub const ABORT_TASK: u8 = 1;
@@ -55,9 +55,13 @@ pub mod function {
     pub const TARGET_WARM_RESET: u8 = 6;
     pub const TARGET_COLD_RESET: u8 = 7;
     pub const TASK_REASSIGN: u8 = 8;
+    pub const QUERY_TASK: u8 = 9;
+    pub const QUERY_TASK_SET: u8 = 10;
+    pub const I_T_NEXUS_RESET: u8 = 11;
+    pub const QUERY_ASYNCHRONOUS_EVENT: u8 = 12;
 }
 
-/// Answers to task management (RFC 7143 section 11.6.1).
+/// Answers to task management (RFC 7143 section 11.6.1; the success of a query is of RFC 7144 section 6.2).
 pub mod function_response {
     #![expect(missing_docs, reason = "the names are those of the standard")]
     pub const COMPLETE: u8 = 0;
@@ -65,6 +69,7 @@ pub mod function_response {
     pub const NO_LUN: u8 = 2;
     pub const NO_REASSIGNMENT: u8 = 4;
     pub const NOT_SUPPORTED: u8 = 5;
+    pub const SUCCEEDED: u8 = 7;
     pub const REJECTED: u8 = 255;
 }
 

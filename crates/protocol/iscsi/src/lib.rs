@@ -1,4 +1,4 @@
-//! An iSCSI target (RFC 7143, and of RFC 7144 the negotiation of its level): the volumes of a node for hosts with an initiator.
+//! An iSCSI target (RFC 7143 and 7144): the volumes of a node for hosts with an initiator.
 //!
 //! What it is: one target a node, with one portal group; login with CHAP in both directions, discovery and normal sessions of one
 //! connection each, several sessions of an initiator; header and data digests; immediate, unsolicited and solicited data; task

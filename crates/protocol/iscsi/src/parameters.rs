@@ -23,6 +23,8 @@ pub struct Parameters {
     pub burst_bytes: u32,
     /// Most data that is sent without being asked for.
     pub first_burst_bytes: u32,
+    /// Which standard both follow: 1 is RFC 7143, 2 is RFC 7144 as well.
+    pub protocol_level: u32,
 }
 
 impl Default for Parameters {
@@ -36,6 +38,7 @@ impl Default for Parameters {
             initiator_segment_bytes: LOGIN_SEGMENT_BYTES_MAX as u32,
             burst_bytes: 262_144,
             first_burst_bytes: 65_536,
+            protocol_level: 1,
         }
     }
 }
@@ -49,6 +52,9 @@ pub struct BadValue {
     /// What the initiator says.
     pub value: String,
 }
+
+/// RFC 7144.
+const PROTOCOL_LEVEL_MAX: u32 = 2;
 
 /// Longest data segment and burst that can be said in 24 bits.
 const SEGMENT_BYTES_LIMIT: u32 = (1 << 24) - 1;
@@ -146,10 +152,11 @@ impl Parameters {
             }
             "TaskReporting" => choose(value, &["RFC3720"]).unwrap_or_else(|| "Reject".to_owned()),
             // RFC 7144 section 7.1.1: 1 is RFC 7143, 2 is RFC 7144, of which the smaller one counts.
-            "iSCSIProtocolLevel" => number(value)
-                .filter(|level| *level <= 31)
-                .map(|level| level.min(1).to_string())
-                .ok_or_else(bad)?,
+            "iSCSIProtocolLevel" => {
+                let level = number(value).filter(|level| *level <= 31).ok_or_else(bad)?;
+                self.protocol_level = level.min(PROTOCOL_LEVEL_MAX);
+                self.protocol_level.to_string()
+            }
             "RDMAExtensions" => boolean(value).map(|_| yes(false)).ok_or_else(bad)?,
             "IFMarkInt" | "OFMarkInt" => "Irrelevant".to_owned(),
             "InitiatorAlias" | "SessionType" | "InitiatorName" | "TargetName" => return Ok(None),
@@ -206,7 +213,8 @@ mod tests {
             ("DefaultTime2Wait", "0", Some("2")),
             ("DefaultTime2Wait", "20", Some("20")),
             ("DefaultTime2Retain", "20", Some("0")),
-            ("iSCSIProtocolLevel", "2", Some("1")),
+            ("iSCSIProtocolLevel", "1", Some("1")),
+            ("iSCSIProtocolLevel", "7", Some("2")),
             ("TaskReporting", "FastAbort,RFC3720", Some("RFC3720")),
             ("OFMarkInt", "2048~8192", Some("Irrelevant")),
             ("X-com.example.key", "1", Some("NotUnderstood")),

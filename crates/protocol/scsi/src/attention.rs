@@ -20,6 +20,8 @@ pub enum Attention {
     PowerOn,
     /// The unit or the target was reset.
     Reset,
+    /// The nexus was reset.
+    NexusLost,
     /// Other units are there than before.
     LunsChanged,
     /// The unit has another size.
@@ -36,9 +38,10 @@ pub enum Attention {
     SoftThreshold,
 }
 
-const CODES: [Code; 9] = [
+const CODES: [Code; 10] = [
     Code::POWER_ON,
     Code::RESET,
+    Code::NEXUS_LOST,
     Code::LUNS_CHANGED,
     Code::CAPACITY_CHANGED,
     Code::MODE_PARAMETERS_CHANGED,
@@ -104,6 +107,13 @@ impl Mailbox {
         let first = bits.trailing_zeros();
         self.attentions.fetch_and(!(1 << first), Ordering::AcqRel);
         Some(Sense::attention(CODES[first as usize]))
+    }
+
+    /// The most important one, which stays, and how many there are.
+    pub(crate) fn pending(&self) -> Option<(Sense, u32)> {
+        let bits = self.attentions.load(Ordering::Acquire);
+        let first = CODES.get(bits.trailing_zeros() as usize)?;
+        Some((Sense::attention(*first), bits.count_ones()))
     }
 
     /// One that need not be told any more.

@@ -161,7 +161,10 @@ fn hinder(nexus: &Nexus, unit: &Unit, cdb: &Cdb) -> Result<Option<Reply>, Sense>
         Access::Read => member.may_read(),
         Access::Change | Access::Write => member.may_write(),
     };
-    if !free {
+    // The two ways to reserve exclude each other, also for whoever holds the older one (SPC-2 5.5.1).
+    let is_persistent =
+        matches!(cdb.opcode(), opcode::PERSISTENT_RESERVE_IN | opcode::PERSISTENT_RESERVE_OUT);
+    if !free || is_persistent && member.reservations().is_exclusive() {
         return Ok(Some(Reply::conflict()));
     }
     if access == Access::Write {

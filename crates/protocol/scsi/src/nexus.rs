@@ -234,6 +234,15 @@ impl Nexus {
         self.units().iter().map(|unit| unit.shared.reset()).collect()
     }
 
+    /// I_T NEXUS RESET (SAM-6 7.6), apart from its commands, which the caller gives up: what the nexus has reserved by RESERVE is free,
+    /// and each of its units says so.
+    pub fn lose(&self) {
+        for unit in self.units() {
+            unit.member().end_exclusive();
+            unit.raise(Attention::NexusLost);
+        }
+    }
+
     pub(crate) fn volume_of(&self, matches: impl Fn(&Unit) -> bool) -> Option<(Rc<Unit>, Rc<dyn Volume>)> {
         let numbers = self.numbers();
         let mut units = numbers.into_iter().filter_map(|number| self.unit(Lun::of(number)));

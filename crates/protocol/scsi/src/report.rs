@@ -91,15 +91,22 @@ fn one_command(found: Option<&Supported>, timeouts: bool) -> Vec<u8> {
     data
 }
 
-/// ABORT TASK, ABORT TASK SET and LOGICAL UNIT RESET; I_T NEXUS RESET has no name in iSCSI.
+/// Those that iSCSI has names for: of its level 2 (RFC 7144) the queries and the reset of a nexus.
 fn supported_task_management(cdb: &Cdb) -> Vec<u8> {
     const ATS: u8 = 0x80;
     const ATSS: u8 = 0x40;
     const LURS: u8 = 0x08;
+    const QTS: u8 = 0x04;
     const TRS: u8 = 0x02;
+    // In the second byte.
+    const QAES: u8 = 0x04;
+    const QTSS: u8 = 0x02;
+    const ITNRS: u8 = 0x01;
+    let mut data = vec![ATS | ATSS | LURS | QTS | TRS, QAES | QTSS | ITNRS, 0, 0];
     // REPD asks for the extended data.
     if cdb.has(2, 0x80) {
-        return vec![ATS | ATSS | LURS | TRS, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        data[3] = 12;
+        data.resize(16, 0);
     }
-    vec![ATS | ATSS | LURS | TRS, 0, 0, 0]
+    data
 }

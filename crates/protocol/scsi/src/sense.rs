@@ -80,6 +80,8 @@ impl Code {
     pub const POWER_ON: Self = Self(0x29, 0x00);
     /// BUS DEVICE RESET FUNCTION OCCURRED
     pub const RESET: Self = Self(0x29, 0x03);
+    /// I_T NEXUS LOSS OCCURRED
+    pub const NEXUS_LOST: Self = Self(0x29, 0x07);
     /// MODE PARAMETERS CHANGED
     pub const MODE_PARAMETERS_CHANGED: Self = Self(0x2A, 0x01);
     /// RESERVATIONS PREEMPTED

@@ -110,6 +110,15 @@ impl Unit {
         self.mailbox.take_settles()
     }
 
+    /// What a query for asynchronous events is told, if there is an attention: how many (UADE), the sense key and the code (SAM-6 7.10).
+    pub fn pending_attention(&self) -> Option<[u8; 3]> {
+        const ONE: u8 = 0b01;
+        const SEVERAL: u8 = 0b10;
+        let (sense, count) = self.mailbox.pending()?;
+        let depth = if count == 1 { ONE } else { SEVERAL };
+        Some([depth << 4 | sense.key as u8, sense.code.0, sense.code.1])
+    }
+
     pub(crate) fn raise(&self, attention: Attention) {
         self.mailbox.raise(attention);
     }

@@ -1,4 +1,5 @@
-//! Task management (RFC 7143 sections 11.5, 11.6): commands are given up, and whoever asks for that is answered when they have ended.
+//! Task management (RFC 7143 sections 11.5, 11.6; RFC 7144 section 6): commands are given up, and whoever asks for that is answered
+//! when they have ended; or asked for.
 
 use std::rc::Rc;
 
@@ -14,11 +15,16 @@ use quarry_iscsi_wire::pdu::{Header, flags, function, function_response as respo
 
 use super::FullFeature;
 
-/// Answers task management.
-pub(super) fn respond(outbox: &mut Outbox, numbers: &mut Numbers, task_tag: u32, response: u8) {
+fn answer(task_tag: u32, response: u8) -> Header {
     let mut answer = Header::new(opcode::TASK_MANAGEMENT_RESPONSE);
     answer.0[2] = response;
     answer.set_u32(16, task_tag);
+    answer
+}
+
+/// Answers task management.
+pub(super) fn respond(outbox: &mut Outbox, numbers: &mut Numbers, task_tag: u32, response: u8) {
+    let mut answer = answer(task_tag, response);
     numbers.stamp(&mut answer);
     outbox.header(&answer);
 }
@@ -26,8 +32,12 @@ pub(super) fn respond(outbox: &mut Outbox, numbers: &mut Numbers, task_tag: u32,
 impl FullFeature<'_> {
     pub(super) fn task_management(&mut self, header: &Header) {
         let lun = Lun(header.lun());
-        let has_unit = self.nexus.unit(lun).is_some();
+        let unit = self.nexus.unit(lun);
+        let has_unit = unit.is_some();
         match header.0[1] & !flags::FINAL {
+            function if function >= function::QUERY_TASK && self.parameters.protocol_level < 2 => {
+                self.answer_management(header, response::NOT_SUPPORTED);
+            }
             function::ABORT_TASK => {
                 let tag = header.u32(20);
                 match self.abort_where(|request| request.task_tag == tag) {
@@ -56,6 +66,27 @@ impl FullFeature<'_> {
                 self.cold_reset = true;
                 self.wait_for(header, drained);
             }
+            function::I_T_NEXUS_RESET => {
+                let (_, drained) = self.abort_where(|_| true);
+                self.nexus.lose();
+                self.wait_for(header, vec![drained]);
+            }
+            function::QUERY_TASK => {
+                let tag = header.u32(20);
+                self.answer_query(header, |request| request.lun == lun && request.task_tag == tag);
+            }
+            function::QUERY_TASK_SET if has_unit => self.answer_query(header, |request| request.lun == lun),
+            function::QUERY_ASYNCHRONOUS_EVENT => match unit.map(|unit| unit.pending_attention()) {
+                None => self.answer_management(header, response::NO_LUN),
+                Some(None) => self.answer_management(header, response::COMPLETE),
+                Some(Some(event)) => {
+                    let mut answer = answer(header.task_tag(), response::SUCCEEDED);
+                    answer.0[8..11].copy_from_slice(&event);
+                    self.numbers.stamp(&mut answer);
+                    self.outbox.header(&answer);
+                }
+            },
+            function::QUERY_TASK_SET => self.answer_management(header, response::NO_LUN),
             function::TASK_REASSIGN => self.answer_management(header, response::NO_REASSIGNMENT),
             _ => self.answer_management(header, response::NOT_SUPPORTED),
         }
@@ -63,6 +94,15 @@ impl FullFeature<'_> {
 
     fn answer_management(&mut self, header: &Header, response: u8) {
         respond(&mut self.outbox, &mut self.numbers, header.task_tag(), response);
+    }
+
+    /// Tells whether there is such a command.
+    fn answer_query(&mut self, header: &Header, which: impl Fn(&Request) -> bool) {
+        let is_meant = |request: &Request| request.unit.is_some() && !request.aborted && which(request);
+        let is_there = self.collecting.iter().any(|one| is_meant(one.request()))
+            || self.in_flight.requests_mut().any(|request| is_meant(request));
+        let response = if is_there { response::SUCCEEDED } else { response::COMPLETE };
+        self.answer_management(header, response);
     }
 
     /// Answers when all of `drained` have ended.

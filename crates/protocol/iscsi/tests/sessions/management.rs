@@ -55,6 +55,70 @@ fn functions_are_answered_by_what_there_is() {
     assert!(client.is_closed());
 }
 
+/// RFC 7144, which both must have agreed on.
+#[test]
+fn what_is_under_way_is_asked_for_and_a_nexus_is_reset() {
+    let node = node();
+    let mut old = Client::logged_in(node.portals[0], &[]);
+    assert_eq!(manage(&mut old, 9, 0, 1), 5, "QUERY TASK has no meaning to RFC 7143");
+    drop(old);
+    let mut client = Client::connect(node.portals[0]);
+    client.log_in(&[("iSCSIProtocolLevel", "2")]);
+    let query = |client: &mut Client, lun| {
+        let change = |header: &mut quarry_iscsi_wire::pdu::Header| {
+            (header.0[1], header.0[9]) = (flags::FINAL | 12, lun);
+        };
+        client.immediate(opcode::TASK_MANAGEMENT, change, &[]);
+        let answer = client.receive().header.0;
+        (answer[2], [answer[8], answer[9], answer[10]])
+    };
+    assert_eq!(query(&mut client, 0), (7, [0x16, 0x29, 0]), "one attention: power on");
+    assert_eq!(query(&mut client, 9), (2, [0; 3]), "no such unit");
+    client.command([0; 16], 0, 0);
+    assert_eq!(client.status(), (2, Some((0x29, 0))));
+    assert_eq!(query(&mut client, 0), (0, [0; 3]), "it was told");
+    assert_eq!(manage(&mut client, 10, 0, NO_TAG), 0, "nothing is under way");
+    client.command(block_command(WRITE, 0, 8), flags::WRITE, 4096);
+    client.receive();
+    let command = client.task_tag;
+    assert_eq!(manage(&mut client, 9, 0, command), 7, "QUERY TASK");
+    assert_eq!(manage(&mut client, 9, 0, command + 100), 0, "another one");
+    assert_eq!(manage(&mut client, 9, 5, command), 0, "it is of another unit");
+    assert_eq!(manage(&mut client, 10, 0, NO_TAG), 7, "QUERY TASK SET");
+    assert_eq!(manage(&mut client, 10, 5, NO_TAG), 0);
+    assert_eq!(manage(&mut client, 10, 9, NO_TAG), 2, "no such unit");
+    assert_eq!(manage(&mut client, 11, 0, NO_TAG), 0, "I_T NEXUS RESET");
+    assert_eq!(manage(&mut client, 9, 0, command), 0, "it is gone");
+    assert_eq!(query(&mut client, 0), (7, [0x16, 0x29, 7]));
+    client.command([0; 16], 0, 0);
+    assert_eq!(client.status(), (2, Some((0x29, 7))), "I_T NEXUS LOSS OCCURRED");
+    client.command([0; 16], 0, 0);
+    assert_eq!(client.status(), (0, None), "once");
+}
+
+#[test]
+fn a_nexus_that_is_reset_gives_up_what_it_reserved_and_others_hear_nothing() {
+    let node = node();
+    let mut client = Client::connect(node.portals[0]);
+    client.log_in(&[("iSCSIProtocolLevel", "2")]);
+    client.command([0; 16], 0, 0);
+    assert_eq!(client.status(), (2, Some((0x29, 0))));
+    let mut other = Client::connect(node.portals[1]);
+    other.isid = [0x80, 7, 7, 7, 7, 7];
+    other.log_in(&[]);
+    other.command([0; 16], 0, 0);
+    assert_eq!(other.status(), (2, Some((0x29, 0))));
+    let mut reserve = [0; 16];
+    reserve[0] = 0x16;
+    client.command(reserve, 0, 0);
+    assert_eq!(client.status(), (0, None), "RESERVE(6)");
+    other.command([0; 16], 0, 0);
+    assert_eq!(other.status(), (0x18, None), "RESERVATION CONFLICT");
+    assert_eq!(manage(&mut client, 11, 0, NO_TAG), 0);
+    other.command([0; 16], 0, 0);
+    assert_eq!(other.status(), (0, None), "it is free, and the reset was none of its business");
+}
+
 #[test]
 fn a_reset_ends_what_others_have_begun_and_tells_them() {
     let node = node();

@@ -125,6 +125,8 @@ fn a_plain_reserve_lasts_as_long_as_its_nexus() {
     let (reserve, release) = ([0x16, 0, 0, 0, 0, 0], [0x17, 0, 0, 0, 0, 0]);
     assert_eq!(a.status(&reserve, &[]), Status::Good);
     assert_eq!(b.status(&reserve, &[]), Status::ReservationConflict);
+    let persistent = [0x5E, 0, 0, 0, 0, 0, 0, 0, 8, 0];
+    assert_eq!(a.status(&persistent, &[]), Status::ReservationConflict, "one way to reserve or the other");
     assert_eq!(b.status(&[0; 6], &[]), Status::ReservationConflict, "not even TEST UNIT READY");
     assert_eq!(b.status(&[0x12, 0, 0, 0, 36, 0], &[]), Status::Good, "but INQUIRY");
     assert_eq!(b.status(&release, &[]), Status::Good);

@@ -192,6 +192,11 @@ impl VolumeReservations {
         Done { aborted: aborts.then_some(drained) }
     }
 
+    /// Whether some session has the volume for itself ([`Member::reserve_exclusively`]).
+    pub fn is_exclusive(&self) -> bool {
+        self.inside().exclusive.is_some()
+    }
+
     /// Ends what [`Member::reserve_exclusively`] began, whoever it was: a reset of the volume.
     pub fn end_exclusive(&self) {
         if self.inside().exclusive.take().is_some() {
