@@ -71,7 +71,7 @@ use quarry_api_types::{Device, GroupId, Name, NodeId, Timestamp};
 use quarry_catalog::{Catalog, Change, GroupRecord, NodeRecord, PoolRecord};
 use quarry_events::EventLog;
 use quarry_network_disk::Host;
-use quarry_node_api::{ErrorKind, NodeError, Result};
+use quarry_node_api::{ErrorKind, NodeError, Result, TenantKeeper};
 use quarry_pool::PoolShared;
 use quarry_reconciler::Reconciler;
 use quarry_target::{Access, Exports, Reservations};
@@ -114,6 +114,7 @@ pub struct DataNode {
     reservations: Reservations,
     /// The iSCSI target, once there is one.
     iscsi: OnceLock<quarry_iscsi::Target>,
+    tenant_keeper: OnceLock<Arc<dyn TenantKeeper>>,
     settings: Settings,
     api: SocketAddr,
     id: NodeId,
@@ -183,6 +184,7 @@ impl DataNode {
             access,
             reservations,
             iscsi: OnceLock::new(),
+            tenant_keeper: OnceLock::new(),
             settings,
             api,
             id,

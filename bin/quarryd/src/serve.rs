@@ -62,6 +62,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     node.open_pools().await.map_err(plain)?;
     node.unlock_volumes().await;
     node.open_images().await;
+    node.keep_tenants(quarry_api::Tenants::of(&guard));
     node.set_tenants_qos(guard.tenants_qos()).await.map_err(plain)?;
     node.resume_migrations().await;
     node.serve_nbd().await.map_err(plain)?;

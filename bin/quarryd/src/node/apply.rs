@@ -3,10 +3,12 @@
 //! The document is in the catalog before its job is told of, and leaves it in the transaction that ends the job. So a node that was
 //! killed in between goes on with it when it is started again; what was done is found by looking.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use quarry_api_types::{Job, JobKind, JobState, Name, State, StatedProblem, VolumePolicy};
 use quarry_catalog::{ApplyRecord, Change, JobRecord};
-use quarry_node_api::{ErrorKind, Node as _, NodeError, PolicyNode as _, Result};
+use quarry_node_api::{ErrorKind, Node as _, NodeError, PolicyNode as _, Result, TenantKeeper};
 use quarry_planner::{Present, StateStep, plan_state};
 use quarry_reconciler::{Applied, StateWorld, StepError, apply};
 
@@ -81,13 +83,38 @@ impl DataNode {
         }
     }
 
+    /// The tenants of a document come first: what is made for them counts to their bounds then. How many were made or changed.
+    async fn make_tenants(&self, state: &State) -> std::result::Result<usize, StepError> {
+        if state.tenants.is_empty() {
+            return Ok(0);
+        }
+        let Some(keeper) = self.tenant_keeper.get() else {
+            return Err(StepError("nobody keeps the tenants of this node".to_owned()));
+        };
+        let made = keeper.make_tenants(state.tenants.clone()).await.map_err(step_error)?;
+        self.put_tenants_qos(made.qos).await.map_err(step_error)?;
+        Ok(made.steps)
+    }
+
+    /// Says who keeps the tenants of the node: before anything is applied.
+    pub fn keep_tenants(&self, keeper: Arc<dyn TenantKeeper>) {
+        _ = self.tenant_keeper.set(keeper);
+    }
+
     /// Makes the document so that waits, if there is one.
     pub(super) async fn apply_next(&self, world: &dyn StateWorld) {
         let Some(record) = self.jobs.table().applying.clone() else { return };
-        let (state, message) = match apply(world, &record.state).await {
-            Ok(Applied::Done(1)) => (JobState::Done, "one step was done".to_owned()),
-            Ok(Applied::Done(steps)) => (JobState::Done, format!("{steps} steps were done")),
+        let (tenants, applied) = match self.make_tenants(&record.state).await {
+            Ok(tenants) => (tenants, apply(world, &record.state).await),
+            Err(error) => (0, Err(error)),
+        };
+        let (state, message) = match applied {
+            Ok(Applied::Done(steps)) if steps + tenants == 1 => {
+                (JobState::Done, "one step was done".to_owned())
+            }
+            Ok(Applied::Done(steps)) => (JobState::Done, format!("{} steps were done", steps + tenants)),
             Ok(Applied::Cancelled(steps)) => {
+                let steps = steps + tenants;
                 (JobState::Cancelled, format!("{steps} steps were done; applying it again does the rest"))
             }
             Err(StepError(reason)) => (JobState::Failed, reason),

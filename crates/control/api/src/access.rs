@@ -49,6 +49,10 @@ impl From<AccessError> for ApiError {
             AccessError::TooMany { sort, .. } => {
                 (ErrorKind::Conflict, format!("End {sort}s that are not used any more."))
             }
+            AccessError::LastAdmin { .. } => (
+                ErrorKind::Conflict,
+                "Make another admin first: `quarry user create NAME --role admin`.".to_owned(),
+            ),
             AccessError::HasUsers { .. } => (
                 ErrorKind::InUse,
                 "Delete the users whose names begin with the tenant's and a dot.".to_owned(),

@@ -5,10 +5,12 @@
 //! 2. A token says who asks (`authenticate`); wrong ones are counted.
 //! 3. The table (`operations`) says what the operation needs and where it names things; the policies say whether the asker may
 //!    do that with things of the node or of that tenant (`tenancy`). What belongs to another tenant does not exist.
-//! 4. A change that would make a tenant larger than its bounds is refused (`quota`).
+//! 4. A change that would put what is not a tenant's into what is its own is refused (`belonging`), and one that would make a tenant
+//!    larger than its bounds (`quota`).
 //! 5. A change is written to the audit log before it is begun and after it has ended (`trail`); without the first it is not begun.
 
 mod authenticate;
+mod belonging;
 mod figures;
 mod operations;
 mod pass;

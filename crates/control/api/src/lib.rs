@@ -35,4 +35,5 @@ pub use guard::Guard;
 pub use problem::http_status;
 pub use router::router;
 pub use server::{Service, serve};
+pub use stated_tenants::Tenants;
 pub use tls::{ApiTls, TlsError};

@@ -1,12 +1,19 @@
-//! Tenants of a document of intended state. They are kept beside the node, by the guard, so they are compared and made here, before the
-//! node does the rest of the document.
+//! Tenants of a document of intended state. They are kept beside the node, by the guard, so they are compared and made here; the job of the
+//! document has them made before everything else.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use quarry_api_types::{
     ChangeTenant, CreateTenant, InvalidRequest, Name, PoolShare, QualityOfService, State, StatePlan,
     StatedAction, StatedChange, StatedKind, StatedPlace, StatedProblem, StatedTenant,
 };
 use quarry_auth::TenantRecord;
+use quarry_node_api::{ErrorKind, NodeError, TenantKeeper, TenantsMade};
 use quarry_types::ByteSize;
+
+use crate::Guard;
+use crate::guard::now;
 
 /// What is done for one tenant.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +27,44 @@ pub(crate) enum TenantStep {
 pub(crate) struct TenantSteps {
     pub(crate) steps: Vec<TenantStep>,
     pub(crate) plan: StatePlan,
+}
+
+/// The tenants that a guard keeps.
+pub struct Tenants(Arc<Guard>);
+
+impl Tenants {
+    /// Those of `guard`.
+    pub fn of(guard: &Arc<Guard>) -> Arc<Self> {
+        Arc::new(Self(Arc::clone(guard)))
+    }
+}
+
+#[async_trait]
+impl TenantKeeper for Tenants {
+    async fn make_tenants(&self, stated: Vec<StatedTenant>) -> quarry_node_api::Result<TenantsMade> {
+        let guard = Arc::clone(&self.0);
+        let made = tokio::task::spawn_blocking(move || {
+            // Whether it can be was looked at before the job was begun; what has been deleted since is granted to nobody by its name alone.
+            let wanted = State { tenants: stated, ..State::default() };
+            let steps = plan(&wanted, &guard.store.tenants(), &Grantable::default()).steps;
+            let count = steps.len();
+            for step in steps {
+                match step {
+                    TenantStep::Create(request) => guard.store.create_tenant(request, now()),
+                    TenantStep::Change(name, request) => guard.store.change_tenant(&name, request),
+                }?;
+            }
+            Ok(TenantsMade { steps: count, qos: guard.tenants_qos() })
+        });
+        let failed = |why: String| {
+            NodeError::new(ErrorKind::Internal, "the tenants of the document were not all made")
+                .with_cause(why)
+        };
+        match made.await {
+            Ok(made) => made.map_err(|error: quarry_auth::AccessError| failed(error.to_string())),
+            Err(failure) => Err(failed(failure.to_string())),
+        }
+    }
 }
 
 /// A tenant as a document states it.
@@ -72,8 +117,15 @@ pub(crate) fn plan(wanted: &State, present: &[TenantRecord], there: &Grantable) 
         if let Some(Err(InvalidRequest { field, message, .. })) = step.as_ref().map(TenantStep::check) {
             refuse(Some(field), message, false);
         }
-        let is_pool =
-            |name: &Name| there.pools.contains(name) || wanted.pools.iter().any(|pool| pool.name == *name);
+        // What a tenant has by name stays, also when it is gone by now: what was exported can be applied.
+        let has = |granted: fn(&TenantRecord) -> &[Name], name: &Name| {
+            found.is_some_and(|record| granted(record).contains(name))
+        };
+        let is_pool = |name: &Name| {
+            there.pools.contains(name)
+                || wanted.pools.iter().any(|pool| pool.name == *name)
+                || has(|record| &record.pools, name)
+        };
         if let Some(missing) = stated.pools.iter().flatten().find(|name| !is_pool(name)) {
             let message = format!("there is no pool '{missing}', and the document states none");
             refuse(Some("pools"), message, false);
@@ -84,7 +136,9 @@ pub(crate) fn plan(wanted: &State, present: &[TenantRecord], there: &Grantable) 
             refuse(Some("shares"), message, false);
         }
         let is_policy = |name: &Name| {
-            there.policies.contains(name) || wanted.policies.iter().any(|policy| policy.name == *name)
+            there.policies.contains(name)
+                || wanted.policies.iter().any(|policy| policy.name == *name)
+                || has(|record| &record.policies, name)
         };
         if let Some(missing) = stated.policies.iter().flatten().find(|name| !is_policy(name)) {
             let message = format!("there is no policy '{missing}', and the document states none");

@@ -43,6 +43,12 @@ pub enum AccessError {
         /// The tenant.
         tenant: String,
     },
+    /// Nobody else could make another admin.
+    #[error("'{name}' is the last admin")]
+    LastAdmin {
+        /// The user.
+        name: Name,
+    },
     /// A tenant has users.
     #[error("tenant '{tenant}' has users, '{user}' for one")]
     HasUsers {

@@ -1,6 +1,6 @@
 //! Users.
 
-use quarry_api_types::{CreateUser, Login, Name, NewToken, Secret, Timestamp, User, tenant_of};
+use quarry_api_types::{CreateUser, Login, Name, NewToken, Role, Secret, Timestamp, User, tenant_of};
 
 use crate::password::{PasswordHash, pretend};
 use crate::record::UserRecord;
@@ -52,11 +52,13 @@ impl AccessStore {
         })
     }
 
-    /// Ends a user, and every token that stands for it.
+    /// Ends a user, and every token that stands for it. The last admin stays: nobody else could make another one.
     pub fn delete_user(&self, name: &Name) -> Result<()> {
         self.change(|state| {
-            if !state.users.contains_key(name) {
-                return Err(no_user(name));
+            let user = state.users.get(name).ok_or_else(|| no_user(name))?;
+            let admins = state.users.values().filter(|user| user.role == Role::Admin);
+            if user.role == Role::Admin && admins.count() == 1 {
+                return Err(AccessError::LastAdmin { name: name.clone() });
             }
             let mut steps = tokens_of(state, name, |_| true);
             steps.push(Step::DeleteUser(name.clone()));

@@ -1,7 +1,7 @@
 //! Documents of intended state, and jobs, as a node keeps them.
 
 use async_trait::async_trait;
-use quarry_api_types::{Job, State, StatePlan};
+use quarry_api_types::{Job, Name, QualityOfService, State, StatePlan, StatedTenant};
 
 use crate::Result;
 
@@ -29,4 +29,21 @@ pub trait JobNode: Send + Sync {
 
     /// Ends a job. One that has ended is a success. `NotFound`. `Conflict`: such a job cannot be cancelled.
     async fn cancel_job(&self, id: u64) -> Result<Job>;
+}
+
+/// What was done for the tenants of a document.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct TenantsMade {
+    /// How many were made or changed.
+    pub steps: usize,
+    /// What the tenants of the node get of its performance now, those for which something is asked.
+    pub qos: Vec<(Name, QualityOfService)>,
+}
+
+/// Who keeps the tenants of a node: what stands in front of it. Those of a document are made by the document's job, before everything else, so
+/// that they too are made in the end when the node is killed in between.
+#[async_trait]
+pub trait TenantKeeper: Send + Sync {
+    /// Makes tenants as they are stated. What is so already is left alone.
+    async fn make_tenants(&self, stated: Vec<StatedTenant>) -> Result<TenantsMade>;
 }

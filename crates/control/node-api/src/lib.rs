@@ -21,7 +21,7 @@ mod tiers;
 
 pub use error::{ErrorKind, NodeError, Result};
 pub use forecasts::ForecastNode;
-pub use jobs::JobNode;
+pub use jobs::{JobNode, TenantKeeper, TenantsMade};
 pub use node::Node;
 pub use observe::ObserveNode;
 pub use policies::PolicyNode;

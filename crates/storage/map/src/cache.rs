@@ -30,7 +30,10 @@ const INTERIOR_CREDIT: u8 = 3;
 const HAND_STEPS_MAX: usize = 64;
 /// What a node costs beside its slots: its header, its places in table and queue, and two allocations.
 const NODE_OVERHEAD_BYTES: usize = size_of::<Cached>() + 96;
-/// The table has room for nodes of this size from the start, so that it seldom stalls to grow.
+/// The table has room for so many nodes from the start, so that it seldom stalls to grow. For no more: a table that is almost empty costs
+/// each lookup two misses of the processor's caches, and the growth to a million nodes some 30 ms, once.
+const NODES_AT_FIRST_MAX: usize = 32 * 1024;
+/// What a node takes, for how many the budget is.
 const NODE_BYTES_TYPICAL: usize = 2048;
 
 /// A node in the cache.
@@ -74,8 +77,8 @@ pub struct NodeCache {
 impl NodeCache {
     /// A cache that keeps at most `budget_bytes`.
     pub fn new(budget_bytes: usize) -> Self {
-        let table =
-            FxHashMap::with_capacity_and_hasher(budget_bytes / NODE_BYTES_TYPICAL, Default::default());
+        let nodes_at_first = (budget_bytes / NODE_BYTES_TYPICAL).min(NODES_AT_FIRST_MAX);
+        let table = FxHashMap::with_capacity_and_hasher(nodes_at_first, Default::default());
         let nodes = Nodes { table, queue: Queue::default(), used_bytes: 0, budget_bytes };
         Self { nodes: RefCell::new(nodes), loading: RefCell::default() }
     }

@@ -65,7 +65,7 @@ pub(crate) struct Operation {
     pub(crate) names: &'static [(Refers, Place)],
     /// Its answer is a list of which a tenant sees what belongs to it: by this member of each item.
     pub(crate) lists: Option<&'static str>,
-    /// What it shows has lists of names in these members, of which a tenant sees its own.
+    /// What it shows has a name or a list of names in these members, of which a tenant sees its own.
     pub(crate) own_members: &'static [&'static str],
     pub(crate) growth: Option<Growth>,
 }
@@ -133,6 +133,13 @@ const NEW_EXPORT: &[(Refers, Place)] = &[
     (Existing("host group"), Body("host_group")),
 ];
 const POLICY: &[(Refers, Place)] = &[(Existing("policy"), Path("name"))];
+/// What may name what is not the tenant's: a clone's origin and the group of the node that has a volume.
+const VOLUME_MEMBERS: &[&str] = &["origin", "group"];
+const GROUP_MEMBERS: &[&str] = &["volumes", "offline_volumes"];
+const HOST_MEMBERS: &[&str] = &["groups"];
+const HOST_GROUP_MEMBERS: &[&str] = &["hosts"];
+const EXPORT_MEMBERS: &[&str] = &["host", "host_group"];
+const ATTACHED_MEMBERS: &[&str] = &["policy", "through_group"];
 /// To what it is attached.
 const POLICY_MEMBERS: &[&str] = &["volumes", "groups"];
 const VOLUME_POLICY: &[(Refers, Place)] = &[(Existing("volume"), Path("name")), (Policy, Body("policy"))];
@@ -172,31 +179,50 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op(Post, "/v1/pools/{name}/devices/{device}/replace", "replace_device", ChangeDevices).names(POOL),
     op(Post, "/v1/pools/{name}/devices/{device}/grow", "grow_device", ChangeDevices).names(POOL),
     op(Post, "/v1/pools/{name}/devices/{device}/return", "return_device", ChangeDevices).names(POOL),
-    op(Get, "/v1/volumes", "list_volumes", ReadVolumes).lists("name"),
+    op(Get, "/v1/volumes", "list_volumes", ReadVolumes).lists("name").own_members(VOLUME_MEMBERS),
     op(Post, "/v1/volumes", "create_volume", ChangeVolumes)
         .names(&[(New("volume"), Body("name")), (Pool, Body("pool")), (Policy, Body("policy"))])
-        .grows(Create),
-    op(Get, "/v1/volumes/{name}", "show_volume", ReadVolumes).names(VOLUME),
-    op(Patch, "/v1/volumes/{name}", "change_volume", ChangeVolumes).names(VOLUME),
+        .grows(Create)
+        .own_members(VOLUME_MEMBERS),
+    op(Get, "/v1/volumes/{name}", "show_volume", ReadVolumes).names(VOLUME).own_members(VOLUME_MEMBERS),
+    op(Patch, "/v1/volumes/{name}", "change_volume", ChangeVolumes).names(VOLUME).own_members(VOLUME_MEMBERS),
     op(Delete, "/v1/volumes/{name}", "delete_volume", ChangeVolumes).names(VOLUME),
-    op(Post, "/v1/volumes/{name}/resize", "resize_volume", ChangeVolumes).names(VOLUME).grows(Resize),
+    op(Post, "/v1/volumes/{name}/resize", "resize_volume", ChangeVolumes)
+        .names(VOLUME)
+        .grows(Resize)
+        .own_members(VOLUME_MEMBERS),
     op(Post, "/v1/volumes/{name}/rename", "rename_volume", ChangeVolumes)
         .names(&[(Existing("volume"), Path("name")), (New("volume"), Body("name"))])
-        .grows(Rename),
+        .grows(Rename)
+        .own_members(VOLUME_MEMBERS),
     op(Post, "/v1/volumes/{name}/clone", "clone_volume", ChangeVolumes)
         .names(&[(Existing("volume"), Path("name")), (New("volume"), Body("name"))])
-        .grows(Clone),
-    op(Post, "/v1/volumes/{name}/rollback", "roll_back_volume", ChangeVolumes).names(VOLUME).grows(RollBack),
-    op(Post, "/v1/volumes/{name}/promote", "promote_volume", ChangeVolumes).names(VOLUME),
-    op(Post, "/v1/volumes/{name}/rotate-key", "rotate_volume_key", ChangeVolumes).names(VOLUME),
+        .grows(Clone)
+        .own_members(VOLUME_MEMBERS),
+    op(Post, "/v1/volumes/{name}/rollback", "roll_back_volume", ChangeVolumes)
+        .names(VOLUME)
+        .grows(RollBack)
+        .own_members(VOLUME_MEMBERS),
+    op(Post, "/v1/volumes/{name}/promote", "promote_volume", ChangeVolumes)
+        .names(VOLUME)
+        .own_members(VOLUME_MEMBERS),
+    op(Post, "/v1/volumes/{name}/rotate-key", "rotate_volume_key", ChangeVolumes)
+        .names(VOLUME)
+        .own_members(VOLUME_MEMBERS),
     // What names a device of the node is nobody's but the node's.
     op(Post, "/v1/image-volumes", "adopt_volume", ChangeDevices).names(&[(New("volume"), Body("name"))]),
     op(Post, "/v1/volumes/{name}/release", "release_volume", ChangeDevices).names(VOLUME),
     op(Post, "/v1/volumes/{name}/migration", "migrate_volume", ChangeDevices).names(MIGRATION).grows(Migrate),
     op(Delete, "/v1/volumes/{name}/migration", "cancel_migration", ChangeDevices).names(VOLUME),
-    op(Get, "/v1/volumes/{name}/policy", "show_volume_policy", ReadVolumes).names(VOLUME),
-    op(Put, "/v1/volumes/{name}/policy", "attach_volume_policy", ChangeVolumes).names(VOLUME_POLICY),
-    op(Delete, "/v1/volumes/{name}/policy", "detach_volume_policy", ChangeVolumes).names(VOLUME),
+    op(Get, "/v1/volumes/{name}/policy", "show_volume_policy", ReadVolumes)
+        .names(VOLUME)
+        .own_members(ATTACHED_MEMBERS),
+    op(Put, "/v1/volumes/{name}/policy", "attach_volume_policy", ChangeVolumes)
+        .names(VOLUME_POLICY)
+        .own_members(ATTACHED_MEMBERS),
+    op(Delete, "/v1/volumes/{name}/policy", "detach_volume_policy", ChangeVolumes)
+        .names(VOLUME)
+        .own_members(ATTACHED_MEMBERS),
     op(Get, "/v1/volumes/{name}/changes", "list_changes", ReadVolumes).names(VOLUME),
     op(Get, "/v1/volumes/{name}/stats", "show_volume_stats", ReadVolumes).names(VOLUME),
     op(Get, "/v1/volumes/{name}/snapshots", "list_snapshots", ReadSnapshots).names(VOLUME),
@@ -207,18 +233,25 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     op(Get, "/v1/snapshots", "list_all_snapshots", ReadSnapshots).lists("volume"),
     op(Post, "/v1/snapshot-sets", "create_snapshot_set", ChangeSnapshots)
         .names(&[(Existing("volume"), Body("volumes"))]),
-    op(Get, "/v1/groups", "list_groups", ReadGroups).lists("name"),
+    op(Get, "/v1/groups", "list_groups", ReadGroups).lists("name").own_members(GROUP_MEMBERS),
     op(Post, "/v1/groups", "create_group", ChangeGroups)
-        .names(&[(New("group"), Body("name")), (Existing("volume"), Body("volumes"))]),
-    op(Get, "/v1/groups/{name}", "show_group", ReadGroups).names(GROUP),
-    op(Patch, "/v1/groups/{name}", "change_group", ChangeGroups).names(CHANGE_GROUP),
+        .names(&[(New("group"), Body("name")), (Existing("volume"), Body("volumes"))])
+        .own_members(GROUP_MEMBERS),
+    op(Get, "/v1/groups/{name}", "show_group", ReadGroups).names(GROUP).own_members(GROUP_MEMBERS),
+    op(Patch, "/v1/groups/{name}", "change_group", ChangeGroups)
+        .names(CHANGE_GROUP)
+        .own_members(GROUP_MEMBERS),
     op(Delete, "/v1/groups/{name}", "delete_group", ChangeGroups).names(GROUP),
     op(Get, "/v1/groups/{name}/snapshots", "list_group_snapshots", ReadGroups).names(GROUP),
     op(Post, "/v1/groups/{name}/snapshots", "create_group_snapshot", ChangeGroups).names(GROUP),
     op(Delete, "/v1/groups/{name}/snapshots/{snapshot}", "delete_group_snapshot", ChangeGroups).names(GROUP),
     op(Post, "/v1/groups/{name}/rollback", "roll_back_group", ChangeGroups).names(GROUP).grows(RollBackGroup),
-    op(Get, "/v1/groups/{name}/policy", "show_group_policy", ReadGroups).names(GROUP),
-    op(Put, "/v1/groups/{name}/policy", "attach_group_policy", ChangeGroups).names(GROUP_POLICY),
+    op(Get, "/v1/groups/{name}/policy", "show_group_policy", ReadGroups)
+        .names(GROUP)
+        .own_members(ATTACHED_MEMBERS),
+    op(Put, "/v1/groups/{name}/policy", "attach_group_policy", ChangeGroups)
+        .names(GROUP_POLICY)
+        .own_members(ATTACHED_MEMBERS),
     op(Delete, "/v1/groups/{name}/policy", "detach_group_policy", ChangeGroups).names(GROUP),
     op(Get, "/v1/policies", "list_policies", ReadPolicies).lists("name").own_members(POLICY_MEMBERS),
     op(Post, "/v1/policies", "create_policy", ChangePolicies).names(&[(New("policy"), Body("name"))]),
@@ -227,19 +260,21 @@ pub(crate) const OPERATIONS: &[Operation] = &[
         .own_members(POLICY_MEMBERS),
     op(Put, "/v1/policies/{name}", "change_policy", ChangePolicies).names(POLICY).own_members(POLICY_MEMBERS),
     op(Delete, "/v1/policies/{name}", "delete_policy", ChangePolicies).names(POLICY),
-    op(Get, "/v1/exports", "list_exports", ReadExports).lists("volume"),
-    op(Post, "/v1/exports", "create_export", ChangeExports).names(NEW_EXPORT),
-    op(Get, "/v1/exports/{selector}", "show_exports", ReadExports).names(EXPORT),
+    op(Get, "/v1/exports", "list_exports", ReadExports).lists("volume").own_members(EXPORT_MEMBERS),
+    op(Post, "/v1/exports", "create_export", ChangeExports).names(NEW_EXPORT).own_members(EXPORT_MEMBERS),
+    op(Get, "/v1/exports/{selector}", "show_exports", ReadExports).names(EXPORT).own_members(EXPORT_MEMBERS),
     op(Delete, "/v1/exports/{selector}", "delete_export", ChangeExports).names(EXPORT),
-    op(Get, "/v1/hosts", "list_hosts", ReadHosts).lists("name"),
+    op(Get, "/v1/hosts", "list_hosts", ReadHosts).lists("name").own_members(HOST_MEMBERS),
     op(Post, "/v1/hosts", "create_host", ChangeHosts).names(&[(New("host"), Body("name"))]),
-    op(Get, "/v1/hosts/{name}", "show_host", ReadHosts).names(HOST),
+    op(Get, "/v1/hosts/{name}", "show_host", ReadHosts).names(HOST).own_members(HOST_MEMBERS),
     op(Patch, "/v1/hosts/{name}", "change_host", ChangeHosts).names(HOST),
     op(Delete, "/v1/hosts/{name}", "delete_host", ChangeHosts).names(HOST),
-    op(Get, "/v1/host-groups", "list_host_groups", ReadHosts).lists("name"),
+    op(Get, "/v1/host-groups", "list_host_groups", ReadHosts).lists("name").own_members(HOST_GROUP_MEMBERS),
     op(Post, "/v1/host-groups", "create_host_group", ChangeHosts)
         .names(&[(New("host group"), Body("name")), (Existing("host"), Body("hosts"))]),
-    op(Get, "/v1/host-groups/{name}", "show_host_group", ReadHosts).names(HOST_GROUP),
+    op(Get, "/v1/host-groups/{name}", "show_host_group", ReadHosts)
+        .names(HOST_GROUP)
+        .own_members(HOST_GROUP_MEMBERS),
     op(Patch, "/v1/host-groups/{name}", "change_host_group", ChangeHosts).names(HOST_GROUP_CHANGE),
     op(Delete, "/v1/host-groups/{name}", "delete_host_group", ChangeHosts).names(HOST_GROUP),
     // Documents and jobs are of all of a node.

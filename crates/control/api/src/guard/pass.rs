@@ -13,7 +13,7 @@ use quarry_api_types::ProblemCode;
 use quarry_auth::Principal;
 use quarry_node_api::{ErrorKind, Node, NodeError};
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{MutexGuard, Semaphore};
 use tower::ServiceExt;
 
 use super::operations::{self, Operation};
@@ -291,6 +291,22 @@ impl Gate {
         }
     }
 
+    /// Whether a change is for its asker to make, by what there is. What it answers with is to be held until the change has ended.
+    async fn check_change(
+        &self,
+        operation: &Operation,
+        principal: &Principal,
+        names: &tenancy::Named,
+        body: Option<&Value>,
+    ) -> Result<Option<MutexGuard<'_, ()>>, ApiError> {
+        let path = names.first().map_or("", |(_, name)| name);
+        self.guard.check_belonging(&self.node, principal, operation, path, body).await?;
+        match operation.growth {
+            Some(growth) => self.guard.check_growth(&self.node, principal, growth, names, body).await,
+            None => Ok(None),
+        }
+    }
+
     /// Runs a change to its end, even when nobody waits for it any more, with an entry before and one behind.
     async fn change(
         &self,
@@ -307,10 +323,7 @@ impl Gate {
                 (request.uri().path().to_owned(), request.headers().get(header::IF_MATCH).cloned());
             let _entered = gate.enter(operation, &principal, &names, (&path, wanted.as_ref())).await?;
             guard.begun(&asked).await?;
-            let held = match operation.growth {
-                Some(growth) => guard.check_growth(&gate.node, growth, &names, body.as_ref()).await,
-                None => Ok(None),
-            };
+            let held = gate.check_change(operation, &principal, &names, body.as_ref()).await;
             let (response, _held) = match held {
                 Ok(held) => (gate.confined(operation, &principal, next.run(request).await).await, held),
                 Err(error) => (Err(error), None),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use quarry_api_types::{Name, PoolShare, ProblemCode, SnapshotPath, Volume, tenant_of};
-use quarry_auth::TenantRecord;
+use quarry_auth::{Principal, TenantRecord};
 use quarry_node_api::Node;
 use quarry_types::ByteSize;
 use serde_json::Value;
@@ -46,6 +46,7 @@ impl Guard {
     pub(super) async fn check_growth(
         &self,
         node: &Arc<dyn Node>,
+        principal: &Principal,
         growth: Growth,
         names: &Named,
         body: Option<&Value>,
@@ -58,12 +59,17 @@ impl Guard {
         let Some(tenant) = tenant.parse().ok().and_then(|name: Name| self.store.tenant(&name).ok()) else {
             return Ok(None);
         };
-        if tenant.capacity_bytes.is_none() && tenant.volumes.is_none() && tenant.shares.is_empty() {
+        let is_bound =
+            tenant.capacity_bytes.is_some() || tenant.volumes.is_some() || !tenant.shares.is_empty();
+        if !is_bound && principal.tenant.is_none() {
             return Ok(None);
         }
         let held = self.growing.lock().await;
         let volumes: Vec<_> = of_tenant(node, tenant.name.as_str()).await?;
         let added = added(node, growth, names, body).await;
+        if principal.tenant.is_some() {
+            check_granted(&tenant, &added)?;
+        }
         check(&tenant, &volumes, &added)?;
         Ok(Some(held))
     }
@@ -131,6 +137,20 @@ async fn content_bytes(node: &Arc<dyn Node>, volume: &Volume, snapshot: Option<&
     let Some(snapshot) = snapshot else { return volume.size_bytes };
     let path = SnapshotPath { volume: volume.name.clone(), snapshot: snapshot.clone() };
     node.show_snapshot(&path).await.map_or(volume.size_bytes, |snapshot| snapshot.size_bytes)
+}
+
+/// Where a pool was granted once, its volumes stay, and do not grow.
+fn check_granted(tenant: &TenantRecord, added: &Added) -> Result<(), ApiError> {
+    let pools = added.bytes.iter().filter(|(_, bytes)| *bytes > 0).filter_map(|(pool, _)| pool.as_ref());
+    match pools.into_iter().find(|pool| !tenant.pools.contains(pool)) {
+        None => Ok(()),
+        Some(pool) => Err(ApiError::new(
+            ProblemCode::Forbidden,
+            StatusCode::FORBIDDEN,
+            format!("pool '{pool}' is not granted to tenant '{}' any more", tenant.name),
+            "Ask whoever runs the node to grant it, or to move the volume.",
+        )),
+    }
 }
 
 fn check(tenant: &TenantRecord, volumes: &[Volume], added: &Added) -> Result<(), ApiError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use quarry_api_types::{ExportSelector, Name, ProblemCode};
+use quarry_api_types::{ExportSelector, Name, ProblemCode, tenant_of};
 use quarry_auth::{Principal, Scope, TenantRecord};
 use quarry_node_api::{Node, NodeError};
 use serde_json::Value;
@@ -92,8 +92,7 @@ impl Guard {
         tenant.is_ok_and(|tenant| granted(&tenant).iter().any(|granted| granted.as_str() == name))
     }
 
-    /// What of an answer is for a tenant to see: of a list what belongs to it or was granted to it, and of the lists of names in what is shown
-    /// its own.
+    /// What of an answer is for a tenant to see: of a list what belongs to it or was granted to it, and of the names in what is shown its own.
     pub(super) fn confine(&self, operation: &Operation, tenant: &Name, shown: Value) -> Value {
         let granted = match operation.id {
             "list_policies" => self.store.tenant(tenant).map(|tenant| tenant.policies).unwrap_or_default(),
@@ -109,8 +108,16 @@ impl Guard {
         };
         for thing in things {
             for member in operation.own_members {
-                if let Some(Value::Array(names)) = thing.get_mut(member) {
-                    names.retain(|name| name.as_str().is_some_and(|name| belongs(name, tenant)));
+                // What is attached to its own is for it to know, where it is the node's.
+                let is_attached = |name: &str| *member == "policy" && tenant_of(name).is_none();
+                match thing.get_mut(member) {
+                    Some(Value::Array(names)) => {
+                        names.retain(|name| name.as_str().is_some_and(|name| belongs(name, tenant)));
+                    }
+                    Some(Value::String(name)) if !belongs(name, tenant) && !is_attached(name) => {
+                        thing.as_object_mut().map(|members| members.remove(*member));
+                    }
+                    _ => {}
                 }
             }
         }

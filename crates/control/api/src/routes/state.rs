@@ -10,14 +10,13 @@ use quarry_api_types::{Job, ProblemCode, State, StatePlan, StatedKind, StatedPla
 use quarry_auth::{Permission, Principal, Scope};
 use quarry_node_api::{ErrorKind, Node, NodeError};
 
-use super::tenants::{check_empty, tell_node};
+use super::tenants::check_empty;
 use crate::Guard;
-use crate::access::{Asker, GuardState, blocking};
+use crate::access::{Asker, GuardState};
 use crate::call::{NodeState, complete};
 use crate::extract::WholeBody;
-use crate::guard::now;
 use crate::problem::{ApiError, Problems};
-use crate::stated_tenants::{Grantable, TenantStep, TenantSteps, plan, stated};
+use crate::stated_tenants::{Grantable, TenantStep, plan, stated};
 
 /// Show the whole intended state as one document, with versions. Secrets are not in it, and content of volumes is not.
 #[utoipa::path(
@@ -53,7 +52,7 @@ pub(crate) async fn plan_state(
     WholeBody(mut state): WholeBody<State>,
 ) -> Result<Json<StatePlan>, ApiError> {
     state.check()?;
-    let mut whole = plan_tenants(&node, &guard, &asker, &state).await?.plan;
+    let mut whole = plan_tenants(&node, &guard, &asker, &state).await?;
     state.tenants.clear();
     let rest = complete(async move { node.plan_state(state).await }).await?;
     whole.changes.extend(rest.changes);
@@ -77,36 +76,27 @@ pub(crate) async fn apply_state(
     NodeOf(node): NodeState,
     Extension(guard): GuardState,
     Extension(asker): Asker,
-    WholeBody(mut state): WholeBody<State>,
+    WholeBody(state): WholeBody<State>,
 ) -> Result<impl IntoResponse, ApiError> {
     state.check()?;
-    let tenants = plan_tenants(&node, &guard, &asker, &state).await?;
-    if let Some(problem) = tenants.plan.problems.first() {
+    let planned = plan_tenants(&node, &guard, &asker, &state).await?;
+    if let Some(problem) = planned.problems.first() {
         return Err(refused(problem));
-    }
-    state.tenants.clear();
-    if !tenants.steps.is_empty() {
-        // Nothing is begun when anything is wrong: then the node says what.
-        let (asked, rest) = (node.clone(), state.clone());
-        let planned = complete(async move { asked.plan_state(rest).await }).await?;
-        if planned.problems.is_empty() {
-            make_tenants(&guard, tenants.steps).await?;
-            tell_node(&node, &guard).await?;
-        }
     }
     let job = complete(async move { node.apply_state(state).await }).await?;
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/v1/jobs/{}", job.id))], Json(job)))
 }
 
-/// What is to be done for the tenants of a document, by somebody who may do it.
+/// What is to be done for the tenants of a document, by somebody who may do it, and what in it would be put where it does not belong.
 async fn plan_tenants(
     node: &Arc<dyn Node>,
     guard: &Arc<Guard>,
     asker: &Principal,
     state: &State,
-) -> Result<TenantSteps, ApiError> {
+) -> Result<StatePlan, ApiError> {
+    let misplaced = guard.misplaced(state);
     if state.tenants.is_empty() {
-        return Ok(TenantSteps::default());
+        return Ok(StatePlan { problems: misplaced, ..StatePlan::default() });
     }
     if !guard.may(asker, Permission::ChangeTenants, &Scope::Node) {
         return Err(ApiError::new(
@@ -136,18 +126,8 @@ async fn plan_tenants(
             });
         }
     }
-    Ok(planned)
-}
-
-async fn make_tenants(guard: &Arc<Guard>, steps: Vec<TenantStep>) -> Result<(), ApiError> {
-    for step in steps {
-        blocking(guard, move |guard| match step {
-            TenantStep::Create(request) => guard.store.create_tenant(request, now()),
-            TenantStep::Change(name, request) => guard.store.change_tenant(&name, request),
-        })
-        .await?;
-    }
-    Ok(())
+    planned.plan.problems.extend(misplaced);
+    Ok(planned.plan)
 }
 
 fn refused(problem: &StatedProblem) -> ApiError {

@@ -20,7 +20,7 @@ use crate::problem::{ApiError, Problems};
 )]
 pub(crate) async fn list_tokens(Extension(guard): GuardState, Extension(asker): Asker) -> Json<Vec<Token>> {
     let mut tokens = guard.store.tokens();
-    tokens.retain(|token| looks_after(&guard, &asker, token, Permission::ReadTokens));
+    tokens.retain(|token| sees(&guard, &asker, token));
     Json(tokens)
 }
 
@@ -70,11 +70,13 @@ pub(crate) async fn revoke_token(
 ) -> Result<StatusCode, ApiError> {
     let missing = || not_there("token", &id);
     let token = guard.store.token(&id).map_err(|_| missing())?;
-    if !looks_after(&guard, &asker, &token, Permission::ReadTokens) {
+    if !sees(&guard, &asker, &token) {
         return Err(missing());
     }
-    if !looks_after(&guard, &asker, &token, Permission::ChangeTokens) {
-        let detail = format!("the role {} does not end tokens of others", asker.role);
+    // A token opens no more than its role, so it ends none that opens more, whoever made them.
+    let is_own = token.id == asker.token || is_of(&asker, &token) && token.role == asker.role;
+    if !is_own && !guard.may(&asker, Permission::ChangeTokens, &Scope::of_tenant(token.tenant.as_ref())) {
+        let detail = format!("the role {} does not end this token", asker.role);
         let next_step = "Ask somebody who manages users.";
         return Err(ApiError::new(ProblemCode::Forbidden, StatusCode::FORBIDDEN, detail, next_step));
     }
@@ -82,9 +84,12 @@ pub(crate) async fn revoke_token(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn looks_after(guard: &Guard, asker: &Principal, token: &Token, permission: Permission) -> bool {
-    let is_own = token.user == asker.user && token.tenant == asker.tenant;
-    is_own || guard.may(asker, permission, &Scope::of_tenant(token.tenant.as_ref()))
+fn is_of(asker: &Principal, token: &Token) -> bool {
+    token.user == asker.user && token.tenant == asker.tenant
+}
+
+fn sees(guard: &Guard, asker: &Principal, token: &Token) -> bool {
+    is_of(asker, token) || guard.may(asker, Permission::ReadTokens, &Scope::of_tenant(token.tenant.as_ref()))
 }
 
 /// Role and tenant of a new token: an admin gives any, a tenant admin those of his tenant, everybody his own.

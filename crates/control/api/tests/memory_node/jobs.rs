@@ -135,6 +135,9 @@ impl JobNode for MemoryNode {
                 format!("{}: {}", problem.place, problem.message),
             ));
         }
+        if let Some(keeper) = self.tenants.get() {
+            keeper.make_tenants(wanted.tenants.clone()).await?;
+        }
         let mut state = self.begin().await?;
         let there: Vec<Name> = state.pools.iter().map(|pool| pool.name.clone()).collect();
         for pool in wanted.pools.iter().filter(|pool| !there.contains(&pool.name)) {

@@ -13,12 +13,12 @@ mod things;
 mod tiers;
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use quarry_api_types::*;
-use quarry_node_api::{ErrorKind, Node, NodeError, Result};
+use quarry_node_api::{ErrorKind, Node, NodeError, Result, TenantKeeper};
 
 /// The only block devices of the machine, as far as this node can see.
 pub const FREE_DEVICE: &str = "/dev/sdb";
@@ -35,6 +35,8 @@ pub const NOW_MS: u64 = 1_795_167_000_000;
 pub struct MemoryNode {
     state: Mutex<State>,
     fault: Mutex<Option<Fault>>,
+    /// Who keeps tenants, where documents state some.
+    pub tenants: OnceLock<Arc<dyn TenantKeeper>>,
 }
 
 /// What happens to the next call instead of its work.

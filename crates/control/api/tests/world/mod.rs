@@ -57,6 +57,7 @@ impl World {
 
     pub fn guarded_by(guard: Arc<Guard>, admin: Secret) -> Self {
         let node = Arc::new(MemoryNode::default());
+        _ = node.tenants.set(quarry_api::Tenants::of(&guard));
         Self { router: quarry_api::router(node.clone(), guard.clone()), node, guard, admin }
     }
 
