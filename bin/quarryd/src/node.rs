@@ -213,12 +213,6 @@ impl DataNode {
         })
     }
 
-    /// The node with a key store.
-    #[must_use]
-    pub fn with_keys(self, keys: Keys) -> Self {
-        Self { keys: RwLock::new(keys), ..self }
-    }
-
     /// The initiators of this target hear from now on what the node notices.
     pub fn watch_for(&self, target: quarry_iscsi::Target) {
         // There is one target a node, and whoever makes it says so once.

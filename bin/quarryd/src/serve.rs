@@ -56,10 +56,12 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let (nvme_tcp, advertised_nvme) = (settings.nvme_tcp.clone(), settings.advertised(&settings.nvme_tcp));
     let (cores, handles) =
         Cores::start(settings.cores, settings.memory, &tables, host_of(&*catalog).map_err(plain)?)?;
-    let keys = open_keys(&settings.data_dir, settings.keyring_passphrase_file.clone()).await;
     let node = DataNode::new(catalog, Arc::new(events), cores.clone(), tables.clone(), settings, api);
-    let node = with_history(node.map_err(plain)?.with_keys(keys), &kept.data_dir);
+    let node = with_history(node.map_err(plain)?, &kept.data_dir);
     node.open_pools().await.map_err(plain)?;
+    let may_be_new = node.may_make_keyring().await;
+    let passphrase = kept.keyring_passphrase_file.clone();
+    node.set_keys(open_keys(&kept.data_dir, passphrase, may_be_new).await);
     node.unlock_volumes().await;
     node.open_images().await;
     node.keep_tenants(quarry_api::Tenants::of(&guard));

@@ -32,10 +32,11 @@ pub(super) enum Subject {
     Damage,
     Quota,
     Reservation,
+    Key,
 }
 
 impl Subject {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::State,
         Self::Space,
         Self::Full,
@@ -45,6 +46,7 @@ impl Subject {
         Self::Damage,
         Self::Quota,
         Self::Reservation,
+        Self::Key,
     ];
 
     fn as_str(self) -> &'static str {
@@ -58,6 +60,7 @@ impl Subject {
             Self::Damage => "damage",
             Self::Quota => "quota",
             Self::Reservation => "reservation",
+            Self::Key => "key",
         }
     }
 
@@ -78,6 +81,11 @@ impl Subject {
             Self::Reservation => {
                 Some((EventKind::ReservationKept, ObjectKind::Volume, "gets what was promised again"))
             }
+            Self::Key => Some((
+                EventKind::VolumesUnlocked,
+                ObjectKind::Pool,
+                "has no volume any more whose key is not open",
+            )),
             Self::Damage => {
                 Some((EventKind::BlocksRecovered, ObjectKind::Volume, "has no damaged block that is known"))
             }
@@ -96,6 +104,8 @@ pub(super) struct Seen {
     pub(super) quotas: BTreeMap<String, Quota>,
     /// Its volumes with a reservation whose requests are scheduled, by name, and what each got instead if it was missed.
     pub(super) reservations: BTreeMap<String, Option<Missed>>,
+    /// How many of its volumes are encrypted and have no open key.
+    pub(super) locked: usize,
     /// All of its volumes.
     pub(super) volumes: Vec<VolumeId>,
 }
@@ -194,6 +204,7 @@ fn conditions(before: &BTreeMap<String, String>, seen: &Seen) -> Vec<Condition> 
     let space_before = before.get(&key(Subject::Space, pool.name.as_str(), pool.name.as_str()));
     all.extend(space(pool, space_before.map(String::as_str)));
     all.extend(full(seen));
+    all.extend(locked(seen));
     all.extend(pool.devices.iter().filter_map(|member| device(pool, member)));
     all.extend(pool.devices.iter().filter_map(|member| drive(pool, member)));
     all.extend(scrub(pool));
@@ -286,6 +297,22 @@ fn full(seen: &Seen) -> Option<Condition> {
     condition.event.next_step = Some(format!("{MAKE_SPACE} Writes go on by themselves then."));
     Some(condition)
 }
+
+fn locked(seen: &Seen) -> Option<Condition> {
+    if seen.locked == 0 {
+        return None;
+    }
+    let (name, count) = (&seen.pool.name, seen.locked);
+    let mut condition = of_pool(&seen.pool, Subject::Key, "locked", EventKind::VolumesLocked);
+    condition.event.message =
+        format!("{count} encrypted volumes of pool '{name}' are not served: their keys are not open");
+    condition.event.next_step = Some(OPEN_KEYS.to_owned());
+    Some(condition)
+}
+
+/// What to do about volumes whose keys are not open.
+pub(super) const OPEN_KEYS: &str =
+    "`quarry keyring show` says why; `quarry keyring unlock` opens the keyring.";
 
 fn device(pool: &Pool, member: &PoolDevice) -> Option<Condition> {
     let (kind, severity, what) = match member.state {

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quarry_api_types::{Name, Volume};
+use quarry_api_types::{Cause, HealthLevel, Name, Volume};
 use quarry_engine::{DataKey, KeyRecord, NewKey};
 use quarry_keys::{KeyStore, KeyStoreError, LocalKeyring, Passphrase, random_key};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_types::{KeyId, LogId, PoolId};
 
+use super::conditions::OPEN_KEYS;
 use super::engine_error::engine_error;
 use super::{DataNode, OpenPool};
 
@@ -42,13 +43,20 @@ pub fn keyring_path(data_dir: &Path) -> PathBuf {
     data_dir.join(FILE_NAME)
 }
 
-/// Opens the key store. That this fails stops no volume that needs none.
-pub async fn open_keys(data_dir: &Path, passphrase: Option<PathBuf>) -> Keys {
+/// Opens the key store. That this fails stops no volume that needs none. `may_be_new`: nothing is known whose key would be in it, so it is made when
+/// there is none; else the keys that it had would seem to be gone for good.
+pub async fn open_keys(data_dir: &Path, passphrase: Option<PathBuf>, may_be_new: bool) -> Keys {
     let Some(passphrase) = passphrase else {
         return Err("no key store: quarryd was started without --keyring-passphrase-file FILE".to_owned());
     };
     let path = keyring_path(data_dir);
-    let open = move || LocalKeyring::open_or_create(&path, &Passphrase::read(&passphrase)?);
+    let open = move || {
+        let passphrase = Passphrase::read(&passphrase)?;
+        match may_be_new {
+            true => LocalKeyring::open_or_create(&path, &passphrase),
+            false => LocalKeyring::open(&path, &passphrase),
+        }
+    };
     let opened = tokio::task::spawn_blocking(open).await;
     let opened = opened.unwrap_or(Err(KeyStoreError::Stopping)).map_err(|error| whole(&error));
     if let Err(error) = &opened {
@@ -87,7 +95,8 @@ impl DataNode {
         self.keys.read().expect("nobody panics with this lock: a panic ends the process").clone()
     }
 
-    pub(super) fn set_keys(&self, keys: Keys) {
+    /// Takes a key store into use.
+    pub fn set_keys(&self, keys: Keys) {
         *self.keys.write().expect("nobody panics with this lock: a panic ends the process") = keys;
     }
 
@@ -115,6 +124,43 @@ impl DataNode {
     async fn keys_of(&self, place: Place) -> Result<Vec<(KeyRecord, bool)>> {
         let Place { pool, log, core } = place;
         self.cores.call(core, move |state| async move { Ok(state.engine(pool, log)?.keys()) }).await?
+    }
+
+    /// Whether a keyring may be made: every pool can be asked, and no volume has a key.
+    pub async fn may_make_keyring(&self) -> bool {
+        if self.pools().values().any(|entry| entry.opened.is_err()) {
+            return false;
+        }
+        for place in self.places() {
+            if !self.keys_of(place).await.is_ok_and(|keys| keys.is_empty()) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// What speaks against the node for its keys, of which so many volumes lack theirs.
+    pub(super) fn key_causes(&self, locked: usize) -> Option<Cause> {
+        let path = keyring_path(&self.settings.data_dir);
+        let (level, message, next_step) = match self.keys() {
+            Err(reason) if locked > 0 => (
+                HealthLevel::Critical,
+                format!("{locked} encrypted volumes are not served: {reason}"),
+                OPEN_KEYS.to_owned(),
+            ),
+            Ok(_) if locked > 0 => (
+                HealthLevel::Critical,
+                format!("{locked} encrypted volumes are not served: their keys are not in {}", path.display()),
+                "Put a copy of the keyring that had them in its place and restart quarryd.".to_owned(),
+            ),
+            Ok(_) if !path.try_exists().unwrap_or(false) => (
+                HealthLevel::Critical,
+                format!("the keyring {} is missing: after a restart encrypted volumes would not be served", path.display()),
+                "Put a copy of it back, or have it written anew from memory by `quarry volume rotate-key VOLUME`.".to_owned(),
+            ),
+            _ => return None,
+        };
+        Some(Cause { level, message, next_step })
     }
 
     /// Opens the keys of all volumes as far as the key store has them. A volume whose key is not there stays closed.

@@ -88,7 +88,14 @@ impl DataNode {
                 used_bytes: volumes.iter().map(|volume| volume.status.mapped_bytes).chain(images).sum(),
             },
             exports: self.offer_count() as u64,
-            health: Health::from_causes(pools.iter().flat_map(causes).chain(self.place_causes()).collect()),
+            health: Health::from_causes(
+                pools
+                    .iter()
+                    .flat_map(causes)
+                    .chain(self.place_causes())
+                    .chain(self.key_causes(volumes.iter().filter(|volume| volume.status.locked).count()))
+                    .collect(),
+            ),
         })
     }
 

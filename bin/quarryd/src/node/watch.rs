@@ -87,9 +87,10 @@ impl DataNode {
             let refused = known.note(pool.id.0, count, number);
             let damaged = self.damaged_blocks(pool.id).await?;
             let (mut quotas, mut volumes) = (BTreeMap::new(), Vec::new());
-            let mut reservations = BTreeMap::new();
+            let (mut reservations, mut locked) = (BTreeMap::new(), 0);
             for FoundVolume { status, .. } in self.volumes_of(Some(pool.id)).await? {
                 volumes.push(status.id);
+                locked += usize::from(status.locked);
                 if let Some(missed) = self.reservation_seen(status.id) {
                     reservations.insert(status.name.clone(), missed);
                 }
@@ -99,7 +100,7 @@ impl DataNode {
                     quotas.insert(status.name, Quota { bytes, mapped_bytes, refused });
                 }
             }
-            all.push(Seen { pool, refused, damaged, quotas, reservations, volumes });
+            all.push(Seen { pool, refused, damaged, quotas, reservations, locked, volumes });
         }
         known.forget(number);
         Ok(all)

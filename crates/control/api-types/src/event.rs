@@ -56,6 +56,10 @@ words! {
         ErrorsUnusual = "errors-unusual",
         /// No more fail than used to.
         ErrorsUsual = "errors-usual",
+        /// Encrypted volumes of a pool are not served, because their keys are not open.
+        VolumesLocked = "volumes-locked",
+        /// The keys of all volumes of a pool are open.
+        VolumesUnlocked = "volumes-unlocked",
         /// A device is out of use.
         DeviceFailed = "device-failed",
         /// A device has failed a request, does not answer, or is far slower than its peers; it is still in use.

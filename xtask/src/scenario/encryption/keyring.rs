@@ -21,6 +21,9 @@ const SECOND: &str = "a better secret";
 pub(super) fn steps(steps: &mut Steps, node: &mut Node, bin_dir: &Path, scratch: &Scratch) -> Result<()> {
     steps.step("unlocked while it runs: who is connected goes on", || unlock(node, scratch))?;
     steps.step("the keyring's file is lost: who is connected goes on", || lose(node, scratch))?;
+    steps.step("a node that starts without it makes no other one, and says what is closed", || {
+        start_without(node, scratch)
+    })?;
     let keyring = Offline { quarryd: bin_dir.join("quarryd"), scratch };
     let took = steps.step("another passphrase, refused to those who may not", || change(node, &keyring))?;
     steps.step_with(
@@ -71,6 +74,29 @@ fn lose(node: &Node, scratch: &Scratch) -> Result<()> {
     fs::rename(&aside, &file)?;
     create(node, "more", &["--encrypt"])?;
     node.quarry().run(&["volume", "delete", "more"]).map(drop)
+}
+
+/// A new keyring in the place of a lost one would say that the keys are gone.
+fn start_without(node: &mut Node, scratch: &Scratch) -> Result<()> {
+    let (file, aside) = (scratch.path().join("data/keyring.json"), scratch.path().join("keyring-aside"));
+    let is_critical = |node: &Node| -> Result<bool> {
+        Ok(node.quarry().json(&["status"])?["health"]["level"] == "critical")
+    };
+    fs::rename(&file, &aside).context("the keyring")?;
+    ensure!(is_critical(node)?, "nobody says that the keyring's file is missing");
+    node.kill()?;
+    node.restart()?;
+    ensure!(!file.exists(), "a keyring was made");
+    let shown = node.quarry().json(&["keyring", "show"])?;
+    ensure!(shown["state"] == "none" && shown["locked_volumes"] != 0, "it is shown as {shown}");
+    ensure!(is_critical(node)?, "nobody says that volumes are closed");
+    let refused = create(node, "more", &["--encrypt"]).err().context("a key was made nowhere")?;
+    ensure!(format!("{refused:#}").contains("keyring"), "{refused:#}");
+    fs::rename(&aside, &file)?;
+    node.kill()?;
+    node.restart()?;
+    ensure!(!is_critical(node)?, "something is wrong still");
+    expect(node, SECRET)
 }
 
 /// The keyring of a node that is stopped.

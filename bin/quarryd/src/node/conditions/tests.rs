@@ -49,6 +49,7 @@ fn pool(fill_percent: u8) -> Seen {
         damaged: BTreeMap::new(),
         quotas: BTreeMap::new(),
         reservations: BTreeMap::new(),
+        locked: 0,
         volumes: Vec::new(),
     }
 }
@@ -285,4 +286,19 @@ fn keys_are_taken_apart_as_they_were_made() {
         assert_eq!(parse_key(&key), Some((subject, "tank", "/dev/my disk")));
     }
     assert_eq!(parse_key("of a newer quarryd"), None);
+}
+
+#[test]
+fn volumes_whose_keys_are_not_open_are_told_once_for_all_of_a_pool() {
+    let mut history = History::default();
+    let mut seen = pool(10);
+    assert_eq!(history.look(std::slice::from_ref(&seen)), []);
+    for locked in [3, 2] {
+        seen.locked = locked;
+        let told = history.look(std::slice::from_ref(&seen));
+        let expected = [(EventKind::VolumesLocked, EventSeverity::Critical)];
+        assert_eq!(told, if locked == 3 { &expected[..] } else { &[] });
+    }
+    seen.locked = 0;
+    assert_eq!(history.look(&[seen]), [(EventKind::VolumesUnlocked, EventSeverity::Info)]);
 }
