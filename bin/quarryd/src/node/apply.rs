@@ -3,10 +3,13 @@
 //! The document is in the catalog before its job is told of, and leaves it in the transaction that ends the job. So a node that was
 //! killed in between goes on with it when it is started again; what was done is found by looking.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use quarry_api_types::{Job, JobKind, JobState, Name, State, StatedProblem, VolumePolicy};
+use quarry_api_types::{
+    Job, JobKind, JobState, Name, Protocol, SnapshotPath, State, StatedProblem, VolumePath, VolumePolicy,
+};
 use quarry_catalog::{ApplyRecord, Change, JobRecord};
 use quarry_node_api::{ErrorKind, Node as _, NodeError, PolicyNode as _, Result, TenantKeeper};
 use quarry_planner::{Present, StateStep, plan_state};
@@ -19,8 +22,8 @@ use super::{DataNode, now};
 const PROBLEMS_NAMED: usize = 5;
 
 impl DataNode {
-    /// All that a document can state.
-    pub(super) async fn present_state(&self) -> Result<Present> {
+    /// All that a document can state, and what this one needs beside.
+    pub(super) async fn present_state(&self, wanted: &State) -> Result<Present> {
         let groups = self.describe_groups().await?;
         let group_policies = groups.iter().filter_map(|group| {
             let policy = self.describe_group_policy(&group.name).ok()?.policy?;
@@ -37,12 +40,29 @@ impl DataNode {
             hosts: self.describe_hosts().await?,
             host_groups: self.describe_host_groups().await?,
             exports: self.describe_exports().await?,
+            snapshots: self.snapshots_to_export(wanted).await,
+            unserved: Protocol::ALL.iter().copied().filter(|one| self.check_served(*one).is_err()).collect(),
         })
+    }
+
+    /// Those of the snapshots that a document exports which are there.
+    async fn snapshots_to_export(&self, wanted: &State) -> BTreeSet<SnapshotPath> {
+        let mut found = BTreeSet::new();
+        for stated in &wanted.exports {
+            let VolumePath { volume, snapshot: Some(snapshot) } = stated.volume.clone() else { continue };
+            let path = SnapshotPath { volume, snapshot };
+            if let Ok(located) = self.locate(&path.volume).await
+                && self.exported_snapshot(&located, &path.clone().into()).await.is_ok()
+            {
+                found.insert(path);
+            }
+        }
+        found
     }
 
     pub(super) async fn begin_apply(&self, state: State) -> Result<Job> {
         state.check()?;
-        let planned = plan_state(&state, &self.present_state().await?);
+        let planned = plan_state(&state, &self.present_state(&state).await?);
         if !planned.plan.problems.is_empty() {
             return Err(refused(&planned.plan.problems));
         }
@@ -163,7 +183,9 @@ fn step_error(error: NodeError) -> StepError {
 #[async_trait]
 impl StateWorld for DataNode {
     async fn present(&self) -> std::result::Result<Present, StepError> {
-        self.present_state().await.map_err(step_error)
+        let wanted =
+            self.jobs.table().applying.as_ref().map(|record| record.state.clone()).unwrap_or_default();
+        self.present_state(&wanted).await.map_err(step_error)
     }
 
     async fn perform(&self, step: &StateStep) -> std::result::Result<(), StepError> {

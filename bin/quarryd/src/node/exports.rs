@@ -53,7 +53,7 @@ impl DataNode {
     }
 
     /// Fails when no listener speaks the protocol.
-    fn check_served(&self, protocol: Protocol) -> Result<()> {
+    pub(super) fn check_served(&self, protocol: Protocol) -> Result<()> {
         let (listeners, name, option) = match protocol {
             Protocol::Nbd => (self.settings.nbd.len(), "NBD", "--nbd"),
             Protocol::Iscsi => (self.settings.iscsi.len(), "iSCSI", "--iscsi"),

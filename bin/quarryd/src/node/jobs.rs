@@ -231,11 +231,11 @@ impl DataNode {
 #[async_trait]
 impl JobNode for DataNode {
     async fn show_state(&self) -> Result<State> {
-        Ok(self.present_state().await?.stated())
+        Ok(self.present_state(&State::default()).await?.stated())
     }
 
     async fn plan_state(&self, state: State) -> Result<StatePlan> {
-        Ok(quarry_planner::plan_state(&state, &self.present_state().await?).plan)
+        Ok(quarry_planner::plan_state(&state, &self.present_state(&state).await?).plan)
     }
 
     async fn apply_state(&self, state: State) -> Result<Job> {

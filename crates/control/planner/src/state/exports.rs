@@ -1,6 +1,6 @@
 //! Exports of a document.
 
-use quarry_api_types::{CreateExport, Export, StatedAction, StatedExport, StatedKind};
+use quarry_api_types::{CreateExport, Export, SnapshotPath, StatedAction, StatedExport, StatedKind};
 
 use super::present::{self, version_of};
 use super::{Planner, StateStep, Thing};
@@ -80,6 +80,17 @@ impl Planner<'_> {
             wanted.host_groups.iter().any(|one| one.name == *group)
                 || present.host_groups.iter().any(|one| one.name == *group)
         });
+        let path =
+            stated.volume.snapshot.clone().map(|snapshot| SnapshotPath { volume: volume.clone(), snapshot });
+        if let Some(path) = path.filter(|path| is_volume && !present.snapshots.contains(path)) {
+            let message = format!("there is no snapshot '{path}', and a document makes none");
+            self.refuse(thing, "volume", message);
+        }
+        if present.unserved.contains(&stated.protocol) {
+            let message =
+                format!("the node does not serve {0}: start quarryd with --{0} ADDR", stated.protocol);
+            self.refuse(thing, "protocol", message);
+        }
         for (is_there, field) in [(is_volume, "volume"), (is_host, "host"), (is_group, "host_group")] {
             if !is_there {
                 let message =

@@ -1,11 +1,11 @@
 //! What is there, and how it would be stated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quarry_api_types::{
-    Export, Group, Host, HostGroup, Name, OwnProtection, OwnTier, Policy, PolicySetting, Pool, State,
-    StatedExport, StatedGroup, StatedHost, StatedHostGroup, StatedPolicy, StatedPool, StatedVolume, Volume,
-    VolumePolicy,
+    Export, Group, Host, HostGroup, Name, OwnProtection, OwnTier, Policy, PolicySetting, Pool, Protocol,
+    SnapshotPath, State, StatedExport, StatedGroup, StatedHost, StatedHostGroup, StatedPolicy, StatedPool,
+    StatedVolume, Volume, VolumePolicy,
 };
 use serde::Serialize;
 
@@ -22,6 +22,10 @@ pub struct Present {
     pub hosts: Vec<Host>,
     pub host_groups: Vec<HostGroup>,
     pub exports: Vec<Export>,
+    /// Those of the snapshots that the document exports which are there.
+    pub snapshots: BTreeSet<SnapshotPath>,
+    /// Protocols that the node was not told to serve.
+    pub unserved: Vec<Protocol>,
 }
 
 /// A short text that is another one whenever what it is made of is.

@@ -122,3 +122,34 @@ fn a_device_in_a_directory_is_known_by_the_directory() {
         assert_eq!(super::pools::is_device(stated, device), is_same, "{stated} {device}");
     }
 }
+
+/// What a step would find only after others were done.
+#[test]
+fn what_the_node_cannot_do_is_a_problem_before_anything_is_begun() {
+    let wanted = state(
+        r#"{"pools":[{"name":"one","devices":["/dev/sdb"]}],
+        "policies":[{"name":"safe","settings":{"protection":"copies:3"}}],
+        "volumes":[{"name":"a","pool":"one","size_bytes":4096,"policy":"safe"},
+                   {"name":"b","pool":"one","size_bytes":4096,"protection":"ec:4+2"},
+                   {"name":"c","pool":"one","size_bytes":4096,"protection":"copies:1"}],
+        "exports":[{"volume":"a@monday","protocol":"nbd"},{"volume":"b","protocol":"iscsi"}]}"#,
+    );
+    let mut present = Present { unserved: vec![quarry_api_types::Protocol::Iscsi], ..Present::default() };
+    let problems = |present: &Present| -> Vec<String> {
+        let problems = plan_state(&wanted, present).plan.problems;
+        problems.iter().map(|problem| format!("{}: {}", problem.place, problem.message)).collect()
+    };
+    let told = problems(&present);
+    for part in [
+        "volume 'a', protection: copies:3 needs 3 distinct devices, and pool 'one' has 1",
+        "volume 'b', protection: ec:4+2 needs 6 distinct devices, and pool 'one' has 1",
+        "there is no snapshot 'a@monday'",
+        "protocol: the node does not serve iscsi: start quarryd with --iscsi ADDR",
+    ] {
+        assert!(told.iter().any(|one| one.contains(part)), "{part}: {told:#?}");
+    }
+    assert_eq!(told.len(), 4, "{told:#?}");
+    present.unserved.clear();
+    present.snapshots.insert("a@monday".parse().unwrap());
+    assert_eq!(problems(&present).len(), 2);
+}

@@ -2,8 +2,8 @@
 
 use quarry_api_types::{
     AttachPolicy, ChangeGroup, ChangeVolume, CreateGroup, CreateVolume, Name, OwnProtection, OwnTier,
-    PolicySetting, PolicySettings, QualityOfService, ResizeVolume, StatedAction, StatedKind, StatedVolume,
-    Volume,
+    PolicySetting, PolicySettings, Protection, QualityOfService, ResizeVolume, StatedAction, StatedKind,
+    StatedVolume, Volume,
 };
 use quarry_types::ByteSize;
 
@@ -46,6 +46,19 @@ impl Planner<'_> {
         let Some(policy) = policy else { return };
         if self.settings_of(policy).is_none() {
             self.refuse(thing, field, format!("there is no policy '{policy}', and the document states none"));
+        }
+    }
+
+    /// What a volume's copies or parity lie on must be in its pool, or join it by this document.
+    fn check_protection(&mut self, thing: &Thing, pool: &Name, protection: Option<Protection>) {
+        let Some(protection) = protection else { return };
+        let present = self.present.pools.iter().find(|one| one.name == *pool).map(|one| one.devices.len());
+        let stated = self.wanted.pools.iter().find(|one| one.name == *pool).map(|one| one.devices.len());
+        let (needed, Some(devices)) = (protection.0.devices(), present.max(stated)) else { return };
+        if devices < needed {
+            let message =
+                format!("{protection} needs {needed} distinct devices, and pool '{pool}' has {devices}");
+            self.refuse(thing, "protection", message);
         }
     }
 
@@ -111,6 +124,7 @@ impl Planner<'_> {
         if let Err(invalid) = made.check() {
             self.refuse(&thing, invalid.field, invalid.message);
         }
+        self.check_protection(&thing, &stated.pool, made.protection);
         let is_all = overrides.is_empty() || (stated.policy.is_some() && request.overrides() == overrides);
         self.push(StateStep::CreateVolume(request));
         if !is_all {
@@ -137,6 +151,7 @@ impl Planner<'_> {
             self.refuse(&thing, "encrypted", "a volume is encrypted or not from its first write on");
         }
         let change = free_changes(&mut thing, stated, volume, &meant);
+        self.check_protection(&thing, &stated.pool, change.protection.and_then(|own| own.0));
         if let Some(Err(invalid)) = change.qos.as_ref().map(QualityOfService::check) {
             self.refuse(&thing, invalid.field, invalid.message);
         }
