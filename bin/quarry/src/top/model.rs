@@ -1,6 +1,7 @@
 //! What is on the screen, and what keys do to it.
 
-use quarry_api_types::{Job, NodeStats, Status};
+use quarry_api_types::{Job, ListenerProtocol, NodeStats, Status};
+use quarry_types::ByteSize;
 use ratatui::crossterm::event::KeyCode;
 
 use crate::rates::{Rate, bytes, count, seconds_between, short, volume_before};
@@ -20,6 +21,7 @@ pub enum Page {
     #[default]
     Volumes,
     Devices,
+    Nodes,
     Work,
 }
 
@@ -84,6 +86,7 @@ impl Screen {
             KeyCode::Char('q') | KeyCode::Esc => return false,
             KeyCode::Char('v') => self.page = Page::Volumes,
             KeyCode::Char('d') => self.page = Page::Devices,
+            KeyCode::Char('N') => self.page = Page::Nodes,
             KeyCode::Char('w') => self.page = Page::Work,
             KeyCode::Char('o') => self.sort = Sort::Operations,
             KeyCode::Char('b') => self.sort = Sort::Bytes,
@@ -92,7 +95,8 @@ impl Screen {
             KeyCode::Tab => {
                 self.page = match page {
                     Page::Volumes => Page::Devices,
-                    Page::Devices => Page::Work,
+                    Page::Devices => Page::Nodes,
+                    Page::Nodes => Page::Work,
                     Page::Work => Page::Volumes,
                 }
             }
@@ -136,6 +140,19 @@ impl Screen {
                 "IN FLIGHT",
                 "ERRORS",
             ],
+            Page::Nodes => &[
+                "NODE",
+                "HEALTH",
+                "READ/S",
+                "WRITE/S",
+                "READ",
+                "WRITTEN",
+                "READ P99",
+                "WRITE P99",
+                "SESSIONS",
+                "MEMORY",
+                "CORES",
+            ],
             Page::Work => &["WORK", "ON", "DONE", "LEFT"],
         }
     }
@@ -147,6 +164,7 @@ impl Screen {
         let mut rows = match self.page {
             Page::Volumes => volumes(before, &now.stats),
             Page::Devices => devices(before, &now.stats),
+            Page::Nodes => return vec![node(now, self.totals())],
             Page::Work => return work(now),
         };
         match self.sort {
@@ -228,6 +246,28 @@ fn devices(before: Option<&NodeStats>, now: &NodeStats) -> Vec<Row> {
     now.devices.iter().map(shown).collect()
 }
 
+/// There is one node as yet: that which is asked.
+fn node(now: &Seen, (read, written): (Rate, Rate)) -> Row {
+    let status = &now.status;
+    let served = status.listeners.iter().filter(|one| one.protocol != ListenerProtocol::Api);
+    let sessions: u32 = served.map(|listener| listener.connections).sum();
+    let p99 = |rate: &Rate| short(rate.latency.quantile(0.99));
+    let cells = vec![
+        status.node_id.to_string(),
+        status.health.level.to_string(),
+        count(read.per_second),
+        count(written.per_second),
+        bytes(read.bytes_per_second),
+        bytes(written.bytes_per_second),
+        p99(&read),
+        p99(&written),
+        sessions.to_string(),
+        ByteSize(status.memory.used_bytes).to_string(),
+        status.cores.to_string(),
+    ];
+    Row { name: cells[0].clone(), cells, operations: 0.0, bytes: 0.0, latency_us: 0 }
+}
+
 fn work(now: &Seen) -> Vec<Row> {
     let line = |cells: [String; 4]| Row {
         name: cells[0].clone(),
@@ -245,7 +285,7 @@ fn work(now: &Seen) -> Vec<Row> {
         line([what, listener.address.clone(), listener.connections.to_string(), "-".to_owned()])
     };
     let listeners = now.status.listeners.iter();
-    let sessions = listeners.filter(|listener| listener.protocol != quarry_api_types::ListenerProtocol::Api);
+    let sessions = listeners.filter(|listener| listener.protocol != ListenerProtocol::Api);
     now.jobs.iter().map(job).chain(sessions.map(session)).collect()
 }
 

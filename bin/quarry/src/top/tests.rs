@@ -100,6 +100,11 @@ fn keys_sort_and_turn_pages() {
     assert_eq!(screen.first, 1, "not beyond the last row");
     screen.press(KeyCode::Tab);
     assert_eq!((screen.page, screen.first), (Page::Devices, 0));
+    screen.press(KeyCode::Tab);
+    let shown = drawn(&screen);
+    for text in ["NODE", "SESSIONS", "00000000-0000-0000-0000-000000000007", "ok"] {
+        assert!(shown.contains(text), "{text} is not in\n{shown}");
+    }
     screen.press(KeyCode::Char('w'));
     assert!(drawn(&screen).contains("WORK"));
     assert!(!screen.press(KeyCode::Char('q')));

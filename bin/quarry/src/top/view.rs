@@ -102,6 +102,8 @@ fn keys(screen: &Screen) -> Line<'static> {
         Span::raw("  "),
         on("d devices", screen.page == Page::Devices),
         Span::raw("  "),
+        on("N nodes", screen.page == Page::Nodes),
+        Span::raw("  "),
         on("w work", screen.page == Page::Work),
         Span::raw(format!(
             "   sorted by {}: o operations  b bytes  l latency  n name   q quit",
