@@ -45,7 +45,7 @@ pub async fn run(client: &Client, command: AuditCommand, output: &mut Output) ->
 /// All that is selected, part by part.
 async fn all(client: &Client, selection: AuditSelection) -> Result<Vec<AuditEntry>, Failure> {
     let AuditSelection { since, user, kind } = selection;
-    let mut query = AuditQuery { since, user, kind };
+    let mut query = AuditQuery { since, user, kind, limit: None };
     let mut entries = Vec::new();
     loop {
         let part = client.list_audit(&query).await?;

@@ -78,7 +78,7 @@ async fn gather(client: &Client) -> Result<Vec<Part>> {
 }
 
 async fn events(client: &Client) -> std::result::Result<Vec<quarry_api_types::Event>, ClientError> {
-    let mut query = EventsQuery { since: 0, severity: None, object: None };
+    let mut query = EventsQuery::default();
     let mut all = Vec::new();
     while all.len() < EVENTS_MAX {
         let some = client.list_events(&query).await?;

@@ -15,7 +15,7 @@ const FOLLOW_POLL: Duration = Duration::from_secs(1);
 
 pub async fn run(client: &Client, command: EventCommand, output: &mut Output) -> Result<(), Failure> {
     let EventCommand::List { severity, object, since, follow } = command;
-    let mut query = EventsQuery { since, severity, object };
+    let mut query = EventsQuery { since, severity, object, limit: None };
     let events = all(client, &mut query).await?;
     if !follow {
         return output.answer(&events, |events| tables::events(events));

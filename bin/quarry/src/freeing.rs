@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::arguments::WaitForSpace;
 use crate::failure::{Exit, Failure};
+use crate::output::note;
 use crate::progress::Progress;
 
 /// How often it is looked at.
@@ -46,6 +47,13 @@ async fn wait_for(client: &Client, pool: &Name, is_shown: bool) -> Result<(), Fa
             Ok(Pool { freeing, .. }) => freeing,
             // Deleted meanwhile: nothing of it is left.
             Err(ClientError::Problem(problem)) if problem.status == 404 => break Ok(()),
+            // What was asked for is done, and whether its space is free already is not for everybody to see: not for tenants.
+            Err(ClientError::Problem(problem)) if problem.status == 403 => {
+                note(&format!(
+                    "The space of what was deleted is freed in the background; how far that is in pool '{pool}' is not shown to you."
+                ));
+                break Ok(());
+            }
             Err(error) => break Err(error.into()),
         };
         if freeing.is_done() {

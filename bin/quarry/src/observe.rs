@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use quarry_api_types::{JobState, Name, NodeStats, VolumeStats};
-use quarry_client::Client;
+use quarry_api_types::{JobState, Name, NodeStats, Timestamp, VolumeStats};
+use quarry_client::{Client, ClientError};
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -66,9 +66,37 @@ pub async fn volume_stats(
 }
 
 async fn look(client: &Client, name: Option<&Name>) -> std::result::Result<NodeStats, Failure> {
-    let Some(name) = name else { return Ok(client.show_stats().await?) };
-    let volume = client.show_volume_stats(name).await?;
-    Ok(NodeStats { at: volume.at, volumes: vec![volume], devices: Vec::new(), pools: Vec::new() })
+    if let Some(name) = name {
+        return Ok(of_volumes(vec![client.show_volume_stats(name).await?]));
+    }
+    match client.show_stats().await {
+        // Those of the whole node are not for everybody to see: tenants have those of their own volumes.
+        Err(ClientError::Problem(problem)) if problem.status == 403 => own_volumes(client).await,
+        stats => Ok(stats?),
+    }
+}
+
+/// The volumes that may be seen and with which hosts have done anything.
+async fn own_volumes(client: &Client) -> std::result::Result<NodeStats, Failure> {
+    let mut own = Vec::new();
+    for volume in client.list_volumes().await? {
+        match client.show_volume_stats(&volume.name).await {
+            Ok(stats) => own.push(stats),
+            // Deleted meanwhile.
+            Err(ClientError::Problem(problem)) if problem.status == 404 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    own.retain(|volume| {
+        let kinds = [&volume.read, &volume.write, &volume.zero, &volume.discard, &volume.flush];
+        volume.in_flight > 0 || kinds.iter().any(|kind| kind.operations > 0)
+    });
+    Ok(of_volumes(own))
+}
+
+fn of_volumes(volumes: Vec<VolumeStats>) -> NodeStats {
+    let at = volumes.iter().map(|volume| volume.at).max().unwrap_or(Timestamp::from_unix_ms(0));
+    NodeStats { at, volumes, devices: Vec::new(), pools: Vec::new() }
 }
 
 /// Requests that took too long.

@@ -194,6 +194,33 @@ fn users_tokens_tenants_and_the_log_of_it() {
     assert!(fails_with_output(node.local(&wrong)).contains("entry 1 has another hash"));
 }
 
+#[test]
+fn a_tenant_sees_figures_of_its_own_volumes_and_its_deletions_are_done() {
+    let node = Node::start();
+    ok(node.local("pool create fast --device /dev/sdb"));
+    ok(node.local("tenant create acme --pool fast"));
+    let token = ok(node.local("token create --role tenant-user --tenant acme"));
+    let as_tenant = |line: &str| {
+        let mut command = node.command("http", line);
+        command.env("QUARRY_TOKEN", token.trim());
+        command
+    };
+    ok(node.local("volume create other --pool fast --size 1GiB"));
+    ok(as_tenant("volume create acme.vm --pool fast --size 1GiB"));
+    let shown = ok(as_tenant("volume stats"));
+    assert!(shown.contains("acme.vm") && !shown.contains("other"), "{shown}");
+    let shown = ok(as_tenant("volume stats -o json"));
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((shown.as_array().unwrap().len(), &shown[0]["volume"]), (1, &"acme.vm".into()));
+    assert!(ok(node.local("volume stats")).contains("other"));
+    let deleted = run(as_tenant("volume delete acme.vm --wait"));
+    let (told, noted) =
+        (String::from_utf8(deleted.stdout).unwrap(), String::from_utf8(deleted.stderr).unwrap());
+    assert_eq!((deleted.status.code(), &*told), (Some(0), "Volume acme.vm deleted.\n"), "{noted}");
+    assert!(noted.contains("freed in the background"), "{noted}");
+    assert!(!ok(as_tenant("volume list")).contains("acme.vm"));
+}
+
 fn fails_with_output(command: Command) -> String {
     let output = run(command);
     assert_eq!(output.status.code(), Some(1));

@@ -246,6 +246,9 @@ fn devices(before: Option<&NodeStats>, now: &NodeStats) -> Vec<Row> {
     now.devices.iter().map(shown).collect()
 }
 
+/// So many tell the nodes of a site apart.
+const NODE_ID_CHARACTERS: usize = 8;
+
 /// There is one node as yet: that which is asked.
 fn node(now: &Seen, (read, written): (Rate, Rate)) -> Row {
     let status = &now.status;
@@ -253,7 +256,7 @@ fn node(now: &Seen, (read, written): (Rate, Rate)) -> Row {
     let sessions: u32 = served.map(|listener| listener.connections).sum();
     let p99 = |rate: &Rate| short(rate.latency.quantile(0.99));
     let cells = vec![
-        status.node_id.to_string(),
+        status.node_id.to_string().chars().take(NODE_ID_CHARACTERS).collect(),
         status.health.level.to_string(),
         count(read.per_second),
         count(written.per_second),

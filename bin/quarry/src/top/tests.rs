@@ -102,7 +102,7 @@ fn keys_sort_and_turn_pages() {
     assert_eq!((screen.page, screen.first), (Page::Devices, 0));
     screen.press(KeyCode::Tab);
     let shown = drawn(&screen);
-    for text in ["NODE", "SESSIONS", "00000000-0000-0000-0000-000000000007", "ok"] {
+    for text in ["NODE", "SESSIONS", "00000000 ", "ok"] {
         assert!(shown.contains(text), "{text} is not in\n{shown}");
     }
     screen.press(KeyCode::Char('w'));

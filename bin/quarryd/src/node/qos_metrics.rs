@@ -17,7 +17,7 @@ const IOS: Family = (
 const BYTES: Family = ("quarry_qos_bytes_total", "counter", "Bytes of these.");
 const WAITING: Family = ("quarry_qos_waiting_requests", "gauge", "Requests that wait for their turn now.");
 const THROTTLED: Family = (
-    "quarry_qos_throttled_microseconds_total",
+    "quarry_qos_throttled_seconds_total",
     "counter",
     "Time for which requests have waited, all of them together, by what they waited for.",
 );
@@ -61,7 +61,7 @@ impl DataNode {
                     Cause::Tenant => "tenant",
                     Cause::Share => "share",
                 };
-                (format!("{{volume=\"{name}\",cause=\"{cause}\"}}"), waited.as_micros() as u64)
+                (format!("{{volume=\"{name}\",cause=\"{cause}\"}}"), waited.as_secs_f64())
             })
         });
         put(text, THROTTLED, waited);

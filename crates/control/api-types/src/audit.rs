@@ -77,6 +77,10 @@ pub struct AuditQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub kind: Option<AuditKind>,
+    /// So many entries at most, 1 to 1000; a part may have fewer. The header `Link` has the address of the next part as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: Option<u16>,
 }
 
 impl AuditQuery {

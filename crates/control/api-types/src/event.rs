@@ -168,6 +168,10 @@ pub struct EventsQuery {
     /// Only events about the thing of that name, or the device of that path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
+    /// So many events at most, 1 to 1000; a part may have fewer. The header `Link` has the address of the next part as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: Option<u16>,
 }
 
 impl EventsQuery {

@@ -138,6 +138,6 @@ pub use volume::{
     Volume, VolumeHistory, check_bounds,
 };
 pub use volume_words::{Compression, Deduplication, Durability, ReadCache};
-pub use watch::{WatchQuery, WatchSort, Watched, WatchedKind};
+pub use watch::{WatchEvent, WatchQuery, WatchSort, Watched, WatchedKind};
 pub use wishes::{Replication, Tier};
 pub use words::UnknownWord;

@@ -35,7 +35,7 @@ pub enum ProblemCode {
     Unauthenticated,
     /// Whoever it comes from may not do that.
     Forbidden,
-    /// Too many attempts; wait as the header `Retry-After` says.
+    /// Too many attempts, or too much at once; wait as the header `Retry-After` says.
     TooManyRequests,
     /// A word from a newer node; go by `status`.
     #[serde(other)]
@@ -128,7 +128,7 @@ impl ProblemCode {
             Self::TooLarge => "The request is too large",
             Self::Unauthenticated => "Nobody knows who asks",
             Self::Forbidden => "Not allowed",
-            Self::TooManyRequests => "Too many attempts",
+            Self::TooManyRequests => "Too many requests",
             Self::Unknown => "Unknown problem",
         }
     }

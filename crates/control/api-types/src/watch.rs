@@ -40,7 +40,7 @@ words! {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct WatchQuery {
-    /// Sorts of objects, separated by commas: `devices`, `pools`, `volumes`, `snapshots`, `groups`, `policies`, `exports`, `hosts`,
+    /// Sorts of objects, one at least, separated by commas: `devices`, `pools`, `volumes`, `snapshots`, `groups`, `policies`, `exports`, `hosts`,
     /// `host-groups`, `tenants`, `users`, `jobs`, `events`.
     #[param(example = "volumes,jobs")]
     pub sorts: String,
@@ -67,6 +67,19 @@ words! {
     }
 }
 
+/// A server-sent event of a watch, by its fields. This is for those who read the document: nothing sends it as JSON.
+#[derive(Clone, PartialEq, Eq, Debug, ToSchema)]
+pub struct WatchEvent {
+    /// What it says, as in its data.
+    pub event: WatchedKind,
+    /// The number of what has happened, with which a client that lost the connection goes on: `Last-Event-ID`.
+    #[schema(pattern = "^[0-9]*$")]
+    pub id: Option<String>,
+    /// A `Watched`, in JSON.
+    #[schema(content_media_type = "application/json")]
+    pub data: String,
+}
+
 /// A message of a watch: the data of a server-sent event whose name is `kind`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Watched {
@@ -78,8 +91,8 @@ pub struct Watched {
     /// The key of the object in the list of its sort.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The object as its list shows it, the event, or why there is trouble.
+    /// The object as its list shows it, the event, or in words why there is trouble or the watch ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Value>)]
     pub object: Option<serde_json::Value>,
 }

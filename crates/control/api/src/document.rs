@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quarry_api_types::Problem;
+use quarry_api_types::{Problem, Watched};
 use quarry_node_api::Node;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::Type;
@@ -31,7 +31,7 @@ use crate::routes::{
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "http://127.0.0.1:7480", description = "A node on this machine")),
-    components(schemas(Problem)),
+    components(schemas(Problem, Watched)),
     modifiers(&Tokens),
     security(("token" = [])),
 )]
@@ -58,6 +58,7 @@ pub(crate) fn documented_routes() -> OpenApiRouter<Arc<dyn Node>> {
     Lists::of(document).document(document);
     conventions(document);
     crate::schemas::complete(document);
+    crate::links::add(document);
     routes
 }
 

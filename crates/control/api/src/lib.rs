@@ -21,6 +21,7 @@ mod document;
 mod extract;
 mod guard;
 pub mod limits;
+mod links;
 mod problem;
 mod router;
 mod routes;
@@ -29,6 +30,7 @@ mod server;
 mod stated_tenants;
 mod tls;
 mod watch;
+mod watches;
 
 pub use document::openapi_json;
 pub use guard::Guard;

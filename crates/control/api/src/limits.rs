@@ -26,3 +26,9 @@ pub const REPEATS_MAX: usize = 1024;
 pub const REPEATS_BYTES_MAX: usize = 8 << 20;
 /// Most clients that watch at the same time.
 pub const WATCHES_MAX: usize = 32;
+/// Most of these of one user, by whatever tokens.
+pub const WATCHES_OF_USER_MAX: usize = 8;
+/// Most of these of one tenant's users.
+pub const WATCHES_OF_TENANT_MAX: usize = WATCHES_MAX / 2;
+/// Most of these of all tenants' users; the others are for those whose node it is.
+pub const WATCHES_OF_TENANTS_MAX: usize = WATCHES_MAX - WATCHES_OF_USER_MAX;

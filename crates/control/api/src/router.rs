@@ -9,18 +9,19 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use quarry_api_types::ProblemCode;
 use quarry_node_api::Node;
-use tokio::sync::Semaphore;
 
-use crate::conventions::Lists;
+use crate::conventions::{Intended, Lists};
 use crate::guard::{self, Gate, Guard};
-use crate::limits::{REQUEST_BYTES_MAX, WATCHES_MAX};
+use crate::limits::REQUEST_BYTES_MAX;
 use crate::problem::{ApiError, method_not_allowed};
+use crate::watches::Watches;
 use crate::{document, routes};
 
 /// The whole API over `node`, with `guard` in front of it.
 pub fn router(node: Arc<dyn Node>, guard: Arc<Guard>) -> Router {
     let (routes, document) = document::documented_routes().split_for_parts();
     let lists = Arc::new(Lists::of(&document));
+    let intended = Arc::new(Intended::of(&document));
     let document = Arc::new(document::to_text(&document));
     let serve_document = move || {
         let document = Arc::clone(&document);
@@ -38,9 +39,10 @@ pub fn router(node: Arc<dyn Node>, guard: Arc<Guard>) -> Router {
         node,
         routes: routes.clone(),
         lists,
+        intended,
         repeats: Arc::default(),
         objects: Arc::default(),
-        watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+        watches: Watches::default(),
     };
     routes.layer(axum::middleware::from_fn_with_state(gate, guard::pass))
 }

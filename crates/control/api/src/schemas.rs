@@ -1,9 +1,11 @@
-//! What the types do not say of their schemas: how large whole numbers may be, that a change changes something, and what names a device.
+//! What the types do not say of their schemas: how large whole numbers may be, that a change changes something, what names a device, and
+//! what can be watched.
 
-use utoipa::Number;
-use utoipa::openapi::path::PathItem;
+use quarry_api_types::{WatchSort, Watched};
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::schema::{ArrayItems, KnownFormat, SchemaFormat};
-use utoipa::openapi::{OpenApi, RefOr, Schema};
+use utoipa::openapi::{OpenApi, Ref, RefOr, Schema};
+use utoipa::{Number, ToSchema};
 
 /// Schemas with a list of devices. What may name one is said of `AddDevice`.
 const WITH_DEVICES: [&str; 2] = ["CreatePool", "StatedPool"];
@@ -22,6 +24,9 @@ pub(crate) fn complete(document: &mut OpenApi) {
     for name in WITH_DEVICES {
         components.schemas.get_mut(name).into_iter().for_each(|schema| name_devices(schema, device.as_ref()));
     }
+    components.schemas.get_mut("WatchEvent").into_iter().for_each(say_what_data_is);
+    let watch = document.paths.paths.get_mut("/v1/watch").and_then(|path| path.get.as_mut());
+    watch.into_iter().for_each(name_sorts);
     let operations = document.paths.paths.values_mut().flat_map(|path| {
         let PathItem { get, put, post, delete, patch, .. } = path;
         [get, put, post, delete, patch].into_iter().flatten()
@@ -48,6 +53,28 @@ fn name_devices(schema: &mut RefOr<Schema>, pattern: Option<&String>) {
         && let RefOr::T(Schema::Object(device)) = &mut **items
     {
         device.pattern = pattern.cloned();
+    }
+}
+
+/// The data of an event is a text with another document in it.
+fn say_what_data_is(event: &mut RefOr<Schema>) {
+    if let RefOr::T(Schema::Object(event)) = event
+        && let Some(RefOr::T(Schema::Object(data))) = event.properties.get_mut("data")
+    {
+        data.content_schema = Some(Box::new(RefOr::Ref(Ref::from_schema_name(Watched::name()))));
+    }
+}
+
+/// A watch is of one sort at least, and of those that there are.
+fn name_sorts(watch: &mut Operation) {
+    let words = WatchSort::ALL.iter().map(|sort| sort.as_str()).collect::<Vec<_>>().join("|");
+    for parameter in watch.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter
+            && parameter.name == "sorts"
+            && let Some(RefOr::T(Schema::Object(sorts))) = &mut parameter.schema
+        {
+            sorts.pattern = Some(format!("^({words})(,({words}))*$"));
+        }
     }
 }
 

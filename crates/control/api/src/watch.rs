@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
@@ -14,14 +13,13 @@ use futures::{Stream, stream};
 use quarry_api_types::{Events, ProblemCode, WatchQuery, WatchSort, Watched, WatchedKind};
 use quarry_auth::Principal;
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::conventions::key_of;
 use crate::guard::{Gate, Operation, operation};
-use crate::limits::WATCHES_MAX;
 use crate::problem::ApiError;
 use crate::server::Stopping;
+use crate::watches::Place;
 
 /// How long after a look the next one comes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -41,7 +39,7 @@ pub(crate) struct Watch {
     is_over: bool,
     messages: VecDeque<Watched>,
     next_look: Instant,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// The objects of a sort, as they were told.
@@ -61,7 +59,7 @@ impl Watch {
         stopping: Option<Stopping>,
         query: WatchQuery,
     ) -> Result<Self, ApiError> {
-        let permit = Arc::clone(&gate.watches).try_acquire_owned().map_err(|_| too_many())?;
+        let place = gate.watches.begin(&asker)?;
         let sorts = sorts(&query.sorts)?;
         let mut watch = Self {
             gate,
@@ -74,7 +72,7 @@ impl Watch {
             is_over: false,
             messages: VecDeque::new(),
             next_look: Instant::now(),
-            _permit: permit,
+            _place: place,
         };
         for sort in sorts {
             let operation = operation(listing(sort)).expect("every sort has a list");
@@ -235,7 +233,7 @@ fn event(message: &Watched) -> Event {
 }
 
 fn sorts(text: &str) -> Result<BTreeSet<WatchSort>, ApiError> {
-    let parsed: Result<BTreeSet<WatchSort>, _> = text.split(',').map(|word| word.trim().parse()).collect();
+    let parsed: Result<BTreeSet<WatchSort>, _> = text.split(',').map(str::parse).collect();
     parsed.map_err(|error| {
         let next_step = "Name sorts of objects, separated by commas: `?sorts=volumes,jobs`.";
         ApiError::new(ProblemCode::Invalid, StatusCode::BAD_REQUEST, error.to_string(), next_step)
@@ -259,15 +257,4 @@ fn listing(sort: WatchSort) -> &'static str {
         WatchSort::Jobs => "list_jobs",
         WatchSort::Events => "list_events",
     }
-}
-
-fn too_many() -> ApiError {
-    let detail = format!("{WATCHES_MAX} clients watch already, which is the most");
-    ApiError::new(
-        ProblemCode::Unavailable,
-        StatusCode::SERVICE_UNAVAILABLE,
-        detail,
-        "End a watch, or ask for lists.",
-    )
-    .with_retry_after(10)
 }

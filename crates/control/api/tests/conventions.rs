@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, header};
 use http_body_util::BodyExt;
 use memory_node::Fault;
+use quarry_api_types::{EventSeverity, JobKind};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use world::{Answer, World};
@@ -136,6 +137,41 @@ async fn a_change_can_depend_on_what_was_read() {
 }
 
 #[tokio::test]
+async fn what_hosts_do_and_work_that_goes_on_disturb_no_administrator() {
+    let world = with_volumes(1).await;
+    world.make("/v1/exports", json!({"volume": "v0", "protocol": "nbd"})).await;
+    world.node.work(JobKind::Scrub, "p", &[0, 400, 500]);
+    let tag = async |path: &str| tag_of(&world, path).await;
+    let tags = [
+        (Method::PATCH, "/v1/pools/p", json!({"warning_percent": 70}), tag("/v1/pools/p").await),
+        (Method::PATCH, "/v1/volumes/v0", json!({"quota_bytes": 4096}), tag("/v1/volumes/v0").await),
+        (Method::PATCH, "/v1/tenants/acme", json!({"volumes": 9}), tag("/v1/tenants/acme").await),
+        (Method::DELETE, "/v1/exports/v0?force=true", Value::Null, tag("/v1/exports/v0").await),
+        (Method::POST, "/v1/jobs/1/cancel", Value::Null, tag("/v1/jobs/1").await),
+    ];
+    world.node.write("v0", 64 << 20);
+    world.make("/v1/volumes", json!({"name": "acme.more", "pool": "p", "size_bytes": 4096})).await;
+    world.node.connect_client("v0");
+    for (method, path, body, tag) in &tags {
+        let body = Some(body.clone()).filter(|body| !body.is_null());
+        let now = tag_of(&world, path).await;
+        assert_ne!(now, *tag, "{path}: something that is measured has changed");
+        let answer = send(&world, method.clone(), path, &[("if-match", tag)], body).await;
+        assert!(answer.status < 300, "{path}: {}", answer.text);
+    }
+    // What somebody means otherwise is another thing.
+    let body = Some(json!({"critical_percent": 99}));
+    let refused = send(&world, Method::PATCH, "/v1/pools/p", &[("if-match", &tags[0].3)], body).await;
+    assert_eq!(refused.status, 412, "{}", refused.text);
+}
+
+/// The tag of what a change on `path` is about.
+async fn tag_of(world: &World, path: &str) -> String {
+    let shown = path.split('?').next().unwrap().trim_end_matches("/cancel");
+    world.get(shown, &world.admin).await.head[header::ETAG].to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
 async fn of_changes_that_depend_on_the_same_state_one_is_made() {
     let world = with_volumes(1).await;
     let tag = world.get("/v1/volumes/v0", &world.admin).await.head[header::ETAG].to_str().unwrap().to_owned();
@@ -221,13 +257,20 @@ impl Watching {
     }
 
     async fn next(&mut self) -> Option<Value> {
+        self.next_event().await.map(|(_, data)| data)
+    }
+
+    /// An event by its fields, and what its data says.
+    async fn next_event(&mut self) -> Option<(Value, Value)> {
         use futures::StreamExt;
         loop {
             if let Some((message, rest)) = self.1.split_once("\n\n") {
-                let data = message.lines().find_map(|line| line.strip_prefix("data: ")).map(str::to_owned);
+                let fields = message.lines().filter_map(|line| line.split_once(": "));
+                let fields = fields.map(|(name, value)| (name.to_owned(), json!(value)));
+                let fields: serde_json::Map<String, Value> = fields.collect();
                 self.1 = rest.to_owned();
-                match data {
-                    Some(data) => return Some(serde_json::from_str(&data).unwrap()),
+                match fields.get("data").and_then(Value::as_str).map(serde_json::from_str) {
+                    Some(data) => return Some((Value::Object(fields), data.unwrap())),
                     None => continue,
                 }
             }
@@ -274,14 +317,102 @@ async fn a_watch_tells_nothing_that_may_not_be_listed_and_ends_with_its_token() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_are_so_many_watches_and_no_more() {
+async fn no_user_takes_the_place_of_all_who_watch() {
     let world = with_volumes(0).await;
+    let token = world.token("tenant-user", "acme").await;
     let mut all = Vec::new();
-    for _ in 0..quarry_api::limits::WATCHES_MAX {
-        all.push(Watching::begin(&world, &world.admin, "sorts=volumes").await);
+    for _ in 0..quarry_api::limits::WATCHES_OF_USER_MAX {
+        all.push(Watching::begin(&world, &token, "sorts=volumes").await);
     }
-    let refused = world.get("/v1/watch?sorts=volumes", &world.admin).await;
-    assert_eq!((refused.status, &refused.head[header::RETRY_AFTER]), (503, &"10".parse().unwrap()));
-    all.pop();
+    // Another token of the same user is no other user.
+    let other = world.token("tenant-user", "acme").await;
+    for token in [&token, &other] {
+        let refused = world.get("/v1/watch?sorts=volumes", token).await;
+        assert_eq!((refused.status, &refused.head[header::RETRY_AFTER]), (429, &"10".parse().unwrap()));
+    }
     Watching::begin(&world, &world.admin, "sorts=volumes").await;
+    all.pop();
+    all.push(Watching::begin(&world, &other, "sorts=volumes").await);
+}
+
+#[tokio::test]
+async fn a_watch_is_of_something_and_its_messages_are_as_the_document_says() {
+    let world = with_volumes(0).await;
+    let document: Value = serde_json::from_str(&quarry_api::openapi_json()).unwrap();
+    let watch = &document["paths"]["/v1/watch"]["get"];
+    let sorts = watch["parameters"].as_array().unwrap().iter().find(|one| one["name"] == "sorts").unwrap();
+    let schema = jsonschema::validator_for(&sorts["schema"]).unwrap();
+    for (sorts, is_one) in [
+        ("volumes", true),
+        ("host-groups,jobs,events", true),
+        ("", false),
+        ("volumes,", false),
+        ("volumes, jobs", false),
+        ("colours", false),
+    ] {
+        assert_eq!(schema.is_valid(&json!(sorts)), is_one, "{sorts}");
+        let path = format!("/v1/watch?sorts={}", sorts.replace(' ', "%20"));
+        let request = Request::get(path)
+            .header(header::AUTHORIZATION, format!("Bearer {}", world.admin.reveal()))
+            .body(Body::empty());
+        let response = world.router.clone().oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.status() == 200, is_one, "{sorts}");
+    }
+    // The schema is that of an event by its fields, and says what its data is.
+    let mut schema = watch["responses"]["200"]["content"]["text/event-stream"]["schema"].clone();
+    schema["components"] = document["components"].clone();
+    let event = jsonschema::validator_for(&schema).unwrap();
+    let data = document.pointer("/components/schemas/WatchEvent/properties/data").unwrap();
+    let mut data = data["contentSchema"].clone();
+    data["components"] = document["components"].clone();
+    let data = jsonschema::validator_for(&data).unwrap();
+    world.node.happen(EventSeverity::Warning, "p");
+    let mut watching = Watching::begin(&world, &world.admin, "sorts=pools,events&since=0").await;
+    let mut kinds = Vec::new();
+    while kinds.last().is_none_or(|kind| kind != "synced") {
+        let (fields, message) = watching.next_event().await.unwrap();
+        assert!(event.is_valid(&fields), "{fields}");
+        assert!(data.is_valid(&message), "{message}");
+        kinds.push(message["kind"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(kinds, ["put", "happened", "synced"]);
+}
+
+#[tokio::test]
+async fn events_and_the_audit_log_come_in_parts_as_lists_do() {
+    let world = with_volumes(0).await;
+    for _ in 0..5 {
+        world.node.happen(EventSeverity::Warning, "p & q");
+    }
+    world.node.happen(EventSeverity::Info, "p");
+    for (path, items, number) in [
+        ("/v1/events?limit=2&object=p%20%26%20q", "events", "id"),
+        ("/v1/audit?limit=2&kind=begun", "entries", "number"),
+    ] {
+        let (mut path, mut seen) = (path.to_owned(), Vec::new());
+        loop {
+            let part = world.get(&path, &world.admin).await;
+            assert_eq!(part.status, 200, "{path}: {}", part.text);
+            let json = part.json();
+            let numbers: Vec<u64> =
+                json[items].as_array().unwrap().iter().map(|item| item[number].as_u64().unwrap()).collect();
+            assert!(numbers.len() <= 2, "{json}");
+            seen.extend(numbers);
+            let Some(link) = part.head.get(header::LINK) else {
+                assert!(json.get("next").is_none(), "{json}");
+                break;
+            };
+            assert_eq!(json["next"].as_u64(), seen.last().copied());
+            let link = link.to_str().unwrap();
+            path = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+        }
+        let whole = world.get(path.split('?').next().unwrap(), &world.admin).await.json();
+        assert!(seen.is_sorted() && seen.len() > 4, "{seen:?}, of {whole}");
+    }
+    for path in ["/v1/events", "/v1/audit"] {
+        for limit in ["0", "1001", "-1", "x"] {
+            let refused = world.get(&format!("{path}?limit={limit}"), &world.admin).await;
+            assert_eq!((refused.status, refused.json()["code"].as_str()), (400, Some("invalid")), "{limit}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "it compares with a file of the repository")]
@@ -64,6 +64,76 @@ fn every_operation_has_a_unique_id_a_summary_and_the_problem_answer() {
         }
     }
     assert_eq!(ids.len(), 117);
+}
+
+#[test]
+fn what_is_made_has_links_to_what_can_be_done_with_it() {
+    let document: Value = serde_json::from_str(&quarry_api::openapi_json()).unwrap();
+    let operations: Vec<(&String, &Value)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| item.as_object().unwrap().values().map(move |operation| (path, operation)))
+        .collect();
+    let find = |id: &str| *operations.iter().find(|(_, operation)| operation["operationId"] == id).unwrap();
+    let parameters = |from: &str, status: &str, to: &str| {
+        let (_, operation) = find(from);
+        operation["responses"][status]["links"][to]["parameters"].clone()
+    };
+    let name = json!({"name": "$response.body#/name"});
+    for (from, status, to, wanted) in [
+        ("create_pool", "201", "delete_pool", name.clone()),
+        ("create_volume", "201", "create_snapshot", name.clone()),
+        ("clone_volume", "201", "resize_volume", name.clone()),
+        ("adopt_volume", "201", "release_volume", name.clone()),
+        ("create_user", "201", "set_password", name.clone()),
+        ("create_token", "201", "revoke_token", json!({"id": "$response.body#/id"})),
+        ("create_export", "201", "show_exports", json!({"selector": "$response.body#/id"})),
+        ("apply_state", "202", "cancel_job", json!({"id": "$response.body#/id"})),
+        ("start_scrub", "202", "stop_scrub", name.clone()),
+        (
+            "create_snapshot",
+            "201",
+            "change_snapshot",
+            json!({"name": "$request.path.name", "snapshot": "$response.body#/name"}),
+        ),
+        (
+            "create_group_snapshot",
+            "201",
+            "delete_group_snapshot",
+            json!({"name": "$request.path.name", "snapshot": "$response.body#/name"}),
+        ),
+        // It names a device as well, of which the answer says nothing.
+        ("create_pool", "201", "drain_device", Value::Null),
+    ] {
+        assert_eq!(parameters(from, status, to), wanted, "{from} to {to}");
+    }
+    let mut linked = BTreeSet::new();
+    for (_, operation) in &operations {
+        for response in operation["responses"].as_object().unwrap().values() {
+            for (name, link) in response["links"].as_object().into_iter().flatten() {
+                let (path, target) = find(link["operationId"].as_str().unwrap());
+                let given: BTreeSet<&str> =
+                    link["parameters"].as_object().unwrap().keys().map(String::as_str).collect();
+                let needed = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+                assert_eq!(
+                    given,
+                    needed.collect::<BTreeSet<_>>(),
+                    "{name} from {}",
+                    operation["operationId"]
+                );
+                linked.insert(target["operationId"].as_str().unwrap());
+            }
+        }
+    }
+    // Whatever is about one thing can be come to from where it is made; devices of pools are named by nobody who makes something.
+    let unlinked: Vec<_> = operations
+        .iter()
+        .filter(|(path, _)| path.contains('{') && !path.contains("{device}"))
+        .filter(|(_, operation)| !linked.contains(operation["operationId"].as_str().unwrap()))
+        .map(|(_, operation)| &operation["operationId"])
+        .collect();
+    assert!(unlinked.is_empty(), "{unlinked:?}");
 }
 
 #[test]

@@ -322,7 +322,11 @@ async fn events_come_in_parts() {
     let query = EventsQuery { since: 3, ..EventsQuery::default() };
     let rest = client.list_events(&query).await.unwrap();
     assert_eq!((rest.events.len(), rest.next), (3, None));
-    let query = EventsQuery { severity: Some(EventSeverity::Warning), object: Some("p".into()), since: 0 };
+    let query = EventsQuery {
+        severity: Some(EventSeverity::Warning),
+        object: Some("p".into()),
+        ..EventsQuery::default()
+    };
     let bad = client.list_events(&query).await.unwrap();
     assert_eq!(bad.events.iter().map(|event| event.id).collect::<Vec<_>>(), [2, 4, 6]);
     let query = EventsQuery { object: Some("q & r".into()), ..EventsQuery::default() };

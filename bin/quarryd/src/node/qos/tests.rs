@@ -52,7 +52,9 @@ async fn a_limit_counts_at_once_is_shown_and_survives_a_restart() {
     assert_eq!(waited_for(&node, "other").await, None);
     let metrics = node.node.metrics().await.unwrap();
     assert!(metrics.contains("quarry_qos_ios_total{volume=\"v\"} 50"));
-    assert!(metrics.contains("quarry_qos_throttled_microseconds_total{volume=\"v\",cause=\"volume\"}"));
+    let throttled = "quarry_qos_throttled_seconds_total{volume=\"v\",cause=\"volume\"} ";
+    let seconds = metrics.lines().find_map(|line| line.strip_prefix(throttled)?.parse::<f64>().ok()).unwrap();
+    assert!((seconds - status.waited[0].waited_us as f64 / 1e6).abs() < 1e-3, "{seconds} s, {status}");
     assert!(!metrics.contains("quarry_qos_ios_total{volume=\"other\"}"));
     node.stop().await;
     let node = TestNode::start(settings(directory.path())).await;

@@ -13,15 +13,18 @@ use quarry_api_types::ProblemCode;
 use quarry_auth::Principal;
 use quarry_node_api::{ErrorKind, Node, NodeError};
 use serde_json::Value;
-use tokio::sync::{MutexGuard, Semaphore};
+use tokio::sync::MutexGuard;
 use tower::ServiceExt;
 
 use super::operations::{self, Operation};
 use super::trail::Asked;
 use super::{Guard, Peer, tenancy, tenant_settings};
-use crate::conventions::{Entered, Known, Lists, Objects, Repeats, Selection, Tag, is_known, is_wanted};
+use crate::conventions::{
+    Entered, Intended, Known, Lists, Objects, Repeats, Selection, Tag, is_known, is_wanted,
+};
 use crate::limits::{BODY_TIMEOUT, REQUEST_BYTES_MAX, REQUEST_ID_BYTES_MAX};
 use crate::problem::{ApiError, body_too_large, body_too_slow};
+use crate::watches::Watches;
 
 const REQUEST_ID: &str = "x-request-id";
 
@@ -33,9 +36,10 @@ pub(crate) struct Gate {
     /// The handlers, without this in front of them.
     pub(crate) routes: Router,
     pub(crate) lists: Arc<Lists>,
+    pub(crate) intended: Arc<Intended>,
     pub(crate) repeats: Arc<Repeats>,
     pub(crate) objects: Arc<Objects>,
-    pub(crate) watches: Arc<Semaphore>,
+    pub(crate) watches: Watches,
 }
 
 /// Lets a request pass, or answers it.
@@ -236,7 +240,7 @@ impl Gate {
             }
             body = shown.to_string().into();
         }
-        let tag = Tag::of(&body);
+        let tag = Tag::of(&self.intended, operation.id, &body);
         parts.headers.insert(header::ETAG, tag.header());
         parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
         // It may be kept, if it is asked each time whether it is still so.

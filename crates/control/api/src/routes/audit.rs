@@ -1,13 +1,17 @@
 //! `/v1/audit`.
 
+use axum::http::Uri;
+use axum::response::Response;
 use axum::{Extension, Json};
 use quarry_api_types::{AuditEntries, AuditQuery, AuditVerification, VerifyAudit};
 
 use crate::access::{GuardState, blocking};
+use crate::conventions::{check_limit, part};
 use crate::extract::Query;
 use crate::problem::{ApiError, Problems};
 
-/// List entries of the audit log, the oldest first. The answer is a part; ask again with `since` = `next` until there is no `next`.
+/// List entries of the audit log, the oldest first. The answer is a part; ask again with `since` = `next` until there is no `next`,
+/// or follow the header `Link`.
 #[utoipa::path(
     get,
     path = "/v1/audit",
@@ -17,9 +21,13 @@ use crate::problem::{ApiError, Problems};
 )]
 pub(crate) async fn list_audit(
     Extension(guard): GuardState,
+    uri: Uri,
     Query(query): Query<AuditQuery>,
-) -> Result<Json<AuditEntries>, ApiError> {
-    blocking(&guard, move |guard| guard.audit.list(&query)).await.map(Json)
+) -> Result<Response, ApiError> {
+    let limit = query.limit;
+    check_limit(limit)?;
+    let entries = blocking(&guard, move |guard| guard.audit.list(&query)).await?;
+    Ok(part(entries, limit, &uri))
 }
 
 /// Look at every entry of the audit log: whether it is what was written, in its place, and whether all are there.

@@ -7,7 +7,7 @@ use axum::Extension;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
-use quarry_api_types::{WatchQuery, Watched};
+use quarry_api_types::{WatchEvent, WatchQuery};
 
 use crate::access::Asker;
 use crate::extract::Query;
@@ -27,7 +27,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
     tag = "node",
     params(WatchQuery),
     responses(
-        (status = 200, description = "Messages without end.", body = Watched, content_type = "text/event-stream"),
+        (status = 200, description = "Events without end; comments between them say that the node is there. The schema is that of one event, by its fields.", body = WatchEvent, content_type = "text/event-stream"),
         Problems,
     )
 )]

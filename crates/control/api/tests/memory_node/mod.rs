@@ -149,6 +149,22 @@ impl MemoryNode {
         export.expect("it is exported").sessions += 1;
     }
 
+    /// A host writes to a volume of a pool, which is seen in the figures of both.
+    pub fn write(&self, volume: &str, bytes: u64) {
+        let mut state = self.state.lock().unwrap();
+        let volume = state.volumes.iter_mut().find(|one| one.name.as_str() == volume).expect("it is there");
+        volume.used_bytes += bytes;
+        let pool = volume.pool.clone().expect("it is in one");
+        let pool = state.pool_mut(&pool).unwrap();
+        pool.groups.ungrouped_segments += 2;
+        pool.capacity.used_bytes += bytes;
+        pool.data.written_bytes += bytes;
+        for device in &mut pool.devices {
+            device.used_bytes += bytes;
+            device.in_flight += 1;
+        }
+    }
+
     async fn change_member(
         &self,
         pool: &Name,

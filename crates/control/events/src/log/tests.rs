@@ -56,6 +56,7 @@ fn a_query_selects_by_severity_object_and_place() {
         since,
         severity,
         object: object.map(str::to_owned),
+        limit: None,
     };
     assert_eq!(ids(&log, &query(0, None, None)), [1, 2, 3, 4, 5, 6]);
     assert_eq!(ids(&log, &query(2, Some(EventSeverity::Warning), Some("b"))), [4, 6]);
