@@ -21,10 +21,11 @@ const SECOND: &str = "a better secret";
 pub(super) fn steps(steps: &mut Steps, node: &mut Node, bin_dir: &Path, scratch: &Scratch) -> Result<()> {
     steps.step("unlocked while it runs: who is connected goes on", || unlock(node, scratch))?;
     steps.step("the keyring's file is lost: who is connected goes on", || lose(node, scratch))?;
+    let keyring = Offline { quarryd: bin_dir.join("quarryd"), scratch };
     steps.step("a node that starts without it makes no other one, and says what is closed", || {
+        node.set_passphrase(Some(keyring.file(FIRST)?));
         start_without(node, scratch)
     })?;
-    let keyring = Offline { quarryd: bin_dir.join("quarryd"), scratch };
     let took = steps.step("another passphrase, refused to those who may not", || change(node, &keyring))?;
     steps.step_with(
         format!("kill -9 while the passphrase is changed, {KILLS} times: one of the two opens it"),
