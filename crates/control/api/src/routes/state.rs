@@ -15,7 +15,7 @@ use crate::Guard;
 use crate::access::{Asker, GuardState, blocking};
 use crate::call::{NodeState, complete};
 use crate::extract::WholeBody;
-use crate::guard::now;
+use crate::guard::{Asked, Outcome, now};
 use crate::problem::{ApiError, Problems};
 use crate::stated_tenants::{Grantable, TenantStep, TenantSteps, plan, stated};
 
@@ -77,6 +77,7 @@ pub(crate) async fn apply_state(
     NodeOf(node): NodeState,
     Extension(guard): GuardState,
     Extension(asker): Asker,
+    Extension(told): Extension<Asked>,
     WholeBody(mut state): WholeBody<State>,
 ) -> Result<impl IntoResponse, ApiError> {
     state.check()?;
@@ -90,12 +91,14 @@ pub(crate) async fn apply_state(
         let (asked, rest) = (node.clone(), state.clone());
         let planned = complete(async move { asked.plan_state(rest).await }).await?;
         if planned.problems.is_empty() {
-            make_tenants(&guard, tenants.steps).await?;
+            make_tenants(&guard, &told, tenants.steps).await?;
             tell_node(&node, &guard).await?;
         }
     }
     let job = complete(async move { node.apply_state(state).await }).await?;
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/v1/jobs/{}", job.id))], Json(job)))
+    // The job tells its steps under the same name.
+    let outcome = Extension(Outcome(format!("job {}", job.id)));
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/v1/jobs/{}", job.id))], outcome, Json(job)))
 }
 
 /// What is to be done for the tenants of a document, by somebody who may do it.
@@ -139,13 +142,22 @@ async fn plan_tenants(
     Ok(planned)
 }
 
-async fn make_tenants(guard: &Arc<Guard>, steps: Vec<TenantStep>) -> Result<(), ApiError> {
+/// Makes and changes them, each with an entry before and one behind, as if it were asked for by itself.
+async fn make_tenants(guard: &Arc<Guard>, asked: &Asked, steps: Vec<TenantStep>) -> Result<(), ApiError> {
     for step in steps {
-        blocking(guard, move |guard| match step {
+        let asked = match &step {
+            TenantStep::Create(request) => asked.part("create_tenant", request.name.as_str()),
+            TenantStep::Change(name, _) => asked.part("change_tenant", name.as_str()),
+        };
+        guard.begun(&asked).await?;
+        let done = blocking(guard, move |guard| match step {
             TenantStep::Create(request) => guard.store.create_tenant(request, now()),
             TenantStep::Change(name, request) => guard.store.change_tenant(&name, request),
         })
-        .await?;
+        .await;
+        let status = done.as_ref().err().map_or(StatusCode::OK, ApiError::status);
+        guard.ended(&asked, status, None).await;
+        done?;
     }
     Ok(())
 }
