@@ -107,6 +107,19 @@ impl DataNode {
     }
 }
 
+impl DataNode {
+    /// Writes a step of a document to the audit log, under the job that does it; without that it is not done.
+    async fn tell_step(&self, step: &StateStep) -> std::result::Result<(), StepError> {
+        let Some(audit) = &self.audit else { return Ok(()) };
+        let job = self.jobs.table().applying.as_ref().map_or(0, |record| record.job);
+        let (operation, object) = step.named();
+        let written = audit.step(operation, &object, &format!("job {job} of apply_state: {step}")).await;
+        written.map_err(|cause| {
+            StepError(format!("the audit log takes no entries, so nothing more is changed: {cause}"))
+        })
+    }
+}
+
 fn named(policy: VolumePolicy) -> (Name, VolumePolicy) {
     (policy.volume.clone(), policy)
 }
@@ -140,6 +153,7 @@ impl StateWorld for DataNode {
     }
 
     async fn perform(&self, step: &StateStep) -> std::result::Result<(), StepError> {
+        self.tell_step(step).await?;
         let done = match step.clone() {
             StateStep::CreatePool(request) => self.create_pool(request).await.map(drop),
             StateStep::ChangePool(name, request) => self.change_pool(&name, request).await.map(drop),
