@@ -1,13 +1,13 @@
 //! Who may use the API: opens what the node knows of users, makes the first token, and tells clients on this machine where it is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use quarry_api::Guard;
 use quarry_api_types::{Secret, Timestamp};
-use quarry_audit::{AuditLog, NewEntry};
+use quarry_audit::{AuditLog, NewEntry, Opening, Replaced};
 use quarry_auth::{AccessStore, Opened};
 use quarry_catalog::RedbCatalog;
 use quarry_local::{Link, TOKEN_FILE, write_private};
@@ -16,16 +16,12 @@ use crate::arguments::NewAdminToken;
 use crate::node::now;
 use crate::settings::Settings;
 
-/// What stands in front of the API.
-pub fn open(settings: &Settings) -> anyhow::Result<Arc<Guard>> {
+/// What stands in front of the API, and what was lost of the audit log, where something was. `moved`: where the log is that was found
+/// damaged.
+pub fn open(settings: &Settings, moved: Option<PathBuf>) -> anyhow::Result<(Arc<Guard>, Option<Replaced>)> {
     let directory = &settings.data_dir;
-    let (audit, damaged_log) = AuditLog::open(directory)?;
+    let (audit, replaced) = open_audit(directory, moved)?;
     let Opened { store, damaged } = AccessStore::open(directory)?;
-    if let Some(aside) = damaged_log {
-        let reason = format!("the log was damaged; it was moved to {} and a new one begins", aside.display());
-        tracing::error!("audit: {reason}");
-        audit.append(now(), NewEntry::of_node("audit_damaged", reason))?;
-    }
     if let Some(aside) = damaged {
         let reason =
             format!("users, tokens and tenants were damaged; they were moved to {}", aside.display());
@@ -39,7 +35,17 @@ pub fn open(settings: &Settings) -> anyhow::Result<Arc<Guard>> {
             directory.join(TOKEN_FILE).display()
         );
     }
-    Ok(Arc::new(Guard::new(store, audit, settings.metrics_are_open)))
+    Ok((Arc::new(Guard::new(store, audit, settings.metrics_are_open)), replaced))
+}
+
+/// A node that knows its users had a log as well.
+fn open_audit(directory: &Path, moved: Option<PathBuf>) -> anyhow::Result<(AuditLog, Option<Replaced>)> {
+    let opening = Opening { had_one: AccessStore::exists(directory), moved };
+    let quarry_audit::Opened { log, replaced } = AuditLog::open(directory, opening, now())?;
+    if let Some(replaced) = &replaced {
+        tracing::error!("audit: {replaced}");
+    }
+    Ok((log, replaced))
 }
 
 /// Tells clients on this machine where the node's data directory is. Without that they must be told.
@@ -72,7 +78,7 @@ pub fn new_admin_token(arguments: NewAdminToken) -> anyhow::Result<ExitCode> {
     }
     // A node that runs knows its users by heart.
     let _stopped = RedbCatalog::open(directory)?;
-    let (audit, _) = AuditLog::open(directory)?;
+    let (audit, _) = open_audit(directory, None)?;
     let Opened { store, .. } = AccessStore::open(directory)?;
     let token = store.new_admin_token(now())?;
     keep(directory, &token, &audit, now())?;

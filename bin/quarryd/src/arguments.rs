@@ -132,6 +132,12 @@ pub enum Command {
         /// The folder; made if it is not there
         folder: PathBuf,
     },
+    /// Tell whether a database in the data directory is whole, and end; quarryd asks itself so before it opens it
+    #[command(hide = true)]
+    LookAtDatabase {
+        /// The database
+        file: PathBuf,
+    },
     /// Change the keyring of a node that is stopped, and end
     #[command(subcommand)]
     Keyring(KeyringCommand),

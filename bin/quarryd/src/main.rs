@@ -3,7 +3,7 @@
 //!
 //! `arguments` says what the command line may say, `config_file` what the configuration file, `check_config` tells what comes of both; `serve` starts everything, waits for a
 //! signal and stops in order; `check` verifies the pools of a node that is stopped, `keyring` changes its keyring's passphrase;
-//! `access` opens what the node knows of users and tells clients on this machine where it is, `certificate` makes what the API proves
+//! `databases` looks at the node's databases before they are opened, `access` opens what the node knows of users and tells clients on this machine where it is, `certificate` makes what the API proves
 //! itself with; `cores` are the data plane's threads, `core_state` what lives on each of them, `remote_volume` the way to volumes of other cores;
 //! `reservation_store` keeps reservations; `log_lines` writes the log and keeps its newest lines, `configuration` shows the settings; `node` is the
 //! trait of `node-api` over them, one file per sort of thing.
@@ -18,6 +18,7 @@ mod configuration;
 mod core_places;
 mod core_state;
 mod cores;
+mod databases;
 mod keyring;
 mod log_lines;
 mod node;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Some(arguments::Command::Man { folder }) => {
             return man(&folder).unwrap_or_else(|error| fail(&error, 1));
         }
+        Some(arguments::Command::LookAtDatabase { file }) => return databases::look_at(&file),
         Some(arguments::Command::NewAdminToken(new)) => {
             return access::new_admin_token(new).unwrap_or_else(|error| fail(&error, 1));
         }

@@ -67,6 +67,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex as StdMutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use quarry_api::Guard;
 use quarry_api_types::{Device, GroupId, Name, NodeId, Timestamp};
 use quarry_catalog::{Catalog, Change, GroupRecord, NodeRecord, PoolRecord};
 use quarry_events::EventLog;
@@ -148,6 +149,8 @@ pub struct DataNode {
     qos: RwLock<qos::QosTable>,
     /// What cores know of it.
     qos_spread: Mutex<qos::Spread>,
+    /// Where steps of documents are told; nowhere in a node that nobody can ask for them.
+    audit: Option<Arc<Guard>>,
 }
 
 impl DataNode {
@@ -210,7 +213,14 @@ impl DataNode {
             keys: RwLock::new(Err("the node was started without a key store".to_owned())),
             qos: RwLock::new(qos),
             qos_spread: Mutex::default(),
+            audit: None,
         })
+    }
+
+    /// The node with an audit log.
+    #[must_use]
+    pub fn with_audit(self, guard: Arc<Guard>) -> Self {
+        Self { audit: Some(guard), ..self }
     }
 
     /// The initiators of this target hear from now on what the node notices.

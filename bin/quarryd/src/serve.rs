@@ -1,6 +1,7 @@
 //! The life of the daemon: start, serve, stop.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use quarry_target::Exports;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cores::{Cores, Tables};
+use crate::databases::Moved;
 use crate::node::{DataNode, host_of, open_keys};
 use crate::reservation_store;
 use crate::settings::Settings;
@@ -38,16 +40,16 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let began = tokio::time::Instant::now();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut losses = Losses::look(&settings.data_dir)?;
     let catalog = Arc::new(RedbCatalog::open(&settings.data_dir)?);
     let (events, damaged) = EventLog::open(&settings.data_dir)?;
-    if let Some(aside) = damaged {
-        tracing::error!(path = %aside.display(), "the event log was damaged; it was moved aside and a new one begins");
-    }
+    losses.note("the event log", damaged);
     let listener = tokio::net::TcpListener::bind(settings.api)
         .await
         .with_context(|| format!("the API cannot listen on {} (--api)", settings.api))?;
     let api = listener.local_addr()?;
-    let guard = crate::access::open(&settings)?;
+    let (guard, replaced) = crate::access::open(&settings, losses.audit.take())?;
+    losses.texts.extend(replaced.map(|replaced| format!("the audit log is not whole: {replaced}")));
     let tls = crate::certificate::api_tls(&settings, api).await?;
     let kept = settings.clone();
     let tables = Tables { reservations: reservation_store::open(catalog.clone())?, ..Tables::default() };
@@ -57,7 +59,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let (cores, handles) =
         Cores::start(settings.cores, settings.memory, &tables, host_of(&*catalog).map_err(plain)?)?;
     let node = DataNode::new(catalog, Arc::new(events), cores.clone(), tables.clone(), settings, api);
-    let node = with_history(node.map_err(plain)?, &kept.data_dir);
+    let node = with_history(node.map_err(plain)?, &kept.data_dir, &mut losses);
+    let node = node.with_audit(guard.clone());
     node.open_pools().await.map_err(plain)?;
     let may_be_new = node.may_make_keyring().await;
     let passphrase = kept.keyring_passphrase_file.clone();
@@ -74,6 +77,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let node = Arc::new(node);
     tracing::info!("{}, ready after {} ms", node.summary().await, began.elapsed().as_millis());
     node.record_start().await;
+    node.record_losses(losses.texts).await;
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
@@ -142,17 +146,44 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Logs that were damaged, and in whose places new ones begin.
+#[derive(Default)]
+struct Losses {
+    texts: Vec<String>,
+    /// Where the audit log is, which says itself what is missing of it.
+    audit: Option<PathBuf>,
+}
+
+impl Losses {
+    /// Those that nobody can open.
+    fn look(directory: &Path) -> anyhow::Result<Self> {
+        let mut losses = Self::default();
+        for Moved { name, aside, why } in crate::databases::look(directory)? {
+            tracing::error!("{name} is damaged: {why}");
+            match name {
+                "audit.redb" => losses.audit = Some(aside),
+                name => losses.note(name, Some(aside)),
+            }
+        }
+        Ok(losses)
+    }
+
+    fn note(&mut self, what: &str, moved: Option<PathBuf>) {
+        self.texts.extend(moved.map(|aside| {
+            format!("{what} was damaged and a new one begins; it was moved to {}", aside.display())
+        }));
+    }
+}
+
 /// What figures were is worth having, but nothing that a node must wait for.
-fn with_history(node: DataNode, data_dir: &std::path::Path) -> DataNode {
+fn with_history(node: DataNode, data_dir: &Path, losses: &mut Losses) -> DataNode {
     let opened = HistoryFile::open(data_dir).or_else(|error| {
         tracing::error!(%error, "the history of figures is not kept until the next start");
         HistoryFile::in_memory()
     });
     match opened {
         Ok(opened) => {
-            if let Some(aside) = &opened.damaged {
-                tracing::error!(path = %aside.display(), "the history of figures was damaged; it was moved aside and a new one begins");
-            }
+            losses.note("the history of figures", opened.damaged.clone());
             if opened.unreadable > 0 {
                 tracing::warn!(
                     "{} parts of the history of figures cannot be read and are left out",

@@ -86,6 +86,11 @@ async fn open_history(data_dir: &Path) -> Opened {
 }
 
 impl TestNode {
+    /// The node with an audit log.
+    pub fn with_audit(self, guard: Arc<quarry_api::Guard>) -> Self {
+        Self { node: self.node.with_audit(guard), ..self }
+    }
+
     /// Starts it, for the first time or again.
     pub async fn start(settings: Settings) -> Self {
         let catalog = Arc::new(open_catalog(&settings.data_dir).await);

@@ -104,14 +104,14 @@ impl DataNode {
     }
 
     /// The tenants of a document come first: what is made for them counts to their bounds then. How many were made or changed.
-    async fn make_tenants(&self, state: &State) -> std::result::Result<usize, StepError> {
-        if state.tenants.is_empty() {
+    async fn make_tenants(&self, record: &ApplyRecord) -> std::result::Result<usize, StepError> {
+        if record.state.tenants.is_empty() {
             return Ok(0);
         }
         let Some(keeper) = self.tenant_keeper.get() else {
             return Err(StepError("nobody keeps the tenants of this node".to_owned()));
         };
-        let made = keeper.make_tenants(state.tenants.clone()).await.map_err(step_error)?;
+        let made = keeper.make_tenants(record.job, record.state.tenants.clone()).await.map_err(step_error)?;
         self.put_tenants_qos(made.qos).await.map_err(step_error)?;
         Ok(made.steps)
     }
@@ -124,7 +124,7 @@ impl DataNode {
     /// Makes the document so that waits, if there is one.
     pub(super) async fn apply_next(&self, world: &dyn StateWorld) {
         let Some(record) = self.jobs.table().applying.clone() else { return };
-        let (tenants, applied) = match self.make_tenants(&record.state).await {
+        let (tenants, applied) = match self.make_tenants(&record).await {
             Ok(tenants) => (tenants, apply(world, &record.state).await),
             Err(error) => (0, Err(error)),
         };
@@ -151,6 +151,19 @@ impl DataNode {
             tracing::error!(%error, "the end of a job is remembered only as long as the node runs");
         }
         self.jobs.table().applying = None;
+    }
+}
+
+impl DataNode {
+    /// Writes a step of a document to the audit log, under the job that does it; without that it is not done.
+    async fn tell_step(&self, step: &StateStep) -> std::result::Result<(), StepError> {
+        let Some(audit) = &self.audit else { return Ok(()) };
+        let job = self.jobs.table().applying.as_ref().map_or(0, |record| record.job);
+        let (operation, object) = step.named();
+        let written = audit.step(operation, &object, &format!("job {job} of apply_state: {step}")).await;
+        written.map_err(|cause| {
+            StepError(format!("the audit log takes no entries, so nothing more is changed: {cause}"))
+        })
     }
 }
 
@@ -189,6 +202,7 @@ impl StateWorld for DataNode {
     }
 
     async fn perform(&self, step: &StateStep) -> std::result::Result<(), StepError> {
+        self.tell_step(step).await?;
         let done = match step.clone() {
             StateStep::CreatePool(request) => self.create_pool(request).await.map(drop),
             StateStep::ChangePool(name, request) => self.change_pool(&name, request).await.map(drop),

@@ -85,6 +85,16 @@ impl DataNode {
         self.record(vec![self.of_node(severity, EventKind::NodeStarted, message, cause)], Vec::new()).await;
     }
 
+    /// Tells what the node does not know any more, because a file of its own was damaged or removed.
+    pub async fn record_losses(&self, losses: Vec<String>) {
+        let next_step = "Look for a fault of the data directory's disk, and keep what was moved aside until nobody needs it.";
+        let told = losses.into_iter().map(|message| NewEvent {
+            next_step: Some(next_step.to_owned()),
+            ..self.of_node(EventSeverity::Critical, EventKind::NodeRecordsLost, message, None)
+        });
+        self.record(told.collect(), Vec::new()).await;
+    }
+
     /// Tells that the node has stopped in order.
     pub async fn record_stop(&self) {
         let message = format!("quarryd stopped on node {}", self.id);

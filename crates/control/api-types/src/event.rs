@@ -24,6 +24,8 @@ words! {
         NodeStarted = "node-started",
         /// The daemon was told to stop and has stopped in order.
         NodeStopped = "node-stopped",
+        /// The audit log, the event log or the history of figures was damaged or removed, and a new one begins.
+        NodeRecordsLost = "node-records-lost",
         /// A pool does not serve.
         PoolOffline = "pool-offline",
         /// A pool serves, but a device or copies are missing.

@@ -5,10 +5,12 @@
 //! 2. A token says who asks (`authenticate`); wrong ones are counted.
 //! 3. The table (`operations`) says what the operation needs and where it names things; the policies say whether the asker may
 //!    do that with things of the node or of that tenant (`tenancy`). What belongs to another tenant does not exist.
-//! 4. A change that would put what is not a tenant's into what is its own is refused (`belonging`), and one that would make a tenant
-//!    larger than its bounds (`quota`).
+//! 4. Who has lately asked for too much that failed is turned away from changes (`allowance`).
 //! 5. A change is written to the audit log before it is begun and after it has ended (`trail`); without the first it is not begun.
+//! 6. A change that would put what is not a tenant's into what is its own is refused (`belonging`), and one that would make a tenant
+//!    larger than its bounds (`quota`).
 
+mod allowance;
 mod authenticate;
 mod belonging;
 mod figures;
@@ -33,7 +35,7 @@ pub(crate) use operations::{Operation, by_id as operation};
 pub(crate) use pass::{Gate, broken, pass, whole};
 pub(crate) use quota::{bytes_in, of_tenant as volumes_of};
 pub(crate) use tenancy::not_there;
-pub(crate) use trail::Asked;
+pub(crate) use trail::{Asked, Outcome};
 
 /// Passwords that are looked at at the same time; each takes 19 MiB for a moment.
 const HASHES_MAX: usize = 2;
@@ -53,6 +55,7 @@ pub struct Guard {
     pub(crate) attempts: Attempts,
     /// Whether anybody may look at the figures for Prometheus.
     metrics_are_open: bool,
+    allowances: allowance::Allowances,
     pub(crate) hashing: Semaphore,
     /// Held while a tenant grows, so that two requests do not both get its last byte.
     growing: Mutex<()>,
@@ -73,6 +76,7 @@ impl Guard {
             policies: Policies::new(),
             attempts: Attempts::default(),
             metrics_are_open,
+            allowances: allowance::Allowances::default(),
             hashing: Semaphore::new(HASHES_MAX),
             growing: Mutex::default(),
             began: now(),

@@ -13,6 +13,7 @@ use quarry_node_api::{ErrorKind, NodeError, TenantKeeper, TenantsMade};
 use quarry_types::ByteSize;
 
 use crate::Guard;
+use crate::access::blocking;
 use crate::guard::now;
 
 /// What is done for one tenant.
@@ -41,29 +42,31 @@ impl Tenants {
 
 #[async_trait]
 impl TenantKeeper for Tenants {
-    async fn make_tenants(&self, stated: Vec<StatedTenant>) -> quarry_node_api::Result<TenantsMade> {
-        let guard = Arc::clone(&self.0);
-        let made = tokio::task::spawn_blocking(move || {
-            // Whether it can be was looked at before the job was begun; what has been deleted since is granted to nobody by its name alone.
-            let wanted = State { tenants: stated, ..State::default() };
-            let steps = plan(&wanted, &guard.store.tenants(), &Grantable::default()).steps;
-            let count = steps.len();
-            for step in steps {
-                match step {
-                    TenantStep::Create(request) => guard.store.create_tenant(request, now()),
-                    TenantStep::Change(name, request) => guard.store.change_tenant(&name, request),
-                }?;
-            }
-            Ok(TenantsMade { steps: count, qos: guard.tenants_qos() })
-        });
-        let failed = |why: String| {
-            NodeError::new(ErrorKind::Internal, "the tenants of the document were not all made")
-                .with_cause(why)
-        };
-        match made.await {
-            Ok(made) => made.map_err(|error: quarry_auth::AccessError| failed(error.to_string())),
-            Err(failure) => Err(failed(failure.to_string())),
+    async fn make_tenants(
+        &self,
+        job: u64,
+        stated: Vec<StatedTenant>,
+    ) -> quarry_node_api::Result<TenantsMade> {
+        let Self(guard) = self;
+        let what = || NodeError::new(ErrorKind::Internal, "the tenants of the document were not all made");
+        // Whether it can be was looked at before the job was begun.
+        let wanted = State { tenants: stated, ..State::default() };
+        let steps = plan(&wanted, &guard.store.tenants(), &Grantable::default()).steps;
+        let count = steps.len();
+        for step in steps {
+            let (operation, name) = match &step {
+                TenantStep::Create(request) => ("create_tenant", request.name.clone()),
+                TenantStep::Change(name, _) => ("change_tenant", name.clone()),
+            };
+            let told = guard.step(operation, name.as_str(), &format!("job {job} of apply_state")).await;
+            told.map_err(|cause| what().with_cause(format!("the audit log takes no entries: {cause}")))?;
+            let done = blocking(guard, move |guard| match step {
+                TenantStep::Create(request) => guard.store.create_tenant(request, now()),
+                TenantStep::Change(name, request) => guard.store.change_tenant(&name, request),
+            });
+            done.await.map_err(|error| what().with_cause(format!("tenant '{name}': {}", error.detail())))?;
         }
+        Ok(TenantsMade { steps: count, qos: guard.tenants_qos() })
     }
 }
 

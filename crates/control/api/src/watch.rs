@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::conventions::key_of;
-use crate::guard::{Gate, Operation, operation};
+use crate::guard::{Asked, Gate, Operation, operation};
 use crate::problem::ApiError;
 use crate::server::Stopping;
 use crate::watches::Place;
@@ -54,7 +54,7 @@ impl Watch {
     /// Begins for somebody who may list all that the query names.
     pub(crate) async fn begin(
         gate: Gate,
-        asker: Principal,
+        (asked, asker): (Asked, Principal),
         headers: HeaderMap,
         stopping: Option<Stopping>,
         query: WatchQuery,
@@ -76,7 +76,11 @@ impl Watch {
         };
         for sort in sorts {
             let operation = operation(listing(sort)).expect("every sort has a list");
-            watch.gate.guard.allow(&watch.gate.node, &watch.asker, operation, &Vec::new(), None).await?;
+            let gate = &watch.gate;
+            let allowed = gate.guard.allow(&gate.node, &watch.asker, operation, &Vec::new(), None).await;
+            if let Err(error) = allowed {
+                return gate.refuse(&asked, error).await;
+            }
             match sort {
                 WatchSort::Events => watch.since = Some(watch.first_event(query.since).await?),
                 _ => {

@@ -82,6 +82,117 @@ async fn every_refusal_is_told_with_who_and_why() {
 }
 
 #[tokio::test]
+async fn what_a_stranger_names_is_told() {
+    let world = World::with_tenants().await;
+    let since = entries(&world).await.len();
+    world.ask(Method::DELETE, "/v1/volumes/vm1", None, None).await;
+    world.ask(Method::DELETE, "/v1/volumes/vm1/snapshots/monday", None, None).await;
+    world.ask(Method::POST, "/v1/pools", None, Some(&json!({"name": "p", "devices": ["/dev/sdb"]}))).await;
+    let told: Vec<_> = entries(&world).await[since..].iter().map(in_short).collect();
+    assert_eq!(
+        told,
+        [
+            "refused - delete_volume vm1 401",
+            "refused - delete_snapshot vm1 monday 401",
+            "refused - create_pool - 401",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_watch_of_what_one_may_not_list_is_told() {
+    let world = World::with_tenants().await;
+    let acme = world.token("tenant-user", "acme").await;
+    let since = entries(&world).await.len();
+    assert_eq!(world.get("/v1/watch?sorts=events", &acme).await.status, 403);
+    let all = entries(&world).await;
+    assert_eq!(all[since..].iter().map(in_short).collect::<Vec<_>>(), ["refused admin watch - 403"]);
+    assert!(all[since]["reason"].as_str().unwrap().contains("list_events"), "{}", all[since]);
+}
+
+#[tokio::test]
+async fn a_change_of_what_has_changed_meanwhile_is_told() {
+    let world = World::with_tenants().await;
+    let since = entries(&world).await.len();
+    let request = axum::http::Request::delete("/v1/volumes/acme.thing")
+        .header("authorization", format!("Bearer {}", world.admin.reveal()))
+        .header("if-match", "\"another\"")
+        .body(axum::body::Body::empty())
+        .unwrap();
+    let answer = tower::ServiceExt::oneshot(world.router.clone(), request).await.unwrap();
+    assert_eq!(answer.status(), 412);
+    // So is what cannot be understood.
+    let list = world.ask(Method::POST, "/v1/pools", Some(&world.admin), Some(&json!([]))).await;
+    assert_eq!(list.status, 400);
+    let all = entries(&world).await;
+    assert_eq!(
+        all[since..].iter().map(in_short).collect::<Vec<_>>(),
+        ["refused admin delete_volume acme.thing 412", "refused admin create_pool - 400"]
+    );
+    assert!(all[since]["reason"].as_str().unwrap().contains("another one"), "{}", all[since]);
+}
+
+#[tokio::test]
+async fn what_a_document_does_to_tenants_is_told() {
+    let world = World::with_tenants().await;
+    let since = entries(&world).await.len();
+    let stated = json!({"tenants": [
+        {"name": "initech", "pools": ["p"], "volumes": 3},
+        {"name": "acme", "volumes": 17},
+    ]});
+    let answer = world.ask(Method::POST, "/v1/state", Some(&world.admin), Some(&stated)).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let all = entries(&world).await;
+    assert_eq!(
+        all[since..].iter().map(in_short).collect::<Vec<_>>(),
+        [
+            "begun admin apply_state - -",
+            "begun admin create_tenant initech -",
+            "ended admin create_tenant initech 200",
+            "begun admin change_tenant acme -",
+            "ended admin change_tenant acme 200",
+            "ended admin apply_state - 202",
+        ]
+    );
+    assert!(all[since..].iter().all(|entry| entry["request"] == all[since]["request"]));
+    let job = answer.json()["id"].as_u64().unwrap();
+    assert_eq!(all.last().unwrap()["reason"], format!("job {job}"));
+}
+
+/// One asker does not push what others did out of the log, whatever he asks for.
+#[tokio::test]
+async fn a_flood_of_failures_is_told_in_a_few_entries() {
+    let world = World::with_tenants().await;
+    let acme = world.token("tenant-user", "acme").await;
+    let since = entries_of(&world).await;
+    let mut statuses = std::collections::BTreeMap::new();
+    for number in 0..1000 {
+        let (method, path) = match number % 3 {
+            0 => (Method::DELETE, format!("/v1/volumes/acme.none{number}")),
+            1 => (Method::GET, format!("/v1/volumes/globex.none{number}")),
+            _ => (Method::DELETE, format!("/v1/pools/p{number}")),
+        };
+        *statuses.entry(world.ask(method, &path, Some(&acme), None).await.status).or_insert(0) += 1;
+    }
+    assert!(statuses[&429] > 200, "changes are turned away: {statuses:?}");
+    let written = entries_of(&world).await - since;
+    assert!((300..450).contains(&written), "{written} entries");
+    // Others are listened to, he may look, and what he did not ask for is told.
+    assert_eq!(world.get("/v1/volumes/acme.thing", &acme).await.status, 200);
+    let gone = world.ask(Method::DELETE, "/v1/volumes/none", Some(&world.admin), None).await;
+    assert_eq!(gone.status, 404);
+    let told = world.get("/v1/audit?kind=refused&since=0", &world.admin).await.text;
+    assert!(told.contains("were turned away"), "{told}");
+}
+
+/// How many entries there are.
+async fn entries_of(world: &World) -> u64 {
+    let verified = world.get("/v1/audit/verification", &world.admin).await.json();
+    assert_eq!(verified["intact"], true);
+    verified["last"].as_u64().unwrap()
+}
+
+#[tokio::test]
 async fn no_secret_is_in_the_log_or_in_an_answer_but_where_it_is_new() {
     const SECRETS: [&str; 4] = ["correct-horse", "another-horse", "chap-secret-horse", "keyring-horse"];
     let world = World::new();

@@ -1,158 +1,63 @@
-//! The log's file.
+//! The log's file: entries are written, listed, and moved on to files of older ones.
 
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use quarry_api_types::{
-    AuditEntries, AuditEntry, AuditKind, AuditQuery, AuditVerification, Name, Role, Timestamp, VerifyAudit,
-};
+use quarry_api_types::{AuditEntries, AuditEntry, AuditQuery, Timestamp};
 use redb::backends::InMemoryBackend;
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend,
     TableDefinition, WriteTransaction,
 };
 
-use crate::chain::{BEGINNING, hash_of};
-use crate::{AuditError, Result};
+use crate::chain::Place;
+use crate::mark::Mark;
+use crate::{AuditError, NewEntry, Result, archive, files};
 
-/// Entries that are kept.
+/// Entries that the log's file keeps; files of older ones keep [`Bounds::archives`] times [`Bounds::part`] more.
 pub const ENTRIES_MAX: u64 = 100_000;
 /// Entries in one answer.
 const PART_MAX: usize = 500;
 const VERSION: &str = "1";
-const FILE_NAME: &str = "audit.redb";
-const DAMAGED_NAME: &str = "audit.redb.damaged";
 
-const META: TableDefinition<'static, &'static str, &'static str> = TableDefinition::new("meta");
+pub(crate) const META: TableDefinition<'static, &'static str, &'static str> = TableDefinition::new("meta");
 const META_VERSION: &str = "version";
-/// Number and hash of the last entry that was dropped, and of the last one that was written.
-const META_DROPPED: &str = "dropped";
-const META_LAST: &str = "last";
-const ENTRIES: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("entries");
+/// Number and hash of the last entry that is nowhere any more, of the last one that is not in this file, and of the last one.
+pub(crate) const META_GONE: &str = "gone";
+pub(crate) const META_DROPPED: &str = "dropped";
+pub(crate) const META_LAST: &str = "last";
+pub(crate) const ENTRIES: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("entries");
+/// The files of older entries: the first number in each, and number and hash of the last.
+pub(crate) const ARCHIVES: TableDefinition<'static, u64, &'static str> = TableDefinition::new("archives");
 
-type Redb<T> = std::result::Result<T, redb::Error>;
+pub(crate) type Redb<T> = std::result::Result<T, redb::Error>;
 
-/// An entry to be written.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct NewEntry {
-    /// What it tells.
-    pub kind: AuditKind,
-    /// The user, where one has proved who it is.
-    pub user: Option<Name>,
-    /// The role in which it asked.
-    pub role: Option<Role>,
-    /// The tenant to which it is confined.
-    pub tenant: Option<Name>,
-    /// The id of its token.
-    pub token: Option<String>,
-    /// The address that the request came from.
-    pub from: Option<String>,
-    /// The id of the request.
-    pub request: Option<String>,
-    /// What was asked for.
-    pub operation: String,
-    /// What it is about.
-    pub object: String,
-    /// The HTTP status of the answer.
-    pub status: Option<u16>,
-    /// Why somebody was not let, or what the node has done.
-    pub reason: Option<String>,
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Entries in the log's file.
+    pub(crate) entries: u64,
+    /// Entries that go to a file of older ones at a time.
+    pub(crate) part: u64,
+    /// Such files.
+    pub(crate) archives: u64,
 }
 
-impl NewEntry {
-    /// What the node itself has done.
-    pub fn of_node(operation: &str, reason: impl Into<String>) -> Self {
-        Self {
-            kind: AuditKind::Node,
-            user: None,
-            role: None,
-            tenant: None,
-            token: None,
-            from: None,
-            request: None,
-            operation: operation.to_owned(),
-            object: String::new(),
-            status: None,
-            reason: Some(reason.into()),
-        }
-    }
-
-    fn numbered(self, number: u64, time: Timestamp, before: &str) -> AuditEntry {
-        let Self { kind, user, role, tenant, token, from, request, operation, object, status, reason } = self;
-        let hash = String::new();
-        let mut entry = AuditEntry {
-            number,
-            time,
-            kind,
-            user,
-            role,
-            tenant,
-            token,
-            from,
-            request,
-            operation,
-            object,
-            status,
-            reason,
-            hash,
-        };
-        entry.hash = hash_of(before, &entry);
-        entry
-    }
-}
-
-/// A place in the chain.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Place {
-    number: u64,
-    hash: String,
-}
-
-impl Place {
-    fn beginning() -> Self {
-        Self { number: 0, hash: BEGINNING.to_owned() }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let (number, hash) = text.split_once(':')?;
-        Some(Self { number: number.parse().ok()?, hash: hash.to_owned() })
-    }
-
-    fn text(&self) -> String {
-        format!("{}:{}", self.number, self.hash)
-    }
-}
+const BOUNDS: Bounds = Bounds { entries: ENTRIES_MAX, part: 10_000, archives: 40 };
+const _: () = assert!(BOUNDS.part > 0 && BOUNDS.part < BOUNDS.entries);
 
 /// The audit log of a node.
 pub struct AuditLog {
     database: Database,
-    path: PathBuf,
-    entries_max: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) bounds: Bounds,
+    /// The directory, and the mark in it; nothing for a log that nobody keeps.
+    pub(crate) kept: Option<(PathBuf, Mark)>,
+    /// Held while an entry and the mark behind it are written, so that who holds it sees both or neither.
+    pub(crate) writing: Mutex<()>,
 }
 
 impl AuditLog {
-    /// Opens the log in `directory`, which exists; makes it when there is none. A file that is no database any more is moved to
-    /// `audit.redb.damaged`, and the path is the second answer; entries that were changed are for [`Self::verify`] to find.
-    ///
-    /// # Errors
-    /// [`AuditError::InUse`], [`AuditError::Newer`], [`AuditError::Io`], [`AuditError::Storage`].
-    pub fn open(directory: &Path) -> Result<(Self, Option<PathBuf>)> {
-        let path = directory.join(FILE_NAME);
-        match Self::open_file(&path) {
-            Ok(log) => Ok((log, None)),
-            Err(error @ (AuditError::InUse { .. } | AuditError::Newer { .. } | AuditError::Io { .. })) => {
-                Err(error)
-            }
-            Err(error) => {
-                let aside = directory.join(DAMAGED_NAME);
-                if move_aside(&path, &aside).is_err() {
-                    return Err(error);
-                }
-                Ok((Self::open_file(&path)?, Some(aside)))
-            }
-        }
-    }
-
     /// A log that nobody keeps.
     pub fn in_memory() -> Result<Self> {
         Self::over(InMemoryBackend::new())
@@ -162,11 +67,13 @@ impl AuditLog {
     pub fn over(backend: impl StorageBackend) -> Result<Self> {
         let path = PathBuf::from("in memory");
         let made = Database::builder().create_with_backend(backend);
-        Self::prepare(made.map_err(|error| failed("create", &path, error))?, path)
+        Ok(Self::prepare(made.map_err(|error| failed("create", &path, error))?, path)?.0)
     }
 
-    fn open_file(path: &Path) -> Result<Self> {
-        let file = private_file(path).map_err(|source| AuditError::Io { path: path.to_owned(), source })?;
+    /// The log in a file, and whether it was made just now.
+    pub(crate) fn open_file(path: &Path) -> Result<(Self, bool)> {
+        let file =
+            files::private_file(path).map_err(|source| AuditError::Io { path: path.to_owned(), source })?;
         let database = Database::builder().create_file(file).map_err(|error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen => AuditError::InUse { path: path.to_owned() },
             error => failed("open", path, error),
@@ -174,10 +81,11 @@ impl AuditLog {
         Self::prepare(database, path.to_owned())
     }
 
-    fn prepare(database: Database, path: PathBuf) -> Result<Self> {
-        let log = Self { database, path, entries_max: ENTRIES_MAX };
+    fn prepare(database: Database, path: PathBuf) -> Result<(Self, bool)> {
+        let log = Self { database, path, bounds: BOUNDS, kept: None, writing: Mutex::default() };
         let found = log.write(|transaction| {
             transaction.open_table(ENTRIES)?;
+            transaction.open_table(ARCHIVES)?;
             let mut meta = transaction.open_table(META)?;
             let found = meta.get(META_VERSION)?.map(|version| version.value().to_owned());
             if found.is_none() {
@@ -189,31 +97,74 @@ impl AuditLog {
             Some(found) if found != VERSION => {
                 Err(AuditError::Newer { path: log.path, found, supported: VERSION })
             }
-            _ => Ok(log),
+            found => Ok((log, found.is_none())),
         }
     }
 
     /// Writes an entry; durable on return.
     pub fn append(&self, time: Timestamp, new: NewEntry) -> Result<AuditEntry> {
-        let entries_max = self.entries_max;
-        self.write(|transaction| {
+        let _writing = self.writing.lock().expect("nobody panics with this lock");
+        while self.read(|transaction| Ok(transaction.open_table(ENTRIES)?.len()?))? >= self.bounds.entries {
+            self.move_on()?;
+        }
+        let entry = self.write(|transaction| {
             let mut meta = transaction.open_table(META)?;
             let last = place(meta.get(META_LAST)?.map(|text| text.value().to_owned()));
             let entry = new.numbered(last.number + 1, time, &last.hash);
             let json = serde_json::to_vec(&entry).expect("an entry holds texts and numbers only");
-            let mut table = transaction.open_table(ENTRIES)?;
-            table.insert(entry.number, &json[..])?;
-            let last = Place { number: entry.number, hash: entry.hash.clone() };
-            meta.insert(META_LAST, &last.text()[..])?;
-            while table.len()? > entries_max {
-                let Some((number, json)) = table.pop_first()? else { break };
-                // What cannot be read has been edited: the chain is broken here, and verify shall go on to say so.
-                let hash = serde_json::from_slice(json.value()).map(|entry: AuditEntry| entry.hash);
-                let dropped = Place { number: number.value(), hash: hash.unwrap_or_default() };
-                meta.insert(META_DROPPED, &dropped.text()[..])?;
-            }
+            transaction.open_table(ENTRIES)?.insert(entry.number, &json[..])?;
+            meta.insert(META_LAST, &Place::of(&entry).text()[..])?;
             Ok(entry)
-        })
+        })?;
+        if let Some((_, mark)) = &self.kept {
+            mark.write(&Place::of(&entry), time)?;
+        }
+        Ok(entry)
+    }
+
+    /// Moves the oldest entries to a file of their own, and drops the oldest of such files where there are too many. The file is written
+    /// before they leave the log: whoever is killed in between writes the same file again.
+    fn move_on(&self) -> Result<()> {
+        let part = usize::try_from(self.bounds.part).unwrap_or(usize::MAX);
+        let oldest = self.read(|transaction| {
+            let mut oldest = Vec::new();
+            for row in transaction.open_table(ENTRIES)?.iter()?.take(part) {
+                let (number, json) = row?;
+                oldest.push((number.value(), json.value().to_vec()));
+            }
+            Ok(oldest)
+        })?;
+        let (Some((first, _)), Some((number, json))) = (oldest.first(), oldest.last()) else { return Ok(()) };
+        // What cannot be read has been edited: the chain is broken here, and verify shall go on to say so.
+        let hash = serde_json::from_slice(json).map(|entry: AuditEntry| entry.hash).unwrap_or_default();
+        let last = Place { number: *number, hash };
+        if let Some((directory, _)) = &self.kept {
+            archive::write(&archive::path(directory, *first, last.number), &oldest)?;
+        }
+        let gone = self.write(|transaction| {
+            transaction.open_table(ENTRIES)?.retain(|number, _| number > last.number)?;
+            let mut meta = transaction.open_table(META)?;
+            let mut archives = transaction.open_table(ARCHIVES)?;
+            let dropped =
+                place(meta.insert(META_DROPPED, &last.text()[..])?.map(|text| text.value().to_owned()));
+            if archives.is_empty()? {
+                meta.insert(META_GONE, &dropped.text()[..])?;
+            }
+            archives.insert(*first, &last.text()[..])?;
+            let mut gone = Vec::new();
+            let bound = if self.kept.is_some() { self.bounds.archives } else { 0 };
+            while archives.len()? > bound {
+                let Some((first, text)) = archives.pop_first()? else { break };
+                meta.insert(META_GONE, text.value())?;
+                gone.push((first.value(), place(Some(text.value().to_owned())).number));
+            }
+            Ok(gone)
+        })?;
+        for ((first, last), (directory, _)) in gone.into_iter().zip(self.kept.iter().cycle()) {
+            // It is no part of the log any more; that it stays does no harm.
+            let _ = files::remove(&archive::path(directory, first, last));
+        }
+        Ok(())
     }
 
     /// A part of the entries that a query selects, the oldest first.
@@ -246,31 +197,22 @@ impl AuditLog {
         Ok(answer)
     }
 
-    /// Looks at every entry: whether it is what was written, in its place, and whether all are there; and whether the one that
-    /// `known` names still has the hash that it had.
-    pub fn verify(&self, known: &VerifyAudit) -> Result<AuditVerification> {
-        let (problem, dropped, last) = self.read(|transaction| {
-            let meta = transaction.open_table(META)?;
-            let text =
-                |key| -> Redb<Option<String>> { Ok(meta.get(key)?.map(|text| text.value().to_owned())) };
-            let (dropped, last) = (place(text(META_DROPPED)?), place(text(META_LAST)?));
-            Ok((broken(transaction, &dropped, &last, known)?, dropped, last))
-        })?;
-        Ok(AuditVerification {
-            intact: problem.is_none(),
-            first: dropped.number + 1,
-            last: last.number,
-            hash: last.hash,
-            problem,
-        })
+    /// What is kept under a key beside the entries.
+    pub(crate) fn meta(transaction: &ReadTransaction, key: &str) -> Redb<Option<String>> {
+        Ok(transaction.open_table(META)?.get(key)?.map(|text| text.value().to_owned()))
     }
 
-    fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Redb<T>) -> Result<T> {
+    pub(crate) fn set_meta(transaction: &WriteTransaction, key: &str, text: &str) -> Redb<()> {
+        transaction.open_table(META)?.insert(key, text)?;
+        Ok(())
+    }
+
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Redb<T>) -> Result<T> {
         let begun = self.database.begin_read().map_err(redb::Error::from);
         begun.and_then(|transaction| work(&transaction)).map_err(|error| failed("read", &self.path, error))
     }
 
-    fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Redb<T>) -> Result<T> {
+    pub(crate) fn write<T>(&self, work: impl FnOnce(&WriteTransaction) -> Redb<T>) -> Result<T> {
         let written = || -> Redb<T> {
             let mut transaction = self.database.begin_write()?;
             transaction.set_quick_repair(true);
@@ -282,58 +224,13 @@ impl AuditLog {
     }
 }
 
-/// What is wrong with the chain between two places, the first thing that is found.
-fn broken(
-    transaction: &ReadTransaction,
-    dropped: &Place,
-    last: &Place,
-    known: &VerifyAudit,
-) -> Redb<Option<String>> {
-    let mut at = dropped.clone();
-    for row in transaction.open_table(ENTRIES)?.iter()? {
-        let (number, json) = row?;
-        let (number, json) = (number.value(), json.value());
-        if number != at.number + 1 {
-            return Ok(Some(format!("behind entry {} comes entry {number}", at.number)));
-        }
-        let entry: AuditEntry = match serde_json::from_slice(json) {
-            Ok(entry) => entry,
-            Err(error) => return Ok(Some(format!("entry {number} cannot be read: {error}"))),
-        };
-        let is_as_written = serde_json::to_vec(&entry).is_ok_and(|again| again == json);
-        if entry.number != number || !is_as_written || entry.hash != hash_of(&at.hash, &entry) {
-            return Ok(Some(format!("entry {number} is not what was written behind entry {}", at.number)));
-        }
-        at = Place { number, hash: entry.hash };
-        if known.number == Some(number) && known.hash.as_ref().is_some_and(|hash| *hash != at.hash) {
-            return Ok(Some(format!("entry {number} has another hash than the one that was kept elsewhere")));
-        }
-    }
-    let is_missing = known.number.is_some_and(|number| number > at.number);
-    Ok(match at == *last {
-        true if is_missing => Some(format!("the log ends with entry {}", at.number)),
-        true => None,
-        false => Some(format!("entries {} to {} are missing", at.number + 1, last.number)),
-    })
-}
-
-fn place(text: Option<String>) -> Place {
+pub(crate) fn place(text: Option<String>) -> Place {
     let unreadable = || Place { number: 0, hash: String::new() };
     text.map_or_else(Place::beginning, |text| Place::parse(&text).unwrap_or_else(unreadable))
 }
 
-fn failed(operation: &'static str, path: &Path, error: impl Into<redb::Error>) -> AuditError {
+pub(crate) fn failed(operation: &'static str, path: &Path, error: impl Into<redb::Error>) -> AuditError {
     AuditError::Storage { operation, path: path.to_owned(), source: Box::new(error.into()) }
-}
-
-#[expect(clippy::disallowed_types, reason = "the control plane's own file, outside the simulation")]
-fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
-    std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the control plane's own file, outside the simulation")]
-fn move_aside(path: &Path, aside: &Path) -> std::io::Result<()> {
-    std::fs::rename(path, aside)
 }
 
 #[cfg(test)]

@@ -35,3 +35,8 @@ pub(crate) fn open(path: &Path) -> Result<Database> {
 pub(crate) fn move_aside(path: &Path, aside: &Path) -> io::Result<()> {
     std::fs::rename(path, aside)
 }
+
+#[expect(clippy::disallowed_methods, reason = "the control plane's own file, outside the simulation")]
+pub(crate) fn exists(path: &Path) -> bool {
+    path.exists()
+}

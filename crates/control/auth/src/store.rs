@@ -84,6 +84,11 @@ impl AccessStore {
         }
     }
 
+    /// Whether `directory` has a store, so that the node in it was started before.
+    pub fn exists(directory: &Path) -> bool {
+        file::exists(&directory.join(FILE_NAME))
+    }
+
     /// A store that nobody keeps.
     pub fn in_memory() -> Result<Self> {
         let path = PathBuf::from("in memory");

@@ -44,6 +44,6 @@ pub struct TenantsMade {
 /// that they too are made in the end when the node is killed in between.
 #[async_trait]
 pub trait TenantKeeper: Send + Sync {
-    /// Makes tenants as they are stated. What is so already is left alone.
-    async fn make_tenants(&self, stated: Vec<StatedTenant>) -> Result<TenantsMade>;
+    /// Makes tenants as they are stated, for the job with this number. What is so already is left alone.
+    async fn make_tenants(&self, job: u64, stated: Vec<StatedTenant>) -> Result<TenantsMade>;
 }

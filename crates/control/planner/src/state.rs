@@ -43,6 +43,31 @@ pub enum StateStep {
     CreateExport(CreateExport),
 }
 
+impl StateStep {
+    /// The operation of the API that does the same, and the name of what it does it to.
+    pub fn named(&self) -> (&'static str, String) {
+        match self {
+            Self::CreatePool(request) => ("create_pool", request.name.to_string()),
+            Self::ChangePool(name, _) => ("change_pool", name.to_string()),
+            Self::AddDevice(name, _) => ("add_device", name.to_string()),
+            Self::CreatePolicy(request) => ("create_policy", request.name.to_string()),
+            Self::ChangePolicy(name, _) => ("change_policy", name.to_string()),
+            Self::CreateVolume(request) => ("create_volume", request.name.to_string()),
+            Self::ResizeVolume(name, _) => ("resize_volume", name.to_string()),
+            Self::ChangeVolume(name, _) => ("change_volume", name.to_string()),
+            Self::AttachVolumePolicy(name, _) => ("attach_volume_policy", name.to_string()),
+            Self::CreateGroup(request) => ("create_group", request.name.to_string()),
+            Self::ChangeGroup(name, _) => ("change_group", name.to_string()),
+            Self::AttachGroupPolicy(name, _) => ("attach_group_policy", name.to_string()),
+            Self::CreateHost(request) => ("create_host", request.name.to_string()),
+            Self::ChangeHost(name, _) => ("change_host", name.to_string()),
+            Self::CreateHostGroup(request) => ("create_host_group", request.name.to_string()),
+            Self::ChangeHostGroup(name, _) => ("change_host_group", name.to_string()),
+            Self::CreateExport(request) => ("create_export", request.path().to_string()),
+        }
+    }
+}
+
 impl fmt::Display for StateStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

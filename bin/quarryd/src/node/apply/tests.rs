@@ -1,9 +1,12 @@
 //! Documents on a real node that is killed at each step and started again.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use quarry_api_types::{ComplianceState, Protocol, ResizeVolume, StatePlan};
+use quarry_api::Guard;
+use quarry_api_types::{AuditKind, AuditQuery, ComplianceState, Protocol, ResizeVolume, StatePlan};
+use quarry_audit::{AuditLog, Opening};
+use quarry_auth::AccessStore;
 use quarry_node_api::JobNode as _;
 use tempfile::TempDir;
 
@@ -155,6 +158,33 @@ async fn a_document_brings_an_empty_node_to_it_and_twice_changes_nothing() {
         (ComplianceState::Violated, Some("ssd"))
     );
     node.stop().await;
+}
+
+/// Each step is in the audit log before it is done, under the job's number.
+#[tokio::test]
+async fn the_audit_log_has_each_step_of_a_document() {
+    let folder = TempDir::new().expect("a folder");
+    devices(folder.path());
+    let state = site(folder.path());
+    let open = || {
+        let opened = AuditLog::open(folder.path(), Opening::default(), now()).expect("opened");
+        (opened.log, AccessStore::in_memory().expect("in memory"))
+    };
+    let (log, store) = open();
+    let guard = Arc::new(Guard::new(store, log, false));
+    let node = TestNode::start(settings(folder.path())).await.with_audit(guard);
+    let job = node.node.apply_state(state.clone()).await.expect("begun");
+    node.node.apply_next(&node.node).await;
+    node.stop().await;
+    let entries = open().0.list(&AuditQuery::default()).expect("listed").entries;
+    assert_eq!(entries.len() as u64, job.total);
+    assert!(entries.iter().all(|entry| entry.kind == AuditKind::Node));
+    let reason = format!("job {} of apply_state: create pool a", job.id);
+    let first = &entries[0];
+    assert_eq!((&first.operation[..], &first.object[..]), ("create_pool", "a"));
+    assert_eq!(first.reason.as_ref(), Some(&reason));
+    let made = entries.iter().filter(|entry| entry.operation == "create_volume").count();
+    assert_eq!(made, 20);
 }
 
 #[tokio::test]

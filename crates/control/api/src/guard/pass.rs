@@ -17,7 +17,7 @@ use tokio::sync::MutexGuard;
 use tower::ServiceExt;
 
 use super::operations::{self, Operation};
-use super::trail::Asked;
+use super::trail::{Asked, Outcome};
 use super::{Guard, Peer, tenancy, tenant_settings};
 use crate::conventions::{
     Entered, Intended, Known, Lists, Objects, Repeats, Selection, Tag, is_known, is_wanted,
@@ -77,7 +77,9 @@ impl Gate {
             || format!("{} {}", request.method(), request.uri().path()),
             |operation| operation.id.to_owned(),
         );
-        let (request_id, object) = (id.to_owned(), String::new());
+        // What is refused is told with what it was about, as far as the path says it, whoever asks.
+        let path = path_parts(&mut request).await;
+        let (request_id, object) = (id.to_owned(), about(operation, &path, None).1);
         let mut asked = Asked { principal: None, peer, request: request_id, operation: name, object };
         if let Some(error) = in_clear(peer) {
             return self.refuse(&asked, error).await;
@@ -93,16 +95,17 @@ impl Gate {
         };
         let (mut request, bytes) = match operation.is_read() {
             true => (request, Bytes::new()),
-            false => read_body(request).await?,
+            false => match read_body(request).await {
+                Ok(read) => read,
+                Err(error) => return self.refuse(&asked, error).await,
+            },
         };
         let body: Option<Value> = serde_json::from_slice(&bytes).ok();
         if body.as_ref().is_some_and(|body| !body.is_object()) {
-            return Err(no_object());
+            return self.refuse(&asked, no_object()).await;
         }
-        let path = path_parts(&mut request).await;
-        let names = tenancy::names(operation, &path, body.as_ref());
-        asked.object =
-            names.iter().map(|(_, name)| name.as_str()).chain(inner(&path)).collect::<Vec<_>>().join(" ");
+        let names;
+        (names, asked.object) = about(Some(operation), &path, body.as_ref());
         if let Some(principal) = &asked.principal {
             let allowed = self.guard.allow(&self.node, principal, operation, &names, body.as_ref()).await;
             let allowed = allowed.and_then(|()| tenant_settings::check(principal, body.as_ref()));
@@ -119,8 +122,16 @@ impl Gate {
         let (Some(principal), true) = (asked.principal.clone(), operation.permission.is_some()) else {
             return Ok(next.run(request).await);
         };
+        if let Err(error) = self.guard.listen(&asked).await {
+            self.guard.count_refusal();
+            return Err(error);
+        }
         let parts = (request.method(), request.uri(), request.headers());
-        match self.repeats.look(&principal.user, parts, &bytes)? {
+        let known = match self.repeats.look(&principal.user, parts, &bytes) {
+            Ok(known) => known,
+            Err(error) => return self.refuse(&asked, error).await,
+        };
+        match known {
             Known::Nothing => self.change(operation, (asked, principal), (names, body), request, next).await,
             Known::Answer(answer) => Ok(*answer),
             Known::First(begun) => {
@@ -163,9 +174,18 @@ impl Gate {
         Err(stranger.error)
     }
 
-    async fn refuse(&self, asked: &Asked, error: ApiError) -> Result<Response, ApiError> {
-        self.guard.count_refusal();
-        self.guard.refused(asked, &error).await;
+    /// Counts and tells that somebody was not let; of a flood, that there is one.
+    pub(crate) async fn refuse<T>(&self, asked: &Asked, error: ApiError) -> Result<T, ApiError> {
+        let guard = &self.guard;
+        guard.count_refusal();
+        let is_told = match asked.principal {
+            Some(_) => guard.listen(asked).await.is_ok(),
+            None => guard.stranger(error.detail(), asked.peer).is_told,
+        };
+        if is_told {
+            guard.refused(asked, &error).await;
+            guard.spend(asked, error.status());
+        }
         Err(error)
     }
 
@@ -325,7 +345,11 @@ impl Gate {
             let guard = &gate.guard;
             let (path, wanted) =
                 (request.uri().path().to_owned(), request.headers().get(header::IF_MATCH).cloned());
-            let _entered = gate.enter(operation, &principal, &names, (&path, wanted.as_ref())).await?;
+            let entered = gate.enter(operation, &principal, &names, (&path, wanted.as_ref())).await;
+            let _entered = match entered {
+                Ok(entered) => entered,
+                Err(error) => return gate.refuse(&asked, error).await,
+            };
             guard.begun(&asked).await?;
             let held = gate.check_change(operation, &principal, &names, body.as_ref()).await;
             let (response, _held) = match held {
@@ -333,7 +357,10 @@ impl Gate {
                 Err(error) => (Err(error), None),
             };
             let status = response.as_ref().map_or_else(ApiError::status, Response::status);
-            guard.ended(&asked, status).await;
+            let outcome = response.as_ref().ok().and_then(|response| response.extensions().get::<Outcome>());
+            let outcome = outcome.map(|Outcome(text)| text.clone());
+            guard.ended(&asked, status, outcome).await;
+            guard.spend(&asked, status);
             response
         });
         changed.await.unwrap_or_else(|failure| {
@@ -396,6 +423,17 @@ fn no_object() -> ApiError {
 async fn path_parts(request: &mut Request) -> BTreeMap<String, String> {
     let Ok(parts) = request.extract_parts::<RawPathParams>().await else { return BTreeMap::new() };
     parts.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The names in a request, and what it is about in the words of the audit log.
+fn about(
+    operation: Option<&Operation>,
+    path: &BTreeMap<String, String>,
+    body: Option<&Value>,
+) -> (tenancy::Named, String) {
+    let names = operation.map(|operation| tenancy::names(operation, path, body)).unwrap_or_default();
+    let object = names.iter().map(|(_, name)| name.as_str()).chain(inner(path)).collect::<Vec<_>>().join(" ");
+    (names, object)
 }
 
 /// What a path names inside what else it names.

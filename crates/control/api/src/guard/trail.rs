@@ -8,7 +8,7 @@ use quarry_api_types::{AuditKind, ProblemCode};
 use quarry_audit::NewEntry;
 use quarry_auth::Principal;
 
-use super::{Guard, Peer, now};
+use super::{Guard, Peer, now, too_many};
 use crate::problem::ApiError;
 
 /// Most bytes of what a request names that an entry repeats.
@@ -26,6 +26,10 @@ pub(crate) struct Asked {
     /// The names in the request.
     pub(crate) object: String,
 }
+
+/// What a handler has to say of a change that was done: in the extensions of its answer, and from there in the entry of its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome(pub(crate) String);
 
 impl Asked {
     fn entry(&self, kind: AuditKind, status: Option<u16>, reason: Option<String>) -> NewEntry {
@@ -48,7 +52,7 @@ impl Asked {
 
 impl Guard {
     /// Writes that a change is about to begin. Without that it must not.
-    pub(super) async fn begun(self: &Arc<Self>, asked: &Asked) -> Result<(), ApiError> {
+    pub(crate) async fn begun(self: &Arc<Self>, asked: &Asked) -> Result<(), ApiError> {
         let written = self.write(asked.entry(AuditKind::Begun, None, None)).await;
         written.map_err(|cause| {
             let detail = "the audit log takes no entries, so nothing is changed";
@@ -59,8 +63,8 @@ impl Guard {
     }
 
     /// Writes how a change has ended.
-    pub(crate) async fn ended(self: &Arc<Self>, asked: &Asked, status: StatusCode) {
-        let entry = asked.entry(AuditKind::Ended, Some(status.as_u16()), None);
+    pub(crate) async fn ended(self: &Arc<Self>, asked: &Asked, status: StatusCode, outcome: Option<String>) {
+        let entry = asked.entry(AuditKind::Ended, Some(status.as_u16()), outcome.as_deref().map(cut));
         // It is logged and counted; that the change was begun is written.
         let _ = self.write(entry).await;
     }
@@ -69,6 +73,34 @@ impl Guard {
     pub(crate) async fn refused(self: &Arc<Self>, asked: &Asked, error: &ApiError) {
         let entry = asked.entry(AuditKind::Refused, Some(error.status().as_u16()), Some(cut(error.detail())));
         let _ = self.write(entry).await;
+    }
+
+    /// Writes that the node does a step of something that was begun before. Without that it must not.
+    pub async fn step(self: &Arc<Self>, operation: &str, object: &str, reason: &str) -> Result<(), String> {
+        let entry = NewEntry { object: cut(object), ..NewEntry::of_node(operation, cut(reason)) };
+        self.write(entry).await
+    }
+
+    /// Whether the asker may go on, or has asked for too much lately that failed. That he has is told now and then.
+    pub(super) async fn listen(self: &Arc<Self>, asked: &Asked) -> Result<(), ApiError> {
+        let Some(principal) = &asked.principal else { return Ok(()) };
+        let turn = self.allowances.turn(principal, now().unix_ms());
+        if let Some(count) = turn.untold {
+            let reason = format!(
+                "{count} requests of this user were turned away since that was told last, or had no entry of \
+                 their own: too many have failed or were refused"
+            );
+            let status = Some(StatusCode::TOO_MANY_REQUESTS.as_u16());
+            let _ = self.write(asked.entry(AuditKind::Refused, status, Some(reason))).await;
+        }
+        turn.wait_s.map_or(Ok(()), |wait_s| Err(too_many(wait_s)))
+    }
+
+    /// Takes from the asker's allowance what an answer costs.
+    pub(super) fn spend(&self, asked: &Asked, status: StatusCode) {
+        if let Some(principal) = &asked.principal {
+            self.allowances.spend(principal, status, now().unix_ms());
+        }
     }
 
     pub(super) fn count_refusal(&self) {

@@ -52,7 +52,7 @@ pub(crate) async fn log_in(
                 token: token.id.clone(),
                 expires: token.expires,
             };
-            guard.ended(&Asked { principal: Some(principal), ..asked }, StatusCode::CREATED).await;
+            guard.ended(&Asked { principal: Some(principal), ..asked }, StatusCode::CREATED, None).await;
             Ok((StatusCode::CREATED, Json(new)))
         }
         Err(error) => {

@@ -15,6 +15,7 @@ use crate::Guard;
 use crate::access::{Asker, GuardState};
 use crate::call::{NodeState, complete};
 use crate::extract::WholeBody;
+use crate::guard::Outcome;
 use crate::problem::{ApiError, Problems};
 use crate::stated_tenants::{Grantable, TenantStep, plan, stated};
 
@@ -84,7 +85,9 @@ pub(crate) async fn apply_state(
         return Err(refused(problem));
     }
     let job = complete(async move { node.apply_state(state).await }).await?;
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/v1/jobs/{}", job.id))], Json(job)))
+    // The job tells its steps under the same name.
+    let outcome = Extension(Outcome(format!("job {}", job.id)));
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, format!("/v1/jobs/{}", job.id))], outcome, Json(job)))
 }
 
 /// What is to be done for the tenants of a document, by somebody who may do it, and what in it would be put where it does not belong.

@@ -11,7 +11,7 @@ use quarry_api_types::{WatchEvent, WatchQuery};
 
 use crate::access::Asker;
 use crate::extract::Query;
-use crate::guard::Gate;
+use crate::guard::{Asked, Gate};
 use crate::problem::{ApiError, Problems};
 use crate::server::Stopping;
 use crate::watch::Watch;
@@ -33,12 +33,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 )]
 pub(crate) async fn watch(
     Extension(gate): Extension<Gate>,
+    Extension(asked): Extension<Asked>,
     Extension(asker): Asker,
     stopping: Option<Extension<Stopping>>,
     headers: HeaderMap,
     Query(query): Query<WatchQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let stopping = stopping.map(|Extension(stopping)| stopping);
-    let watch = Watch::begin(gate, asker, headers, stopping, query).await?;
+    let watch = Watch::begin(gate, (asked, asker), headers, stopping, query).await?;
     Ok(Sse::new(watch.messages()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }

@@ -136,7 +136,7 @@ impl JobNode for MemoryNode {
             ));
         }
         if let Some(keeper) = self.tenants.get() {
-            keeper.make_tenants(wanted.tenants.clone()).await?;
+            keeper.make_tenants(1, wanted.tenants.clone()).await?;
         }
         let mut state = self.begin().await?;
         let there: Vec<Name> = state.pools.iter().map(|pool| pool.name.clone()).collect();

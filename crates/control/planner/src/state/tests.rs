@@ -24,6 +24,26 @@ fn texts(steps: &StateSteps) -> Vec<String> {
     steps.steps.iter().map(StateStep::to_string).collect()
 }
 
+/// By these the audit log tells a step as it tells the same change when it is asked for by itself.
+#[test]
+fn steps_have_the_names_of_operations() {
+    let planned = plan_state(&state(SITE), &Present::default());
+    let named: std::collections::BTreeSet<_> = planned.steps.iter().map(StateStep::named).collect();
+    for (operation, object) in [
+        ("create_pool", "fast"),
+        ("create_host", "web"),
+        ("create_host_group", "farm"),
+        ("create_policy", "gold"),
+        ("create_volume", "a"),
+        ("attach_volume_policy", "b"),
+        ("create_group", "shop"),
+        ("attach_group_policy", "shop"),
+        ("create_export", "b"),
+    ] {
+        assert!(named.contains(&(operation, object.to_owned())), "{operation} {object}: {named:?}");
+    }
+}
+
 #[test]
 fn an_empty_node_gets_everything_in_an_order_that_works() {
     let planned = plan_state(&state(SITE), &Present::default());
