@@ -70,7 +70,7 @@ const FILES: [(&str, Need); 5] = [
 enum Finding {
     Whole,
     Damaged(String),
-    /// The catalog mends itself when it is opened; of the others nobody does.
+    /// Whoever opens it mends it; of the audit log the mark tells whether that has cost an entry.
     Mendable(String),
     /// It says nothing of the file; whoever opens it will see.
     Unknown(String),
@@ -108,13 +108,13 @@ pub fn look(directory: &Path) -> anyhow::Result<Vec<Moved>> {
             (Finding::Unknown(why), _) => {
                 tracing::warn!("{} could not be looked at before it is opened: {why}", path.display());
             }
-            (Finding::Mendable(why), Need::Everything(_)) => {
+            (Finding::Mendable(why), _) => {
                 tracing::warn!("{}: {why}", path.display());
             }
             (Finding::Damaged(why), Need::Everything(what_to_do)) => {
                 lost.get_or_insert_with(|| format!("{} is damaged ({why}). {what_to_do}", path.display()));
             }
-            (Finding::Damaged(why) | Finding::Mendable(why), Need::Log) => {
+            (Finding::Damaged(why), Need::Log) => {
                 let aside = set_aside(directory, name).with_context(|| {
                     format!("{} is damaged ({why}) and cannot be moved aside", path.display())
                 })?;

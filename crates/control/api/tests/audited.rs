@@ -147,15 +147,15 @@ async fn what_a_document_does_to_tenants_is_told() {
         all[since..].iter().map(in_short).collect::<Vec<_>>(),
         [
             "begun admin apply_state - -",
-            "begun admin create_tenant initech -",
-            "ended admin create_tenant initech 200",
-            "begun admin change_tenant acme -",
-            "ended admin change_tenant acme 200",
+            "node - create_tenant initech -",
+            "node - change_tenant acme -",
             "ended admin apply_state - 202",
         ]
     );
-    assert!(all[since..].iter().all(|entry| entry["request"] == all[since]["request"]));
     let job = answer.json()["id"].as_u64().unwrap();
+    for step in &all[since + 1..since + 3] {
+        assert_eq!(step["reason"], format!("job {job} of apply_state"));
+    }
     assert_eq!(all.last().unwrap()["reason"], format!("job {job}"));
 }
 
@@ -166,7 +166,7 @@ async fn a_flood_of_failures_is_told_in_a_few_entries() {
     let acme = world.token("tenant-user", "acme").await;
     let since = entries_of(&world).await;
     let mut statuses = std::collections::BTreeMap::new();
-    for number in 0..1000 {
+    for number in 0..6000 {
         let (method, path) = match number % 3 {
             0 => (Method::DELETE, format!("/v1/volumes/acme.none{number}")),
             1 => (Method::GET, format!("/v1/volumes/globex.none{number}")),
@@ -174,9 +174,9 @@ async fn a_flood_of_failures_is_told_in_a_few_entries() {
         };
         *statuses.entry(world.ask(method, &path, Some(&acme), None).await.status).or_insert(0) += 1;
     }
-    assert!(statuses[&429] > 200, "changes are turned away: {statuses:?}");
+    assert!(statuses[&429] > 900, "changes are turned away: {statuses:?}");
     let written = entries_of(&world).await - since;
-    assert!((300..450).contains(&written), "{written} entries");
+    assert!((3000..4500).contains(&written), "{written} entries");
     // Others are listened to, he may look, and what he did not ask for is told.
     assert_eq!(world.get("/v1/volumes/acme.thing", &acme).await.status, 200);
     let gone = world.ask(Method::DELETE, "/v1/volumes/none", Some(&world.admin), None).await;

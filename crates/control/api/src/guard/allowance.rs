@@ -173,7 +173,7 @@ mod tests {
         }
         let told = |now_ms| allowances.turn(&ann, now_ms).untold;
         assert_eq!([told(0), told(0), told(1), told(2)], [Some(1), None, None, None]);
-        (0..20).for_each(|_| allowances.spend(&ann, StatusCode::CONFLICT, 0));
+        (0..200).for_each(|_| allowances.spend(&ann, StatusCode::CONFLICT, 0));
         assert_eq!([told(TOLD_EVERY_MS), told(TOLD_EVERY_MS + 1)], [Some(4), None]);
         assert_eq!([told(10_000_000), told(10_000_001)], [Some(1), None]);
     }
