@@ -9,7 +9,8 @@
 //!   anything. The file is readable by its owner alone.
 //! - A change is durable before it counts, and counts at once: a token that was revoked opens nothing after the answer.
 //! - What is not permitted is refused. Nobody gives away more than he has.
-//! - A damaged file never keeps a node from starting: it is moved aside, and a new one begins, without users.
+//! - A file that is no database is moved aside, and a new one begins, without users. quarryd looks at it before, and does not start without
+//!   somebody having said so by moving it.
 //! - Every table is bounded.
 //! - Calls that write block on the disk, and those that check a password on the processor. On an async runtime they belong on a
 //!   thread for blocking work.
