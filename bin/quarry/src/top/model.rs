@@ -1,5 +1,7 @@
 //! What is on the screen, and what keys do to it.
 
+use std::time::Duration;
+
 use quarry_api_types::{Job, ListenerProtocol, NodeStats, Status};
 use quarry_types::ByteSize;
 use ratatui::crossterm::event::KeyCode;
@@ -112,49 +114,14 @@ impl Screen {
     }
 
     /// The names of the columns.
-    pub fn headings(&self) -> &'static [&'static str] {
-        match self.page {
-            Page::Volumes => &[
-                "VOLUME",
-                "POOL",
-                "READ/S",
-                "WRITE/S",
-                "READ",
-                "WRITTEN",
-                "READ P99",
-                "WRITE P99",
-                "FLUSH P99",
-                "IN FLIGHT",
-                "ERRORS",
-            ],
-            Page::Devices => &[
-                "DEVICE",
-                "POOL",
-                "READ/S",
-                "WRITE/S",
-                "READ",
-                "WRITTEN",
-                "READ P99",
-                "WRITE P99",
-                "FLUSH P99",
-                "IN FLIGHT",
-                "ERRORS",
-            ],
-            Page::Nodes => &[
-                "NODE",
-                "HEALTH",
-                "READ/S",
-                "WRITE/S",
-                "READ",
-                "WRITTEN",
-                "READ P99",
-                "WRITE P99",
-                "SESSIONS",
-                "MEMORY",
-                "CORES",
-            ],
-            Page::Work => &["WORK", "ON", "DONE", "LEFT"],
-        }
+    pub fn headings(&self) -> Vec<&'static str> {
+        let [what, of, rest @ ..] = match self.page {
+            Page::Volumes => ["VOLUME", "POOL", "FLUSH P99", "IN FLIGHT", "ERRORS"],
+            Page::Devices => ["DEVICE", "POOL", "FLUSH P99", "IN FLIGHT", "ERRORS"],
+            Page::Nodes => ["NODE", "HEALTH", "SESSIONS", "MEMORY", "CORES"],
+            Page::Work => return vec!["WORK", "ON", "DONE", "LEFT"],
+        };
+        [&[what, of][..], &RATES, &rest].concat()
     }
 
     /// The rows of the page, sorted.
@@ -190,24 +157,31 @@ impl Screen {
     }
 }
 
+/// The columns between what a row is about and what only rows of its page have.
+const RATES: [&str; 6] = ["READ/S", "WRITE/S", "READ", "WRITTEN", "READ P99", "WRITE P99"];
+
+fn cells(what: [String; 2], read: &Rate, write: &Rate, own: [String; 3]) -> Vec<String> {
+    let rates = [
+        count(read.per_second),
+        count(write.per_second),
+        bytes(read.bytes_per_second),
+        bytes(write.bytes_per_second),
+        short(p99(read)),
+        short(p99(write)),
+    ];
+    what.into_iter().chain(rates).chain(own).collect()
+}
+
+fn p99(rate: &Rate) -> Option<Duration> {
+    rate.latency.quantile(0.99)
+}
+
 /// A row of rates. Without an earlier look there are none yet.
 fn row(name: &str, pool: &str, [read, write, flush]: [Rate; 3], in_flight: u32, errors: u64) -> Row {
-    let p99 = |rate: &Rate| rate.latency.quantile(0.99);
     let latency = [&read, &write, &flush].into_iter().filter_map(p99).max();
+    let own = [short(p99(&flush)), in_flight.to_string(), errors.to_string()];
     Row {
-        cells: vec![
-            name.to_owned(),
-            pool.to_owned(),
-            count(read.per_second),
-            count(write.per_second),
-            bytes(read.bytes_per_second),
-            bytes(write.bytes_per_second),
-            short(p99(&read)),
-            short(p99(&write)),
-            short(p99(&flush)),
-            in_flight.to_string(),
-            errors.to_string(),
-        ],
+        cells: cells([name.to_owned(), pool.to_owned()], &read, &write, own),
         name: name.to_owned(),
         operations: read.per_second + write.per_second + flush.per_second,
         bytes: read.bytes_per_second + write.bytes_per_second,
@@ -254,20 +228,10 @@ fn node(now: &Seen, (read, written): (Rate, Rate)) -> Row {
     let status = &now.status;
     let served = status.listeners.iter().filter(|one| one.protocol != ListenerProtocol::Api);
     let sessions: u32 = served.map(|listener| listener.connections).sum();
-    let p99 = |rate: &Rate| short(rate.latency.quantile(0.99));
-    let cells = vec![
-        status.node_id.to_string().chars().take(NODE_ID_CHARACTERS).collect(),
-        status.health.level.to_string(),
-        count(read.per_second),
-        count(written.per_second),
-        bytes(read.bytes_per_second),
-        bytes(written.bytes_per_second),
-        p99(&read),
-        p99(&written),
-        sessions.to_string(),
-        ByteSize(status.memory.used_bytes).to_string(),
-        status.cores.to_string(),
-    ];
+    let node = status.node_id.to_string().chars().take(NODE_ID_CHARACTERS).collect();
+    let own =
+        [sessions.to_string(), ByteSize(status.memory.used_bytes).to_string(), status.cores.to_string()];
+    let cells = cells([node, status.health.level.to_string()], &read, &written, own);
     Row { name: cells[0].clone(), cells, operations: 0.0, bytes: 0.0, latency_us: 0 }
 }
 

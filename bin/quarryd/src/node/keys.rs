@@ -58,7 +58,15 @@ pub async fn open_keys(data_dir: &Path, passphrase: Option<PathBuf>, may_be_new:
         }
     };
     let opened = tokio::task::spawn_blocking(open).await;
-    let opened = opened.unwrap_or(Err(KeyStoreError::Stopping)).map_err(|error| whole(&error));
+    let opened = opened.unwrap_or(Err(KeyStoreError::Stopping)).map_err(|error| match error {
+        // Only where none may be made.
+        KeyStoreError::NoKeyring { path } => format!(
+            "the keyring {} is missing, and no new one is made: volumes have keys that were in it, or a pool is offline that may have such \
+             volumes; put back what is missing and restart quarryd",
+            path.display()
+        ),
+        error => whole(&error),
+    });
     if let Err(error) = &opened {
         tracing::error!(%error, "the key store does not open; encrypted volumes stay closed");
     }

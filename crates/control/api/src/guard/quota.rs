@@ -64,14 +64,15 @@ impl Guard {
         if !is_bound && principal.tenant.is_none() {
             return Ok(None);
         }
-        let held = self.growing.lock().await;
-        let volumes: Vec<_> = of_tenant(node, tenant.name.as_str()).await?;
+        let held = if is_bound { Some(self.growing.lock().await) } else { None };
         let added = added(node, growth, names, body).await;
         if principal.tenant.is_some() {
             check_granted(&tenant, &added)?;
         }
-        check(&tenant, &volumes, &added)?;
-        Ok(Some(held))
+        if is_bound {
+            check(&tenant, &of_tenant(node, tenant.name.as_str()).await?, &added)?;
+        }
+        Ok(held)
     }
 }
 
