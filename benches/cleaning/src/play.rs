@@ -21,8 +21,13 @@ use quarry_volume::{Volume, WriteFlags};
 use crate::workload::{Pattern, Workload};
 
 const DEVICE: &str = "/dev/memory";
-const LIMITS: Limits =
-    Limits { node_cache_bytes: 1 << 30, read_cache_bytes: 0, overlay_bytes: 256 << 20, logs: 1 };
+const LIMITS: Limits = Limits {
+    node_cache_bytes: 1 << 30,
+    read_cache_bytes: 0,
+    cache_index_bytes: 0,
+    overlay_bytes: 256 << 20,
+    logs: 1,
+};
 /// Bytes of a write while the volume is filled.
 const FILL_BYTES: usize = 512 << 10;
 /// The pool is looked at after so many writes.

@@ -119,7 +119,13 @@ async fn pooled(env: Env, arguments: Arguments) -> Result<f64> {
     let devices = format_devices(&env, &request).await.context("formatting")?;
     let pool = quarry_pool::from_devices(&env, devices);
     let half = arguments.memory_mib << 19;
-    let limits = Limits { node_cache_bytes: half, overlay_bytes: half, read_cache_bytes: 0, logs: 1 };
+    let limits = Limits {
+        node_cache_bytes: half,
+        overlay_bytes: half,
+        read_cache_bytes: 0,
+        cache_index_bytes: 0,
+        logs: 1,
+    };
     let engine = Engine::create(env.clone(), pool, LogId(0), limits).await.map_err(failed)?;
     let (id, settings) = (VolumeId(uuid::Uuid::from_u128(2)), VolumeSettings::default());
     engine.create_volume(id, "one", volume_bytes(arguments), settings, None).await.map_err(failed)?;

@@ -34,7 +34,7 @@ const BOTH_SIDES: [&str; 1] = ["quarryd"];
 const ALONE: [&str; 1] = ["quarry-extract"];
 
 /// Arrows inside one floor.
-pub const SIDEWAYS: [(&str, &str); 40] = [
+pub const SIDEWAYS: [(&str, &str); 42] = [
     ("quarry-format", "quarry-types"),
     ("quarry-crypt", "quarry-types"),
     ("quarry-reduce", "quarry-format"),
@@ -46,6 +46,8 @@ pub const SIDEWAYS: [(&str, &str); 40] = [
     ("quarry-log", "quarry-pool"),
     ("quarry-cleaner", "quarry-pool"),
     ("quarry-map", "quarry-cache"),
+    ("quarry-cache-disk", "quarry-cache"),
+    ("quarry-cache-disk", "quarry-device"),
     ("quarry-engine", "quarry-volume"),
     ("quarry-image", "quarry-volume"),
     ("quarry-migration", "quarry-volume"),

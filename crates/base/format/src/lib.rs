@@ -10,6 +10,7 @@
 pub mod anchor;
 pub mod batch;
 mod bytes;
+pub mod cache_disk;
 mod checksum;
 pub mod chunk;
 pub mod claim;

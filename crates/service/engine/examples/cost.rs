@@ -58,8 +58,13 @@ impl Subject {
         };
         let devices = format_devices(&env, &request).await.expect("the disk is empty");
         let pool = quarry_pool::from_devices(&env, devices);
-        let limits =
-            Limits { node_cache_bytes: 64 << 20, read_cache_bytes: 0, overlay_bytes: 64 << 20, logs: 1 };
+        let limits = Limits {
+            node_cache_bytes: 64 << 20,
+            read_cache_bytes: 0,
+            cache_index_bytes: 0,
+            overlay_bytes: 64 << 20,
+            logs: 1,
+        };
         let engine = Engine::create(env.clone(), pool, LogId(0), limits).await.expect("create");
         let settings = VolumeSettings::default();
         engine.create_volume(VOLUME, "volume", VOLUME_BYTES, settings, None).await.expect("volume");

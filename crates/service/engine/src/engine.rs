@@ -1,11 +1,12 @@
 //! One log with its volumes on one core.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use quarry_cache::{RecordCache, RecordCacheStatus};
+use quarry_cache_disk::LogCache;
 use quarry_cleaner::{Cleaner, Policy};
 use quarry_env::{Env, JoinHandle, Signal, View};
 use quarry_format::detached::Detached;
@@ -16,7 +17,9 @@ use quarry_map::NodeCache;
 use quarry_pool::{LogStore, Pool};
 use quarry_reduce::Reducer;
 use quarry_types::limits::{BLOCK_BYTES, SECTOR_BYTES};
-use quarry_types::{BlockIndex, KeyId, LogId, SnapshotCounter, VolumeId, VolumeNumber, VolumeSettings};
+use quarry_types::{
+    BlockIndex, KeyId, LogId, SegmentId, SnapshotCounter, VolumeId, VolumeNumber, VolumeSettings,
+};
 
 use crate::course::Courses;
 use crate::damage::Damage;
@@ -39,6 +42,8 @@ pub struct Limits {
     pub node_cache_bytes: usize,
     /// Bytes for records that are read again.
     pub read_cache_bytes: usize,
+    /// Bytes for finding records on the cache disk, where there is one.
+    pub cache_index_bytes: usize,
     /// Bytes for entries that no checkpoint has merged yet.
     pub overlay_bytes: usize,
     /// Logs of the pool: they share its reserve of space.
@@ -68,6 +73,10 @@ pub struct Engine {
     pub(crate) volumes: Rc<Volumes>,
     pub(crate) cache: Rc<NodeCache>,
     pub(crate) records: RecordCache,
+    /// What it has on the node's cache disk.
+    pub(crate) cache_disk: OnceCell<Rc<LogCache>>,
+    /// The first segment that it may write since it was opened.
+    pub(crate) first_segment: SegmentId,
     pub(crate) nodes: EngineNodeStore,
     pub(crate) limits: Cell<Limits>,
     pub(crate) space: Space,
@@ -291,6 +300,9 @@ impl Engine {
         }
         self.cache.set_budget(limits.node_cache_bytes - table_bytes);
         self.records.set_budget(limits.read_cache_bytes);
+        if let Some(cache) = self.cache_disk.get() {
+            cache.set_budget(limits.cache_index_bytes);
+        }
         self.limits.set(limits);
         self.wake.raise();
     }
@@ -365,6 +377,7 @@ impl Engine {
             read_cache: self.records.status(),
             memory_bytes: self.cache.used_bytes()
                 + self.records.status().used_bytes
+                + self.cache_disk.get().map_or(0, |cache| cache.used_bytes())
                 + self.volumes.overlay_bytes()
                 + table.memory_bytes()
                 + self.volumes.deduplication_bytes(),
@@ -401,6 +414,9 @@ impl Engine {
         }
         self.log.quiesce().await;
         let result = if self.log.stopped().is_none() { self.checkpoint().await } else { Ok(()) };
+        if let Some(cache) = self.cache_disk.get() {
+            cache.close().await;
+        }
         self.store.pool.shared.begin_closing();
         self.log.close();
         // The log may have needed segments until now.

@@ -24,6 +24,7 @@ mod admit;
 mod apply;
 mod begun;
 mod block_lock;
+mod cached;
 mod changes;
 mod checkpoint;
 mod cleaning;

@@ -1,8 +1,10 @@
 //! Read: look the blocks up, take their records from memory, or read them in few device reads and verify every block.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use quarry_cache::RecordCache;
+use quarry_cache_disk::LogCache;
 use quarry_format::node::Entry;
 use quarry_map::{Lookup, NodeReadError, Run, Runs};
 use quarry_pool::{Expected, PoolError, Wanted};
@@ -123,7 +125,10 @@ impl EngineVolume {
             false => match self.find_in_memory(&records) {
                 Some(views) => views,
                 None => {
-                    let views = self.engine.store.read_records(&records).await?;
+                    let views = match self.cache_disk(&records) {
+                        Some(cache) => Box::pin(self.engine.read_slow(cache, &records)).await?,
+                        None => self.engine.store.read_records(&records).await?,
+                    };
                     self.note_read(&records, &views);
                     views
                 }
@@ -137,6 +142,13 @@ impl EngineVolume {
     fn read_cache(&self) -> Option<&RecordCache> {
         let is_on = self.state.head.borrow().settings.read_cache == ReadCache::On;
         is_on.then_some(&self.engine.records)
+    }
+
+    /// The cache disk, if there is one, the volume has a part in it, and one of the records lies on slow devices.
+    fn cache_disk(&self, records: &[Wanted]) -> Option<&Rc<LogCache>> {
+        let cache = self.engine.cache_disk.get()?;
+        let is_of_use = self.read_cache().is_some() && self.engine.store.lie_on_slow(records);
+        is_of_use.then_some(cache)
     }
 
     fn find_in_memory(&self, records: &[Wanted]) -> Option<Views> {

@@ -1,6 +1,6 @@
 //! Opening a log again: its image, then its tail, then a new incarnation.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use quarry_cache::RecordCache;
@@ -105,6 +105,8 @@ impl Engine {
             zeroes: env.buffers.allocate_zeroed(ZERO_BYTES).freeze(),
             cache,
             records: RecordCache::new(limits.read_cache_bytes),
+            cache_disk: OnceCell::new(),
+            first_segment: next_segment,
             env,
             store,
             log,

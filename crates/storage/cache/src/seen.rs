@@ -14,23 +14,23 @@ const NONE: u32 = 0;
 const ROW_MARKS: usize = 4;
 
 /// See the module.
-pub(crate) struct Seen {
+pub struct Seen {
     rows: Box<[[u32; ROW_MARKS]]>,
     shift: u32,
 }
 
 impl Seen {
     /// Bytes of a mark.
-    pub(crate) const MARK_BYTES: usize = size_of::<u32>();
+    pub const MARK_BYTES: usize = size_of::<u32>();
 
     /// With room for so many marks at least, and for twice as many at most.
-    pub(crate) fn new(marks: usize) -> Self {
+    pub fn new(marks: usize) -> Self {
         let rows = marks.div_ceil(ROW_MARKS).next_power_of_two().max(2);
         Self { rows: vec![[NONE; ROW_MARKS]; rows].into(), shift: u64::BITS - rows.ilog2() }
     }
 
     /// Whether the address was asked for lately. From now on it was.
-    pub(crate) fn note(&mut self, address: LogAddress) -> bool {
+    pub fn note(&mut self, address: LogAddress) -> bool {
         let spread = address.0.wrapping_mul(FACTOR);
         let spread = (spread ^ (spread >> 32)).wrapping_mul(FACTOR);
         let (row, mark) = (&mut self.rows[(spread >> self.shift) as usize], (spread as u32) | 1);

@@ -81,6 +81,7 @@ const PAGE_ENDS: &[u64] = &[4086, 8182, 16374, 32758, 65526];
 #[rustfmt::skip]
 static SIGNATURES: &[Signature] = &[
     // Layers that other data lies upon.
+    at("Quarry cache disk", &[0], b"QRYCACHE", describe::name),
     at("LUKS encrypted device", &[0], b"LUKS\xba\xbe", describe::luks),
     at("LVM physical volume", &[0, 512, 1024, 1536], b"LABELONE", describe::lvm),
     at("Linux RAID member (md 1.x)", &[0, 4096], b"\xfc\x4e\x2b\xa9", describe::md1),

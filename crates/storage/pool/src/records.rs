@@ -7,6 +7,7 @@
 mod tests;
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use quarry_env::View;
 use quarry_types::LogAddress;
@@ -57,6 +58,17 @@ impl LogStore {
             return Ok(SmallVec::from_buf([view]));
         }
         Box::pin(self.read_stretches(wanted, stretches)).await
+    }
+
+    /// Whether one of the records lies on slow devices alone: spinning disks and buckets.
+    pub fn lie_on_slow(&self, wanted: &[Wanted]) -> bool {
+        let slow = self.pool.shared.slow.load(Ordering::Relaxed);
+        let table = self.table();
+        slow != 0
+            && wanted.iter().any(|record| {
+                let chunk = table.resolve(record.address).map(|(chunk, _)| chunk);
+                chunk.is_some_and(|chunk| chunk.slots().iter().all(|slot| slow & 1 << slot.device != 0))
+            })
     }
 
     /// Where the records are now, in their order.

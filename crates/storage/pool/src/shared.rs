@@ -62,6 +62,8 @@ pub struct PoolShared {
     closing: AtomicBool,
     pub(crate) board: Board,
     pub(crate) tiers: Mutex<Arc<[Tier]>>,
+    /// A bit for each device that is slow, by index.
+    pub(crate) slow: AtomicU64,
     /// What each log has in which tier.
     pub(crate) heats: Mutex<BTreeMap<LogId, HeatMap>>,
 }
@@ -100,6 +102,7 @@ impl PoolShared {
             given_up: Mutex::default(),
             closing: AtomicBool::new(false),
             tiers: Mutex::new(Arc::new([])),
+            slow: AtomicU64::new(0),
             heats: Mutex::default(),
             board: Board::default(),
         };

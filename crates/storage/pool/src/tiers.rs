@@ -7,6 +7,7 @@
 //! slower tier, or to the slowest. So everything can lie within one tier, and a pool whose devices differ by chance has one.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use quarry_format::label::{DeviceClass, TierPolicy};
 use quarry_types::LogId;
@@ -108,7 +109,10 @@ impl PoolShared {
     pub(crate) fn renew_tiers(&self) {
         // Held to the end: who comes last knows best.
         let mut known = self.tiers.lock().expect("no panic under it");
-        let tiers = tiers_of(&self.devices(), self.protection().devices());
+        let devices = self.devices();
+        let slow = devices.iter().filter(|device| device.class.known() >= DeviceClass::Hdd);
+        self.slow.store(slow.fold(0, |slow, device| slow | 1 << device.index), Ordering::Relaxed);
+        let tiers = tiers_of(&devices, self.protection().devices());
         let ranks: Vec<(u16, u8)> = (0..)
             .zip(&tiers)
             .flat_map(|(rank, tier)| tier.devices.iter().map(move |&device| (device, rank)))

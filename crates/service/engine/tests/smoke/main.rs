@@ -3,6 +3,7 @@
 mod atomic;
 mod bounds;
 mod buckets;
+mod cache_disk;
 mod coded;
 mod compare;
 mod devices;

@@ -17,8 +17,13 @@ use quarry_volume::{Result, Volume, WriteFlags};
 pub const POOL: PoolId = PoolId(uuid::Uuid::from_u128(0x4040));
 pub const VOLUME: VolumeId = VolumeId(uuid::Uuid::from_u128(0x4141));
 pub const BLOCK: usize = 4096;
-pub const LIMITS: Limits =
-    Limits { node_cache_bytes: 1 << 20, read_cache_bytes: 0, overlay_bytes: 1 << 20, logs: 1 };
+pub const LIMITS: Limits = Limits {
+    node_cache_bytes: 1 << 20,
+    read_cache_bytes: 0,
+    cache_index_bytes: 0,
+    overlay_bytes: 1 << 20,
+    logs: 1,
+};
 const LIMIT: Duration = Duration::from_secs(3600);
 
 pub fn path(index: usize) -> PathBuf {

@@ -83,6 +83,7 @@ impl Pair {
                 let limits = Limits {
                     logs: 2,
                     read_cache_bytes: 0,
+                    cache_index_bytes: 0,
                     node_cache_bytes: 8 << 20,
                     overlay_bytes: 8 << 20,
                 };

@@ -14,8 +14,13 @@ use quarry_volume::Volume;
 
 use super::SIZE_BYTES;
 
-const LIMITS: Limits =
-    Limits { node_cache_bytes: 1 << 20, read_cache_bytes: 0, overlay_bytes: 1 << 20, logs: 1 };
+const LIMITS: Limits = Limits {
+    node_cache_bytes: 1 << 20,
+    read_cache_bytes: 0,
+    cache_index_bytes: 0,
+    overlay_bytes: 1 << 20,
+    logs: 1,
+};
 
 /// Where a volume may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
