@@ -14,6 +14,7 @@ use quarry_pool::PoolShared;
 use quarry_types::{LogId, Protection};
 
 use crate::model::Finding;
+use crate::node::CACHE_PATH;
 use crate::scenario::break_it;
 use crate::{Chance, Scenario};
 
@@ -44,6 +45,7 @@ impl Layout {
 pub struct Fleet {
     world: Rc<World>,
     disks: Vec<DiskId>,
+    cache: Option<DiskId>,
     size_bytes: RefCell<Vec<u64>>,
     /// Those that may break.
     bad: RefCell<Vec<usize>>,
@@ -62,11 +64,13 @@ impl Fleet {
         let add = |(index, spec): (usize, &_)| world.add_disk(Scenario::path(index), Clone::clone(spec));
         let size_bytes = RefCell::new(specs.clone().map(|spec| spec.size_bytes).collect());
         let disks = specs.enumerate().map(add).collect();
+        let cache = scenario.cache.as_ref().map(|spec| world.add_disk(CACHE_PATH, spec.clone()));
         let members = (0..scenario.disks.len()).map(|disk| (disk, false)).collect();
         let known = Layout { protection: scenario.protection, logs: BTreeMap::new(), members };
         let fleet = Self {
             world,
             disks,
+            cache,
             size_bytes,
             bad: RefCell::default(),
             known: RefCell::new(known),
@@ -78,7 +82,7 @@ impl Fleet {
     }
 
     fn set_bad(&self, bad: Vec<usize>) {
-        let ids: BTreeSet<DiskId> = bad.iter().map(|&disk| self.disks[disk]).collect();
+        let ids: BTreeSet<DiskId> = bad.iter().map(|&disk| self.disks[disk]).chain(self.cache).collect();
         let plan = FaultPlan { corruptible: ids.clone(), failing: ids, faults_max: FAULTS_MAX };
         self.world.set_fault_plan(plan);
         self.bad.replace(bad);
@@ -122,6 +126,10 @@ impl Fleet {
     /// Lets every disk work again.
     pub fn restore_all(&self, chance: &Chance) {
         (0..self.disks.len()).for_each(|disk| self.restore(disk, chance.percent(50)));
+        if let Some(cache) = self.cache {
+            self.world.release_disk(cache);
+            self.world.restore_disk(cache, false);
+        }
     }
 
     /// Lets bad disks vanish and come back.

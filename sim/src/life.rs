@@ -27,6 +27,10 @@ const LIMIT: Duration = Duration::from_secs(200);
 const SLOT_COUNTS: usize = 20;
 /// Bytes that are read at once to look at a volume.
 const LOOK_BYTES: u64 = 256 << 10;
+/// The same where a cache disk is to take part, by which large reads go.
+const CACHED_LOOK_BYTES: u64 = 32 << 10;
+/// Until what was read has come to the cache disk.
+const CACHING: Duration = Duration::from_secs(3);
 
 /// When a life ends before its work does, and what happens to the bad disks meanwhile.
 #[derive(Clone, Debug)]
@@ -67,6 +71,8 @@ pub struct Counts {
     /// Chunks that have joined groups.
     pub grouped_chunks: u64,
     pub checkpoints: u64,
+    /// Reads that a cache disk has answered.
+    pub cache_disk_hits: u64,
 }
 
 /// A world with the disks of a pool.
@@ -210,6 +216,8 @@ impl Machine {
             self.counts.grouped_chunks += status.grouped_since;
             self.counts.checkpoints += status.checkpoints;
         }
+        let cache = engines[0].cache_disk_status();
+        self.counts.cache_disk_hits += cache.map_or(0, |status| status.hits);
         if self.chance.percent(60) {
             self.verify(plan, process, engines)?;
         }
@@ -234,6 +242,11 @@ impl Machine {
     fn look(&mut self, plan: &mut Plan, process: &Process, engines: &Rc<Engines>) -> Result<(), Stop> {
         let (engines, scenario) = (engines.clone(), self.scenario.clone());
         let zones: Vec<_> = scenario.volumes.iter().map(|plan| plan.zones.clone()).collect();
+        let is_cached = scenario.cache.is_some();
+        let piece_bytes = if is_cached { CACHED_LOOK_BYTES } else { LOOK_BYTES };
+        // What is read for the third time may come from the cache disk.
+        let before = if is_cached && self.chance.percent(60) { 2 } else { 0 };
+        let clock = process.env(0).clock;
         let looked = self.drive(plan, process, async move {
             let mut observed = BTreeMap::new();
             let mut sizes = Vec::new();
@@ -245,7 +258,12 @@ impl Machine {
                 for (zone, sectors) in zones.into_iter().enumerate() {
                     let bytes = SECTOR_BYTES as u64;
                     let range = sectors.start * bytes..(sectors.end * bytes).min(size_bytes);
-                    observed.insert((volume, zone), look_at(&*open, range, scenario.beyond).await?);
+                    for _ in 0..before {
+                        look_at(&*open, range.clone(), (piece_bytes, scenario.beyond)).await?;
+                        clock.sleep(CACHING).await;
+                    }
+                    let seen = look_at(&*open, range, (piece_bytes, scenario.beyond)).await?;
+                    observed.insert((volume, zone), seen);
                 }
             }
             Ok::<_, Finding>((observed, sizes))
@@ -439,12 +457,12 @@ fn list(findings: &[quarry_engine::Finding]) -> String {
 async fn look_at(
     volume: &dyn Volume,
     range: std::ops::Range<u64>,
-    errors: bool,
+    (piece_bytes, errors): (u64, bool),
 ) -> Result<Observed, Finding> {
     let mut blocks = Observed::new();
     let mut at = range.start;
     while at < range.end {
-        let length = LOOK_BYTES.min(range.end - at);
+        let length = piece_bytes.min(range.end - at);
         match volume.read(at, length as u32).await {
             Ok(views) => {
                 let bytes: Vec<u8> = views.iter().flat_map(|view| view.iter().copied()).collect();

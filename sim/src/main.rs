@@ -91,6 +91,7 @@ struct Tally {
     cleaned: AtomicU64,
     changes: AtomicU64,
     grouped: AtomicU64,
+    cached: AtomicU64,
     failures: Mutex<Vec<Failure>>,
     running: Mutex<Vec<u64>>,
 }
@@ -107,6 +108,7 @@ impl Tally {
                 self.cleaned.fetch_add(outcome.cleaned_chunks, Ordering::Relaxed);
                 self.changes.fetch_add(outcome.changes, Ordering::Relaxed);
                 self.grouped.fetch_add(outcome.grouped_chunks, Ordering::Relaxed);
+                self.cached.fetch_add(outcome.cache_disk_hits, Ordering::Relaxed);
             }
             Err(failure) => {
                 eprintln!("seed {} FAILED: {}", failure.seed, failure.finding);
@@ -122,7 +124,7 @@ impl Tally {
     fn line(&self) -> String {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         format!(
-            "{} seeds, {} lives, {} acknowledged operations, {} allowed errors, {} chunks cleaned, {} grouped, {} changes of devices, {} million events, \
+            "{} seeds, {} lives, {} acknowledged operations, {} allowed errors, {} chunks cleaned, {} grouped, {} reads from cache disks, {} changes of devices, {} million events, \
              {} failures",
             of(&self.done),
             of(&self.lives),
@@ -130,6 +132,7 @@ impl Tally {
             of(&self.errors),
             of(&self.cleaned),
             of(&self.grouped),
+            of(&self.cached),
             of(&self.changes),
             of(&self.events) / 1_000_000,
             self.failed()

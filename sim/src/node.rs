@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
-use quarry_device::{FormatRequest, format_devices};
+use quarry_cache_disk::CacheDisk;
+use quarry_device::{DeviceClass, FormatRequest, format_devices};
 use quarry_engine::Engine;
 use quarry_env::{Address, Env};
 use quarry_nbd::{BUDGET_BYTES_MIN, Connection, Server};
@@ -18,6 +19,9 @@ use crate::{Scenario, keys};
 
 /// The pool.
 pub const POOL: PoolId = PoolId(uuid::Uuid::from_u128(0x5155_4152_5259));
+
+/// Where the cache disk is.
+pub const CACHE_PATH: &str = "/dev/cache";
 
 /// The engines, by core.
 pub type Engines = Vec<Rc<Engine>>;
@@ -60,7 +64,25 @@ pub async fn create(envs: &[Env], scenario: &Scenario) -> Result<Engines, String
         let created = engines[plan.core].create_volume(id, &name, plan.size_bytes, plan.settings, key);
         created.await.map_err(text)?;
     }
+    if scenario.cache.is_some() {
+        for index in 0..scenario.disks.len() as u16 {
+            engines[0].pool().set_class(index, DeviceClass::Hdd).await.map_err(text)?;
+        }
+    }
     Ok(engines)
+}
+
+/// Uses the cache disk, if there is one and it works.
+async fn use_cache_disk(envs: &[Env], engines: &Engines, scenario: &Scenario) {
+    if scenario.cache.is_none() {
+        return;
+    }
+    if let Ok(disk) = CacheDisk::open(&envs[0], Path::new(CACHE_PATH)).await {
+        for engine in engines {
+            // The node goes on without it.
+            let _ = engine.use_cache_disk(&disk).await;
+        }
+    }
 }
 
 /// Opens the pool again.
@@ -78,6 +100,7 @@ pub async fn open(envs: &[Env], scenario: &Scenario) -> Result<Engines, String> 
         keys::open_all(&engine)?;
         engines.push(engine);
     }
+    use_cache_disk(envs, &engines, scenario).await;
     Ok(engines)
 }
 

@@ -28,6 +28,8 @@ pub struct Outcome {
     pub cleaned_chunks: u64,
     /// Chunks that have joined groups.
     pub grouped_chunks: u64,
+    /// Reads that cache disks have answered.
+    pub cache_disk_hits: u64,
     /// Changes of devices and of the number of copies that were acknowledged.
     pub changes: u64,
 }
@@ -62,10 +64,21 @@ pub fn run(seed: u64, trace_lines_max: usize) -> Result<Outcome, Failure> {
 }
 
 fn outcome(machine: &Machine) -> Outcome {
-    let Counts { acknowledged, errors, lives, cleaned_chunks, grouped_chunks, .. } = machine.counts;
+    let Counts { acknowledged, errors, lives, cleaned_chunks, grouped_chunks, cache_disk_hits, .. } =
+        machine.counts;
     let (trace_hash, events) = (machine.world.trace_hash(), machine.world.trace_events());
     let changes = machine.fleet.changes.get();
-    Outcome { trace_hash, events, acknowledged, errors, lives, cleaned_chunks, grouped_chunks, changes }
+    Outcome {
+        trace_hash,
+        events,
+        acknowledged,
+        errors,
+        lives,
+        cleaned_chunks,
+        grouped_chunks,
+        cache_disk_hits,
+        changes,
+    }
 }
 
 pub(crate) fn failure(seed: u64, world: &World, Finding(finding): &Finding) -> Failure {

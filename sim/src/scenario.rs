@@ -68,6 +68,8 @@ pub struct Scenario {
     pub logs_differ: bool,
     /// Disks that may join it.
     pub spares: Vec<DiskSpec>,
+    /// A cache disk, and then all disks of the pool count as slow. It breaks in every way, and nobody notices.
+    pub cache: Option<DiskSpec>,
     /// Disks that may break: as many as may be lost, unless `beyond`.
     pub bad: Vec<usize>,
     /// Faults may exceed the copies: errors are allowed, wrong data is not.
@@ -156,6 +158,7 @@ impl Scenario {
         let spares = (0..if membership { 1 + change.below(3) } else { 0 })
             .map(|_| disk(&change, least_mib.max(48), heavy, false, false))
             .collect();
+        let cache = cache(&Chance::new(seed ^ 0x4341_4348));
         let access = if chance.percent(35) { Access::Nbd } else { Access::Direct };
         Self {
             seed,
@@ -164,6 +167,7 @@ impl Scenario {
             membership,
             logs_differ: Chance::new(seed ^ 0x4c4f_4753).percent(50),
             spares,
+            cache: cache.clone(),
             pulls: !bad.is_empty() && chance.percent(50),
             bad,
             beyond,
@@ -189,7 +193,11 @@ impl Scenario {
             limits: Limits {
                 node_cache_bytes: 1 << chance.within(13..20),
                 overlay_bytes: 1 << chance.within(13..20),
-                read_cache_bytes: *chance.pick(&[0, 16 << 10, 1 << 20]),
+                read_cache_bytes: match cache {
+                    Some(_) => 0,
+                    None => *chance.pick(&[0, 16 << 10, 1 << 20]),
+                },
+                cache_index_bytes: if cache.is_some() { 1 << 16 } else { 0 },
                 logs: cores as u16,
             },
         }
@@ -207,7 +215,7 @@ impl Scenario {
         scenario.access = Access::Direct;
         (scenario.cuts, scenario.pulls, scenario.beyond) = (false, false, false);
         scenario.bad.clear();
-        (scenario.membership, scenario.spares) = (false, Vec::new());
+        (scenario.membership, scenario.spares, scenario.cache) = (false, Vec::new(), None);
         scenario.disks.iter_mut().for_each(|disk| disk.faults = FaultRates::none());
         scenario
     }
@@ -282,6 +290,22 @@ fn disk(chance: &Chance, least_mib: u64, heavy: bool, bad: bool, beyond: bool) -
         faults,
         ..DiskSpec::default()
     }
+}
+
+/// Draws a cache disk, or none.
+fn cache(chance: &Chance) -> Option<DiskSpec> {
+    if !chance.percent(20) {
+        return None;
+    }
+    let faults = FaultRates::none();
+    Some(DiskSpec {
+        size_bytes: chance.within(3..9) * MIB,
+        sector_bytes: *chance.pick(&[512, 4096]),
+        cache_bytes: *chance.pick(&[0, 1 << 20, 16 << 20]),
+        atomic_bytes: *chance.pick(&[512, 4096]),
+        faults: if chance.percent(50) { break_it(chance, faults, false) } else { faults },
+        ..DiskSpec::default()
+    })
 }
 
 /// Draws what befalls a disk that may break.

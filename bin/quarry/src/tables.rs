@@ -15,8 +15,8 @@ pub mod style;
 pub mod tiers;
 
 use quarry_api_types::{
-    Cause, Changes, Commitment, Event, Freeing, Health, Keyring, LostBlock, Pool, PoolData, ReadCacheStatus,
-    Scrub, ScrubState, Snapshot, Status, Volume, WatchSort, Watched,
+    CacheDiskStatus, Cause, Changes, Commitment, Event, Freeing, Health, Keyring, LostBlock, Pool, PoolData,
+    ReadCacheStatus, Scrub, ScrubState, Snapshot, Status, Volume, WatchSort, Watched,
 };
 
 pub use devices::{devices, member};
@@ -487,12 +487,24 @@ fn read_cache_line(cache: &ReadCacheStatus) -> String {
     if cache.budget_bytes == 0 {
         return "none".to_owned();
     }
-    let asked = cache.hits + cache.misses;
-    let hits = match asked {
+    format!("{}; {}", part(cache.used_bytes, cache.budget_bytes), hit_share(cache.hits, cache.misses))
+}
+
+fn hit_share(hits: u64, misses: u64) -> String {
+    match hits + misses {
         0 => "nothing read yet".to_owned(),
-        asked => format!("{:.1} % of {asked} reads", 100.0 * cache.hits as f64 / asked as f64),
-    };
-    format!("{}; {hits}", part(cache.used_bytes, cache.budget_bytes))
+        asked => format!("{:.1} % of {asked} reads", 100.0 * hits as f64 / asked as f64),
+    }
+}
+
+fn cache_disk_line(disk: &CacheDiskStatus) -> String {
+    match &disk.failure {
+        Some(_) => format!("{}: not used", disk.path),
+        None => {
+            let used = part(disk.used_bytes, disk.size_bytes);
+            format!("{}: {used}; {}", disk.path, hit_share(disk.hits, disk.misses))
+        }
+    }
 }
 
 pub fn status(status: &Status) -> String {
@@ -508,6 +520,9 @@ pub fn status(status: &Status) -> String {
         ("Cores", number(status.cores)),
         ("Memory", text(part(memory.used_bytes, memory.budget_bytes))),
         ("Read cache", text(read_cache_line(&memory.read_cache))),
+    ]);
+    rows.extend(status.cache_disk.iter().map(|disk| ("Cache disk", text(cache_disk_line(disk)))));
+    rows.extend([
         (
             "Pools",
             text(format!(

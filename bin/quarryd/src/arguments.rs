@@ -93,6 +93,10 @@ pub struct Arguments {
     /// Of that memory, what data may take that is read again; 0 for none [default: an eighth of it]
     #[arg(long, value_name = "SIZE", env = "QUARRYD_READ_CACHE")]
     pub read_cache: Option<ByteSize>,
+    /// A fast disk, or a file on one, that keeps what is read again from spinning disks and buckets, also over restarts; a 16th of the
+    /// memory is for what lies where on it
+    #[arg(long, value_name = "PATH", env = "QUARRYD_CACHE_DISK")]
+    pub cache_disk: Option<PathBuf>,
     /// Days after which a pool is scrubbed again; 0 for never [default: 30]
     #[arg(long, value_name = "DAYS", env = "QUARRYD_SCRUB_DAYS")]
     pub scrub_days: Option<u32>,

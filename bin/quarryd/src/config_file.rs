@@ -47,6 +47,7 @@ struct File {
     memory: Option<ByteSize>,
     #[serde(deserialize_with = "size")]
     read_cache: Option<ByteSize>,
+    cache_disk: Option<PathBuf>,
     scrub_days: Option<u32>,
     #[serde(deserialize_with = "size")]
     scrub_rate: Option<ByteSize>,
@@ -144,7 +145,7 @@ pub fn complete(mut arguments: Arguments) -> anyhow::Result<(Arguments, Origins)
     let mut origins = Origins { file: arguments.config.clone().unwrap_or_default(), ..Origins::default() };
     complete!(arguments, file, lines, origins:
         data_dir api api_cert api_key api_names metrics_open metrics_volumes slow_request_ms forecast_days log_format nbd nbd_unix nbd_tls_cert
-        nbd_tls_key nbd_tls_client_ca iscsi nvme_tcp vhost_user advertise cores memory read_cache scrub_days scrub_rate device_timeout
+        nbd_tls_key nbd_tls_client_ca iscsi nvme_tcp vhost_user advertise cores memory read_cache cache_disk scrub_days scrub_rate device_timeout
         keyring_passphrase_file);
     Ok((arguments, origins))
 }

@@ -34,6 +34,10 @@ impl Settings {
             ("cores", self.cores.to_string()),
             ("memory", ByteSize(self.memory.bytes).to_string()),
             ("read_cache", ByteSize(self.memory.read_cache_bytes).to_string()),
+            (
+                "cache_disk",
+                self.cache_disk.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+            ),
             ("scrub_days", self.scrub_days.to_string()),
             ("scrub_rate", ByteSize(self.scrub_rate_bytes).to_string()),
             ("device_timeout", self.device_patience.as_secs().to_string()),

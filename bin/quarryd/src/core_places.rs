@@ -26,6 +26,7 @@ use quarry_types::limits::NETWORK_SCHEMES;
 use quarry_types::{LogId, PoolId, VolumeId};
 use quarry_volume::Volume;
 
+use crate::causes::whole;
 use crate::core_state::CoreState;
 use crate::cores::Cores;
 
@@ -454,15 +455,4 @@ impl Places {
 fn is_behind_network(path: &Path) -> bool {
     let text = path.to_string_lossy();
     NETWORK_SCHEMES.iter().any(|scheme| text.starts_with(scheme))
-}
-
-/// An error with what is below it.
-fn whole(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(below) => {
-            let (text, below) = (error.to_string(), whole(below));
-            if text.ends_with(&below) { text } else { format!("{text}: {below}") }
-        }
-        None => error.to_string(),
-    }
 }

@@ -22,7 +22,7 @@ use crate::core_places::Places;
 use crate::cores::{Cores, Memory, Tables, ToCores};
 use crate::remote_volume::RemoteVolumes;
 
-/// Shares of a core's memory beside the read cache, in percent; the rest is for the tables of segments and for what nobody counts.
+/// Shares of a core's memory beside the caches of data, in percent; the rest is for the tables of segments and for what nobody counts.
 const NODE_CACHE_PERCENT: u64 = 40;
 const OVERLAY_PERCENT: u64 = 20;
 const BUFFER_PERCENT: u64 = 25;
@@ -150,7 +150,7 @@ impl CoreState {
 
     /// Memory for the requests of one protocol.
     fn budget_bytes(&self) -> u64 {
-        self.memory.beside_read_cache() * BUFFER_PERCENT / 100 / PROTOCOLS
+        self.memory.beside_caches() * BUFFER_PERCENT / 100 / PROTOCOLS
     }
 
     /// The iSCSI server of this core, once it serves.
@@ -249,7 +249,7 @@ impl CoreState {
     pub async fn create_log(&self, shared: &Arc<PoolShared>, log: LogId, logs: u16) -> Result<(), NodeError> {
         let pool = self.pool(shared).await?;
         let engine = Engine::create(self.env.clone(), pool, log, self.limits(1, logs)).await;
-        self.add_engine(shared, log, engine)
+        self.add_engine(shared, log, engine).await
     }
 
     /// Opens a log of a pool on this core; says how many batches it replayed.
@@ -261,10 +261,10 @@ impl CoreState {
     ) -> Result<(), NodeError> {
         let pool = self.pool(shared).await?;
         let engine = Engine::open(self.env.clone(), pool, &state, self.limits(1, logs)).await;
-        self.add_engine(shared, state.log, engine)
+        self.add_engine(shared, state.log, engine).await
     }
 
-    fn add_engine(
+    async fn add_engine(
         &self,
         shared: &Arc<PoolShared>,
         log: LogId,
@@ -274,18 +274,25 @@ impl CoreState {
             let what = format!("log {log} of pool '{}' cannot be opened", shared.name);
             NodeError::new(ErrorKind::Unavailable, what).caused_by(&error)
         })?;
-        self.engines.borrow_mut().insert((shared.id, log), engine);
+        self.engines.borrow_mut().insert((shared.id, log), engine.clone());
         self.share_memory();
+        // Nobody has to wait for a cache, and nobody goes without a log for the want of one.
+        if let Some(disk) = self.tables.cache_disk.get()
+            && let Err(error) = engine.use_cache_disk(disk).await
+        {
+            tracing::error!(%log, pool = %shared.name, %error, "the log does without the cache disk");
+        }
         Ok(())
     }
 
     /// Memory that each engine may take when there are `engines` on this core.
     fn limits(&self, engines: u64, logs: u16) -> Limits {
-        let share = self.memory.beside_read_cache() / engines.max(1);
+        let share = self.memory.beside_caches() / engines.max(1);
         Limits {
             node_cache_bytes: (share * NODE_CACHE_PERCENT / 100) as usize,
             overlay_bytes: (share * OVERLAY_PERCENT / 100) as usize,
             read_cache_bytes: (self.memory.read_cache_bytes / engines.max(1)) as usize,
+            cache_index_bytes: (self.memory.cache_index_bytes / engines.max(1)) as usize,
             logs,
         }
     }

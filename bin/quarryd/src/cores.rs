@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
+use quarry_cache_disk::CacheDisk;
 use quarry_env_linux::{Core, CoreConfig, CoreHandle, CoreRemote};
 use quarry_network_disk::{Host, Remotes, with_network_disks};
 use quarry_node_api::{ErrorKind, NodeError};
@@ -26,6 +27,8 @@ pub struct Tables {
     pub access: Access,
     /// Who has reserved which volume.
     pub reservations: Reservations,
+    /// The node's cache disk, once it is open.
+    pub cache_disk: Arc<OnceLock<Arc<CacheDisk>>>,
 }
 
 /// All cores of the node. Cheap to clone.
@@ -44,16 +47,22 @@ pub struct Memory {
     pub bytes: u64,
     /// Of that, what data may take that is read again.
     pub read_cache_bytes: u64,
+    /// Of that, what finding records on a cache disk may take.
+    pub cache_index_bytes: u64,
 }
 
 impl Memory {
     /// What is left for maps and buffers.
-    pub fn beside_read_cache(self) -> u64 {
-        self.bytes - self.read_cache_bytes
+    pub fn beside_caches(self) -> u64 {
+        self.bytes - self.read_cache_bytes - self.cache_index_bytes
     }
 
     fn share(self, count: u64) -> Self {
-        Self { bytes: self.bytes / count, read_cache_bytes: self.read_cache_bytes / count }
+        Self {
+            bytes: self.bytes / count,
+            read_cache_bytes: self.read_cache_bytes / count,
+            cache_index_bytes: self.cache_index_bytes / count,
+        }
     }
 }
 

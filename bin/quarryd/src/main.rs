@@ -10,6 +10,7 @@
 
 mod access;
 mod arguments;
+mod causes;
 mod certificate;
 mod check;
 mod check_config;

@@ -6,6 +6,7 @@ mod anomalies;
 mod apply;
 mod attachments;
 mod bucket_metrics;
+mod cache_disk;
 mod capacity;
 mod check;
 mod clones;
@@ -69,6 +70,7 @@ use std::sync::{Arc, Mutex as StdMutex, OnceLock, RwLock, RwLockReadGuard, RwLoc
 
 use quarry_api::Guard;
 use quarry_api_types::{Device, GroupId, Name, NodeId, Timestamp};
+use quarry_cache_disk::CacheDisk;
 use quarry_catalog::{Catalog, Change, GroupRecord, NodeRecord, PoolRecord};
 use quarry_events::EventLog;
 use quarry_network_disk::Host;
@@ -115,6 +117,10 @@ pub struct DataNode {
     reservations: Reservations,
     /// The iSCSI target, once there is one.
     iscsi: OnceLock<quarry_iscsi::Target>,
+    /// The cache disk, once it is open, as all cores see it.
+    cache_disk: Arc<OnceLock<Arc<CacheDisk>>>,
+    /// Why it could not be opened.
+    cache_disk_error: OnceLock<String>,
     tenant_keeper: OnceLock<Arc<dyn TenantKeeper>>,
     settings: Settings,
     api: SocketAddr,
@@ -172,7 +178,7 @@ impl DataNode {
         let policies = policies::PolicyTable::read(&*catalog).map_err(|error| catalog_error(&error))?;
         let jobs = jobs::Jobs::read(&*catalog).map_err(|error| catalog_error(&error))?;
         let qos = qos::QosTable::read(&*catalog).map_err(|error| catalog_error(&error))?;
-        let Tables { exports, vhost_user, access, reservations } = tables;
+        let Tables { exports, vhost_user, access, reservations, cache_disk } = tables;
         for host in &hosts {
             access.set_host(host_table::to_target(host)).map_err(|error| hosts::access_error(&error))?;
         }
@@ -187,6 +193,8 @@ impl DataNode {
             access,
             reservations,
             iscsi: OnceLock::new(),
+            cache_disk,
+            cache_disk_error: OnceLock::new(),
             tenant_keeper: OnceLock::new(),
             settings,
             api,

@@ -61,6 +61,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let node = DataNode::new(catalog, Arc::new(events), cores.clone(), tables.clone(), settings, api);
     let node = with_history(node.map_err(plain)?, &kept.data_dir, &mut losses);
     let node = node.with_audit(guard.clone());
+    node.open_cache_disk().await;
     node.open_pools().await.map_err(plain)?;
     let may_be_new = node.may_make_keyring().await;
     let passphrase = kept.keyring_passphrase_file.clone();

@@ -27,6 +27,8 @@ const CORES_MAX: usize = 64;
 const SCRUB_DAYS_DEFAULT: u32 = 30;
 /// Such a part of the memory data takes that is read again, unless something else is said.
 const READ_CACHE_PART: u64 = 8;
+/// Such a part of the memory is for what lies where on a cache disk.
+const CACHE_INDEX_PART: u64 = 16;
 const SCRUB_RATE_BYTES_DEFAULT: u64 = 64 << 20;
 const SCRUB_RATE_BYTES_MIN: u64 = 1 << 20;
 /// Some seventy series a volume that hosts read, write and flush.
@@ -59,6 +61,8 @@ pub struct Settings {
     pub advertise: Vec<IpAddr>,
     pub cores: usize,
     pub memory: Memory,
+    /// Where what is read again from slow devices is kept.
+    pub cache_disk: Option<PathBuf>,
     /// A pool is scrubbed after so many days; 0 for never.
     pub scrub_days: u32,
     /// How long a device may take for anything before it is given up, if it can be done without.
@@ -155,7 +159,8 @@ impl Settings {
             nvme_tcp: tcp_addresses(&origins.name("nvme_tcp"), &arguments.nvme_tcp)?,
             advertise: arguments.advertise,
             cores,
-            memory: memory(origins, arguments.memory, arguments.read_cache)?,
+            memory: memory(origins, arguments.memory, arguments.read_cache, arguments.cache_disk.is_some())?,
+            cache_disk: arguments.cache_disk,
         })
     }
 
@@ -181,8 +186,13 @@ fn at_least(name: &str, bytes: u64, min: u64, per: &str) -> anyhow::Result<u64> 
     Ok(bytes)
 }
 
-/// The bound for everything, and how much of it data may take that is read again.
-fn memory(origins: &Origins, all: Option<ByteSize>, read_cache: Option<ByteSize>) -> anyhow::Result<Memory> {
+/// The bound for everything, how much of it data may take that is read again, and what finding it on a cache disk may take.
+fn memory(
+    origins: &Origins,
+    all: Option<ByteSize>,
+    read_cache: Option<ByteSize>,
+    has_cache_disk: bool,
+) -> anyhow::Result<Memory> {
     let name = origins.name("memory");
     let bytes = at_least(&name, all.map_or(MEMORY_BYTES_DEFAULT, |size| size.0), MEMORY_BYTES_MIN, "")?;
     let read_cache_bytes = read_cache.map_or(bytes / READ_CACHE_PART, |size| size.0);
@@ -194,7 +204,8 @@ fn memory(origins: &Origins, all: Option<ByteSize>, read_cache: Option<ByteSize>
             ByteSize(bytes)
         );
     }
-    Ok(Memory { bytes, read_cache_bytes })
+    let cache_index_bytes = if has_cache_disk { bytes / CACHE_INDEX_PART } else { 0 };
+    Ok(Memory { bytes, read_cache_bytes, cache_index_bytes })
 }
 
 fn device_patience(origins: &Origins, seconds: Option<u64>) -> anyhow::Result<Duration> {

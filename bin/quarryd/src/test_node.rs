@@ -51,7 +51,8 @@ pub fn settings(directory: &Path) -> Settings {
         vhost_user: directory.join("vhost-user"),
         advertise: vec![],
         cores: 2,
-        memory: Memory { bytes: 256 << 20, read_cache_bytes: 32 << 20 },
+        memory: Memory { bytes: 256 << 20, read_cache_bytes: 32 << 20, cache_index_bytes: 0 },
+        cache_disk: None,
         scrub_days: 0,
         device_patience: quarry_types::limits::DEVICE_PATIENCE_DEFAULT,
         scrub_rate_bytes: 1 << 20,
@@ -104,6 +105,7 @@ impl TestNode {
         let history = open_history(&settings.data_dir).await;
         let node = DataNode::new(catalog, events, cores.clone(), tables.clone(), settings, api);
         let node = node.expect("a node").with_history(history);
+        node.open_cache_disk().await;
         node.open_pools().await.expect("its pools open");
         node.set_tenants_qos(Vec::new()).await.expect("what volumes get is told");
         node.serve_nbd().await.expect("it serves");

@@ -17,6 +17,7 @@ use quarry_types::{KeyId, LogId, PoolId};
 use super::conditions::OPEN_KEYS;
 use super::engine_error::engine_error;
 use super::{DataNode, OpenPool};
+use crate::causes::whole;
 
 /// The keyring's file in the data directory.
 const FILE_NAME: &str = "keyring.json";
@@ -71,14 +72,6 @@ pub async fn open_keys(data_dir: &Path, passphrase: Option<PathBuf>, may_be_new:
         tracing::error!(%error, "the key store does not open; encrypted volumes stay closed");
     }
     opened.map(|keyring| Arc::new(keyring) as Arc<dyn KeyStore>)
-}
-
-/// An error with what is below it.
-fn whole(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(below) => format!("{error}: {}", whole(below)),
-        None => error.to_string(),
-    }
 }
 
 /// A log and the core that has it.

@@ -314,6 +314,7 @@ impl DataNode {
         self.put_policies(&mut text);
         self.put_network_devices(&mut text);
         bucket_metrics::put_buckets(&mut text, self.cores.buckets());
+        self.put_cache_disk(&mut text);
         self.put_places(&mut text).await?;
         self.put_qos_figures(&mut text).await?;
         self.put_tiers(&mut text).await?;

@@ -73,6 +73,7 @@ impl DataNode {
                     misses: of_caches(|cache| cache.misses),
                 },
             },
+            cache_disk: self.cache_disk_status(),
             listeners: self.listeners(),
             pools: PoolsStatus {
                 online: in_state(PoolState::Online),
@@ -93,6 +94,7 @@ impl DataNode {
                     .iter()
                     .flat_map(causes)
                     .chain(self.place_causes())
+                    .chain(self.cache_disk_cause())
                     .chain(self.key_causes(volumes.iter().filter(|volume| volume.status.locked).count()))
                     .collect(),
             ),

@@ -122,8 +122,8 @@ pub use stats::{
     RequestStage, Setting, SlowRequest, SlowRequests, StageStats, StageTime, VolumeStats,
 };
 pub use status::{
-    InitiatorNames, ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus, ReadCacheStatus, Status,
-    VolumesStatus,
+    CacheDiskStatus, InitiatorNames, ListenerProtocol, ListenerStatus, MemoryStatus, PoolsStatus,
+    ReadCacheStatus, Status, VolumesStatus,
 };
 pub use tenant::{
     ChangeTenant, CreateTenant, PoolShare, PoolShareUse, TENANT_NAME_BYTES_MAX, TENANT_POOLS_MAX, Tenant,

@@ -20,6 +20,9 @@ pub struct Status {
     pub cores: u16,
     /// Memory of the data plane.
     pub memory: MemoryStatus,
+    /// The cache disk, if the node is to have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_disk: Option<CacheDiskStatus>,
     /// Every address on which the node listens.
     pub listeners: Vec<ListenerStatus>,
     /// Pools in sum.
@@ -63,6 +66,30 @@ pub struct ReadCacheStatus {
     pub hits: u64,
     /// Reads that had to ask a device; reads of more than 16 blocks go by the cache and do not count.
     pub misses: u64,
+}
+
+/// A fast disk that keeps what is read again from spinning disks and buckets (`--cache-disk`). Counters begin when quarryd starts.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct CacheDiskStatus {
+    /// Where it is.
+    pub path: String,
+    /// What it can hold.
+    pub size_bytes: u64,
+    /// What of that holds something.
+    pub used_bytes: u64,
+    /// Blocks that can be found on it.
+    pub records: u64,
+    /// Reads of slow devices that it has answered.
+    pub hits: u64,
+    /// Reads of slow devices that it could not answer; reads of more than 16 blocks go by it and do not count.
+    pub misses: u64,
+    /// Bytes written to it.
+    pub written_bytes: u64,
+    /// Operations that failed or took too long, and blocks that were not what they should be.
+    pub errors: u64,
+    /// Why it is not used, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 words! {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use quarry_cache_disk::{CacheDisk, CacheDiskError, Life, LogCache, Owner, Sought};
+use quarry_cache_disk::{CacheDisk, CacheDiskError, CacheDiskStatus, Life, LogCache, Owner, Sought};
 use quarry_pool::{PoolError, Wanted};
 use quarry_volume::Views;
 
@@ -18,6 +18,11 @@ impl Engine {
         let cache = LogCache::attach(&self.env, disk, (owner, life), budget_bytes).await?;
         assert!(self.cache_disk.set(cache).is_ok(), "a log has one cache disk");
         Ok(())
+    }
+
+    /// What the cache disk that it uses has and does.
+    pub fn cache_disk_status(&self) -> Option<CacheDiskStatus> {
+        self.cache_disk.get().map(|cache| cache.disk_status())
     }
 
     /// Reads records from the cache disk if they are there, else from their devices; then they may be kept.

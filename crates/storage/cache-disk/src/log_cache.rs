@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use crate::append::{Open, Pending};
 use crate::directory::Owner;
 use crate::region::{READ_TIME_MAX, Region};
-use crate::{CacheDisk, CacheDiskError};
+use crate::{CacheDisk, CacheDiskError, CacheDiskStatus};
 
 /// What a record takes: its place in the table, its address in the region's list, and its part of [`Seen`].
 const RECORD_BYTES: usize = 48;
@@ -155,6 +155,11 @@ impl LogCache {
             known.records_max = records_max;
             known.seen = Seen::new(records_max);
         }
+    }
+
+    /// What the whole disk has and does.
+    pub fn disk_status(&self) -> CacheDiskStatus {
+        self.shared.status()
     }
 
     /// Memory that it takes.
