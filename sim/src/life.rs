@@ -29,8 +29,10 @@ const SLOT_COUNTS: usize = 20;
 const LOOK_BYTES: u64 = 256 << 10;
 /// The same where a cache disk is to take part, by which large reads go.
 const CACHED_LOOK_BYTES: u64 = 32 << 10;
+/// What of each zone is read so often that it comes from there.
+const CACHED_BYTES: u64 = 1 << 20;
 /// Until what was read has come to the cache disk.
-const CACHING: Duration = Duration::from_secs(3);
+const CACHING: Duration = Duration::from_millis(1500);
 
 /// When a life ends before its work does, and what happens to the bad disks meanwhile.
 #[derive(Clone, Debug)]
@@ -245,7 +247,7 @@ impl Machine {
         let is_cached = scenario.cache.is_some();
         let piece_bytes = if is_cached { CACHED_LOOK_BYTES } else { LOOK_BYTES };
         // What is read for the third time may come from the cache disk.
-        let before = if is_cached && self.chance.percent(60) { 2 } else { 0 };
+        let reads = if is_cached && self.chance.percent(60) { 3 } else { 1 };
         let clock = process.env(0).clock;
         let looked = self.drive(plan, process, async move {
             let mut observed = BTreeMap::new();
@@ -258,8 +260,11 @@ impl Machine {
                 for (zone, sectors) in zones.into_iter().enumerate() {
                     let bytes = SECTOR_BYTES as u64;
                     let range = sectors.start * bytes..(sectors.end * bytes).min(size_bytes);
-                    for _ in 0..before {
-                        look_at(&*open, range.clone(), (piece_bytes, scenario.beyond)).await?;
+                    let first = range.start..range.end.min(range.start + CACHED_BYTES);
+                    for _ in 1..reads {
+                        look_at(&*open, first.clone(), (piece_bytes, scenario.beyond)).await?;
+                    }
+                    if reads > 1 {
                         clock.sleep(CACHING).await;
                     }
                     let seen = look_at(&*open, range, (piece_bytes, scenario.beyond)).await?;

@@ -5,9 +5,9 @@ use clap::{Parser, Subcommand};
 
 use crate::scenario::conformance;
 use crate::scenario::{
-    access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, guest,
-    hang_device, image_mode, images, metrics, network_device, object_tier, protection, pull_device, qos,
-    rebuild, restart, run, sessions, sim, simulated, snapshots, tiering, volumes,
+    access, cache_disk, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill,
+    guest, hang_device, image_mode, images, metrics, network_device, object_tier, protection, pull_device,
+    qos, rebuild, restart, run, sessions, sim, simulated, snapshots, tiering, volumes,
 };
 use crate::{arrows, bench, fuzz, instructions, tidy};
 
@@ -43,6 +43,8 @@ enum Task {
     Qos(qos::Options),
     /// Measures how near automatic placement on a fast and a slow device comes to the best static one
     Tiering(tiering::Options),
+    /// Reads from a slow device by way of a cache disk, which is killed with its node, damaged and taken away
+    CacheDisk(cache_disk::Options),
     /// Restarts, stops and ends the server (NBD, iSCSI, NVMe/TCP) of a device of a two-copy pool under verified load
     NetworkDevice(network_device::Options),
     /// Has a bucket of a real S3 server hold what is cold, and ends, slows and damages that server under verified load
@@ -117,6 +119,7 @@ impl Xtask {
             Task::Rebuild(options) => rebuild::run(&options),
             Task::Qos(options) => qos::run(&options),
             Task::Tiering(options) => tiering::run(&options),
+            Task::CacheDisk(options) => cache_disk::run(&options),
             Task::NetworkDevice(options) => network_device::run(&options),
             Task::ObjectTier(options) => object_tier::run(&options),
             Task::ImageMode(options) => image_mode::run(&options),

@@ -35,6 +35,7 @@ pub mod sample;
 pub mod scenario;
 pub mod scratch;
 pub mod server;
+pub mod slow_device;
 pub mod tgt;
 pub mod tidy;
 pub mod workspace;

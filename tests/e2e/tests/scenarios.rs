@@ -6,8 +6,8 @@ use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
 use xtask::scenario::{
-    access, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill, hang_device,
-    image_mode, images, metrics, network_device, object_tier, pull_device, sim, snapshots,
+    access, cache_disk, clients, crash, demo, devices, documents, encryption, extract, filesystems, fill,
+    hang_device, image_mode, images, metrics, network_device, object_tier, pull_device, sim, snapshots,
 };
 use xtask::workspace::{self, Profile};
 
@@ -102,6 +102,13 @@ fn what_is_cold_lies_in_a_bucket_whose_server_fails_in_every_way() {
         profile: profile(),
     };
     object_tier::run(&options).expect("object-tier");
+}
+
+#[test]
+fn what_is_read_again_from_a_slow_device_comes_from_a_disk_that_may_be_lost() {
+    let _turn = turn();
+    let options = cache_disk::Options { volume_mib: 6, cache_mib: 64, delay_ms: 2, profile: profile() };
+    cache_disk::run(&options).expect("cache-disk");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! use, and cleans up.
 
 pub mod access;
+pub mod cache_disk;
 pub mod clients;
 pub mod conformance;
 pub mod crash;

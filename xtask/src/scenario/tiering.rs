@@ -1,13 +1,11 @@
 //! One fast and one slow device under reads and writes by Zipf's law: how near automatic placement comes to the best static one.
 //!
-//! The slow device is a file behind nbdkit that serves one request at a time and each after a delay, so that its rate is bounded
-//! whatever is asked for at once. The load is of extents of [`EXTENT_BYTES`], of which the one of rank `r` is used as often as `1/r^s`
+//! The load is of extents of [`EXTENT_BYTES`], of which the one of rank `r` is used as often as `1/r^s`
 //! says, scattered over the volume; within an extent any block is as likely. The best static placement knows the ranks: the hottest
 //! extents are a volume in a pool on the fast device alone, the others one in a pool on the slow device alone.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
@@ -21,6 +19,7 @@ use crate::node::{self, Node, NodeOptions};
 use crate::report::Steps;
 use crate::scratch::{Scratch, require_space};
 use crate::server::Server;
+use crate::slow_device;
 use crate::workspace::{self, Profile};
 
 const BLOCK_BYTES: u64 = 4096;
@@ -30,7 +29,6 @@ const EXTENT_BYTES: u64 = 2 << 20;
 const PART_MIN: f64 = 0.85;
 /// Part of the fast device that the hottest extents fill in the static placement: the rest is what the pool keeps for itself.
 const STATIC_FILL: f64 = 0.80;
-const START_TIMEOUT: Duration = Duration::from_secs(10);
 const FAST_POOL: &str = "fast";
 const SLOW_POOL: &str = "slow";
 const TIERED_POOL: &str = "tiered";
@@ -140,25 +138,14 @@ struct Stage {
 impl Stage {
     fn start(options: &Options, bin_dir: &Path, dir: &Path) -> Result<Self> {
         std::fs::create_dir(dir)?;
-        let file = |name: &str, mib: u64| {
-            let path = dir.join(name);
-            std::fs::File::create(&path)?.set_len(mib << 20)?;
-            Ok::<PathBuf, anyhow::Error>(path)
-        };
-        let (fast, behind) = (file("fast.img", options.fast_mib)?, file("slow.img", options.slow_mib)?);
-        let socket = dir.join("slow.sock");
-        let mut nbdkit = Command::new("nbdkit");
-        nbdkit.args(["--foreground", "--exit-with-parent", "--unix"]).arg(&socket);
-        nbdkit.args(["--filter=noparallel", "--filter=delay", "file"]).arg(&behind);
-        nbdkit.args(["serialize=requests".to_owned(), format!("rdelay={}ms", options.delay_ms)]);
-        nbdkit.arg(format!("wdelay={}ms", options.delay_ms));
-        let mut server = Server::start("the slow device", &nbdkit, &dir.join("slow.log"))?;
-        server.wait_for_socket(&socket, START_TIMEOUT)?;
-        let slow = PathBuf::from(format!("nbd+unix:///?socket={}", socket.display()));
+        let fast = dir.join("fast.img");
+        std::fs::File::create(&fast)?.set_len(options.fast_mib << 20)?;
+        let (_server, slow) =
+            slow_device::start(dir, options.slow_mib << 20, Duration::from_millis(options.delay_ms))?;
         let mut node_options: NodeOptions = node::options(bin_dir, dir);
         // What is in memory is nobody's placement.
         node_options.more.extend(["--read-cache", "0"].map(Into::into));
-        Ok(Self { node: Node::start(node_options)?, fast, slow, _server: server })
+        Ok(Self { node: Node::start(node_options)?, fast, slow, _server })
     }
 
     fn quarry(&self, args: &[&str]) -> Result<String> {
@@ -253,7 +240,7 @@ fn load(
 pub fn run(options: &Options) -> Result<()> {
     let what = "reads and writes by Zipf's law on a fast and a slow device: automatic placement beside the best static one";
     let mut steps = Steps::begin("tiering", what);
-    command::require(&["nbdkit"])?;
+    command::require(&[slow_device::PROGRAM])?;
     let bin_dir = workspace::build(options.profile, &["quarryd", "quarry"])?;
     let scratch = Scratch::new("tiering")?;
     require_space(scratch.path(), (options.fast_mib + options.slow_mib) << 20)?;

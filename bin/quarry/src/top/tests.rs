@@ -41,6 +41,7 @@ fn seen(at_ms: u64, volumes: Vec<VolumeStats>) -> Seen {
         uptime_s: 60,
         cores: 2,
         memory: MemoryStatus::default(),
+        cache_disk: None,
         listeners: Vec::new(),
         pools: PoolsStatus { online: 1, ..PoolsStatus::default() },
         volumes: VolumesStatus::default(),

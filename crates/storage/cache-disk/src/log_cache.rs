@@ -103,11 +103,7 @@ impl LogCache {
         (owner, life): (Owner, Life),
         budget_bytes: usize,
     ) -> Result<Rc<Self>, CacheDiskError> {
-        let disk = shared.disk(env).await.map_err(|source| CacheDiskError::Io {
-            path: shared.status().path,
-            done: "opened",
-            source,
-        })?;
+        let disk = shared.disk(env).await?;
         let cache = Rc::new(Self {
             env: env.clone(),
             shared: shared.clone(),

@@ -72,14 +72,7 @@ pub struct CacheDisk {
 impl CacheDisk {
     /// Opens the disk at `path`, and makes a cache disk of it if it is empty. What it holds from before can be found by its logs.
     pub async fn open(env: &Env, path: &Path) -> Result<Arc<Self>, CacheDiskError> {
-        match select(Box::pin(Self::open_sometime(env, path)), env.clock.sleep(OPEN_TIME_MAX)).await {
-            Either::Left((opened, _)) => opened,
-            Either::Right(_) => {
-                let what = format!("it has not answered for {} s", OPEN_TIME_MAX.as_secs());
-                let source = io::Error::new(io::ErrorKind::TimedOut, what);
-                Err(CacheDiskError::Io { path: path.to_owned(), done: "opened", source })
-            }
-        }
+        in_time(env, path, Self::open_sometime(env, path)).await
     }
 
     async fn open_sometime(env: &Env, path: &Path) -> Result<Arc<Self>, CacheDiskError> {
@@ -130,8 +123,10 @@ impl CacheDisk {
     }
 
     /// The disk for another core.
-    pub(crate) async fn disk(&self, env: &Env) -> io::Result<Rc<dyn Disk>> {
-        env.disks.open(&self.path, OpenMode::Exclusive).await
+    pub(crate) async fn disk(&self, env: &Env) -> Result<Rc<dyn Disk>, CacheDiskError> {
+        let failed = |source| CacheDiskError::Io { path: self.path.clone(), done: "opened", source };
+        let opening = async { env.disks.open(&self.path, OpenMode::Exclusive).await.map_err(failed) };
+        in_time(env, &self.path, opening).await
     }
 
     pub(crate) fn directory(&self) -> MutexGuard<'_, Directory> {
@@ -176,6 +171,22 @@ impl CacheDisk {
             let failure = format!("{count} errors one after the other, the last: {error}");
             tracing::error!(path = %self.path.display(), failure, "the cache disk is used no more");
             *self.failure.lock().expect("nothing under it panics") = Some(failure);
+        }
+    }
+}
+
+/// Waits for an opening as long as a node may.
+async fn in_time<T>(
+    env: &Env,
+    path: &Path,
+    opening: impl Future<Output = Result<T, CacheDiskError>>,
+) -> Result<T, CacheDiskError> {
+    match select(Box::pin(opening), env.clock.sleep(OPEN_TIME_MAX)).await {
+        Either::Left((opened, _)) => opened,
+        Either::Right(_) => {
+            let what = format!("it has not answered for {} s", OPEN_TIME_MAX.as_secs());
+            let source = io::Error::new(io::ErrorKind::TimedOut, what);
+            Err(CacheDiskError::Io { path: path.to_owned(), done: "opened", source })
         }
     }
 }

@@ -199,6 +199,15 @@ pub fn status(pools: &[Pool], volumes: &[Volume], exports: &[Export]) -> Status 
         uptime_s: 93_784,
         cores: 2,
         memory: MemoryStatus { budget_bytes: 1 << 30, used_bytes: 100 << 20, ..Default::default() },
+        cache_disk: Some(CacheDiskStatus {
+            path: "/dev/nvme7n1".to_owned(),
+            size_bytes: 100 << 30,
+            used_bytes: 40 << 30,
+            records: 10_000_000,
+            hits: 900,
+            misses: 100,
+            ..CacheDiskStatus::default()
+        }),
         listeners: vec![
             listener(ListenerProtocol::Api, "127.0.0.1:7480"),
             listener(ListenerProtocol::Nbd, "127.0.0.1:10809"),
