@@ -1,6 +1,6 @@
 //! The newest state of each log that an anchor names and that can be read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use quarry_format::anchor::Anchor;
@@ -15,10 +15,16 @@ use crate::pool::Pool;
 /// Larger images are not written: an anchor has no room for more chunks.
 const IMAGE_BYTES_MAX: u64 = 4 << 30;
 
+type Anchors = BTreeMap<LogId, Vec<Anchor>>;
+
 /// The image of each log, and what is wrong with newer ones.
 pub fn images(pool: &Pool) -> Result<(Vec<Image>, Vec<String>)> {
     let (mut images, mut flaws) = (Vec::new(), Vec::new());
-    for (log, anchors) in anchors(pool)? {
+    let (anchors, damaged) = anchors(pool)?;
+    for log in damaged.into_iter().filter(|log| !anchors.contains_key(log)) {
+        flaws.push(format!("log {log}: its anchors are damaged; its volumes are not known"));
+    }
+    for (log, anchors) in anchors {
         let mut found = None;
         for anchor in anchors {
             match read(pool, &anchor)? {
@@ -41,15 +47,17 @@ pub fn images(pool: &Pool) -> Result<(Vec<Image>, Vec<String>)> {
     Ok((images, flaws))
 }
 
-/// The distinct anchors of each log, the newest first.
-fn anchors(pool: &Pool) -> Result<BTreeMap<LogId, Vec<Anchor>>> {
-    let mut all: BTreeMap<LogId, Vec<Anchor>> = BTreeMap::new();
+/// The distinct anchors of each log, the newest first, and logs of which there are some that cannot be understood.
+fn anchors(pool: &Pool) -> Result<(Anchors, BTreeSet<LogId>)> {
+    let mut all = Anchors::new();
+    let (mut damaged, mut empty) = (BTreeSet::new(), BTreeSet::new());
     for device in pool.devices.values() {
         for (log, which) in
             (0..LOGS_MAX).flat_map(|log| (0..ANCHORS_PER_LOG).map(move |which| (LogId(log), which)))
         {
             let mut bytes = vec![0; ANCHOR_BYTES];
             if device.read(&mut bytes, anchor_offset(log, which)).is_err() {
+                damaged.insert((log, which));
                 continue;
             }
             match Anchor::decode(&bytes) {
@@ -57,8 +65,10 @@ fn anchors(pool: &Pool) -> Result<BTreeMap<LogId, Vec<Anchor>>> {
                     all.entry(log).or_default().push(anchor);
                 }
                 Err(error) if is_newer(&error) => bail!("'{}': {error}", device.path.display()),
-                // Never written, or torn: its twin counts.
-                _ => {}
+                // Torn, and then its twin counts.
+                Err(_) if bytes.iter().any(|&byte| byte != 0) => _ = damaged.insert((log, which)),
+                // Never written, or by another pool.
+                _ => _ = empty.insert((log, which)),
             }
         }
     }
@@ -66,7 +76,8 @@ fn anchors(pool: &Pool) -> Result<BTreeMap<LogId, Vec<Anchor>>> {
         anchors.sort_by_key(|anchor| std::cmp::Reverse((anchor.sequence, anchor.incarnation)));
         anchors.dedup();
     }
-    Ok(all)
+    // Anchors are written to all devices: what only some have was written there by mistake.
+    Ok((all, damaged.difference(&empty).map(|(log, _)| *log).collect()))
 }
 
 /// Whether a newer version has written it.

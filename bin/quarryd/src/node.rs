@@ -5,6 +5,7 @@
 mod anomalies;
 mod apply;
 mod attachments;
+mod behind;
 mod bucket_metrics;
 mod cache_disk;
 mod capacity;

@@ -22,7 +22,7 @@ use super::{DataNode, OpenPool, PoolEntry};
 use crate::core_state::CoreState;
 
 /// How often it is looked whether a device is empty that is to leave, or is back that was gone.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A device that has gone and come so often is not taken back without somebody's word.
 const RETURNS_MAX: usize = 5;
 /// Until it is tried again to use a device that is back and could not be used; each time twice as long, up to the second.
@@ -113,7 +113,11 @@ impl DataNode {
         admitted.map_err(|error| membership_error("the device is not used", &error))
     }
 
-    async fn remember_devices(&self, id: PoolId, change: impl FnOnce(&mut Vec<DeviceRecord>)) -> Result<()> {
+    pub(super) async fn remember_devices(
+        &self,
+        id: PoolId,
+        change: impl FnOnce(&mut Vec<DeviceRecord>),
+    ) -> Result<()> {
         let Some(mut record) = self.pools().get(&id).map(|entry| entry.record.clone()) else { return Ok(()) };
         change(&mut record.devices);
         self.commit(vec![Change::PutPool(record.clone())]).await?;
@@ -150,7 +154,7 @@ impl DataNode {
         let (id, path) = (status.id, status.path.display().to_string());
         let added = self
             .remember_devices(entry.record.id, |devices| {
-                devices.push(DeviceRecord { id, path, removing: false })
+                devices.push(DeviceRecord { id, path, removing: false, behind_since: None })
             })
             .await;
         // It is a member whether the catalog knows or not: the labels of the others lead to it.
@@ -326,6 +330,9 @@ impl DataNode {
                     tracing::warn!(pool = %entry.record.name, %error, "a device that is empty does not leave yet");
                 }
                 self.notice_returns(&entry, open, &mut gone, &mut returns).await;
+                if let Err(error) = self.keep_behind(&entry, open).await {
+                    tracing::warn!(pool = %entry.record.name, %error, "nobody takes note of what a device has missed");
+                }
             }
         }
     }

@@ -14,14 +14,14 @@ use quarry_device::{Content, FormatError, FormatRequest, PathError, Probe, forma
 use quarry_engine::EngineStatus;
 use quarry_env::{DiskKind, Env};
 use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_pool::{LogState, PoolShared};
+use quarry_pool::{LogState, OpenError, PoolShared};
 use quarry_types::{DeviceId, LogId, PoolId};
 
 use super::capacity::{capacity, data_capacity_bytes, fill_percent};
 use super::device_health::{MemberFacts, member};
 use super::freeing::freeing;
 use super::promises::commitment;
-use super::{DataNode, OpenPool, PoolEntry, now};
+use super::{DataNode, OpenPool, PoolEntry, behind, now};
 use crate::core_state::CoreState;
 
 impl DataNode {
@@ -63,6 +63,7 @@ impl DataNode {
                 id: device.id,
                 path: device.path.display().to_string(),
                 removing: false,
+                behind_since: None,
             })
             .collect();
         let record = PoolRecord {
@@ -116,10 +117,10 @@ impl DataNode {
 
     /// Opens every pool of the catalog. One that does not open is kept with the reason, and the node serves the others.
     pub async fn open_pools(&self) -> Result<()> {
-        let records = self.catalog.pools().map_err(|error| super::catalog_error(&error))?;
+        let mut records = self.catalog.pools().map_err(|error| super::catalog_error(&error))?;
         // All at once: one whose devices are slow to answer keeps no other waiting.
         let opening = records
-            .iter()
+            .iter_mut()
             .enumerate()
             .map(|(home, record)| self.open_pool(home % self.cores.count(), record));
         let opened = futures::future::join_all(opening).await;
@@ -135,12 +136,18 @@ impl DataNode {
         self.load_exports().await
     }
 
-    async fn open_pool(&self, home: usize, record: &PoolRecord) -> Result<OpenPool> {
+    async fn open_pool(&self, home: usize, record: &mut PoolRecord) -> Result<OpenPool> {
         let id = record.id;
         let paths: Vec<PathBuf> = record.devices.iter().map(|device| PathBuf::from(&device.path)).collect();
         let name = record.name.clone();
         let (shared, states) =
             self.cores.call(home, move |state| find_pool(state, id, name, paths)).await??;
+        if let Err(error) = behind::check_newest(record, &shared) {
+            self.close_on_all_cores(Some(id)).await?;
+            return Err(error);
+        }
+        // Opening a log writes.
+        self.note_missing(record, &shared).await?;
         shared.set_device_patience(self.settings.device_patience);
         let logs = states.len() as u16;
         let mut opening = Vec::new();
@@ -526,6 +533,16 @@ fn format_error(name: &Name, error: &FormatError) -> NodeError {
         .with_next_step("No device was changed. Correct the list of devices and try again.")
 }
 
+/// What to do about a pool that does not open.
+fn next_step(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::Anchors { .. } | OpenError::Image { .. } | OpenError::Contradiction { .. } => {
+            "Bring missing devices back, if there are any. Do not create anything over these devices: quarry-extract reads what can still be found."
+        }
+        _ => "Bring its devices back and restart quarryd.",
+    }
+}
+
 /// Opens the devices of a pool on this core and reads what its logs left.
 async fn find_pool(
     state: Rc<CoreState>,
@@ -536,13 +553,20 @@ async fn find_pool(
     let opened = quarry_pool::open(&state.env, id, &paths).await.map_err(|error| {
         NodeError::new(ErrorKind::Unavailable, format!("pool '{name}' cannot be opened"))
             .caused_by(&error)
-            .with_next_step("Bring its devices back and restart quarryd.")
+            .with_next_step(next_step(&error))
     })?;
     if opened.logs.is_empty() {
-        let what = format!("pool '{name}' has no log: its creation was interrupted");
-        return Err(NodeError::new(ErrorKind::Unavailable, what).with_next_step(
-            "Create it again over the same devices with --force; nothing was ever stored in it.",
-        ));
+        let is_whole = opened.pool.shared.devices().iter().all(|device| device.failure.is_none());
+        let (what, next_step) = match is_whole {
+            true => (
+                "has no log: its creation was interrupted",
+                "Create it again over the same devices with --force; nothing was ever stored in it.",
+            ),
+            false => ("has no log on the devices that are there", "Bring its other devices back."),
+        };
+        return Err(
+            NodeError::new(ErrorKind::Unavailable, format!("pool '{name}' {what}")).with_next_step(next_step)
+        );
     }
     state.add_pool(opened.pool.clone());
     Ok((opened.pool.shared.clone(), opened.logs))

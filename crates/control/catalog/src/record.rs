@@ -119,6 +119,9 @@ pub struct DeviceRecord {
     /// It leaves the pool when nothing is on it any more.
     #[serde(default)]
     pub removing: bool,
+    /// Since when the pool has gone on without it, if what it missed is not on it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind_since: Option<Timestamp>,
 }
 
 /// An export that the node serves: a volume, or one of its snapshots.

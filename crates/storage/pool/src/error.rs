@@ -85,6 +85,19 @@ pub enum OpenError {
         /// Chunks without a copy.
         chunks: usize,
     },
+    /// A log was there, and nothing says any more where.
+    #[error(
+        "log {log} of pool {pool}: its anchors, which say where it begins, cannot be read on any device: {reason}; \
+         the pool is not touched"
+    )]
+    Anchors {
+        /// Name of the pool.
+        pool: String,
+        /// The log.
+        log: LogId,
+        /// What is wrong with one of them.
+        reason: String,
+    },
     /// An image that an anchor names cannot be read.
     #[error(
         "log {log} of pool {pool}: its checkpoint image {sequence} cannot be read on any device: {reason}"

@@ -47,7 +47,7 @@ pub async fn open(env: &Env, id: PoolId, paths: &[PathBuf]) -> Result<OpenedPool
     let members = open_members(env, id, paths).await?;
     let pool = assemble(env, members).watched();
     let mut logs = Vec::new();
-    for anchor in pool.newest_anchors().await.into_values() {
+    for anchor in pool.newest_anchors().await?.into_values() {
         let image = read_image(&pool, &anchor).await?;
         logs.push(LogState {
             log: anchor.log,

@@ -22,8 +22,18 @@ fn pool(number: u128, name: &str) -> PoolRecord {
         copies: 2,
         protection: None,
         devices: vec![
-            DeviceRecord { id: DeviceId::from_random(1), path: "/dev/sdb".into(), removing: false },
-            DeviceRecord { id: DeviceId::from_random(2), path: "/srv/disk".into(), removing: true },
+            DeviceRecord {
+                id: DeviceId::from_random(1),
+                path: "/dev/sdb".into(),
+                removing: false,
+                behind_since: None,
+            },
+            DeviceRecord {
+                id: DeviceId::from_random(2),
+                path: "/srv/disk".into(),
+                removing: true,
+                behind_since: None,
+            },
         ],
         created: Timestamp::from_unix_ms(2),
         scrubbed: None,

@@ -1,0 +1,103 @@
+//! Devices that have missed something. They themselves do not know, so the catalog does: a pool of which only such devices are there would
+//! show an older state as if it were the last one.
+//!
+//! A device counts as behind from before the pool goes on without it; from its failure while the pool is open, within [`LOOK_EVERY`]. It
+//! is behind no more when it is used and every log has had a checkpoint since.
+//!
+//! [`LOOK_EVERY`]: super::membership::LOOK_EVERY
+
+use quarry_api_types::DeviceId;
+use quarry_catalog::{Change, DeviceRecord, PoolRecord};
+use quarry_node_api::{ErrorKind, NodeError, Result};
+use quarry_pool::PoolShared;
+
+use super::{DataNode, OpenPool, PoolEntry, now};
+
+fn in_use(shared: &PoolShared) -> Vec<DeviceId> {
+    let devices = shared.devices().into_iter();
+    devices.filter(|device| device.failure.is_none()).map(|device| device.id).collect()
+}
+
+/// Refuses a pool whose newest state is on devices that are not there.
+pub(super) fn check_newest(record: &PoolRecord, shared: &PoolShared) -> Result<()> {
+    let here = in_use(shared);
+    let (here, away): (Vec<&DeviceRecord>, Vec<&DeviceRecord>) =
+        record.devices.iter().partition(|device| here.contains(&device.id));
+    let newer: Vec<&str> =
+        away.iter().filter(|device| device.behind_since.is_none()).map(|device| &*device.path).collect();
+    let Some(since) = here.iter().map(|device| device.behind_since).min().flatten() else { return Ok(()) };
+    if newer.is_empty() || here.iter().any(|device| device.behind_since.is_none()) {
+        return Ok(());
+    }
+    let what = format!(
+        "pool '{}' is not opened: the devices that are here have missed what was written since {since}",
+        record.name
+    );
+    Err(NodeError::new(ErrorKind::Unavailable, what)
+        .with_cause(format!("it is on {}, of which none is there", newer.join(", ")))
+        .with_next_step(
+            "Bring one of these back. If they are lost for good, quarry-extract reads the older state from the devices that are here.",
+        ))
+}
+
+/// Says of each device whether it is behind; whether that is news.
+fn mark(devices: &mut [DeviceRecord], in_use: &[DeviceId], caught_up: bool) -> bool {
+    let mut is_news = false;
+    for device in devices {
+        let before = device.behind_since;
+        match in_use.contains(&device.id) {
+            true if caught_up => device.behind_since = None,
+            true => {}
+            false => device.behind_since = before.or_else(|| Some(now())),
+        }
+        is_news |= device.behind_since != before;
+    }
+    is_news
+}
+
+impl DataNode {
+    /// Takes note of devices that are not there, before anything is written without them.
+    pub(super) async fn note_missing(&self, record: &mut PoolRecord, shared: &PoolShared) -> Result<()> {
+        let mut renewed = record.clone();
+        if mark(&mut renewed.devices, &in_use(shared), false) {
+            self.commit(vec![Change::PutPool(renewed.clone())]).await?;
+            *record = renewed;
+        }
+        Ok(())
+    }
+
+    /// Takes note of devices that have failed or are used again since the last look.
+    pub(super) async fn keep_behind(&self, entry: &PoolEntry, open: &OpenPool) -> Result<()> {
+        let used = in_use(&open.shared);
+        let mut devices = entry.record.devices.clone();
+        if !mark(&mut devices, &used, true) {
+            return Ok(());
+        }
+        let has_returned = |device: &DeviceRecord| device.behind_since.is_some() && used.contains(&device.id);
+        let have_returned = entry.record.devices.iter().any(has_returned);
+        if have_returned {
+            self.write_checkpoints(open).await?;
+        }
+        let now_used = in_use(&open.shared);
+        // Who has failed meanwhile may have missed the checkpoints.
+        let caught_up = have_returned && now_used == used;
+        self.remember_devices(entry.record.id, |devices| _ = mark(devices, &now_used, caught_up)).await
+    }
+
+    async fn write_checkpoints(&self, open: &OpenPool) -> Result<()> {
+        for &(log, core) in &open.logs {
+            let pool = open.shared.id;
+            let checkpoint = self.cores.call(core, move |state| async move {
+                state.engine(pool, log)?.checkpoint().await.map_err(|error| {
+                    let what = format!("log {log} writes no checkpoint");
+                    NodeError::new(ErrorKind::Unavailable, what).caused_by(&error)
+                })
+            });
+            checkpoint.await??;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
