@@ -150,7 +150,7 @@ impl FullFeature<'_> {
             self.check_data(&held.shape)?;
             held.is_checked = true;
         }
-        match held.task.hindrance(&Cdb(held.header.cdb())) {
+        match held.task.hindrance() {
             None => self.admit(held),
             Some(reply) => {
                 self.drop_unit(&held.shape);

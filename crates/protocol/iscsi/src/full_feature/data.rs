@@ -64,7 +64,33 @@ impl FullFeature<'_> {
             return self.outbox.header(&r2t);
         }
         let (request, task, data) = self.collecting.swap_remove(place).finish();
-        self.start(request, Work::Command(task.perform(data)));
+        // The data may have been on its way for long.
+        match task.objection() {
+            None => self.start(request, Work::Command(task.perform(data))),
+            Some(reply) => self.reply(request, reply),
+        }
+    }
+
+    /// Ends what waits for data for units that the initiator sees no more: it would hold its memory for nothing. What works on
+    /// them in steps ends before its next one.
+    pub(super) fn end_withdrawn(&mut self) {
+        let mut place = 0;
+        while let Some(collecting) = self.collecting.get(place) {
+            match collecting.task().withdrawal() {
+                None => place += 1,
+                Some(reply) => {
+                    let request = self.collecting.swap_remove(place).into_request();
+                    self.reply(request, reply);
+                }
+            }
+        }
+        for request in self.in_flight.requests_mut() {
+            if let (Some(unit), Some(course)) = (&request.unit, &request.course)
+                && !self.nexus.has(unit)
+            {
+                course.stop();
+            }
+        }
     }
 
     /// Ends a command whose data breaks the rules. What else comes of it is dropped (RFC 7143 section 7.9).

@@ -257,6 +257,30 @@ fn a_reset_of_what_a_copy_writes_to_waits_for_the_end_of_the_copy() {
 }
 
 #[test]
+fn a_reset_reaches_what_is_under_way_on_a_unit_that_is_not_seen_any_more() {
+    let to_second = |mut command: Vec<u8>| {
+        command[9] = 1;
+        command
+    };
+    let read = to_second(command(1, block_command(0x28, 0, 1), flags::READ, 512));
+    let mut world = World::holding([login(), to_second(command(0, [0; 16], 0, 0)), read].concat());
+    assert_eq!(world.volume.waiting(), 1);
+    let access = world.target.access.clone();
+    let mapping = access.mapping("disk1").expect("it is mapped");
+    access.unmap("disk1").expect("it is mapped");
+    world.pass(0);
+    let again = Mapping { export: "again".to_owned(), number: 3, ..Mapping::clone(&mapping) };
+    access.map(again).expect("a free number");
+    let mut other = login();
+    other[13] = 1;
+    world.connect([other, manage(5, 3, NO_TAG, 7, 0)].concat());
+    assert_eq!(managed(&world.answers()), [], "a read is under way");
+    world.volume.release_all();
+    world.pass(0);
+    assert_eq!(managed(&world.answers()), [(7, 0)]);
+}
+
+#[test]
 fn a_login_waits_for_what_the_session_before_has_under_way_and_is_refused_if_that_does_not_end() {
     let write = with_data(command(1, block_command(0x2A, 0, 8), flags::WRITE, 4096), &[1; 4096]);
     let mut world = World::holding([login(), command(0, [0; 16], 0, 0), write].concat());

@@ -132,6 +132,9 @@ async fn compare_and_write(
     flags: WriteFlags,
 ) -> (Status, Outcome) {
     // The right may have been taken away while one half waited for the other. From here on whoever takes it away waits.
+    if let Err(status) = open.permit.check() {
+        return (Status::ABORTED_FAILED_FUSED, status.into());
+    }
     if !open.member.may_write() {
         return (Status::ABORTED_FAILED_FUSED, Status::RESERVATION_CONFLICT.into());
     }
