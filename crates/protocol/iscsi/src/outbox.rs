@@ -274,10 +274,11 @@ struct Residual {
 }
 
 fn residual(request: &Request, have: usize, status: Status) -> Residual {
-    let actual = match (request.writes, status) {
-        (true, Status::Good) => request.wanted_bytes as usize,
-        (true, _) => 0,
-        (false, _) => have,
+    let actual = match status {
+        // Also of an initiator that has spoken of no data at all: what it was to send was not written.
+        Status::Good if request.wanted_bytes > 0 => request.wanted_bytes as usize,
+        _ if request.writes => 0,
+        _ => have,
     };
     let expected = request.expected_bytes as usize;
     match actual.cmp(&expected) {

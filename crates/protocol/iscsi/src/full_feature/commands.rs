@@ -1,6 +1,6 @@
 //! What each unit asks for, and SCSI commands in particular.
 
-use quarry_scsi::{Accepted, Cdb, Kind, Reply, Status, Task};
+use quarry_scsi::{Accepted, Cdb, Code, Kind, Reply, Sense, Status, Task};
 use quarry_target::Shortage;
 
 use crate::collect::{Collecting, Segment};
@@ -102,6 +102,12 @@ impl FullFeature<'_> {
                 self.drop_unit(&shape);
                 self.session.counters().other();
                 self.reply(request, reply);
+                Ok(None)
+            }
+            // Data would go the wrong way, of which no residual tells.
+            Accepted::Task(task) if task.out_bytes() > 0 && request.reads && !request.writes => {
+                self.drop_unit(&shape);
+                self.reply(request, Reply::check(Sense::illegal(Code::INVALID_FIELD_IN_COMMAND_UNIT)));
                 Ok(None)
             }
             Accepted::Task(task) => {

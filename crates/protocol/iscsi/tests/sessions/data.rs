@@ -162,6 +162,16 @@ fn residuals_tell_how_much_was_not_moved() {
     let unit = client.receive();
     assert_eq!((unit.header.0[3], unit.header.u32(44)), (0, 512));
     assert!(unit.header.has(flags::UNDERFLOW));
+    client.command(block_command(WRITE, 0, 1), 0, 0);
+    let unit = client.receive();
+    assert_eq!(
+        (unit.header.0[3], unit.header.u32(44)),
+        (0, 512),
+        "nothing was to be sent, nothing is written"
+    );
+    assert!(unit.header.has(flags::OVERFLOW));
+    client.command(block_command(WRITE, 0, 1), FROM_TARGET, 512);
+    assert_eq!(client.status(), (2, Some((0x0E, 0x03))), "a write is no read");
     let (found, _) = read(&mut client, 0, 2);
     assert_eq!((&found[..512], &found[512..]), (&[9; 512][..], &[0; 512][..]));
 }
