@@ -50,11 +50,15 @@ impl Outbox {
             data_digest: parameters.data_digest,
             segment_bytes: parameters.initiator_segment_bytes as usize,
             burst_bytes: parameters.burst_bytes as usize,
-
             batch: Batch::default(),
             full: VecDeque::new(),
             waiting_bytes: 0,
         }
+    }
+
+    /// The initiator takes data segments of this length from now on.
+    pub(crate) fn set_segment_bytes(&mut self, bytes: u32) {
+        self.segment_bytes = bytes as usize;
     }
 
     /// Whether nothing waits to be sent.

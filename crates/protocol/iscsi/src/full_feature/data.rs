@@ -4,7 +4,7 @@ use quarry_scsi::{Code, Key, Reply, Sense};
 
 use crate::collect::DataError;
 use crate::request::{Request, Work};
-use quarry_iscsi_wire::pdu::Header;
+use quarry_iscsi_wire::pdu::{Header, NO_TAG};
 
 use super::parse::Shape;
 use super::{Ended, FullFeature, Halt};
@@ -58,8 +58,7 @@ impl FullFeature<'_> {
         }
         let tag = self.next_transfer_tag;
         if let Some(mut r2t) = collecting.next_burst(tag, &self.parameters) {
-            // The largest tag means none.
-            self.next_transfer_tag = if tag >= u32::MAX - 1 { 0 } else { tag + 1 };
+            self.new_transfer_tag();
             self.numbers.stamp_next(&mut r2t);
             return self.outbox.header(&r2t);
         }
@@ -69,6 +68,14 @@ impl FullFeature<'_> {
             None => self.start(request, Work::Command(task.perform(data))),
             Some(reply) => self.reply(request, reply),
         }
+    }
+
+    /// A transfer tag that nothing else has.
+    pub(super) fn new_transfer_tag(&mut self) -> u32 {
+        let tag = self.next_transfer_tag;
+        // The largest tag means none.
+        self.next_transfer_tag = if tag >= NO_TAG - 1 { 0 } else { tag + 1 };
+        tag
     }
 
     /// Ends what waits for data for units that the initiator sees no more: it would hold its memory for nothing. What works on
