@@ -165,12 +165,13 @@ impl IoQueue {
             io::WRITE => self.admit_one(command),
             _ => Err(Status::INVALID_FIELD),
         };
-        let admitted = admitted.and_then(|admitted| {
-            let same = admitted.request.is_for_range_of(&first);
-            if same { Ok(admitted) } else { Err(Status::INVALID_FIELD) }
-        });
         match admitted {
             Ok(Admitted { transfer, request }) => {
+                if !request.is_for_range_of(&first) {
+                    // That is wrong with both of them, and the first one is answered first as ever.
+                    fused.fail(Half::First, Status::INVALID_FIELD);
+                    fused.fail(Half::Second, Status::INVALID_FIELD);
+                }
                 Ok(Admitted { transfer, request: request.clone_as_half(&fused, Half::Second) })
             }
             Err(status) => {
