@@ -83,9 +83,14 @@ async fn copy_segment(
     check_bounds(&destination, segment.destination_offset, segment.bytes)?;
     course.join(&source);
     course.join(&destination);
-    let mut done = 0;
-    while done < segment.bytes {
-        let now = (segment.bytes - done).min(u64::from(STEP_BYTES));
+    let step = u64::from(STEP_BYTES);
+    let steps = segment.bytes.div_ceil(step);
+    // Upwards the destination would overwrite what is still to be read.
+    let inside = segment.source_offset + 1..segment.source_offset + segment.bytes;
+    let downwards = source.id() == destination.id() && inside.contains(&segment.destination_offset);
+    for index in 0..steps {
+        let done = if downwards { steps - 1 - index } else { index } * step;
+        let now = (segment.bytes - done).min(step);
         may_go_on(nexus, course, &source, &destination)?;
         let at = segment.source_offset + done;
         let read = from.read(at, now as u32).await;
@@ -98,7 +103,6 @@ async fn copy_segment(
             written.map_err(|error| failed(&destination, &error, at / u64::from(BLOCK_BYTES)))?;
             at += bytes;
         }
-        done += now;
     }
     Ok(())
 }

@@ -59,14 +59,17 @@ async fn copy_range(
     flags: WriteFlags,
     buffers: &BufferPool,
 ) -> Result<(), Outcome> {
-    let mut done = 0;
-    while done < length {
+    let step = u64::from(STEP_BYTES);
+    let steps = length.div_ceil(step);
+    // Upwards the target would overwrite what is still to be read.
+    let downwards = (from + 1..from + length).contains(&to);
+    for index in 0..steps {
+        let done = if downwards { steps - 1 - index } else { index } * step;
         // It may take long, and somebody may take away the right meanwhile.
         Verb::Copy.may_begin(open)?;
-        let now = (length - done).min(u64::from(STEP_BYTES)) as u32;
+        let now = (length - done).min(step) as u32;
         let views = open.volume.read(from + done, now).await?;
         open.volume.write(to + done, joined(&views, now as usize, buffers), flags).await?;
-        done += u64::from(now);
     }
     Ok(())
 }
