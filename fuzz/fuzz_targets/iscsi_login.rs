@@ -19,6 +19,10 @@ impl Directory for Strict {
         (Some(Arc::new(host)), true)
     }
 
+    fn has_session(&self, isid: [u8; 6], handle: u16) -> bool {
+        (isid, handle) == ([0; 6], 1)
+    }
+
     fn target_name(&self) -> &str {
         "iqn.t"
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use quarry_api_types::{HostGroupId, HostId, InitiatorName, Name, Network, Protocol};
 use quarry_catalog::{AudienceRecord, ChapRecord, ExportRecord, HostGroupRecord, HostRecord};
 use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_target::{Audience, Fabric};
+use quarry_target::{Audience, Fabric, same_initiator};
 
 /// As in the catalog.
 #[derive(Clone, Default, Debug)]
@@ -80,7 +80,7 @@ impl HostTable {
     pub(super) fn check_host(&self, host: &HostRecord) -> Result<()> {
         for other in self.hosts.values().filter(|other| other.id != host.id) {
             let same = |name: &&InitiatorName| {
-                other.initiators.iter().any(|theirs| theirs.as_str().eq_ignore_ascii_case(name.as_str()))
+                other.initiators.iter().any(|theirs| same_initiator(theirs.as_str(), name.as_str()))
             };
             if let Some(name) = host.initiators.iter().find(same) {
                 let what = format!("initiator '{name}' belongs to host '{}'", other.name);

@@ -79,6 +79,7 @@ pub mod reject {
     pub const SNACK: u8 = 0x03;
     pub const PROTOCOL_ERROR: u8 = 0x04;
     pub const NOT_SUPPORTED: u8 = 0x05;
+    pub const INVALID_FIELD: u8 = 0x09;
 }
 
 /// Events of asynchronous messages (RFC 7143 section 11.9.1).

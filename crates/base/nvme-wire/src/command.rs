@@ -119,7 +119,8 @@ impl Command {
 
     /// Where its data is: over fabrics always one SGL descriptor, never PRPs.
     pub fn data_pointer(&self) -> Result<DataPointer, Status> {
-        if self.0[1] >> 6 == 0 {
+        // PSDT: 0 means PRPs, and 3 is reserved.
+        if matches!(self.0[1] >> 6, 0 | 3) {
             return Err(Status::INVALID_FIELD);
         }
         let length = u32_at(&self.0, SGL + 8);

@@ -85,6 +85,12 @@ pub(crate) fn any(address: &Address) -> io::Result<SocketAddrAny> {
 /// large replies fit in, so that a send seldom has to wait for the peer and then be gone on with.
 const UNIX_SEND_BUFFER_BYTES: usize = 512 << 10;
 
+/// A peer on TCP that nothing is heard of is asked whether it is there after a minute, and given up two minutes after it was heard last.
+/// The kernel would wait for two hours, and with it what the peer holds: memory, a place among the sessions, reservations.
+const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_COUNT: u32 = 6;
+
 /// Sets a connected socket up for requests and replies. Best effort: it works without. TCP chooses its buffers itself.
 pub(crate) fn tune(fd: &OwnedFd) {
     if matches!(sockopt::socket_domain(fd), Ok(AddressFamily::UNIX)) {
@@ -92,6 +98,9 @@ pub(crate) fn tune(fd: &OwnedFd) {
     } else {
         let _ = sockopt::set_tcp_nodelay(fd, true);
         let _ = sockopt::set_socket_keepalive(fd, true);
+        let _ = sockopt::set_tcp_keepidle(fd, KEEP_ALIVE_IDLE);
+        let _ = sockopt::set_tcp_keepintvl(fd, KEEP_ALIVE_INTERVAL);
+        let _ = sockopt::set_tcp_keepcnt(fd, KEEP_ALIVE_COUNT);
     }
 }
 
@@ -105,5 +114,24 @@ pub(crate) fn peer_name(fd: &OwnedFd) -> String {
     match sockopt::socket_peercred(fd) {
         Ok(peer) => format!("unix socket, process {}", peer.pid.as_raw_nonzero()),
         Err(_) => "unix socket".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_that_are_gone_are_noticed_in_two_minutes() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let _client = std::net::TcpStream::connect(address).expect("it listens");
+        let accepted = OwnedFd::from(listener.accept().expect("it has connected").0);
+        tune(&accepted);
+        assert_eq!(sockopt::socket_keepalive(&accepted), Ok(true));
+        assert_eq!(sockopt::tcp_keepidle(&accepted), Ok(KEEP_ALIVE_IDLE));
+        assert_eq!(sockopt::tcp_keepintvl(&accepted), Ok(KEEP_ALIVE_INTERVAL));
+        assert_eq!(sockopt::tcp_keepcnt(&accepted), Ok(KEEP_ALIVE_COUNT));
+        assert_eq!(KEEP_ALIVE_IDLE + KEEP_ALIVE_INTERVAL * KEEP_ALIVE_COUNT, Duration::from_secs(120));
     }
 }

@@ -107,6 +107,11 @@ impl Collecting {
         &self.request
     }
 
+    /// The command itself.
+    pub(crate) fn task(&self) -> &Task {
+        &self.task
+    }
+
     /// Its number in the session.
     pub(crate) fn serial(&self) -> u64 {
         self.serial

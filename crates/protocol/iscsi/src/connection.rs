@@ -62,6 +62,10 @@ impl Directory for Registry<'_> {
         (view.host, !view.units.is_empty())
     }
 
+    fn has_session(&self, isid: [u8; 6], handle: u16) -> bool {
+        self.server.target.sessions.has(isid, handle)
+    }
+
     fn target_name(&self) -> &str {
         &self.server.target.name
     }
@@ -255,6 +259,8 @@ async fn run(server: Rc<Server>, stream: Rc<dyn Stream>, begun: Begun) {
         target: server.target.name.as_str().into(),
         portals: begun.portals.clone(),
         sees_target: !seen.units.is_empty(),
+        discovery: begun.agreed.discovery,
+        connection: begun.agreed.connection,
     };
     let share = server.budget.join(stream.clone());
     let session = FullFeature::new(

@@ -8,6 +8,7 @@ mod commands;
 mod data;
 mod management;
 mod parse;
+mod text;
 mod timers;
 
 use std::future::poll_fn;
@@ -124,6 +125,10 @@ pub(crate) struct Surroundings {
     pub(crate) portals: Vec<SocketAddr>,
     /// Whether the initiator sees any unit of the target.
     pub(crate) sees_target: bool,
+    /// Whether it only asks for targets.
+    pub(crate) discovery: bool,
+    /// The number that the initiator has given to its connection.
+    pub(crate) connection: u16,
 }
 
 pub(crate) struct FullFeature<'s> {
@@ -152,6 +157,8 @@ pub(crate) struct FullFeature<'s> {
     changed: Stopped,
     /// A command that was accepted and waits.
     held: Option<commands::Held>,
+    /// A text request that goes on, or the rest of the answer to one.
+    exchange: Option<text::Exchange>,
     /// The target was reset: the session ends when that is answered.
     cold_reset: bool,
     /// The task tag of a logout that waits for the end of what is in flight.
@@ -200,6 +207,7 @@ impl<'s> FullFeature<'s> {
             sending: None,
             share,
             held: None,
+            exchange: None,
             cold_reset: false,
             logout: None,
             ended: None,

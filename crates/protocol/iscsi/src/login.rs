@@ -57,6 +57,8 @@ impl Stage {
 pub trait Directory {
     /// The host that an initiator of this name is, and whether it sees any unit.
     fn host_of(&self, initiator: &str) -> (Option<Arc<Host>>, bool);
+    /// Whether there is a session with this identifier.
+    fn has_session(&self, isid: [u8; 6], handle: u16) -> bool;
     /// The name of the target.
     fn target_name(&self) -> &str;
     /// Chance for a CHAP exchange.
@@ -70,6 +72,8 @@ pub struct Agreed {
     pub initiator: String,
     /// The initiator's part of the session identifier.
     pub isid: [u8; 6],
+    /// The number that it has given to its connection.
+    pub connection: u16,
     /// The host that it is, whose secret it has proven to know where there is one.
     pub host: Option<Arc<Host>>,
     /// Whether it only asks for targets.
@@ -192,7 +196,7 @@ impl Login {
         if self.requests > LOGIN_REQUESTS_MAX {
             return Err(LoginStatus::INITIATOR_ERROR);
         }
-        let next = self.check(header)?;
+        let next = self.check(directory, header)?;
         if self.text.len() + text.len() > TEXT_BYTES_MAX {
             return Err(LoginStatus::INITIATOR_ERROR);
         }
@@ -221,7 +225,7 @@ impl Login {
     }
 
     /// Checks the header against what came before.
-    fn check(&mut self, header: &Header) -> Result<Option<Stage>, LoginStatus> {
+    fn check(&mut self, directory: &dyn Directory, header: &Header) -> Result<Option<Stage>, LoginStatus> {
         let flag = header.0[1];
         let current = Stage::of(flag >> 2).ok_or(LoginStatus::INITIATOR_ERROR)?;
         let next = header.has(flags::FINAL).then(|| Stage::of(flag).ok_or(LoginStatus::INITIATOR_ERROR));
@@ -236,7 +240,11 @@ impl Login {
             self.stage = current;
             self.isid = header.0[8..14].try_into().expect("six bytes");
             self.connection = header.u16(20);
-            if header.u16(14) != 0 {
+            let handle = header.u16(14);
+            if handle != 0 && !directory.has_session(self.isid, handle) {
+                return Err(LoginStatus::NO_SESSION);
+            }
+            if handle != 0 {
                 // A further connection to a session, of which each has one.
                 return Err(LoginStatus::TOO_MANY_CONNECTIONS);
             }
@@ -344,6 +352,7 @@ impl Login {
         Progress::Done(Agreed {
             initiator: self.initiator.clone().expect("it was introduced"),
             isid: self.isid,
+            connection: self.connection,
             host: self.host.clone(),
             discovery: self.discovery,
             parameters: self.parameters,

@@ -50,11 +50,15 @@ impl Outbox {
             data_digest: parameters.data_digest,
             segment_bytes: parameters.initiator_segment_bytes as usize,
             burst_bytes: parameters.burst_bytes as usize,
-
             batch: Batch::default(),
             full: VecDeque::new(),
             waiting_bytes: 0,
         }
+    }
+
+    /// The initiator takes data segments of this length from now on.
+    pub(crate) fn set_segment_bytes(&mut self, bytes: u32) {
+        self.segment_bytes = bytes as usize;
     }
 
     /// Whether nothing waits to be sent.
@@ -274,10 +278,11 @@ struct Residual {
 }
 
 fn residual(request: &Request, have: usize, status: Status) -> Residual {
-    let actual = match (request.writes, status) {
-        (true, Status::Good) => request.wanted_bytes as usize,
-        (true, _) => 0,
-        (false, _) => have,
+    let actual = match status {
+        // Also of an initiator that has spoken of no data at all: what it was to send was not written.
+        Status::Good if request.wanted_bytes > 0 => request.wanted_bytes as usize,
+        _ if request.writes => 0,
+        _ => have,
     };
     let expected = request.expected_bytes as usize;
     match actual.cmp(&expected) {

@@ -17,6 +17,7 @@ pub struct SessionName {
 
 struct Present {
     number: u64,
+    handle: u16,
     /// Asks the session to end.
     stop: Stop,
     /// Given when it has ended.
@@ -80,7 +81,7 @@ impl Sessions {
         table.next_handle = table.next_handle.checked_add(1).unwrap_or(1);
         let (number, handle, ended) = (table.next, table.next_handle, Stop::default());
         let namesakes = table.sessions.entry(name.clone()).or_default();
-        let former = namesakes.present.replace(Present { number, stop, ended: ended.clone() });
+        let former = namesakes.present.replace(Present { number, handle, stop, ended: ended.clone() });
         namesakes.leaving.retain(|one| !one.is_stopped());
         namesakes.leaving.extend(former.as_ref().map(|former| former.ended.clone()));
         let leaving = Former(namesakes.leaving.clone());
@@ -89,6 +90,13 @@ impl Sessions {
             former.stop.stop();
         }
         (Place { sessions: self.clone(), name, number, handle, ended }, leaving)
+    }
+
+    /// Whether an initiator has a session with this identifier.
+    pub fn has(&self, isid: [u8; 6], handle: u16) -> bool {
+        let table = self.table();
+        let mut ours = table.sessions.iter().filter(|(name, _)| name.isid == isid);
+        ours.any(|(_, namesakes)| namesakes.present.as_ref().is_some_and(|one| one.handle == handle))
     }
 
     /// How many there are.
@@ -137,6 +145,7 @@ mod tests {
         assert!(stop.is_stopped() && !other_stop.is_stopped() && !former.has_ended());
         drop(first);
         assert!(former.has_ended());
+        assert!(sessions.has([1; 6], second.handle()) && !sessions.has([2; 6], second.handle()));
         assert_eq!(sessions.count(), 2, "the end of the first one leaves the second one where it is");
         drop((second, other));
         assert_eq!(sessions.count(), 0);

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::login::PORTAL_GROUP;
-use crate::text::{parse, put};
+use crate::parameters::Parameters;
+use crate::text::{TextError, parse, put};
 
 /// The port that IANA has assigned to iSCSI.
 pub const PORT: u16 = 3260;
@@ -42,22 +43,39 @@ pub fn uri(address: SocketAddr, target: &str, lun: u32) -> String {
     format!("iscsi://{address}/{}/{lun}", percent_encode(target.as_bytes(), ENCODED))
 }
 
-/// Answers a text request of an initiator that sees the target, if it does, at `portals`.
-pub fn answer(text: &[u8], target: Option<&str>, portals: &[SocketAddr]) -> Vec<u8> {
+/// Who sends a text request.
+pub struct Asker<'a> {
+    /// The target, if the initiator sees it.
+    pub target: Option<&'a str>,
+    /// Where the target is.
+    pub portals: &'a [SocketAddr],
+    /// Whether the session is one of discovery.
+    pub discovery: bool,
+}
+
+/// Answers a text request. What it declares goes into `parameters`.
+pub fn answer(text: &[u8], asker: &Asker<'_>, parameters: &mut Parameters) -> Result<Vec<u8>, TextError> {
+    let Asker { target, portals, discovery } = *asker;
     let mut answer = Vec::new();
-    let Ok(pairs) = parse(text) else { return answer };
-    for (key, value) in pairs {
+    for (key, value) in parse(text)? {
         match (key, value, target) {
+            // RFC 7143 appendix C: a session that uses a target asks for that one only.
+            ("SendTargets", "All", _) if !discovery => put(&mut answer, key, "Reject"),
             ("SendTargets", "All" | "", Some(target)) => targets(&mut answer, target, portals),
             ("SendTargets", "All" | "", None) => {}
             ("SendTargets", name, Some(target)) if name.eq_ignore_ascii_case(target) => {
                 targets(&mut answer, target, portals);
             }
             ("SendTargets", _, _) => put(&mut answer, key, "Reject"),
+            // The one term that may change in the full feature phase (RFC 7143 section 13.12).
+            ("MaxRecvDataSegmentLength", _, _) => match parameters.negotiate(key, value, discovery) {
+                Ok(_) => {}
+                Err(_) => put(&mut answer, key, "Reject"),
+            },
             _ => put(&mut answer, key, "NotUnderstood"),
         }
     }
-    answer
+    Ok(answer)
 }
 
 fn targets(answer: &mut Vec<u8>, target: &str, portals: &[SocketAddr]) {
@@ -93,15 +111,31 @@ mod tests {
     fn targets_are_told_to_those_who_see_them() {
         let portals = [address("10.0.0.1:3260"), address("[2001:db8::1]:3260")];
         let all = b"TargetName=iqn.a\0TargetAddress=10.0.0.1:3260,1\0TargetAddress=[2001:db8::1]:3260,1\0";
-        let told = |text: &[u8], target| answer(text, target, &portals);
+        let told = |text: &[u8], target, discovery| {
+            let asker = Asker { target, portals: &portals, discovery };
+            answer(text, &asker, &mut Parameters::default())
+        };
+        let good = |text: &[u8], target, discovery| told(text, target, discovery).expect("a list of keys");
         for text in [&b"SendTargets=All\0"[..], b"SendTargets=\0", b"SendTargets=IQN.A\0"] {
-            assert_eq!(told(text, Some("iqn.a")), all);
+            assert_eq!(good(text, Some("iqn.a"), true), all);
         }
-        assert_eq!(told(b"SendTargets=All\0", None), b"");
+        assert_eq!(good(b"SendTargets=\0", Some("iqn.a"), false), all);
+        assert_eq!(good(b"SendTargets=All\0", Some("iqn.a"), false), b"SendTargets=Reject\0");
+        assert_eq!(good(b"SendTargets=All\0", None, true), b"");
         for text in [&b"SendTargets=iqn.b\0"[..], b"SendTargets=A\0"] {
-            assert_eq!(told(text, Some("iqn.a")), b"SendTargets=Reject\0");
+            assert_eq!(good(text, Some("iqn.a"), true), b"SendTargets=Reject\0");
         }
-        assert_eq!(told(b"sENDtARGETS=aLL\0", Some("iqn.a")), b"sENDtARGETS=NotUnderstood\0");
-        assert_eq!(told(b"nonsense", Some("iqn.a")), b"");
+        assert_eq!(good(b"sENDtARGETS=aLL\0", Some("iqn.a"), true), b"sENDtARGETS=NotUnderstood\0");
+        assert_eq!(told(b"nonsense", Some("iqn.a"), true), Err(TextError::Malformed));
+    }
+
+    #[test]
+    fn the_longest_segment_may_be_declared_at_any_time() {
+        let mut parameters = Parameters::default();
+        let asker = Asker { target: None, portals: &[], discovery: false };
+        let mut told = |text: &[u8]| answer(text, &asker, &mut parameters).expect("a list of keys");
+        assert_eq!(told(b"MaxRecvDataSegmentLength=65536\0"), b"", "a declaration is not answered");
+        assert_eq!(told(b"MaxRecvDataSegmentLength=1\0"), b"MaxRecvDataSegmentLength=Reject\0");
+        assert_eq!(parameters.initiator_segment_bytes, 65_536);
     }
 }

@@ -84,7 +84,7 @@ impl IoQueue {
         let noticed = self.namespaces.mailbox().take(context);
         for Noticed { volume, notice, .. } in noticed {
             // Notifications are the business of the admin queue.
-            let Notice::Abort(drain) = notice else { continue };
+            let (Notice::Abort(drain) | Notice::Settle(drain)) = notice else { continue };
             if let Some(activity) = self.namespaces.activity(volume) {
                 let commands = activity.so_far();
                 self.draining.push(Draining { commands, _drain: drain });
@@ -165,12 +165,13 @@ impl IoQueue {
             io::WRITE => self.admit_one(command),
             _ => Err(Status::INVALID_FIELD),
         };
-        let admitted = admitted.and_then(|admitted| {
-            let same = admitted.request.is_for_range_of(&first);
-            if same { Ok(admitted) } else { Err(Status::INVALID_FIELD) }
-        });
         match admitted {
             Ok(Admitted { transfer, request }) => {
+                if !request.is_for_range_of(&first) {
+                    // That is wrong with both of them, and the first one is answered first as ever.
+                    fused.fail(Half::First, Status::INVALID_FIELD);
+                    fused.fail(Half::Second, Status::INVALID_FIELD);
+                }
                 Ok(Admitted { transfer, request: request.clone_as_half(&fused, Half::Second) })
             }
             Err(status) => {

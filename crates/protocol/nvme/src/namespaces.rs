@@ -1,5 +1,6 @@
 //! The namespaces of a queue: what its host sees, as volumes of its core.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,9 +16,48 @@ use crate::subsystem::Subsystem;
 use quarry_nvme_wire::Status;
 use quarry_nvme_wire::constants::EVERY_NAMESPACE;
 
+/// What lets a host use a namespace. A command keeps it, and asks it again when it begins: its data may have been on its way while
+/// somebody took the namespace away.
+pub(crate) struct Permit {
+    subsystem: Subsystem,
+    controller: Arc<Controller>,
+    mapping: Arc<Mapping>,
+    /// The state of the table of hosts that it was looked at in last.
+    generation: Cell<u64>,
+    /// Once withdrawn it stays so: what the host is shown afterwards under the same id it has to ask for anew.
+    withdrawn: Cell<Option<Status>>,
+}
+
+impl Permit {
+    /// Fails when the host does not see the namespace any more as it was.
+    pub(crate) fn check(&self) -> Result<(), Status> {
+        if self.subsystem.access().generation() != self.generation.get() {
+            self.look_again();
+        }
+        self.withdrawn.get().map_or(Ok(()), Err)
+    }
+
+    #[cold]
+    fn look_again(&self) {
+        let view = self.subsystem.view(self.controller.host());
+        self.generation.set(view.generation);
+        let ours = &self.mapping;
+        let found = view.units.iter().find(|mapping| mapping.number == ours.number);
+        let verdict = match found.filter(|mapping| mapping.volume.id == ours.volume.id) {
+            None => Some(Status::INVALID_NAMESPACE),
+            Some(mapping) if mapping.read_only && !ours.read_only => Some(Status::WRITE_PROTECTED),
+            Some(_) => None,
+        };
+        if self.withdrawn.get().is_none() {
+            self.withdrawn.set(verdict);
+        }
+    }
+}
+
 /// A namespace on one core.
 pub(crate) struct Namespace {
     pub(crate) mapping: Arc<Mapping>,
+    permit: Rc<Permit>,
     /// The queue's place at the reservations of the volume.
     pub(crate) member: Rc<Member>,
     /// The commands of the queue that are under way.
@@ -35,34 +75,26 @@ pub(crate) struct OpenVolume {
     pub(crate) blocks: u64,
     pub(crate) compare_bytes_max: u32,
     pub(crate) read_only: bool,
+    pub(crate) permit: Rc<Permit>,
     pub(crate) member: Rc<Member>,
     pub(crate) activity: Rc<Activity>,
-}
-
-impl OpenVolume {
-    fn new(
-        volume: Rc<dyn Volume>,
-        mapping: &Mapping,
-        (member, activity): (&Rc<Member>, &Rc<Activity>),
-    ) -> Self {
-        let info = volume.info();
-        Self {
-            blocks: info.size_bytes / LBA_BYTES,
-            compare_bytes_max: info.compare_bytes_max,
-            read_only: info.read_only || mapping.read_only,
-            member: member.clone(),
-            activity: activity.clone(),
-            volume,
-        }
-    }
 }
 
 impl Namespace {
     /// Opens the volume on this core, if the core has it.
     fn open(&mut self, volumes: &dyn Volumes) {
-        let volume = volumes.volume(self.mapping.volume.id);
-        let ours = (&self.member, &self.activity);
-        self.volume = volume.map(|volume| OpenVolume::new(volume, &self.mapping, ours));
+        self.volume = volumes.volume(self.mapping.volume.id).map(|volume| {
+            let info = volume.info();
+            OpenVolume {
+                blocks: info.size_bytes / LBA_BYTES,
+                compare_bytes_max: info.compare_bytes_max,
+                read_only: info.read_only || self.mapping.read_only,
+                permit: self.permit.clone(),
+                member: self.member.clone(),
+                activity: self.activity.clone(),
+                volume,
+            }
+        });
     }
 
     /// Its id.
@@ -129,7 +161,14 @@ impl Namespaces {
             // What is under way on the volume stays so, whatever has changed of its mapping.
             let activity = self.activities.entry(volume).or_default().clone();
             let is_known = self.controller.takes_for(mapping.number, volume);
-            let mut namespace = Namespace { mapping, member, activity, is_known, volume: None };
+            let permit = Rc::new(Permit {
+                subsystem: self.subsystem.clone(),
+                controller: self.controller.clone(),
+                mapping: mapping.clone(),
+                generation: Cell::new(view.generation),
+                withdrawn: Cell::new(None),
+            });
+            let mut namespace = Namespace { mapping, permit, member, activity, is_known, volume: None };
             namespace.open(self.volumes.as_ref());
             namespace
         };
@@ -146,6 +185,8 @@ impl Namespaces {
         if self.subsystem.access().generation() == self.generation {
             return None;
         }
+        // Commands that wait for data must find out, whatever the namespace is by the time that it comes.
+        self.list.iter().for_each(|namespace| namespace.permit.look_again());
         // Nobody needs what is the table's alone: the host sees the volume no more, and nothing is under way on it.
         self.activities.retain(|_, activity| Rc::strong_count(activity) > 1);
         let view = self.subsystem.view(self.controller.host());

@@ -31,6 +31,7 @@ pub struct Task {
     pub(crate) nexus: Rc<Nexus>,
     pub(crate) unit: Rc<Unit>,
     pub(crate) work: Work,
+    cdb: Cdb,
     out_bytes: u32,
     in_bytes: u32,
     /// None for what is done in one step.
@@ -133,7 +134,8 @@ pub(crate) fn accept(nexus: &Rc<Nexus>, unit: Rc<Unit>, cdb: &Cdb, out_bytes: u3
         Ok(Step::Reply(reply)) => Accepted::Answered(reply),
         Ok(Step::Work { work, out_bytes, in_bytes }) => {
             let course = work.has_steps().then(Rc::default);
-            Accepted::Task(Task { nexus: nexus.clone(), unit, work, out_bytes, in_bytes, course })
+            let (nexus, cdb) = (nexus.clone(), *cdb);
+            Accepted::Task(Task { nexus, unit, work, cdb, out_bytes, in_bytes, course })
         }
         Err(sense) => Accepted::Answered(Reply::check(sense)),
     }
@@ -148,12 +150,18 @@ fn hinder(nexus: &Nexus, unit: &Unit, cdb: &Cdb) -> Result<Option<Reply>, Sense>
     {
         return Err(attention);
     }
-    let Supported { access, .. } = *supported::find(cdb)?;
+    supported::find(cdb)?;
     // NACA: auto contingent allegiance is not there (NORMACA is 0; SAM-5 5.2).
     let control = cdb.control_at();
     if cdb.has(control, 0x04) {
         return Err(Sense::field_in_cdb(control as u16));
     }
+    forbid(unit, cdb)
+}
+
+/// What others have done that forbids a command: they have reserved the unit, or it is protected, or being sanitized.
+fn forbid(unit: &Unit, cdb: &Cdb) -> Result<Option<Reply>, Sense> {
+    let Supported { access, .. } = *supported::find(cdb)?;
     let member = unit.member();
     let free = match access {
         Access::Always => true,
@@ -174,6 +182,10 @@ fn hinder(nexus: &Nexus, unit: &Unit, cdb: &Cdb) -> Result<Option<Reply>, Sense>
         unit.shared.sanitizing.hindrance()?;
     }
     Ok(None)
+}
+
+fn told(obstacle: Result<Option<Reply>, Sense>) -> Option<Reply> {
+    obstacle.unwrap_or_else(|sense| Some(Reply::check(sense)))
 }
 
 /// Whether a command has nothing to do with the medium, and is carried out also while that is sanitized and when this has failed
@@ -265,12 +277,21 @@ impl Task {
         }
     }
 
-    /// What has come in its way since it was accepted, for a task that had to wait before it could begin. `cdb` is its own.
-    pub fn hindrance(&self, cdb: &Cdb) -> Option<Reply> {
-        if !self.nexus.has(&self.unit) {
-            return Some(Reply::check(Sense::illegal(Code::UNIT_NOT_SUPPORTED)));
-        }
-        hinder(&self.nexus, &self.unit, cdb).unwrap_or_else(|sense| Some(Reply::check(sense)))
+    /// What has come in its way since it was accepted, for a task that had to wait before it could begin.
+    pub fn hindrance(&self) -> Option<Reply> {
+        self.withdrawal().or_else(|| told(hinder(&self.nexus, &self.unit, &self.cdb)))
+    }
+
+    /// The same for a task that has waited for its data. It had begun: what the initiator is to be told besides, it is told by
+    /// the next command (SAM-5 5.14).
+    pub fn objection(&self) -> Option<Reply> {
+        self.withdrawal().or_else(|| told(forbid(&self.unit, &self.cdb)))
+    }
+
+    /// The answer to a task whose unit the initiator sees no more: one after which it does not try again.
+    pub fn withdrawal(&self) -> Option<Reply> {
+        let is_gone = !self.nexus.has(&self.unit);
+        is_gone.then(|| Reply::check(Sense::illegal(Code::UNIT_NOT_SUPPORTED)))
     }
 
     /// Carries it out, with the data that came: as much as it wants, or less where the initiator has sent less.

@@ -83,30 +83,37 @@ async fn copy_segment(
     check_bounds(&destination, segment.destination_offset, segment.bytes)?;
     course.join(&source);
     course.join(&destination);
-    let mut done = 0;
-    while done < segment.bytes {
-        let now = (segment.bytes - done).min(u64::from(STEP_BYTES));
-        may_go_on(course, &source, &destination)?;
+    let step = u64::from(STEP_BYTES);
+    let steps = segment.bytes.div_ceil(step);
+    // Upwards the destination would overwrite what is still to be read.
+    let inside = segment.source_offset + 1..segment.source_offset + segment.bytes;
+    let downwards = source.id() == destination.id() && inside.contains(&segment.destination_offset);
+    for index in 0..steps {
+        let done = if downwards { steps - 1 - index } else { index } * step;
+        let now = (segment.bytes - done).min(step);
+        may_go_on(nexus, course, &source, &destination)?;
         let at = segment.source_offset + done;
         let read = from.read(at, now as u32).await;
         let views = read.map_err(|error| failed(&source, &error, at / u64::from(BLOCK_BYTES)))?;
         let mut at = segment.destination_offset + done;
         for view in views {
-            may_go_on(course, &source, &destination)?;
+            may_go_on(nexus, course, &source, &destination)?;
             let bytes = view.len() as u64;
             let written = to.write(at, view, WriteFlags::default()).await;
             written.map_err(|error| failed(&destination, &error, at / u64::from(BLOCK_BYTES)))?;
             at += bytes;
         }
-        done += now;
     }
     Ok(())
 }
 
-/// Whether the next step may be done: the copy is not to end, and nobody has reserved or protected what it reads and writes since
-/// the last step.
-fn may_go_on(course: &Course, source: &Unit, destination: &Unit) -> Result<(), Sense> {
+/// Whether the next step may be done: the copy is not to end, and nobody has withdrawn, reserved or protected what it reads and
+/// writes since the last step.
+fn may_go_on(nexus: &Nexus, course: &Course, source: &Rc<Unit>, destination: &Rc<Unit>) -> Result<(), Sense> {
     course.go_on().map_err(|_| ABORTED)?;
+    if !nexus.has(source) || !nexus.has(destination) {
+        return Err(ABORTED);
+    }
     if !source.member().may_read() || !destination.member().may_write() {
         return Err(ABORTED);
     }

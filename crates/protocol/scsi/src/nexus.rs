@@ -200,7 +200,7 @@ impl Nexus {
     }
 
     /// Whether the initiator still sees this very unit.
-    pub(crate) fn has(&self, unit: &Rc<Unit>) -> bool {
+    pub fn has(&self, unit: &Rc<Unit>) -> bool {
         self.refresh();
         self.units.borrow().get(&unit.number()).is_some_and(|one| Rc::ptr_eq(one, unit))
     }

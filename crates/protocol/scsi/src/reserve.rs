@@ -4,7 +4,9 @@
 use std::rc::Rc;
 
 use quarry_env::View;
-use quarry_target::{Action, Initiator, ReservationError, ReservationKey, ReservationKind, ReservationState};
+use quarry_target::{
+    Action, Initiator, ReservationError, ReservationKey, ReservationKind, ReservationState, names,
+};
 
 use crate::cdb::{Cdb, u16_at, u32_at, u64_at};
 use crate::command::{Step, Work};
@@ -103,9 +105,28 @@ fn full_status(state: &ReservationState, port: u16, data: &mut Vec<u8>) {
         data.extend_from_slice(&registration.key.0.to_be_bytes());
         data.extend_from_slice(&[0, 0, 0, 0, u8::from(holder), kind, 0, 0, 0, 0]);
         data.extend_from_slice(&port.to_be_bytes());
-        let id = transport_id(&registration.initiator.0);
+        let id = transport_id(&port_name(&registration.initiator));
         data.extend_from_slice(&(id.len() as u32).to_be_bytes());
         data.extend_from_slice(&id);
+    }
+}
+
+/// What the names of registrants begin with that came by NVMe, of which SPC-5 knows no TransportID: the identifier of the host follows.
+fn nvme_host() -> String {
+    names::iqn("nvme-host-")
+}
+
+/// What stands between the name of an iSCSI initiator and the digits of its ISID in the name of its port.
+const ISID: &str = ",i,0x";
+
+/// The digits for a registrant that has no ISID.
+const NO_ISID: &str = "000000000000";
+
+/// The name of an initiator port by which a registrant is told.
+fn port_name(registrant: &Initiator) -> String {
+    match registrant.0.contains(ISID) {
+        true => registrant.0.to_string(),
+        false => format!("{}{}{ISID}{NO_ISID}", nvme_host(), registrant.0),
     }
 }
 
@@ -141,15 +162,19 @@ pub(crate) fn persistent_out(cdb: &Cdb) -> Result<Step, Sense> {
 /// ports, is nobody in particular.
 fn port_of(id: &[u8]) -> Option<Initiator> {
     const PORT_OF_ISCSI: u8 = 0x45;
-    const ISID_DIGITS: usize = 12;
+    const HOST_ID_DIGITS: usize = 32;
     if id.len() < 4 || id[0] != PORT_OF_ISCSI || usize::from(u16_at(id, 2)) != id.len() - 4 {
         return None;
     }
     let name = id[4..].split(|&byte| byte == 0).next()?;
-    let (device, isid) = std::str::from_utf8(name).ok()?.split_once(",i,0x")?;
-    let is_isid = isid.len() == ISID_DIGITS && isid.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let (device, isid) = std::str::from_utf8(name).ok()?.split_once(ISID)?;
+    if let Some(host) = device.strip_prefix(&nvme_host()) {
+        let is_host = host.len() == HOST_ID_DIGITS && host.bytes().all(|digit| digit.is_ascii_hexdigit());
+        return (is_host && isid == NO_ISID).then(|| Initiator(host.to_ascii_lowercase().into()));
+    }
+    let is_isid = isid.len() == NO_ISID.len() && isid.bytes().all(|digit| digit.is_ascii_hexdigit());
     (is_isid && !device.is_empty())
-        .then(|| Initiator(format!("{device},i,0x{}", isid.to_ascii_lowercase()).into()))
+        .then(|| Initiator(format!("{device}{ISID}{}", isid.to_ascii_lowercase()).into()))
 }
 
 /// What the parameters of REGISTER AND MOVE of `from` ask for.
@@ -242,6 +267,15 @@ mod tests {
         let id = transport_id("iqn.2026-11.io.quarry:a,i,0x00023d000001");
         assert_eq!((id[0], usize::from(id[3]) + 4), (0x45, id.len()));
         assert!(id.len().is_multiple_of(4) && id.ends_with(b"1\0\0\0\0"));
+    }
+
+    #[test]
+    fn a_host_of_nvme_has_a_transport_id_too() {
+        let host = "00112233445566778899aabbccddeeff";
+        let id = transport_id(&port_name(&Initiator(host.into())));
+        let name = format!("iqn.2026-11.io.quarry:nvme-host-{host},i,0x000000000000");
+        assert_eq!((id[0], &id[4..4 + name.len()], id[4 + name.len()]), (0x45, name.as_bytes(), 0));
+        assert_eq!(port_of(&id), Some(Initiator(host.into())));
     }
 
     #[test]

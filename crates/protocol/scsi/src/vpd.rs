@@ -97,8 +97,8 @@ fn identification(volume: VolumeId, port: &Port) -> Vec<u8> {
 
 fn extended_inquiry() -> Vec<u8> {
     let mut page = vec![0; 60];
-    // GROUP_SUP, PRIOR_SUP: no. HEADSUP, ORDSUP, SIMPSUP: all commands are taken in.
-    page[1] = 0x07;
+    // SIMPSUP alone: commands are carried out in any order, ORDERED and HEAD OF QUEUE (ORDSUP, HEADSUP) among them.
+    page[1] = 0x01;
     // V_SUP: a volatile cache may be there (until a flush). LUICLR: attentions of all nexuses are cleared as SAM-5 says.
     page[2] = 0x01;
     page[3] = 0x01;

@@ -20,9 +20,7 @@ impl Host {
     /// Whether one of its initiators has this name. iSCSI names are the same in capitals (RFC 7143 section 4.2.7.1), NVMe
     /// qualified names are compared byte by byte (NVMe Base 2.0 section 4.7).
     pub fn names(&self, initiator: &str) -> bool {
-        let is_exact = initiator.starts_with("nqn.");
-        let same = |name: &String| name == initiator || (!is_exact && name.eq_ignore_ascii_case(initiator));
-        self.initiators.iter().any(same)
+        self.initiators.iter().any(|name| same_initiator(name, initiator))
     }
 
     /// Whether a connection is this host's: its initiator has one of the names, and it comes from one of the networks
@@ -39,6 +37,13 @@ impl Host {
         let near = |network: &&Network| address.is_some_and(|address| network.contains(address));
         self.networks.iter().filter(near).map(|network| network.prefix_bits).max().unwrap_or(0)
     }
+}
+
+/// Whether an initiator that calls itself `presented` is the one that was written down as `known`, whose kind decides how they are
+/// compared: the case of a presented name must not make another kind of name of it.
+pub fn same_initiator(known: &str, presented: &str) -> bool {
+    let is_exact = known.get(..4).is_some_and(|kind| kind.eq_ignore_ascii_case("nqn."));
+    known == presented || (!is_exact && known.eq_ignore_ascii_case(presented))
 }
 
 /// A range of addresses: those that begin with the same bits.

@@ -44,7 +44,7 @@ pub use error::{AccessError, AdmitError, ExportError};
 pub use exports::{Export, Exports};
 pub use gather::{Gather, HEAD_BYTES};
 pub use hand_over::{HandOver, Volumes};
-pub use host::{Chap, Host, Network};
+pub use host::{Chap, Host, Network, same_initiator};
 pub use in_flight::InFlight;
 pub use inbox::Inbox;
 pub use receiver::{ReceiveSizes, Receiver};

@@ -236,7 +236,10 @@ fn a_host_that_names_an_initiator_comes_before_one_that_is_a_network() {
     assert_eq!(seen("iqn.web"), (Some("web".to_owned()), "site".to_owned()));
     assert_eq!(seen("iqn.other"), (Some("anybody".to_owned()), "lab".to_owned()));
     assert_eq!(seen("nqn.Web").0.as_deref(), Some("web"));
-    assert_eq!(seen("nqn.web").0.as_deref(), Some("anybody"), "the bytes of an NQN count");
+    for other in ["nqn.web", "NQN.Web", "NQN.WEB"] {
+        assert_eq!(seen(other).0.as_deref(), Some("anybody"), "the bytes of an NQN count: {other}");
+    }
+    assert_eq!(seen("IQN.Web").0.as_deref(), Some("web"), "those of an IQN do not");
     let login = |initiator: &str, fabric| Login {
         fabric,
         initiator: initiator.to_owned(),

@@ -1,12 +1,11 @@
 //! What each unit asks for, and SCSI commands in particular.
 
-use quarry_scsi::{Accepted, Cdb, Kind, Reply, Status, Task};
+use quarry_scsi::{Accepted, Cdb, Code, Kind, Reply, Sense, Status, Task};
 use quarry_target::Shortage;
 
 use crate::collect::{Collecting, Segment};
 use crate::numbers::Arrival;
 use crate::request::{Request, Work};
-use crate::targets;
 use quarry_iscsi_wire::pdu::{Header, NO_TAG, flags, opcode, reject};
 
 use super::parse::Shape;
@@ -54,6 +53,14 @@ impl FullFeature<'_> {
                 }
             }
         }
+        if let Some(reason) = self.refusal(header) {
+            if is_numbered {
+                self.numbers.close();
+            }
+            self.drop_unit(&shape);
+            self.reject(header, reason);
+            return Ok(None);
+        }
         let is_task = matches!(header.opcode(), opcode::SCSI_COMMAND | opcode::TASK_MANAGEMENT);
         if is_task && self.is_in_use(header.task_tag()) {
             return Err(Ended::Protocol("a task tag that another task still has"));
@@ -71,13 +78,34 @@ impl FullFeature<'_> {
             opcode::NOP_OUT => self.nop_out(header, &data),
             opcode::TASK_MANAGEMENT => self.task_management(header),
             opcode::TEXT => self.text(header, &data),
-            opcode::LOGOUT => self.logout(header)?,
+            opcode::LOGOUT => self.logout(header),
             // RFC 7143 section 11.16: not at error recovery level 0.
             opcode::SNACK => self.reject(header, reject::SNACK),
             opcode::LOGIN => return Err(Ended::Protocol("a login after the login")),
             _ => self.reject(header, reject::NOT_SUPPORTED),
         }
         Ok(None)
+    }
+
+    /// Why a unit is rejected whatever it asks for, if it is.
+    fn refusal(&self, header: &Header) -> Option<u8> {
+        /// Task attributes up to ACA (RFC 7143 section 11.3.1); those above are reserved.
+        const ATTRIBUTE_MAX: u8 = 4;
+        let code = header.opcode();
+        let is_nameless = header.task_tag() == NO_TAG;
+        // A NOP-Out without a tag is the answer to ours.
+        let is_answer = code == opcode::NOP_OUT && is_nameless;
+        let is_discovery = is_answer || matches!(code, opcode::TEXT | opcode::LOGOUT | opcode::LOGIN);
+        // RFC 7143 section 4.3: whoever came to discover asks for targets, and goes.
+        if self.surroundings.discovery && !is_discovery {
+            return Some(reject::NOT_SUPPORTED);
+        }
+        let is_wrong = match code {
+            opcode::SCSI_COMMAND => is_nameless || header.0[1] & 7 > ATTRIBUTE_MAX,
+            opcode::TASK_MANAGEMENT | opcode::TEXT | opcode::LOGOUT => is_nameless,
+            _ => false,
+        };
+        is_wrong.then_some(reject::INVALID_FIELD)
     }
 
     /// Whether a task that is still to be answered has this tag: data and answers of the two could not be told apart (RFC 7143
@@ -102,6 +130,12 @@ impl FullFeature<'_> {
                 self.drop_unit(&shape);
                 self.session.counters().other();
                 self.reply(request, reply);
+                Ok(None)
+            }
+            // Data would go the wrong way, of which no residual tells.
+            Accepted::Task(task) if task.out_bytes() > 0 && request.reads && !request.writes => {
+                self.drop_unit(&shape);
+                self.reply(request, Reply::check(Sense::illegal(Code::INVALID_FIELD_IN_COMMAND_UNIT)));
                 Ok(None)
             }
             Accepted::Task(task) => {
@@ -150,7 +184,7 @@ impl FullFeature<'_> {
             self.check_data(&held.shape)?;
             held.is_checked = true;
         }
-        match held.task.hindrance(&Cdb(held.header.cdb())) {
+        match held.task.hindrance() {
             None => self.admit(held),
             Some(reply) => {
                 self.drop_unit(&held.shape);
@@ -275,35 +309,21 @@ impl FullFeature<'_> {
         self.outbox.small(&answer, &data[..length]);
     }
 
-    fn text(&mut self, header: &Header, data: &[u8]) {
-        if !header.has(flags::FINAL) || header.has(flags::CONTINUE) {
-            return self.reject(header, reject::NOT_SUPPORTED);
-        }
-        let sees = self.surroundings.sees_target;
-        let target = sees.then_some(&*self.surroundings.target);
-        let text = targets::answer(data, target, &self.surroundings.portals);
-        let mut answer = Header::new(opcode::TEXT_RESPONSE);
-        answer.set_u32(16, header.task_tag());
-        answer.set_u32(20, NO_TAG);
-        self.numbers.stamp(&mut answer);
-        self.outbox.small(&answer, &text);
-    }
-
-    fn logout(&mut self, header: &Header) -> Result<(), Ended> {
-        /// Connection recovery is not supported (RFC 7143 section 11.15.1).
+    fn logout(&mut self, header: &Header) {
+        /// There is no such connection, and connection recovery is not supported (RFC 7143 section 11.15.1).
+        const NO_CONNECTION: u8 = 1;
         const NO_RECOVERY: u8 = 2;
         match header.0[1] & 0x7F {
+            1 if header.u16(20) != self.surroundings.connection => {
+                return self.answer_logout(header.task_tag(), NO_CONNECTION);
+            }
             // Closing the session and closing its only connection are the same.
             0 | 1 => {}
-            2 => {
-                self.answer_logout(header.task_tag(), NO_RECOVERY);
-                return Ok(());
-            }
-            _ => return Err(Ended::Protocol("a logout for no reason that there is")),
+            2 => return self.answer_logout(header.task_tag(), NO_RECOVERY),
+            _ => return self.reject(header, reject::INVALID_FIELD),
         }
         self.drop_collecting(|_| true);
         self.logout = Some(header.task_tag());
-        Ok(())
     }
 
     /// Answers a logout when nothing is in flight any more.
@@ -327,7 +347,7 @@ impl FullFeature<'_> {
         self.outbox.header(&answer);
     }
 
-    fn reject(&mut self, header: &Header, reason: u8) {
+    pub(super) fn reject(&mut self, header: &Header, reason: u8) {
         let mut answer = Header::new(opcode::REJECT);
         answer.0[2] = reason;
         answer.set_u32(16, NO_TAG);

@@ -4,7 +4,7 @@ use quarry_scsi::{Code, Key, Reply, Sense};
 
 use crate::collect::DataError;
 use crate::request::{Request, Work};
-use quarry_iscsi_wire::pdu::Header;
+use quarry_iscsi_wire::pdu::{Header, NO_TAG};
 
 use super::parse::Shape;
 use super::{Ended, FullFeature, Halt};
@@ -58,13 +58,46 @@ impl FullFeature<'_> {
         }
         let tag = self.next_transfer_tag;
         if let Some(mut r2t) = collecting.next_burst(tag, &self.parameters) {
-            // The largest tag means none.
-            self.next_transfer_tag = if tag >= u32::MAX - 1 { 0 } else { tag + 1 };
+            self.new_transfer_tag();
             self.numbers.stamp_next(&mut r2t);
             return self.outbox.header(&r2t);
         }
         let (request, task, data) = self.collecting.swap_remove(place).finish();
-        self.start(request, Work::Command(task.perform(data)));
+        // The data may have been on its way for long.
+        match task.objection() {
+            None => self.start(request, Work::Command(task.perform(data))),
+            Some(reply) => self.reply(request, reply),
+        }
+    }
+
+    /// A transfer tag that nothing else has.
+    pub(super) fn new_transfer_tag(&mut self) -> u32 {
+        let tag = self.next_transfer_tag;
+        // The largest tag means none.
+        self.next_transfer_tag = if tag >= NO_TAG - 1 { 0 } else { tag + 1 };
+        tag
+    }
+
+    /// Ends what waits for data for units that the initiator sees no more: it would hold its memory for nothing. What works on
+    /// them in steps ends before its next one.
+    pub(super) fn end_withdrawn(&mut self) {
+        let mut place = 0;
+        while let Some(collecting) = self.collecting.get(place) {
+            match collecting.task().withdrawal() {
+                None => place += 1,
+                Some(reply) => {
+                    let request = self.collecting.swap_remove(place).into_request();
+                    self.reply(request, reply);
+                }
+            }
+        }
+        for request in self.in_flight.requests_mut() {
+            if let (Some(unit), Some(course)) = (&request.unit, &request.course)
+                && !self.nexus.has(unit)
+            {
+                course.stop();
+            }
+        }
     }
 
     /// Ends a command whose data breaks the rules. What else comes of it is dropped (RFC 7143 section 7.9).

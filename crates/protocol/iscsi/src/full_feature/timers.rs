@@ -136,6 +136,7 @@ impl FullFeature<'_> {
         if !self.nexus.take_changed() || self.ended.is_some() {
             return;
         }
+        self.end_withdrawn();
         if self.nexus.numbers().is_empty() {
             self.tell(event::LOGOUT, &[]);
             self.timers.logout_limit = Some(self.env.clock.sleep(LOGOUT_TIME));

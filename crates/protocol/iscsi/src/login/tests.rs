@@ -13,6 +13,10 @@ impl Directory for One {
         (self.0.clone().map(host).map(Arc::new), true)
     }
 
+    fn has_session(&self, isid: [u8; 6], handle: u16) -> bool {
+        (isid, handle) == ([1, 2, 3, 4, 5, 6], 3)
+    }
+
     fn target_name(&self) -> &str {
         "iqn.t"
     }
@@ -82,9 +86,11 @@ fn a_login_keeps_to_its_stages_and_to_itself() {
     assert_eq!(failed(NAMES, newer), LoginStatus::UNSUPPORTED_VERSION);
     assert_eq!(failed(NAMES, header(0xC7)), LoginStatus::INITIATOR_ERROR, "transit in the middle of a text");
     let mut joining = header(0x87);
-    joining.set_u16(14, 7);
-    let progress = Login::default().request(&One(None), &joining, NAMES).2;
-    assert!(matches!(progress, Progress::Failed(LoginStatus::TOO_MANY_CONNECTIONS)), "{progress:?}");
+    for (handle, status) in [(3, LoginStatus::TOO_MANY_CONNECTIONS), (7, LoginStatus::NO_SESSION)] {
+        joining.set_u16(14, handle);
+        let progress = Login::default().request(&One(None), &joining, NAMES).2;
+        assert!(matches!(progress, Progress::Failed(why) if why == status), "{handle}: {progress:?}");
+    }
 }
 
 #[test]

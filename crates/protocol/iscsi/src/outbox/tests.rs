@@ -96,6 +96,7 @@ fn residuals_and_sense_are_told() {
         (request(false, true, 512, 512), 0, 0),
         (request(false, true, 1024, 512), flags::UNDERFLOW, 512),
         (request(false, true, 512, 2048), flags::OVERFLOW, 1536),
+        (request(false, false, 0, 512), flags::OVERFLOW, 512),
         (request(true, false, 100, 0), flags::UNDERFLOW, 100),
         (request(false, false, 0, 0), 0, 0),
     ];

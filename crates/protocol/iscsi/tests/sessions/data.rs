@@ -1,8 +1,9 @@
 //! Data in both directions, in all the ways that it may take.
 
 use quarry_iscsi_wire::pdu::{NO_TAG, flags, opcode};
+use quarry_target::{Audience, Chap, Host, Mapping};
 
-use crate::support::client::{Client, block_command};
+use crate::support::client::{Client, INITIATOR, block_command};
 use crate::support::node::{Node, Served};
 
 const READ: u8 = 0x28;
@@ -161,6 +162,104 @@ fn residuals_tell_how_much_was_not_moved() {
     let unit = client.receive();
     assert_eq!((unit.header.0[3], unit.header.u32(44)), (0, 512));
     assert!(unit.header.has(flags::UNDERFLOW));
+    client.command(block_command(WRITE, 0, 1), 0, 0);
+    let unit = client.receive();
+    assert_eq!(
+        (unit.header.0[3], unit.header.u32(44)),
+        (0, 512),
+        "nothing was to be sent, nothing is written"
+    );
+    assert!(unit.header.has(flags::OVERFLOW));
+    client.command(block_command(WRITE, 0, 1), FROM_TARGET, 512);
+    assert_eq!(client.status(), (2, Some((0x0E, 0x03))), "a write is no read");
     let (found, _) = read(&mut client, 0, 2);
     assert_eq!((&found[..512], &found[512..]), (&[9; 512][..], &[0; 512][..]));
+}
+
+/// How a write ends whose data comes late: after `meanwhile`, of which the session need not have heard.
+fn late_write(client: &mut Client, meanwhile: impl FnOnce()) -> (u8, Option<(u8, u8)>) {
+    client.command(block_command(WRITE, 0, 8), TO_TARGET, 4096);
+    let r2t = client.receive().header;
+    assert_eq!(r2t.opcode(), opcode::R2T);
+    meanwhile();
+    client.data_out(r2t.u32(20), 0, 0, &[7; 4096], true);
+    loop {
+        let unit = client.receive();
+        if unit.header.opcode() == opcode::SCSI_RESPONSE {
+            return (unit.header.0[3], (unit.data.len() >= 16).then(|| (unit.data[14], unit.data[15])));
+        }
+        assert_eq!(unit.header.opcode(), opcode::ASYNC_MESSAGE, "{unit:?}");
+    }
+}
+
+#[test]
+fn data_that_comes_after_its_unit_was_withdrawn_is_not_written() {
+    let node = node();
+    let remap = |change: &dyn Fn(&mut Mapping)| {
+        let mut mapping = (*node.access.mapping("disk").expect("it is mapped")).clone();
+        node.access.unmap("disk").expect("it is mapped");
+        change(&mut mapping);
+        node.access.map(mapping).expect("a free number");
+    };
+    let gone = (2, Some((0x25, 0)));
+    let withdrawn = || node.access.unmap("disk").expect("it is mapped");
+    let read_only = || remap(&|mapping| mapping.read_only = true);
+    let for_another = || remap(&|mapping| mapping.audience = Audience::Hosts(vec!["another".to_owned()]));
+    let meanwhile: [&dyn Fn(); 3] = [&withdrawn, &read_only, &for_another];
+    let original = (*node.access.mapping("disk").expect("it is mapped")).clone();
+    for (number, meanwhile) in meanwhile.into_iter().enumerate() {
+        let mut client = Client::logged_in(node.portals[0], &[("ImmediateData", "No")]);
+        assert_eq!(late_write(&mut client, meanwhile), gone, "{number}");
+        _ = node.access.unmap("disk");
+        node.access.map(original.clone()).expect("a free number");
+    }
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    assert_eq!(read(&mut client, 0, 8).0, vec![0; 4096], "nothing was written");
+}
+
+#[test]
+fn a_write_that_waits_for_data_is_answered_when_its_unit_goes() {
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[("ImmediateData", "No")]);
+    client.command(block_command(WRITE, 0, 8), TO_TARGET, 4096);
+    assert_eq!(client.receive().header.opcode(), opcode::R2T);
+    node.access.unmap("disk").expect("it is mapped");
+    assert_eq!(client.status(), (2, Some((0x25, 0))), "before any data");
+}
+
+#[test]
+fn data_that_comes_after_a_reservation_or_a_new_secret_is_not_written() {
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[("ImmediateData", "No")]);
+    let mut other = Client::connect(node.portals[0]);
+    other.isid = [0x80, 7, 7, 7, 7, 7];
+    other.log_in(&[]);
+    other.command([0; 16], 0, 0);
+    other.status();
+    let mut reserve = |action: u8, kind: u8, key: u8, new_key: u8| {
+        let mut cdb = [0; 16];
+        (cdb[0], cdb[1], cdb[2], cdb[8]) = (0x5F, action, kind, 24);
+        let mut list = [0; 24];
+        (list[7], list[15]) = (key, new_key);
+        let header = other.command_header(cdb, TO_TARGET, 24);
+        other.send(&header, &list);
+        assert_eq!(other.status(), (0, None));
+    };
+    reserve(0, 0, 0, 9);
+    assert_eq!(late_write(&mut client, || reserve(1, 1, 9, 0)), (0x18, None), "reservation conflict");
+    reserve(2, 1, 9, 0);
+    let secret = || {
+        let chap = Chap { user: "a".to_owned(), secret: "a long enough secret".to_owned(), mutual: None };
+        let host = Host {
+            name: "host".to_owned(),
+            initiators: vec![INITIATOR.to_owned()],
+            networks: Vec::new(),
+            chap: Some(chap),
+        };
+        node.access.set_host(host).expect("room");
+    };
+    assert_eq!(late_write(&mut client, secret), (2, Some((0x25, 0))));
+    node.access.remove_host("host").expect("it is there");
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    assert_eq!(read(&mut client, 0, 8).0, vec![0; 4096], "nothing was written");
 }

@@ -71,8 +71,18 @@ fn discovery_tells_the_portal_that_was_asked_and_serves_no_commands() {
     client.immediate(opcode::TEXT, |_| {}, b"SendTargets=All\0");
     let expected = format!("TargetName={TARGET}\0TargetAddress={},1\0", node.portals[1]);
     assert_eq!(client.receive().data, expected.as_bytes());
-    client.command(block_command(0x28, 0, 1), 0x40, 512);
-    assert_eq!(client.status(), (2, Some((0x25, 0))), "there is no unit");
+    let header = client.command_header(block_command(0x2A, 0, 1), 0x20, 512);
+    client.send(&header, &[1; 512]);
+    client.immediate(opcode::NOP_OUT, |_| {}, b"");
+    client.immediate(opcode::TASK_MANAGEMENT, |_| {}, b"");
+    for what in ["a command", "a ping", "task management"] {
+        let unit = client.receive();
+        assert_eq!((unit.header.opcode(), unit.header.0[2]), (opcode::REJECT, 5), "{what}");
+    }
+    client.immediate(opcode::TEXT, |_| {}, b"SendTargets=All\0");
+    assert_eq!(client.receive().data, expected.as_bytes(), "it goes on");
+    client.immediate(opcode::LOGOUT, |_| {}, b"");
+    assert_eq!(client.receive().header.opcode(), opcode::LOGOUT_RESPONSE);
 }
 
 #[test]

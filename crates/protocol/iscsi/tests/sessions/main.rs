@@ -12,5 +12,6 @@ mod support;
 mod data;
 mod login;
 mod management;
+mod text;
 mod time;
 mod trouble;

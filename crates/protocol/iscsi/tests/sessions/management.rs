@@ -1,7 +1,7 @@
 //! Task management, logouts, pings, and news for the initiator.
 
 use quarry_iscsi_wire::pdu::{NO_TAG, flags, opcode};
-use quarry_target::{Audience, Fabric, Mapping};
+use quarry_target::{Audience, Fabric};
 
 use crate::support::client::{Client, block_command};
 use crate::support::node::{Node, Served};
@@ -178,30 +178,6 @@ fn a_command_that_waited_is_looked_at_again() {
     assert_eq!(client.status(), (0x18, None), "the other has reserved the unit meanwhile");
     other.command(block_command(0x28, 0, 1), flags::READ, 512);
     assert_eq!(other.receive().data, [0; 512]);
-}
-
-#[test]
-fn a_reset_reaches_what_is_under_way_on_a_unit_that_is_not_seen_any_more() {
-    let node = node();
-    let mut client = Client::logged_in(node.portals[0], &[]);
-    let mut header = client.command_header([0; 16], 0, 0);
-    header.0[9] = 5;
-    client.send(&header, &[]);
-    assert_eq!(client.status(), (2, Some((0x29, 0))));
-    let view = node.access.view(Fabric::Iscsi, "any", None);
-    let mapping = view.units.iter().find(|mapping| mapping.number == 5).expect("it is mapped");
-    let again = Mapping { export: "again".to_owned(), number: 7, ..Mapping::clone(mapping) };
-    let mut header = client.command_header(block_command(WRITE, 0, 8), flags::WRITE, 4096);
-    header.0[9] = 5;
-    client.send(&header, &[]);
-    assert_eq!(client.receive().header.opcode(), opcode::R2T);
-    node.access.unmap("more").expect("it is there");
-    assert_eq!(client.receive().header.opcode(), opcode::ASYNC_MESSAGE);
-    node.access.map(again).expect("a free number");
-    let mut other = Client::connect(node.portals[1]);
-    other.isid = [0x80, 7, 7, 7, 7, 7];
-    other.log_in(&[]);
-    assert_eq!(manage(&mut other, 5, 7, NO_TAG), 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What no initiator should do: it costs that session, and nothing else.
 
-use quarry_iscsi_wire::pdu::{HEADER_BYTES, Header, flags, opcode};
+use quarry_iscsi_wire::pdu::{HEADER_BYTES, Header, NO_TAG, flags, opcode};
 
 use crate::support::client::{Client, INITIATOR, TARGET, block_command};
 use crate::support::node::{Node, Served};
@@ -40,8 +40,7 @@ fn units_that_make_no_sense_end_their_session() {
     let long = |header: &mut Header| header.set_data_bytes(300 << 10);
     let again = |header: &mut Header| header.0[0] = 0x40 | opcode::LOGIN;
     let ahead = |header: &mut Header| header.set_u32(24, header.u32(24) + 3);
-    let recovery = |header: &mut Header| (header.0[0], header.0[1]) = (0x40 | opcode::LOGOUT, 0x83);
-    let breaks: [&dyn Fn(&mut Header); 4] = [&long, &again, &ahead, &recovery];
+    let breaks: [&dyn Fn(&mut Header); 3] = [&long, &again, &ahead];
     for (number, change) in breaks.into_iter().enumerate() {
         let mut client = Client::logged_in(node.portals[0], &[]);
         let mut header = client.command_header([0; 16], 0, 0);
@@ -60,6 +59,40 @@ fn a_logout_for_a_recovery_is_refused_and_the_session_goes_on() {
     let answer = client.receive();
     assert_eq!((answer.header.opcode(), answer.header.0[2]), (opcode::LOGOUT_RESPONSE, 2));
     assert_alive(&mut client);
+    let other_connection = |header: &mut Header| {
+        header.0[1] = 0x81;
+        header.set_u16(20, 5);
+    };
+    client.immediate(opcode::LOGOUT, other_connection, &[]);
+    let answer = client.receive();
+    assert_eq!((answer.header.opcode(), answer.header.0[2]), (opcode::LOGOUT_RESPONSE, 1), "no such one");
+    client.immediate(opcode::LOGOUT, |header| header.0[1] = 0x83, &[]);
+    let answer = client.receive();
+    assert_eq!((answer.header.opcode(), answer.header.0[2]), (opcode::REJECT, 9), "no such reason");
+    assert_alive(&mut client);
+    let only_connection = |header: &mut Header| {
+        header.0[1] = 0x81;
+        header.set_u16(20, 0);
+    };
+    client.immediate(opcode::LOGOUT, only_connection, &[]);
+    assert_eq!(client.receive().header.0[2], 0);
+}
+
+#[test]
+fn commands_without_a_tag_and_with_reserved_attributes_are_rejected() {
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[]);
+    for (tag, attribute) in [(NO_TAG, 0), (77, 5), (78, 6), (79, 7)] {
+        let mut header = client.command_header(block_command(0x2A, 0, 1), flags::WRITE, 512);
+        header.set_u32(16, tag);
+        header.0[1] |= attribute;
+        client.send(&header, &[5; 512]);
+        let unit = client.receive();
+        assert_eq!((unit.header.opcode(), unit.header.0[2]), (opcode::REJECT, 9), "{tag} {attribute}");
+        assert_eq!(unit.data[..4], [opcode::SCSI_COMMAND, header.0[1], 0, 0]);
+    }
+    client.command(block_command(0x28, 0, 1), flags::READ, 512);
+    assert_eq!(client.receive().data, [0; 512], "nothing was written");
 }
 
 #[test]
@@ -97,7 +130,7 @@ fn a_segment_of_an_aborted_command_is_nobody_elses() {
     // A reset ends it in the middle of its segment; its tag is free for the next.
     let reset = |header: &mut Header| {
         header.0[1] = flags::FINAL | 5;
-        header.set_u32(20, quarry_iscsi_wire::pdu::NO_TAG);
+        header.set_u32(20, NO_TAG);
     };
     other.immediate(opcode::TASK_MANAGEMENT, reset, &[]);
     assert_eq!(other.receive().header.opcode(), opcode::TASK_MANAGEMENT_RESPONSE);

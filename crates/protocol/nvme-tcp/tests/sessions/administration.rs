@@ -148,6 +148,12 @@ fn logs_say_what_has_happened() {
     assert_eq!(word(&host.admin.log(&mut world, log::FEATURE_EFFECTS, 1024, 0, false).data, 28), 1 | 1 << 21);
     assert_eq!(host.admin.log(&mut world, log::DISCOVERY, 1024, 0, false).status, Status::INVALID_LOG_PAGE);
     assert_eq!(host.admin.log(&mut world, log::HEALTH, 512, 516, false).status, Status::INVALID_FIELD);
+    let of = |namespace: u32| {
+        let command = CommandBuilder::new(admin::GET_LOG_PAGE, 0).namespace(namespace);
+        command.dword(10, u32::from(log::HEALTH) | 127 << 16)
+    };
+    assert_eq!(host.admin.ask(&mut world, of(0), Data::In(512)).status, Status::SUCCESS);
+    assert_eq!(host.admin.ask(&mut world, of(1), Data::In(512)).status, Status::INVALID_FIELD);
 }
 
 #[test]

@@ -12,3 +12,4 @@ mod reservations;
 mod robustness;
 mod transfer;
 mod verbs;
+mod withdrawal;

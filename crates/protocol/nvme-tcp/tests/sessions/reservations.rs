@@ -89,7 +89,8 @@ fn registering_follows_its_keys() {
     world.volume(1, 8 * MIB);
     let mut host = Host::with(&mut world, &opening(1));
     let conflict = Status::RESERVATION_CONFLICT;
-    let table: [(u32, [u64; 2], Status); 11] = [
+    const IGNORE: u32 = 1 << 3;
+    let table: [(u32, [u64; 2], Status); 16] = [
         (0, [0, 0], Status::INVALID_FIELD),
         (1, [5, 0], conflict),
         (2, [5, 6], conflict),
@@ -98,9 +99,14 @@ fn registering_follows_its_keys() {
         (0, [0, 6], conflict),
         (2, [4, 6], conflict),
         (2, [5, 6], Status::SUCCESS),
-        (2 | 1 << 3, [99, 7], Status::SUCCESS),
+        (2 | IGNORE, [99, 7], Status::SUCCESS),
         (1, [6, 0], conflict),
         (1, [7, 0], Status::SUCCESS),
+        (1 | IGNORE, [7, 0], conflict),
+        (2 | IGNORE, [99, 8], Status::SUCCESS),
+        (IGNORE, [99, 9], Status::SUCCESS),
+        (0, [0, 8], conflict),
+        (1 | IGNORE, [99, 0], Status::SUCCESS),
     ];
     for (index, (ten, said, status)) in table.into_iter().enumerate() {
         let answer = host.io.ask(&mut world, command(io::RESERVATION_REGISTER, ten), keys(&said));

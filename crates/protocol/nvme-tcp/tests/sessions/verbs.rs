@@ -124,6 +124,25 @@ fn ranges_are_copied_one_behind_the_other() {
 }
 
 #[test]
+fn a_range_is_copied_whole_over_a_part_of_itself() {
+    for (from, to) in [(0, 100), (100, 0)] {
+        let (mut world, volume, mut host) = stage();
+        let source = pattern(1, 4 << 20);
+        volume.fill(0, &source);
+        let (command, data) = copy(to as u64, &[(from as u64, 8000)]);
+        assert_eq!(host.io.ask(&mut world, command, data).status, Status::SUCCESS);
+        assert_eq!(volume.content(to as u64 * 512, 8000 * 512), source[from * 512..][..8000 * 512]);
+    }
+}
+
+#[test]
+fn a_pointer_of_a_reserved_kind_is_refused() {
+    let (mut world, _volume, mut host) = stage();
+    let command = ranged(io::READ, 1, 0, 1).byte(1, 3 << 6);
+    assert_eq!(host.io.ask(&mut world, command, Data::In(512)).status, Status::INVALID_FIELD);
+}
+
+#[test]
 fn verify_reads_and_flush_flushes() {
     let (mut world, volume, mut host) = stage();
     volume.records.set(true);

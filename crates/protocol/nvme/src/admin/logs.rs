@@ -6,6 +6,7 @@ use super::AdminQueue;
 use crate::events::Event;
 use crate::limits::NAMESPACES_MAX;
 use crate::log::{self as page, LogRequest};
+use crate::namespaces::is_every;
 use crate::outcome::Outcome;
 use quarry_nvme_wire::Command;
 use quarry_nvme_wire::Status;
@@ -19,6 +20,10 @@ impl AdminQueue {
         let request = LogRequest::decode(command)?;
         if !page::logs_of(self.kind()).contains(&request.log) {
             return Err(Status::INVALID_LOG_PAGE);
+        }
+        // No namespace has a health of its own (LPA bit 0).
+        if request.log == log::HEALTH && command.namespace() != 0 && !is_every(command.namespace()) {
+            return Err(Status::INVALID_FIELD);
         }
         let section = page::section(self.whole_page(&request), &request)?;
         if !request.retain {

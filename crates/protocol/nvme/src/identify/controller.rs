@@ -42,6 +42,11 @@ const ANA_CAPABILITIES: u8 = 0x1F | 1 << 6;
 /// How long a change of ANA state takes at most, in seconds.
 const ANA_TRANSITION_S: u8 = 10;
 
+/// Temperatures that would be too high (WCTEMP, CCTEMP), in kelvins: 70 and 80 degrees Celsius. They must not be 0 (Base 2.0, figure
+/// 275), and no temperature is ever reported.
+const WARNING_TEMPERATURE_K: u16 = 343;
+const CRITICAL_TEMPERATURE_K: u16 = 353;
+
 /// Identify Controller.
 pub(crate) fn controller(facts: &ControllerFacts<'_>) -> Vec<u8> {
     let mut page = Page::new(IDENTIFY_BYTES);
@@ -66,6 +71,8 @@ pub(crate) fn controller(facts: &ControllerFacts<'_>) -> Vec<u8> {
         .text(768, 256, 0, facts.nqn);
     if is_io {
         page.u8(76, SHARED_WITH_ANA)
+            .u16(266, WARNING_TEMPERATURE_K)
+            .u16(268, CRITICAL_TEMPERATURE_K)
             .u8(342, ANA_TRANSITION_S)
             .u8(343, ANA_CAPABILITIES)
             .u32(344, ANA_GROUPS_MAX)

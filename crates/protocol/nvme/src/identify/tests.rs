@@ -18,6 +18,7 @@ fn a_controller_says_what_hosts_check() {
     assert_eq!(&page[24..31], b"Quarry ");
     assert_eq!((u16_at(&page, 78), u32_at(&page, 80), page[111]), (7, 0x2_0000, 1));
     assert_eq!(u16_at(&page, 320), 1, "keep-alive is there");
+    assert_eq!((u16_at(&page, 266), u16_at(&page, 268)), (343, 353), "temperatures that are too high");
     assert_eq!((page[512], page[513]), (0x66, 0x44));
     assert!(u32_at(&page, 540) <= u32_at(&page, 516), "MNAN is at most NN, or Linux gives up");
     assert_eq!(u32_at(&page, 1792) * 16, 64 + 16_384);

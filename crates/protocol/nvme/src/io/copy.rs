@@ -1,9 +1,9 @@
 //! Copy, format 0: ranges of a namespace put one behind the other somewhere else in it.
 
 use quarry_env::{BufferPool, View};
-use quarry_volume::{Result, WriteFlags};
+use quarry_volume::WriteFlags;
 
-use super::request::COPY_RANGE_BYTES;
+use super::request::{COPY_RANGE_BYTES, Verb};
 use crate::limits::{COPY_BLOCKS_MAX, COPY_RANGE_BLOCKS_MAX, LBA_BYTES, STEP_BYTES};
 use crate::namespaces::OpenVolume;
 use crate::outcome::Outcome;
@@ -27,19 +27,15 @@ pub(super) async fn copy(
     let mut to = target;
     for (index, (first, count)) in ranges.enumerate() {
         let (from, length) = (first * LBA_BYTES, count * LBA_BYTES);
-        if let Err(error) = copy_range(open, (from, to, length), flags, buffers).await {
-            return Outcome { result: index as u64, ..error.into() };
+        if let Err(failed) = copy_range(open, (from, to, length), flags, buffers).await {
+            return Outcome { result: index as u64, ..failed };
         }
         to += length;
     }
     Outcome::done()
 }
 
-fn check(
-    open: &OpenVolume,
-    target: u64,
-    ranges: impl Iterator<Item = (u64, u64)>,
-) -> std::result::Result<(), Status> {
+fn check(open: &OpenVolume, target: u64, ranges: impl Iterator<Item = (u64, u64)>) -> Result<(), Status> {
     let mut total = 0;
     for (first, count) in ranges {
         if count > u64::from(COPY_RANGE_BLOCKS_MAX) {
@@ -62,13 +58,18 @@ async fn copy_range(
     (from, to, length): (u64, u64, u64),
     flags: WriteFlags,
     buffers: &BufferPool,
-) -> Result<()> {
-    let mut done = 0;
-    while done < length {
-        let now = (length - done).min(u64::from(STEP_BYTES)) as u32;
+) -> Result<(), Outcome> {
+    let step = u64::from(STEP_BYTES);
+    let steps = length.div_ceil(step);
+    // Upwards the target would overwrite what is still to be read.
+    let downwards = (from + 1..from + length).contains(&to);
+    for index in 0..steps {
+        let done = if downwards { steps - 1 - index } else { index } * step;
+        // It may take long, and somebody may take away the right meanwhile.
+        Verb::Copy.may_begin(open)?;
+        let now = (length - done).min(step) as u32;
         let views = open.volume.read(from + done, now).await?;
         open.volume.write(to + done, joined(&views, now as usize, buffers), flags).await?;
-        done += u64::from(now);
     }
     Ok(())
 }

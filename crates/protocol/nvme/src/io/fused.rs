@@ -42,6 +42,20 @@ impl Fused {
         }
     }
 
+    /// What the first half brings, or how the second one ends without that.
+    async fn expected(&self) -> Result<View, Status> {
+        loop {
+            let version = self.changed.version();
+            if let Some(status) = self.ends[Half::Second as usize].get() {
+                return Err(status);
+            }
+            if let Some(expected) = self.expected.borrow_mut().take() {
+                return Ok(expected);
+            }
+            self.changed.after(version).await;
+        }
+    }
+
     async fn end_of(&self, half: Half) -> Status {
         loop {
             let version = self.changed.version();
@@ -104,18 +118,14 @@ impl Part {
 
     async fn exchange(&self, open: &OpenVolume, offset: u64, data: View, flags: WriteFlags) -> Outcome {
         let fused = &self.0.fused;
-        let expected = loop {
-            let version = fused.changed.version();
-            if let Some(status) = fused.ends[Half::Second as usize].get() {
-                return status.into();
+        let second = match fused.expected().await {
+            Ok(expected) => {
+                let (first, second) = compare_and_write(open, offset, (expected, data), flags).await;
+                fused.fail(Half::First, first);
+                second
             }
-            if let Some(expected) = fused.expected.borrow_mut().take() {
-                break expected;
-            }
-            fused.changed.after(version).await;
+            Err(status) => status.into(),
         };
-        let (first, second) = compare_and_write(open, offset, (expected, data), flags).await;
-        fused.fail(Half::First, first);
         while !fused.first_told.get() {
             let version = fused.changed.version();
             fused.changed.after(version).await;
@@ -132,6 +142,9 @@ async fn compare_and_write(
     flags: WriteFlags,
 ) -> (Status, Outcome) {
     // The right may have been taken away while one half waited for the other. From here on whoever takes it away waits.
+    if let Err(status) = open.permit.check() {
+        return (Status::ABORTED_FAILED_FUSED, status.into());
+    }
     if !open.member.may_write() {
         return (Status::ABORTED_FAILED_FUSED, Status::RESERVATION_CONFLICT.into());
     }

@@ -14,8 +14,8 @@ pub(crate) async fn perform(request: Request, data: Option<View>) -> Outcome {
     let Request { verb, volume, offset, length, flags, means } = request;
     let Some(open) = volume else { return Outcome::done() };
     // Somebody may have taken away the right since it was admitted: its data may have been long on its way.
-    if !verb.is_allowed(&open.member) {
-        return Status::RESERVATION_CONFLICT.into();
+    if let Err(status) = verb.may_begin(&open) {
+        return status.into();
     }
     // A reservation command waits for others, and a fused half for its neighbour: neither is under way meanwhile.
     let waits = matches!(verb, Verb::Reserve(_) | Verb::Fused(_));

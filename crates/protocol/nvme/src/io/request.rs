@@ -63,6 +63,25 @@ impl Verb {
             }
         }
     }
+
+    /// Whether the namespace is still the host's to use so, and its reservations allow it.
+    pub(super) fn may_begin(&self, open: &OpenVolume) -> Result<(), Status> {
+        match open.permit.check() {
+            // Who may only read by now may go on reading.
+            Err(Status::WRITE_PROTECTED) if !self.changes() => {}
+            checked => checked?,
+        }
+        if self.is_allowed(&open.member) { Ok(()) } else { Err(Status::RESERVATION_CONFLICT) }
+    }
+
+    fn changes(&self) -> bool {
+        match self {
+            Verb::Nothing | Verb::Flush | Verb::Read | Verb::Compare | Verb::Verify | Verb::Reserve(_) => {
+                false
+            }
+            Verb::Write | Verb::WriteZeroes(_) | Verb::Deallocate | Verb::Copy | Verb::Fused(_) => true,
+        }
+    }
 }
 
 /// What few commands need beside their volume.

@@ -18,7 +18,7 @@ use super::request::Means;
 /// A reservation command without its keys, which are data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reserve {
-    Register { persists: Option<bool> },
+    Register { ignore_key: bool, persists: Option<bool> },
     Unregister { ignore_key: bool, persists: Option<bool> },
     Replace { ignore_key: bool, persists: Option<bool> },
     Acquire { kind: ReservationKind },
@@ -48,7 +48,7 @@ impl Reserve {
                     _ => return Err(Status::INVALID_FIELD),
                 };
                 let register = match action {
-                    0 => Self::Register { persists },
+                    0 => Self::Register { ignore_key, persists },
                     1 => Self::Unregister { ignore_key, persists },
                     2 => Self::Replace { ignore_key, persists },
                     _ => return Err(Status::INVALID_FIELD),
@@ -126,12 +126,12 @@ impl Reserve {
             |new_key, ignore_existing, persists| Action::Register { new_key, ignore_existing, persists };
         match self {
             Self::Register { .. } | Self::Replace { .. } if second == none => Err(Status::INVALID_FIELD),
-            // Who is registered already must mean the key that it has.
-            Self::Register { .. } if own.is_some_and(|own| own != second) => {
+            // Who is registered already must mean the key that it has, unless that is to be ignored (IEKEY).
+            Self::Register { ignore_key: false, .. } if own.is_some_and(|own| own != second) => {
                 Err(Status::RESERVATION_CONFLICT)
             }
-            Self::Register { persists } => Ok((first, register(second, true, persists))),
-            Self::Unregister { .. } | Self::Replace { .. } if own.is_none() => {
+            Self::Register { persists, .. } => Ok((first, register(second, true, persists))),
+            Self::Unregister { .. } | Self::Replace { ignore_key: false, .. } if own.is_none() => {
                 Err(Status::RESERVATION_CONFLICT)
             }
             Self::Unregister { ignore_key, persists } => Ok((first, register(none, ignore_key, persists))),

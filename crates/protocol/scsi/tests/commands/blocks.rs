@@ -289,3 +289,14 @@ fn commands_of_many_steps_are_stopped_between_two() {
         assert!(world.volume.calls.borrow().len() <= most, "{command:x?}: {:?}", world.volume.calls.borrow());
     }
 }
+
+#[test]
+fn a_copy_over_a_part_of_its_source_is_whole() {
+    let world = World::new();
+    let client = world.initiator("iqn.a");
+    let source: Vec<u8> = (0..3000u32 * 512).map(|at| (at / 512) as u8 ^ (at / 131_072) as u8).collect();
+    world.volume.fill(0, &source);
+    let (copy, list) = copy_command(quarry_volume::Volume::info(&*world.volume).id, 100, 3000);
+    assert_eq!(client.status(&copy, &list), Status::Good);
+    assert_eq!(world.volume.content(100 * 512, source.len()), source);
+}

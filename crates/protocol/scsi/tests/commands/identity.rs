@@ -19,6 +19,7 @@ fn a_unit_says_what_it_is() {
         assert_eq!(usize::from(u16::from_be_bytes([data[2], data[3]])) + 4, data.len());
     }
     assert_eq!(page(0x83)[4..8], [1, 3, 0, 16], "NAA first");
+    assert_eq!(page(0x86)[5], 0x01, "of the task attributes SIMPLE alone is kept");
     assert_eq!(client.code(&[0x12, 1, 0xC0, 0, 255, 0], &[]), Some(Code::INVALID_FIELD_IN_CDB));
     assert_eq!(client.code(&[0x12, 0, 0x80, 0, 255, 0], &[]), Some(Code::INVALID_FIELD_IN_CDB));
     assert_eq!(client.data(&[0x12, 0, 0, 0, 5, 0]).len(), 5, "as much as there is room for");

@@ -1,7 +1,7 @@
 //! Several initiators: reservations, resets, and what they tell each other.
 
 use futures::FutureExt;
-use quarry_scsi::{Code, Key, Status};
+use quarry_scsi::{Accepted, Cdb, Code, Key, Lun, Status, Task};
 use quarry_target::{Chap, Host};
 
 use crate::support::{Client, World, copy_command};
@@ -211,6 +211,54 @@ fn a_copy_stops_where_its_initiator_is_kept_out() {
     assert_eq!(reply.sense.map(|sense| sense.key), Some(Key::CopyAborted));
     let calls = world.volume.calls.borrow();
     assert_eq!(calls.iter().filter(|(verb, ..)| *verb == "write").count(), 1, "none after the reservation");
+}
+
+#[test]
+fn a_copy_stops_where_its_unit_was_withdrawn() {
+    let world = World::new();
+    let a = world.initiator("iqn.a");
+    let (command, list) = copy_command(quarry_volume::Volume::info(&*world.volume).id, 0, 4096);
+    world.volume.held.set(true);
+    world.volume.records.set(true);
+    let (_, mut copy) = a.begin(&command, &list);
+    assert!((&mut copy).now_or_never().is_none());
+    world.volume.release(0);
+    assert!((&mut copy).now_or_never().is_none(), "it has read, and writes");
+    world.access.unmap("disk-0").expect("it is mapped");
+    world.volume.release_all();
+    let reply = copy.now_or_never().expect("it ends");
+    assert_eq!(reply.sense.map(|sense| sense.key), Some(Key::CopyAborted));
+    let calls = world.volume.calls.borrow();
+    assert_eq!(calls.iter().filter(|(verb, ..)| *verb == "write").count(), 1, "none after that");
+}
+
+#[test]
+fn what_forbids_a_write_that_waited_for_its_data_is_found() {
+    let world = World::new();
+    let (a, b) = (world.initiator("iqn.a"), world.initiator("iqn.b"));
+    let mut cdb = Cdb::default();
+    cdb.0[..10].copy_from_slice(&WRITE);
+    let begin = || match a.nexus.accept(Lun::of(0), &cdb, 512) {
+        Accepted::Task(task) => task,
+        Accepted::Answered(reply) => panic!("{reply:?}"),
+    };
+    let code =
+        |task: &Task| task.objection().map(|reply| (reply.status, reply.sense.map(|sense| sense.code)));
+    let task = begin();
+    b.nexus.reset_unit(Lun::of(0));
+    assert_eq!(code(&task), None, "an attention is the next command's");
+    assert_eq!(a.code(&[0; 6], &[]), Some(Code::RESET));
+    b.code(&[0; 6], &[]);
+    assert_eq!(out(&b, 0, 0, 0, 0xB), Status::Good);
+    assert_eq!(out(&b, 1, 1, 0xB, 0), Status::Good);
+    assert_eq!(code(&task), Some((Status::ReservationConflict, None)));
+    assert_eq!(out(&b, 2, 1, 0xB, 0), Status::Good);
+    assert_eq!(code(&task), None);
+    world.access.unmap("disk-0").expect("it is mapped");
+    let gone = Some((Status::CheckCondition, Some(Code::UNIT_NOT_SUPPORTED)));
+    assert_eq!(code(&task), gone);
+    world.map(0);
+    assert_eq!(code(&task), gone, "what it is now is another unit");
 }
 
 #[test]
