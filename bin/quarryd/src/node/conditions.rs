@@ -241,9 +241,7 @@ fn state(pool: &Pool) -> Option<Condition> {
             EventSeverity::Warning,
             "Bring the device back, or replace it: `quarry device replace POOL DEVICE NEW`.",
         ),
-        PoolState::Offline => {
-            (EventKind::PoolOffline, EventSeverity::Critical, "Bring its devices back and restart quarryd.")
-        }
+        PoolState::Offline => (EventKind::PoolOffline, EventSeverity::Critical, "Bring its devices back and restart quarryd."),
     };
     let mut condition = of_pool(pool, Subject::State, pool.state, kind);
     condition.event.severity = severity;
@@ -318,7 +316,7 @@ fn device(pool: &Pool, member: &PoolDevice) -> Option<Condition> {
     let (kind, severity, what) = match member.state {
         PoolDeviceState::Online | PoolDeviceState::Draining | PoolDeviceState::Drained => return None,
         PoolDeviceState::Suspect if member.health.level == HealthLevel::Critical => {
-            (EventKind::DeviceSuspect, EventSeverity::Critical, "does not answer, and hosts wait for it")
+            (EventKind::DeviceSuspect, EventSeverity::Critical, "is in danger")
         }
         PoolDeviceState::Suspect => (EventKind::DeviceSuspect, EventSeverity::Warning, "is suspect"),
         PoolDeviceState::Missing => (EventKind::DeviceMissing, EventSeverity::Critical, "is missing"),

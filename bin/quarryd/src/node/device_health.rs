@@ -21,6 +21,15 @@ pub(super) struct MemberFacts {
     pub(super) size_bytes: u64,
     pub(super) sector_bytes: u32,
     pub(super) health: DeviceHealth,
+    /// Whether its path leads elsewhere by now.
+    pub(super) has_strayed: bool,
+}
+
+impl MemberFacts {
+    /// Whether it does not answer and nothing else has what hosts want.
+    pub(super) fn makes_hosts_wait(&self) -> bool {
+        self.health.is_needed && self.health.silent.is_some()
+    }
 }
 
 /// A device of an open pool.
@@ -55,7 +64,8 @@ pub(super) fn member(
 fn state(device: &DeviceStatus, facts: Option<&MemberFacts>, used_bytes: u64) -> PoolDeviceState {
     let Some(facts) = facts else { return PoolDeviceState::Missing };
     let health = &facts.health;
-    let is_suspect = facts.fault.is_some() || health.slow.is_some() || health.silent.is_some();
+    let is_suspect =
+        facts.fault.is_some() || facts.has_strayed || health.slow.is_some() || health.silent.is_some();
     match &device.failure {
         Some(_) if health.answers_again => PoolDeviceState::Returned,
         Some(_) => PoolDeviceState::Failed,
@@ -125,6 +135,13 @@ fn causes(state: PoolDeviceState, facts: &MemberFacts) -> Vec<Cause> {
                 "Look at it and at what leads to it. If it does not answer in time it is taken out of use.",
             ),
         });
+    }
+    if facts.has_strayed && !matches!(state, PoolDeviceState::Failed | PoolDeviceState::Returned) {
+        causes.push(cause(
+            HealthLevel::Critical,
+            "its path is gone, or leads to something else: nobody finds it when quarryd is started again",
+            "Replace it while it can still be read (`quarry device replace`); where it was only renamed, give it its name again.",
+        ));
     }
     if health.late_changes > 0 {
         causes.push(cause(

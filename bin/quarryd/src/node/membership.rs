@@ -18,6 +18,7 @@ use quarry_pool::{DeviceHealth, DeviceStatus, HeldBytes, MembershipError, PoolSh
 use quarry_types::{PoolId, Protection};
 use tokio::time::Instant;
 
+use super::member_looks::Looks;
 use super::{DataNode, OpenPool, PoolEntry};
 use crate::core_state::CoreState;
 
@@ -71,9 +72,8 @@ impl DataNode {
         F: Future<Output = std::result::Result<T, MembershipError>> + 'static,
     {
         let shared = open.shared.clone();
-        let home = open.logs.first().map_or(0, |(_, core)| *core);
         self.cores
-            .call(home, move |state| async move {
+            .call(open.home(), move |state| async move {
                 let pool = state.pool(&shared).await?;
                 Ok::<_, NodeError>(work(pool).await)
             })
@@ -313,12 +313,13 @@ impl DataNode {
         Ok(together(&self.rehoming(open).await?))
     }
 
-    /// Ends the membership of devices that are to leave when they are empty, and takes back those that were gone and are there
-    /// again. Runs until the node ends.
+    /// Looks at devices in use, ends the membership of those that are to leave when they are empty, and takes back those that were gone
+    /// and are there again. Runs until the node ends.
     pub async fn tend_devices(&self) {
-        let (mut gone, mut returns) = (BTreeSet::new(), Returns::default());
+        let (mut gone, mut returns, mut looks) = (BTreeSet::new(), Returns::default(), Looks::default());
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
+            self.look_at_members(&mut looks).await;
             let entries: Vec<PoolEntry> = self.pools().values().cloned().collect();
             for entry in entries {
                 let Ok(open) = &entry.opened else { continue };
@@ -496,24 +497,4 @@ pub(super) fn membership_error(what: &str, error: &MembershipError) -> NodeError
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_slowest_log_says_when_it_is_done() {
-        let log = |chunks, bytes, bytes_per_s, stuck| Rehoming {
-            chunks,
-            bytes,
-            bytes_per_s,
-            stuck,
-            ..Rehoming::default()
-        };
-        let rebuild = together(&[log(2, 100, 10, false), log(1, 30, 1, false), log(0, 0, 7, false)]);
-        assert_eq!((rebuild.chunks, rebuild.left_bytes, rebuild.bytes_per_s), (3, 130, 11));
-        assert_eq!((rebuild.left_s, rebuild.stuck), (Some(30), false));
-        let rebuild = together(&[log(2, 100, 10, false), log(1, 30, 1, true)]);
-        assert_eq!((rebuild.left_s, rebuild.stuck), (None, false));
-        assert!(together(&[log(1, 30, 1, true), log(0, 0, 0, false)]).stuck);
-        assert_eq!(together(&[]), Rebuild::default());
-    }
-}
+mod tests;

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_api_types::{
-    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Freeing, HealthLevel, Name, Pool,
-    PoolData, PoolDevice, PoolDeviceState, PoolGroups, PoolState, Protection, Rebuild,
+    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Freeing, Name, Pool, PoolData,
+    PoolDevice, PoolDeviceState, PoolGroups, PoolState, Protection, Rebuild,
 };
 use quarry_catalog::{Change, DeviceRecord, FoundingRecord, PoolRecord};
 use quarry_device::{Content, FormatError, FormatRequest, PathError, Probe, format_devices, probe};
@@ -297,9 +297,16 @@ impl DataNode {
     }
 
     async fn facts(&self, open: &OpenPool) -> Result<BTreeMap<u16, MemberFacts>> {
-        let core = open.logs.first().map_or(0, |(_, core)| *core);
         let shared = open.shared.clone();
-        self.cores.call(core, move |state| async move { member_facts(&state, &shared).await }).await?
+        let asking =
+            self.cores.call(open.home(), move |state| async move { member_facts(&state, &shared).await });
+        let mut facts = asking.await??;
+        for device in open.shared.devices() {
+            if let Some(facts) = facts.get_mut(&device.index) {
+                facts.has_strayed = self.has_strayed(device.id);
+            }
+        }
+        Ok(facts)
     }
 
     /// Units of I/O of the devices of all open pools.
@@ -332,9 +339,8 @@ impl DataNode {
             );
             let drive = self.drive_at(&device.path);
             let member = member(&device, facts.get(&device.index), used_bytes, drive);
-            let waits =
-                member.state == PoolDeviceState::Suspect && member.health.level == HealthLevel::Critical;
-            let waiting = member.health.causes.first().filter(|_| waits);
+            let waits = facts.get(&device.index).is_some_and(MemberFacts::makes_hosts_wait);
+            let waiting = member.health.causes.first().filter(|_| waits && device.failure.is_none());
             pool.reasons.extend(waiting.map(|cause| format!("device {}: {}", member.path, cause.message)));
             pool.devices.push(member);
         }
@@ -445,6 +451,7 @@ async fn member_facts(state: &Rc<CoreState>, shared: &Arc<PoolShared>) -> Result
                 health: shared.device_health(status.index, now),
                 size_bytes: device.size_bytes(),
                 sector_bytes: device.sector_bytes(),
+                has_strayed: false,
             };
             Some((status.index, facts))
         })
