@@ -52,6 +52,7 @@ mod pools;
 mod promises;
 mod qos;
 mod qos_metrics;
+mod reopening;
 mod requests;
 mod scrub;
 mod slow;

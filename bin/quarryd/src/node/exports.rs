@@ -112,12 +112,12 @@ impl DataNode {
         }
     }
 
-    /// Serves every export of the catalog whose volume is there.
+    /// Serves every export of the catalog whose volume is there and that is not served yet.
     pub(super) async fn load_exports(&self) -> Result<()> {
         let volumes: Vec<Located> = self.volumes_of(None).await?.into_iter().map(Located::Pool).collect();
         for record in self.export_records()? {
             // Those of volumes in image mode follow when their devices are open.
-            if self.images().contains_key(&record.volume_id) {
+            if self.images().contains_key(&record.volume_id) || self.is_offered(&record) {
                 continue;
             }
             match volumes.iter().find(|volume| volume.id() == record.volume_id) {

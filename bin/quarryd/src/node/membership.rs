@@ -313,9 +313,15 @@ impl DataNode {
         Ok(together(&self.rehoming(open).await?))
     }
 
-    /// Looks at devices in use, ends the membership of those that are to leave when they are empty, and takes back those that were gone
-    /// and are there again. Runs until the node ends.
+    /// Looks after devices and pools. Runs until the node ends.
     pub async fn tend_devices(&self) {
+        // A pool that is slow to open keeps no other waiting.
+        tokio::join!(self.tend_members(), self.open_offline_pools());
+    }
+
+    /// Looks at devices in use, ends the membership of those that are to leave when they are empty, and takes back those that were gone
+    /// and are there again.
+    async fn tend_members(&self) {
         let (mut gone, mut returns, mut looks) = (BTreeSet::new(), Returns::default(), Looks::default());
         loop {
             tokio::time::sleep(LOOK_EVERY).await;

@@ -21,6 +21,7 @@ use super::capacity::{capacity, data_capacity_bytes, fill_percent};
 use super::device_health::{MemberFacts, member};
 use super::freeing::freeing;
 use super::promises::commitment;
+use super::reopening::BRING_BACK;
 use super::{DataNode, OpenPool, PoolEntry, now};
 use crate::core_state::CoreState;
 
@@ -127,7 +128,7 @@ impl DataNode {
             if let Err(error) = &opened {
                 tracing::error!(pool = %record.name, %error, "a pool does not open; the node goes on without it");
             }
-            let opened = opened.map_err(|error| format!("{error}. {}", error.next_step));
+            let opened = opened.map_err(|error| error.to_string());
             self.pools_mut().insert(record.id, PoolEntry { record, opened });
         }
         self.tell_all_uncounted().await?;
@@ -135,7 +136,7 @@ impl DataNode {
         self.load_exports().await
     }
 
-    async fn open_pool(&self, home: usize, record: &PoolRecord) -> Result<OpenPool> {
+    pub(super) async fn open_pool(&self, home: usize, record: &PoolRecord) -> Result<OpenPool> {
         let id = record.id;
         let paths: Vec<PathBuf> = record.devices.iter().map(|device| PathBuf::from(&device.path)).collect();
         let name = record.name.clone();
@@ -213,7 +214,7 @@ impl DataNode {
                 format!("pool '{name}' is offline: nobody can tell what is in it"),
             )
             .with_cause(reason)
-            .with_next_step("Bring its devices back and restart quarryd, then delete it.")
+            .with_next_step("Bring its devices back: it opens by itself, and can be deleted then.")
         })?;
         let id = shared.id;
         let volumes: Vec<String> =
@@ -543,7 +544,7 @@ async fn find_pool(
     let opened = quarry_pool::open(&state.env, id, &paths).await.map_err(|error| {
         NodeError::new(ErrorKind::Unavailable, format!("pool '{name}' cannot be opened"))
             .caused_by(&error)
-            .with_next_step("Bring its devices back and restart quarryd.")
+            .with_next_step(BRING_BACK)
     })?;
     if opened.logs.is_empty() {
         let what = format!("pool '{name}' has no log: its creation was interrupted");
