@@ -1,6 +1,8 @@
 //! How a device of a pool does: its state, what speaks against it and what to do about that. Judged from what the pool has seen of it
 //! and what its drive says of itself.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use quarry_api_types::{
@@ -10,6 +12,7 @@ use quarry_api_types::{
 use quarry_device::Operation;
 use quarry_histogram::Distribution;
 use quarry_pool::{DeviceHealth, DeviceStatus, Slowness};
+use quarry_types::limits::{NETWORK_SCHEMES, PMEM_SCHEME, S3_SCHEME};
 
 use super::pools::class;
 
@@ -47,7 +50,7 @@ pub(super) fn member(
     PoolDevice {
         id: device.id,
         path: device.path.display().to_string(),
-        kind: facts.map_or(DeviceKind::File, |facts| facts.kind),
+        kind: facts.map_or_else(|| kind_at(&device.path), |facts| facts.kind),
         class: class(device.class),
         state,
         size_bytes: facts.map_or(0, |facts| facts.size_bytes),
@@ -59,6 +62,27 @@ pub(super) fn member(
         late_writes: health.map_or(0, |health| u64::from(health.late_changes)),
         drive,
     }
+}
+
+/// What a device is, by what its path says alone: it is not there.
+pub(super) fn kind_at(path: &Path) -> DeviceKind {
+    let begins_with = |scheme: &str| path.as_os_str().as_bytes().starts_with(scheme.as_bytes());
+    if NETWORK_SCHEMES.into_iter().any(begins_with) {
+        DeviceKind::Network
+    } else if begins_with(S3_SCHEME) {
+        DeviceKind::Object
+    } else if begins_with(PMEM_SCHEME) {
+        DeviceKind::Pmem
+    } else if path.starts_with("/dev") {
+        DeviceKind::Block
+    } else {
+        DeviceKind::File
+    }
+}
+
+/// Whether a path is an address of something that another machine serves.
+pub(super) fn is_served(path: &Path) -> bool {
+    matches!(kind_at(path), DeviceKind::Network | DeviceKind::Object)
 }
 
 fn state(device: &DeviceStatus, facts: Option<&MemberFacts>, used_bytes: u64) -> PoolDeviceState {

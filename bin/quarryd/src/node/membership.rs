@@ -18,6 +18,7 @@ use quarry_pool::{DeviceHealth, DeviceStatus, HeldBytes, MembershipError, PoolSh
 use quarry_types::{PoolId, Protection};
 use tokio::time::Instant;
 
+use super::device_health::is_served;
 use super::member_looks::Looks;
 use super::{DataNode, OpenPool, PoolEntry};
 use crate::core_state::CoreState;
@@ -384,7 +385,7 @@ impl DataNode {
         looking.await.unwrap_or(true)
     }
 
-    /// A device whose path was gone and is there again was pulled out and put back.
+    /// A device whose path was gone and is there again was pulled out and put back. That of a server may be back at any time.
     async fn notice_returns(
         &self,
         entry: &PoolEntry,
@@ -402,7 +403,12 @@ impl DataNode {
                 continue;
             }
             // Of an address of a server nobody can tell but by connecting.
-            if status.path.is_absolute() && !self.is_there(&status.path).await {
+            if is_served(&status.path) {
+                returns.again_at.entry(status.id).or_insert_with(|| again_after(RETURN_AGAIN_AFTER[0]));
+                self.return_once(entry, &status, returns).await;
+                continue;
+            }
+            if !self.is_there(&status.path).await {
                 gone.insert(status.id);
                 continue;
             }
@@ -443,11 +449,15 @@ impl DataNode {
                 let [least, most] = RETURN_AGAIN_AFTER;
                 let before = returns.again_at.get(&status.id).map(|(_, after)| *after);
                 let after = before.map_or(least, |before| (2 * before).min(most));
-                returns.again_at.insert(status.id, (Instant::now() + after, after));
+                returns.again_at.insert(status.id, again_after(after));
                 false
             }
         }
     }
+}
+
+fn again_after(after: Duration) -> (Instant, Duration) {
+    (Instant::now() + after, after)
 }
 
 /// What the logs of a pool have to do, taken together.

@@ -18,7 +18,7 @@ use quarry_pool::{LogState, PoolShared};
 use quarry_types::{DeviceId, LogId, PoolId};
 
 use super::capacity::{capacity, data_capacity_bytes, fill_percent};
-use super::device_health::{MemberFacts, member};
+use super::device_health::{MemberFacts, kind_at, member};
 use super::freeing::freeing;
 use super::promises::commitment;
 use super::reopening::BRING_BACK;
@@ -399,7 +399,7 @@ fn unopened_member(device: &DeviceRecord) -> PoolDevice {
     PoolDevice {
         id: device.id,
         path: device.path.clone(),
-        kind: DeviceKind::File,
+        kind: kind_at(Path::new(&device.path)),
         class: DeviceClass::Unknown,
         state: PoolDeviceState::Missing,
         size_bytes: 0,
