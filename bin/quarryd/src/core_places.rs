@@ -45,8 +45,8 @@ enum Way {
 struct Moving {
     migration: Migration,
     from: Origin,
-    /// The destination, where that is a device.
-    to_device: Option<ImageVolume>,
+    /// The destination, where that is a device, and its path.
+    to_device: Option<(ImageVolume, PathBuf)>,
     /// The destination, where that is a pool of this core.
     to_volume: Option<Rc<EngineVolume>>,
     /// Where the destination is, where that is a pool of another core.
@@ -280,9 +280,9 @@ impl CoreState {
             Destination::Device { path, options, made } => {
                 let size_bytes = source.info().size_bytes;
                 made_device = made;
-                let image = self.open_image(path, options, made.then_some(size_bytes)).await?;
+                let image = self.open_image(path.clone(), options, made.then_some(size_bytes)).await?;
                 let apart = Rc::new(image.apart());
-                to_device = Some(image);
+                to_device = Some((image, path));
                 apart
             }
         };
@@ -292,7 +292,7 @@ impl CoreState {
         let migration = Migration::new(self.env.clone(), source, to, options).copying_by(copied);
         migration.set_turns(Rc::new(self.qos.clone()));
         // What is compared must not change by something that another process has sent.
-        let is_late = to_device.as_ref().is_some_and(ImageVolume::is_behind_network)
+        let is_late = to_device.as_ref().is_some_and(|(image, _)| image.is_behind_network())
             || matches!(&from, Origin::Device(image) if image.is_behind_network());
         let run_after = self.after_late_changes(is_resumed && is_late);
         self.places.take_over(id, migration.clone());
@@ -344,7 +344,23 @@ impl CoreState {
         })
     }
 
-    /// Holds every change back and makes both places survive power loss. Says whether they are equal; if not, changes go on.
+    /// Fails where the path of the device to which a volume moves does not lead to it any more: nobody would find again what is on it.
+    pub async fn check_move_path(&self, id: VolumeId) -> Result<(), NodeError> {
+        let moving = self.places.moving(id)?;
+        let Some((image, path)) = &moving.to_device else { return Ok(()) };
+        let is_there = image.is_at(path).await;
+        if is_there.map_err(|error| NodeError::new(ErrorKind::Unavailable, whole(&error)))? {
+            return Ok(());
+        }
+        let what = format!(
+            "'{}' does not lead any more to the device to which the volume moves: it was deleted, renamed or replaced",
+            path.display()
+        );
+        Err(NodeError::new(ErrorKind::Conflict, what))
+    }
+
+    /// Holds every change back and makes both places survive power loss. Says whether they are equal; if not, or when the new one is not
+    /// where it will be looked for, changes go on.
     pub async fn freeze_move(&self, id: VolumeId) -> Result<bool, NodeError> {
         let moving = self.places.moving(id)?;
         let frozen = moving.migration.freeze().await;
@@ -353,6 +369,7 @@ impl CoreState {
         }
         let flushed = frozen.flush().await;
         flushed.map_err(|error| NodeError::new(ErrorKind::Unavailable, whole(&error)))?;
+        self.check_move_path(id).await?;
         *moving.frozen.borrow_mut() = Some(frozen);
         Ok(true)
     }
@@ -369,7 +386,7 @@ impl CoreState {
         let moving = self.places.moving(id)?;
         self.places.images.borrow_mut().remove(&id);
         let place: Rc<dyn Volume> = match (&moving.to_device, moving.to_core) {
-            (Some(image), _) => {
+            (Some((image, _)), _) => {
                 self.places.add_image(id, image.clone());
                 Rc::new(image.clone())
             }
@@ -401,7 +418,7 @@ impl CoreState {
         let frozen = moving.migration.freeze().await;
         *moving.frozen.borrow_mut() = Some(frozen);
         self.end_move(id, &moving, moving.migration.source(), false).await?;
-        if let Some(image) = &moving.to_device {
+        if let Some((image, _)) = &moving.to_device {
             image.close();
         }
         Ok(())

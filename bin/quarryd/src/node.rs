@@ -37,6 +37,7 @@ mod jobs;
 mod keyring;
 mod keys;
 mod logs;
+mod member_looks;
 mod membership;
 mod metrics;
 mod migration_steps;
@@ -52,6 +53,7 @@ mod pools;
 mod promises;
 mod qos;
 mod qos_metrics;
+mod reopening;
 mod requests;
 mod scrub;
 mod slow;
@@ -79,7 +81,7 @@ use quarry_node_api::{ErrorKind, NodeError, Result, TenantKeeper};
 use quarry_pool::PoolShared;
 use quarry_reconciler::Reconciler;
 use quarry_target::{Access, Exports, Reservations};
-use quarry_types::{LogId, PoolId, VolumeId};
+use quarry_types::{DeviceId, LogId, PoolId, VolumeId};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -102,6 +104,13 @@ struct PoolEntry {
 struct OpenPool {
     shared: Arc<PoolShared>,
     logs: Vec<(LogId, usize)>,
+}
+
+impl OpenPool {
+    /// The core on which its labels are written.
+    fn home(&self) -> usize {
+        self.logs.first().map_or(0, |(_, core)| *core)
+    }
 }
 
 /// The node.
@@ -148,6 +157,8 @@ pub struct DataNode {
     last_look: Mutex<history::LastLook>,
     forecasts: Mutex<forecasts::Forecasts>,
     fill_warnings: Mutex<fill_warnings::FillWarnings>,
+    /// Devices in use whose paths lead elsewhere by now.
+    strayed: StdMutex<BTreeSet<DeviceId>>,
     /// What drives have said of themselves.
     drives: RwLock<drives::Drives>,
     changing: Mutex<()>,
@@ -217,6 +228,7 @@ impl DataNode {
             last_look: Mutex::default(),
             forecasts: Mutex::default(),
             fill_warnings: Mutex::default(),
+            strayed: StdMutex::default(),
             drives: RwLock::default(),
             changing: Mutex::default(),
             keys: RwLock::new(Err("the node was started without a key store".to_owned())),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quarry_api_types::{CreatePool, CreateVolume, Name, SpaceLevels};
+use quarry_api_types::{CreatePool, CreateVolume, Name, Pool, SpaceLevels};
 use quarry_catalog::{CatalogError, RedbCatalog};
 use quarry_env::Address;
 use quarry_env_linux::CoreHandle;
@@ -18,6 +18,8 @@ use crate::reservation_store;
 use crate::settings::Settings;
 
 const DEVICE_BYTES: u64 = 512 << 20;
+/// What is to come comes before.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 pub const VOLUME_BYTES: u64 = 64 << 20;
 
 /// It ends with [`TestNode::stop`].
@@ -86,6 +88,29 @@ async fn open_history(data_dir: &Path) -> Opened {
     panic!("somebody keeps the history open");
 }
 
+/// Makes a sparse file that is to be a device.
+#[expect(clippy::disallowed_types, reason = "a test makes the files that are devices")]
+pub fn make_device(path: &Path, bytes: u64) -> String {
+    let device = std::fs::File::create(path).expect("a file");
+    device.set_len(bytes).expect("a sparse file of its size");
+    path.display().to_string()
+}
+
+/// A pool with so many copies of everything.
+pub fn pool_of(pool: &str, devices: Vec<String>, copies: u8) -> CreatePool {
+    let SpaceLevels { warning_percent, critical_percent } = SpaceLevels::default();
+    CreatePool {
+        name: name(pool),
+        devices,
+        copies: Some(copies),
+        protection: None,
+        force: false,
+        warning_percent,
+        critical_percent,
+        overcommit_limit_percent: 0,
+    }
+}
+
 impl TestNode {
     /// The node with an audit log.
     pub fn with_audit(self, guard: Arc<quarry_api::Guard>) -> Self {
@@ -114,29 +139,36 @@ impl TestNode {
     }
 
     /// A pool `p` over a file, with volumes, which come on the cores in turn.
-    #[expect(clippy::disallowed_types, reason = "a test makes the file that is the device")]
     pub async fn with_volumes(directory: &Path, volumes: &[&str]) -> Self {
         let this = Self::start(settings(directory)).await;
-        let path = directory.join("device");
-        let device = std::fs::File::create(&path).expect("a file");
-        device.set_len(DEVICE_BYTES).expect("a sparse file of its size");
-        let SpaceLevels { warning_percent, critical_percent } = SpaceLevels::default();
-        let pool = CreatePool {
-            name: name("p"),
-            devices: vec![path.display().to_string()],
-            copies: None,
-            protection: None,
-            force: false,
-            warning_percent,
-            critical_percent,
-            overcommit_limit_percent: 0,
-        };
-        this.node.create_pool(pool).await.expect("a pool");
+        let device = make_device(&directory.join("device"), DEVICE_BYTES);
+        this.node.create_pool(pool_of("p", vec![device], 1)).await.expect("a pool");
         for volume in volumes {
             let request = CreateVolume::new(name(volume), name("p"), VOLUME_BYTES);
             this.node.create_volume(request).await.expect("a volume");
         }
         this
+    }
+
+    /// The pool, as soon as it is as it should be.
+    pub async fn seen(&self, pool: &str, is_so: impl Fn(&Pool) -> bool) -> Pool {
+        let end = tokio::time::Instant::now() + WAIT_MAX;
+        loop {
+            let pool = self.node.show_pool(&name(pool)).await.expect("it is there");
+            if is_so(&pool) {
+                return pool;
+            }
+            assert!(tokio::time::Instant::now() < end, "{pool:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The same while the node looks after its devices.
+    pub async fn tended(&self, pool: &str, is_so: impl Fn(&Pool) -> bool) -> Pool {
+        tokio::select! {
+            () = self.node.tend_devices() => unreachable!("it looks after them as long as the node runs"),
+            pool = self.seen(pool, is_so) => pool,
+        }
     }
 
     /// Stops it in order.

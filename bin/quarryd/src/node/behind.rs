@@ -11,6 +11,7 @@ use quarry_catalog::{Change, DeviceRecord, PoolRecord};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_pool::PoolShared;
 
+use super::reopening::BRING_BACK;
 use super::{DataNode, OpenPool, PoolEntry, now};
 
 fn in_use(shared: &PoolShared) -> Vec<DeviceId> {
@@ -34,10 +35,11 @@ pub(super) fn check_newest(record: &PoolRecord, shared: &PoolShared) -> Result<(
         record.name
     );
     Err(NodeError::new(ErrorKind::Unavailable, what)
-        .with_cause(format!("it is on {}, of which none is there", newer.join(", ")))
-        .with_next_step(
-            "Bring one of these back. If they are lost for good, quarry-extract reads the older state from the devices that are here.",
+        .with_cause(format!(
+            "it is on {}, and none of these is there; if they are lost for good, quarry-extract reads the older state from those that are",
+            newer.join(", ")
         ))
+        .with_next_step(BRING_BACK))
 }
 
 /// Says of each device whether it is behind; whether that is news.

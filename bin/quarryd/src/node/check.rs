@@ -76,12 +76,14 @@ impl DataNode {
         checked.snapshots = volumes.iter().map(|volume| volume.status.snapshots).sum();
         checked.findings.extend(open.shared.degraded_reason());
         let checking = open.logs.iter().map(|&(log, core)| {
+            let terms = open.scrub_terms(log, None);
             self.cores.call(core, move |state| async move {
                 let engine = state.engine(id, log)?;
                 let check = async {
                     engine.checkpoint().await?;
                     let verified = engine.verify().await?;
-                    Ok::<_, EngineError>(CheckedLog { verified, scrubbed: engine.scrub(None).await })
+                    let scrubbed = engine.resume_scrub(ScrubReport::default(), terms).await;
+                    Ok::<_, EngineError>(CheckedLog { verified, scrubbed })
                 };
                 Ok::<_, NodeError>(check.await.map_err(|error| failed(&error)))
             })

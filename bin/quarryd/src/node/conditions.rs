@@ -14,6 +14,7 @@ use quarry_events::{ConditionChange, NewEvent};
 use quarry_types::{ByteSize, VolumeId};
 
 use super::qos::Missed;
+use super::reopening::BRING_BACK;
 
 /// So far below a level a pool must fall before it counts as below it, in percent: a fill level trembles.
 const BELOW_PERCENT: u8 = 2;
@@ -241,9 +242,7 @@ fn state(pool: &Pool) -> Option<Condition> {
             EventSeverity::Warning,
             "Bring the device back, or replace it: `quarry device replace POOL DEVICE NEW`.",
         ),
-        PoolState::Offline => {
-            (EventKind::PoolOffline, EventSeverity::Critical, "Bring its devices back and restart quarryd.")
-        }
+        PoolState::Offline => (EventKind::PoolOffline, EventSeverity::Critical, BRING_BACK),
     };
     let mut condition = of_pool(pool, Subject::State, pool.state, kind);
     condition.event.severity = severity;
@@ -318,7 +317,7 @@ fn device(pool: &Pool, member: &PoolDevice) -> Option<Condition> {
     let (kind, severity, what) = match member.state {
         PoolDeviceState::Online | PoolDeviceState::Draining | PoolDeviceState::Drained => return None,
         PoolDeviceState::Suspect if member.health.level == HealthLevel::Critical => {
-            (EventKind::DeviceSuspect, EventSeverity::Critical, "does not answer, and hosts wait for it")
+            (EventKind::DeviceSuspect, EventSeverity::Critical, "is in danger")
         }
         PoolDeviceState::Suspect => (EventKind::DeviceSuspect, EventSeverity::Warning, "is suspect"),
         PoolDeviceState::Missing => (EventKind::DeviceMissing, EventSeverity::Critical, "is missing"),

@@ -1,6 +1,8 @@
 //! How a device of a pool does: its state, what speaks against it and what to do about that. Judged from what the pool has seen of it
 //! and what its drive says of itself.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use quarry_api_types::{
@@ -10,6 +12,7 @@ use quarry_api_types::{
 use quarry_device::Operation;
 use quarry_histogram::Distribution;
 use quarry_pool::{DeviceHealth, DeviceStatus, Slowness};
+use quarry_types::limits::{NETWORK_SCHEMES, PMEM_SCHEME, S3_SCHEME};
 
 use super::pools::class;
 
@@ -21,6 +24,15 @@ pub(super) struct MemberFacts {
     pub(super) size_bytes: u64,
     pub(super) sector_bytes: u32,
     pub(super) health: DeviceHealth,
+    /// Whether its path leads elsewhere by now.
+    pub(super) has_strayed: bool,
+}
+
+impl MemberFacts {
+    /// Whether it does not answer and nothing else has what hosts want.
+    pub(super) fn makes_hosts_wait(&self) -> bool {
+        self.health.is_needed && self.health.silent.is_some()
+    }
 }
 
 /// A device of an open pool.
@@ -38,7 +50,7 @@ pub(super) fn member(
     PoolDevice {
         id: device.id,
         path: device.path.display().to_string(),
-        kind: facts.map_or(DeviceKind::File, |facts| facts.kind),
+        kind: facts.map_or_else(|| kind_at(&device.path), |facts| facts.kind),
         class: class(device.class),
         state,
         size_bytes: facts.map_or(0, |facts| facts.size_bytes),
@@ -52,10 +64,32 @@ pub(super) fn member(
     }
 }
 
+/// What a device is, by what its path says alone: it is not there.
+pub(super) fn kind_at(path: &Path) -> DeviceKind {
+    let begins_with = |scheme: &str| path.as_os_str().as_bytes().starts_with(scheme.as_bytes());
+    if NETWORK_SCHEMES.into_iter().any(begins_with) {
+        DeviceKind::Network
+    } else if begins_with(S3_SCHEME) {
+        DeviceKind::Object
+    } else if begins_with(PMEM_SCHEME) {
+        DeviceKind::Pmem
+    } else if path.starts_with("/dev") {
+        DeviceKind::Block
+    } else {
+        DeviceKind::File
+    }
+}
+
+/// Whether a path is an address of something that another machine serves.
+pub(super) fn is_served(path: &Path) -> bool {
+    matches!(kind_at(path), DeviceKind::Network | DeviceKind::Object)
+}
+
 fn state(device: &DeviceStatus, facts: Option<&MemberFacts>, used_bytes: u64) -> PoolDeviceState {
     let Some(facts) = facts else { return PoolDeviceState::Missing };
     let health = &facts.health;
-    let is_suspect = facts.fault.is_some() || health.slow.is_some() || health.silent.is_some();
+    let is_suspect =
+        facts.fault.is_some() || facts.has_strayed || health.slow.is_some() || health.silent.is_some();
     match &device.failure {
         Some(_) if health.answers_again => PoolDeviceState::Returned,
         Some(_) => PoolDeviceState::Failed,
@@ -125,6 +159,13 @@ fn causes(state: PoolDeviceState, facts: &MemberFacts) -> Vec<Cause> {
                 "Look at it and at what leads to it. If it does not answer in time it is taken out of use.",
             ),
         });
+    }
+    if facts.has_strayed && !matches!(state, PoolDeviceState::Failed | PoolDeviceState::Returned) {
+        causes.push(cause(
+            HealthLevel::Critical,
+            "its path is gone, or leads to something else: nobody finds it when quarryd is started again",
+            "Replace it while it can still be read (`quarry device replace`); where it was only renamed, give it its name again.",
+        ));
     }
     if health.late_changes > 0 {
         causes.push(cause(

@@ -114,12 +114,12 @@ impl DataNode {
         }
     }
 
-    /// Serves every export of the catalog whose volume is there.
+    /// Serves every export of the catalog whose volume is there and that is not served yet.
     pub(super) async fn load_exports(&self) -> Result<()> {
         let volumes: Vec<Located> = self.volumes_of(None).await?.into_iter().map(Located::Pool).collect();
         for record in self.export_records()? {
             // Those of volumes in image mode follow when their devices are open.
-            if self.images().contains_key(&record.volume_id) {
+            if self.images().contains_key(&record.volume_id) || self.is_offered(&record) {
                 continue;
             }
             match volumes.iter().find(|volume| volume.id() == record.volume_id) {
@@ -267,7 +267,7 @@ impl DataNode {
                 }
             }
         }
-        self.settle(&withdrawn).await;
+        self.await_begun(&withdrawn).await;
         let changes = ending.iter().map(|record| Change::DeleteExport(record.id)).collect();
         if let Err(error) = self.commit(changes).await {
             self.offer_again(withdrawn).await;
@@ -278,7 +278,7 @@ impl DataNode {
 
     /// Waits for what hosts have begun on volumes that they see no more: who is told that an export has ended may roll its volume
     /// back, and nothing may be written after that.
-    async fn settle(&self, withdrawn: &[Offer]) {
+    async fn await_begun(&self, withdrawn: &[Offer]) {
         let volumes = withdrawn.iter().filter_map(|offer| match offer {
             Offer::Numbered(mapping) => Some(mapping.volume.id),
             Offer::Named(..) => None,

@@ -18,6 +18,8 @@ use quarry_pool::{DeviceHealth, DeviceStatus, HeldBytes, MembershipError, PoolSh
 use quarry_types::{PoolId, Protection};
 use tokio::time::Instant;
 
+use super::device_health::is_served;
+use super::member_looks::Looks;
 use super::{DataNode, OpenPool, PoolEntry};
 use crate::core_state::CoreState;
 
@@ -71,9 +73,8 @@ impl DataNode {
         F: Future<Output = std::result::Result<T, MembershipError>> + 'static,
     {
         let shared = open.shared.clone();
-        let home = open.logs.first().map_or(0, |(_, core)| *core);
         self.cores
-            .call(home, move |state| async move {
+            .call(open.home(), move |state| async move {
                 let pool = state.pool(&shared).await?;
                 Ok::<_, NodeError>(work(pool).await)
             })
@@ -317,12 +318,19 @@ impl DataNode {
         Ok(together(&self.rehoming(open).await?))
     }
 
-    /// Ends the membership of devices that are to leave when they are empty, and takes back those that were gone and are there
-    /// again. Runs until the node ends.
+    /// Looks after devices and pools. Runs until the node ends.
     pub async fn tend_devices(&self) {
-        let (mut gone, mut returns) = (BTreeSet::new(), Returns::default());
+        // A pool that is slow to open keeps no other waiting.
+        tokio::join!(self.tend_members(), self.open_offline_pools());
+    }
+
+    /// Looks at devices in use, ends the membership of those that are to leave when they are empty, and takes back those that were gone
+    /// and are there again.
+    async fn tend_members(&self) {
+        let (mut gone, mut returns, mut looks) = (BTreeSet::new(), Returns::default(), Looks::default());
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
+            self.look_at_members(&mut looks).await;
             let entries: Vec<PoolEntry> = self.pools().values().cloned().collect();
             for entry in entries {
                 let Ok(open) = &entry.opened else { continue };
@@ -384,7 +392,7 @@ impl DataNode {
         looking.await.unwrap_or(true)
     }
 
-    /// A device whose path was gone and is there again was pulled out and put back.
+    /// A device whose path was gone and is there again was pulled out and put back. That of a server may be back at any time.
     async fn notice_returns(
         &self,
         entry: &PoolEntry,
@@ -402,7 +410,12 @@ impl DataNode {
                 continue;
             }
             // Of an address of a server nobody can tell but by connecting.
-            if status.path.is_absolute() && !self.is_there(&status.path).await {
+            if is_served(&status.path) {
+                returns.again_at.entry(status.id).or_insert_with(|| again_after(RETURN_AGAIN_AFTER[0]));
+                self.return_once(entry, &status, returns).await;
+                continue;
+            }
+            if !self.is_there(&status.path).await {
                 gone.insert(status.id);
                 continue;
             }
@@ -443,11 +456,15 @@ impl DataNode {
                 let [least, most] = RETURN_AGAIN_AFTER;
                 let before = returns.again_at.get(&status.id).map(|(_, after)| *after);
                 let after = before.map_or(least, |before| (2 * before).min(most));
-                returns.again_at.insert(status.id, (Instant::now() + after, after));
+                returns.again_at.insert(status.id, again_after(after));
                 false
             }
         }
     }
+}
+
+fn again_after(after: Duration) -> (Instant, Duration) {
+    (Instant::now() + after, after)
 }
 
 /// What the logs of a pool have to do, taken together.
@@ -503,24 +520,4 @@ pub(super) fn membership_error(what: &str, error: &MembershipError) -> NodeError
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_slowest_log_says_when_it_is_done() {
-        let log = |chunks, bytes, bytes_per_s, stuck| Rehoming {
-            chunks,
-            bytes,
-            bytes_per_s,
-            stuck,
-            ..Rehoming::default()
-        };
-        let rebuild = together(&[log(2, 100, 10, false), log(1, 30, 1, false), log(0, 0, 7, false)]);
-        assert_eq!((rebuild.chunks, rebuild.left_bytes, rebuild.bytes_per_s), (3, 130, 11));
-        assert_eq!((rebuild.left_s, rebuild.stuck), (Some(30), false));
-        let rebuild = together(&[log(2, 100, 10, false), log(1, 30, 1, true)]);
-        assert_eq!((rebuild.left_s, rebuild.stuck), (None, false));
-        assert!(together(&[log(1, 30, 1, true), log(0, 0, 0, false)]).stuck);
-        assert_eq!(together(&[]), Rebuild::default());
-    }
-}
+mod tests;

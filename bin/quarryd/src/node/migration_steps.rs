@@ -293,12 +293,22 @@ impl DataNode {
         let Some(MigrationEntry { record, core, .. }) = self.migrations().get(&id).cloned() else {
             return Ok(());
         };
-        self.put_migration(MigrationRecord { phase: MigrationPhaseRecord::Cancelled, ..record }, Vec::new())
-            .await?;
+        // What lies at its path by now may be somebody else's.
+        let made_device = record.made_device && self.is_at_its_path(id, core).await?;
+        let phase = MigrationPhaseRecord::Cancelled;
+        self.put_migration(MigrationRecord { phase, made_device, ..record }, Vec::new()).await?;
         if let Some(core) = core {
             self.cores.call(core, move |state| async move { state.give_up_move(id).await }).await??;
         }
         self.clear_up(id).await
+    }
+
+    /// Whether the new place of a volume is where it was made, as far as it is open.
+    async fn is_at_its_path(&self, id: VolumeId, core: Option<usize>) -> Result<bool> {
+        let Some(core) = core else { return Ok(true) };
+        let checked =
+            self.cores.call(core, move |state| async move { state.check_move_path(id).await }).await?;
+        Ok(!checked.is_err_and(|error| error.kind == ErrorKind::Conflict))
     }
 
     /// Nothing is left at the place that does not count, then nothing says any more that the volume was on its way.

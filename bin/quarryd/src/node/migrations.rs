@@ -189,7 +189,11 @@ impl DataNode {
     async fn run_again(&self, entry: &MigrationEntry) -> Result<()> {
         let id = entry.record.volume_id;
         if let Some(core) = entry.core.filter(|_| entry.stopped.is_some()) {
-            self.cores.call(core, move |state| async move { state.run_move(id) }).await??;
+            let running = self.cores.call(core, move |state| async move {
+                state.check_move_path(id).await?;
+                state.run_move(id)
+            });
+            running.await??;
         }
         if let Some(entry) = self.migrations_mut().get_mut(&id) {
             entry.stopped = None;

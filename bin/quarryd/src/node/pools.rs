@@ -6,21 +6,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_api_types::{
-    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Freeing, HealthLevel, Name, Pool,
-    PoolData, PoolDevice, PoolDeviceState, PoolGroups, PoolState, Protection, Rebuild,
+    Capacity, ChangePool, Commitment, CreatePool, DeviceClass, DeviceKind, Freeing, Name, Pool, PoolData,
+    PoolDevice, PoolDeviceState, PoolGroups, PoolState, Protection, Rebuild,
 };
 use quarry_catalog::{Change, DeviceRecord, FoundingRecord, PoolRecord};
 use quarry_device::{Content, FormatError, FormatRequest, PathError, Probe, format_devices, probe};
 use quarry_engine::EngineStatus;
 use quarry_env::{DiskKind, Env};
 use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_pool::{LogState, OpenError, PoolShared};
+use quarry_pool::{LogState, PoolShared};
 use quarry_types::{DeviceId, LogId, PoolId};
 
 use super::capacity::{capacity, data_capacity_bytes, fill_percent};
-use super::device_health::{MemberFacts, member};
+use super::device_health::{MemberFacts, kind_at, member};
 use super::freeing::freeing;
 use super::promises::commitment;
+use super::reopening::BRING_BACK;
 use super::{DataNode, OpenPool, PoolEntry, behind, now};
 use crate::core_state::CoreState;
 
@@ -128,7 +129,7 @@ impl DataNode {
             if let Err(error) = &opened {
                 tracing::error!(pool = %record.name, %error, "a pool does not open; the node goes on without it");
             }
-            let opened = opened.map_err(|error| format!("{error}. {}", error.next_step));
+            let opened = opened.map_err(|error| error.to_string());
             self.pools_mut().insert(record.id, PoolEntry { record, opened });
         }
         self.tell_all_uncounted().await?;
@@ -136,7 +137,7 @@ impl DataNode {
         self.load_exports().await
     }
 
-    async fn open_pool(&self, home: usize, record: &mut PoolRecord) -> Result<OpenPool> {
+    pub(super) async fn open_pool(&self, home: usize, record: &mut PoolRecord) -> Result<OpenPool> {
         let id = record.id;
         let paths: Vec<PathBuf> = record.devices.iter().map(|device| PathBuf::from(&device.path)).collect();
         let name = record.name.clone();
@@ -220,7 +221,7 @@ impl DataNode {
                 format!("pool '{name}' is offline: nobody can tell what is in it"),
             )
             .with_cause(reason)
-            .with_next_step("Bring its devices back and restart quarryd, then delete it.")
+            .with_next_step("Bring its devices back: it opens by itself, and can be deleted then.")
         })?;
         let id = shared.id;
         let volumes: Vec<String> =
@@ -304,9 +305,16 @@ impl DataNode {
     }
 
     async fn facts(&self, open: &OpenPool) -> Result<BTreeMap<u16, MemberFacts>> {
-        let core = open.logs.first().map_or(0, |(_, core)| *core);
         let shared = open.shared.clone();
-        self.cores.call(core, move |state| async move { member_facts(&state, &shared).await }).await?
+        let asking =
+            self.cores.call(open.home(), move |state| async move { member_facts(&state, &shared).await });
+        let mut facts = asking.await??;
+        for device in open.shared.devices() {
+            if let Some(facts) = facts.get_mut(&device.index) {
+                facts.has_strayed = self.has_strayed(device.id);
+            }
+        }
+        Ok(facts)
     }
 
     /// Units of I/O of the devices of all open pools.
@@ -339,9 +347,8 @@ impl DataNode {
             );
             let drive = self.drive_at(&device.path);
             let member = member(&device, facts.get(&device.index), used_bytes, drive);
-            let waits =
-                member.state == PoolDeviceState::Suspect && member.health.level == HealthLevel::Critical;
-            let waiting = member.health.causes.first().filter(|_| waits);
+            let waits = facts.get(&device.index).is_some_and(MemberFacts::makes_hosts_wait);
+            let waiting = member.health.causes.first().filter(|_| waits && device.failure.is_none());
             pool.reasons.extend(waiting.map(|cause| format!("device {}: {}", member.path, cause.message)));
             pool.devices.push(member);
         }
@@ -399,7 +406,7 @@ fn unopened_member(device: &DeviceRecord) -> PoolDevice {
     PoolDevice {
         id: device.id,
         path: device.path.clone(),
-        kind: DeviceKind::File,
+        kind: kind_at(Path::new(&device.path)),
         class: DeviceClass::Unknown,
         state: PoolDeviceState::Missing,
         size_bytes: 0,
@@ -452,6 +459,7 @@ async fn member_facts(state: &Rc<CoreState>, shared: &Arc<PoolShared>) -> Result
                 health: shared.device_health(status.index, now),
                 size_bytes: device.size_bytes(),
                 sector_bytes: device.sector_bytes(),
+                has_strayed: false,
             };
             Some((status.index, facts))
         })
@@ -533,16 +541,6 @@ fn format_error(name: &Name, error: &FormatError) -> NodeError {
         .with_next_step("No device was changed. Correct the list of devices and try again.")
 }
 
-/// What to do about a pool that does not open.
-fn next_step(error: &OpenError) -> &'static str {
-    match error {
-        OpenError::Anchors { .. } | OpenError::Image { .. } | OpenError::Contradiction { .. } => {
-            "Bring missing devices back, if there are any. Do not create anything over these devices: quarry-extract reads what can still be found."
-        }
-        _ => "Bring its devices back and restart quarryd.",
-    }
-}
-
 /// Opens the devices of a pool on this core and reads what its logs left.
 async fn find_pool(
     state: Rc<CoreState>,
@@ -553,7 +551,7 @@ async fn find_pool(
     let opened = quarry_pool::open(&state.env, id, &paths).await.map_err(|error| {
         NodeError::new(ErrorKind::Unavailable, format!("pool '{name}' cannot be opened"))
             .caused_by(&error)
-            .with_next_step(next_step(&error))
+            .with_next_step(BRING_BACK)
     })?;
     if opened.logs.is_empty() {
         let is_whole = opened.pool.shared.devices().iter().all(|device| device.failure.is_none());

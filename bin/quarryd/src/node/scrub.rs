@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quarry_api_types::{LostBlock, Name, Pool, Scrub, ScrubState, StartScrub, Timestamp};
 use quarry_catalog::{Change, LogScrubRecord, PoolRecord, ScrubRecord};
-use quarry_engine::ScrubReport;
+use quarry_engine::{ScrubReport, ScrubTerms};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_types::{ChunkId, LogId, PoolId};
 
@@ -56,10 +56,11 @@ impl DataNode {
         let (pool, rate) = (open.shared.id, scrub.rate_bytes / open.logs.len().max(1) as u64);
         for &(log, core) in &open.logs {
             let before = scrub.logs.iter().find(|one| one.log == log).map(report_of).unwrap_or_default();
+            let terms = open.scrub_terms(log, Some(rate));
             let beginning = self.cores.call(core, move |state| async move {
                 let engine = state.engine(pool, log)?;
                 let scrubbing = engine.clone();
-                let scrub = async move { _ = scrubbing.resume_scrub(before, Some(rate)).await };
+                let scrub = async move { _ = scrubbing.resume_scrub(before, terms).await };
                 state.env.spawner.spawn(scrub).detach();
                 // Shown as running from the first moment on.
                 while engine.scrub_report().is_none_or(|report| !report.running && report.ended_s.is_none()) {
@@ -161,6 +162,14 @@ impl DataNode {
             entry.record = record;
         }
         Ok(())
+    }
+}
+
+impl OpenPool {
+    /// How one of its logs is scrubbed: the first sees to the labels, too.
+    pub(super) fn scrub_terms(&self, log: LogId, bytes_per_s: Option<u64>) -> ScrubTerms {
+        let labels = self.logs.first().is_some_and(|(first, _)| *first == log);
+        ScrubTerms { bytes_per_s, labels }
     }
 }
 

@@ -13,6 +13,7 @@ use super::DataNode;
 use super::conditions::MAKE_SPACE;
 use super::freeing::freeing;
 use super::host_named;
+use super::reopening::BRING_BACK;
 
 impl DataNode {
     /// What the node serves, in a line.
@@ -207,9 +208,9 @@ fn state_causes(pool: &Pool) -> Vec<Cause> {
         PoolState::Online => return Vec::new(),
         PoolState::Degraded => (
             HealthLevel::Warning,
-            "Bring the device back and restart quarryd, or move the data to a whole pool.",
+            "Bring the device back: it is used again by itself. Or replace it: `quarry device replace POOL DEVICE NEW`.",
         ),
-        PoolState::Offline => (HealthLevel::Critical, "Bring its devices back and restart quarryd."),
+        PoolState::Offline => (HealthLevel::Critical, BRING_BACK),
     };
     let cause = |reason: &String| Cause {
         level,

@@ -1,7 +1,10 @@
 //! Disk operations on the ring.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +16,9 @@ use quarry_env::{
 };
 
 use crate::blocking::blocking;
+use crate::disk_geometry::FileStatus;
 use crate::disk_lock::{FileHandle, OpenFile};
+use crate::disks::file_of;
 use crate::fixed::Target;
 use crate::gather::{self, Gather};
 use crate::op::Op;
@@ -130,6 +135,25 @@ impl Disk for SystemDisk {
             control(&self.file, Verb::Punch { offset, length })
         } else {
             self.discard_block(offset, length)
+        }
+    }
+
+    fn is_at<'a>(&'a self, path: &'a Path) -> Pin<Box<dyn Future<Output = io::Result<bool>> + 'a>> {
+        let (file, path) = (self.file.file.clone(), file_of(path).0.to_owned());
+        // A file system that does not answer keeps whoever asks for a path waiting.
+        Box::pin(async move { blocking(move || leads_to(&path, file.fd())).await.flatten() })
+    }
+}
+
+fn leads_to(path: &Path, file: &OwnedFd) -> io::Result<bool> {
+    match FileStatus::at(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        // What is neither a file nor a block device is another thing than the disk.
+        found => {
+            let own = FileStatus::of(file)?.identity()?;
+            Ok(found?.identity().is_ok_and(|found| found == own))
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Size, alignment and kind of an open disk.
 
+use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use quarry_env::{DiskGeometry, DiskKind};
 
@@ -23,12 +26,20 @@ pub(crate) struct FileStatus(libc::statx);
 
 impl FileStatus {
     pub(crate) fn of(fd: &OwnedFd) -> io::Result<Self> {
+        Self::ask(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
+    }
+
+    /// Of what a path leads to.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        Self::ask(libc::AT_FDCWD, &CString::new(path.as_os_str().as_bytes())?, 0)
+    }
+
+    fn ask(directory: RawFd, path: &CStr, flags: libc::c_int) -> io::Result<Self> {
         // SAFETY: all-zero is a valid statx structure.
         let mut status: libc::statx = unsafe { std::mem::zeroed() };
         let mask = libc::STATX_BASIC_STATS | libc::STATX_DIOALIGN;
-        // SAFETY: the path is an empty string, as AT_EMPTY_PATH wants, and `status` takes the answer.
-        let result =
-            unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut status) };
+        // SAFETY: the path is a string that ends with a zero, and `status` takes the answer.
+        let result = unsafe { libc::statx(directory, path.as_ptr(), flags, mask, &raw mut status) };
         if result == 0 { Ok(Self(status)) } else { Err(io::Error::last_os_error()) }
     }
 

@@ -34,7 +34,7 @@ impl SystemDisks {
 }
 
 /// The file that a path leads to, and whether it is to be used as persistent memory.
-fn file_of(path: &Path) -> (&Path, bool) {
+pub(crate) fn file_of(path: &Path) -> (&Path, bool) {
     match path.as_os_str().as_bytes().strip_prefix(PMEM_SCHEME.as_bytes()) {
         Some(file) => (Path::new(OsStr::from_bytes(file)), true),
         None => (path, false),

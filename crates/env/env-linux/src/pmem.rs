@@ -4,8 +4,11 @@
 //! write goes past the caches of the CPU, and has nothing left for a flush to do. Anywhere else it is the page cache, and a flush asks the
 //! file system, as for every file. Reads ask the file system in both cases: what the memory has lost is an error of that read alone.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::pin::Pin;
 use std::ptr::NonNull;
 
 use quarry_env::{Buffer, Completion, Disk, DiskGeometry, DiskKind, View};
@@ -170,5 +173,9 @@ impl Disk for PmemDisk {
     /// Nothing: the space stays allocated.
     fn discard(&self, _: u64, _: u64) -> Completion<io::Result<()>> {
         Completion::ready(Ok(()))
+    }
+
+    fn is_at<'a>(&'a self, path: &'a Path) -> Pin<Box<dyn Future<Output = io::Result<bool>> + 'a>> {
+        self.disk.is_at(path)
     }
 }

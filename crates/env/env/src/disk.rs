@@ -76,6 +76,11 @@ pub trait Disk {
     }
     /// Tells the disk that a range is not needed; its content is undefined afterwards.
     fn discard(&self, offset: u64, length: u64) -> Completion<io::Result<()>>;
+    /// Whether `path` leads to this disk still. A file that was deleted or replaced serves who has it open as if nothing were wrong,
+    /// until it is closed: then everything on it is gone. Of what a server has nobody can tell but by opening it, so it is there.
+    fn is_at<'a>(&'a self, _path: &'a Path) -> Local<'a, io::Result<bool>> {
+        Box::pin(std::future::ready(Ok(true)))
+    }
 }
 
 /// A future on one core, boxed for use behind `dyn`.

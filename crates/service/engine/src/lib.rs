@@ -87,7 +87,7 @@ pub use quarry_cache::RecordCacheStatus;
 pub use quarry_crypt::DataKey;
 pub use quarry_format::record::KeyRecord;
 pub use rehome::Rehoming;
-pub use scrub::{LostBlock, LostPlace, ScrubReport};
+pub use scrub::{LostBlock, LostPlace, ScrubReport, ScrubTerms};
 pub use snapshots::{NewSnapshot, SnapshotLabel, SnapshotStatus};
 pub use space::with_overhead;
 pub use tier_plan::{TierReason, kept_slots};

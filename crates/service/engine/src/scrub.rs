@@ -21,6 +21,15 @@ const LOST_NAMED_MAX: usize = 1000;
 /// Map nodes that are walked at once to find the blocks of lost records.
 const NODES_AT_ONCE: usize = 4096;
 
+/// How to scrub.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ScrubTerms {
+    /// So many bytes a second at most.
+    pub bytes_per_s: Option<u64>,
+    /// The labels of the pool's devices as well: for one log of a pool, on the core where labels are written.
+    pub labels: bool,
+}
+
 /// A scrub under way or done.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ScrubReport {
@@ -91,14 +100,14 @@ impl Engine {
         self.scrub.stop.set(true);
     }
 
-    /// Scrubs everything, at `bytes_per_s` at most. Where one runs already, says so by returning its report as it is.
+    /// Scrubs everything of the log, at `bytes_per_s` at most. Where one runs already, says so by returning its report as it is.
     pub async fn scrub(&self, bytes_per_s: Option<u64>) -> ScrubReport {
-        self.resume_scrub(ScrubReport::default(), bytes_per_s).await
+        self.resume_scrub(ScrubReport::default(), ScrubTerms { bytes_per_s, labels: false }).await
     }
 
     /// The same, where `before` is left of a scrub that ended with another life of the engine. What that has found lost is looked for
     /// again, from the beginning: it has not been named.
-    pub async fn resume_scrub(&self, before: ScrubReport, bytes_per_s: Option<u64>) -> ScrubReport {
+    pub async fn resume_scrub(&self, before: ScrubReport, terms: ScrubTerms) -> ScrubReport {
         if self.scrub.running.replace(true) {
             return self.scrub.report.borrow().clone();
         }
@@ -110,7 +119,7 @@ impl Engine {
         if before.ended_s.is_some() {
             *self.scrub.report.borrow_mut() = before;
         } else {
-            self.scrub_all(before, bytes_per_s).await;
+            self.scrub_all(before, terms).await;
         }
         // One that ends with the engine is not over: it goes on when that is opened again.
         let is_cut_off = self.closing.get() && !self.scrub.stop.get();
@@ -118,7 +127,7 @@ impl Engine {
         self.scrub.report.borrow().clone()
     }
 
-    async fn scrub_all(&self, before: ScrubReport, bytes_per_s: Option<u64>) {
+    async fn scrub_all(&self, before: ScrubReport, ScrubTerms { bytes_per_s, labels }: ScrubTerms) {
         let mut chunks = self.chunks();
         chunks.retain(|id, _| before.passed.is_none_or(|passed| *id > passed));
         *self.scrub.report.borrow_mut() = ScrubReport {
@@ -126,6 +135,10 @@ impl Engine {
             chunks: before.chunks_done + chunks.len() as u64,
             ..before
         };
+        if labels {
+            let mended = self.store.pool.mend_labels().await;
+            self.scrub.report.borrow_mut().repaired += mended;
+        }
         let mut lost = Vec::new();
         for (id, segments) in chunks {
             if self.scrub.stop.get() || self.closing.get() {

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -139,6 +140,12 @@ impl ImageVolume {
     /// Whether its device is behind a network, where nothing keeps what a dead process has sent from landing.
     pub fn is_behind_network(&self) -> bool {
         matches!(self.0.geometry.kind, DiskKind::Network | DiskKind::Object)
+    }
+
+    /// Whether `path` leads to its device still.
+    pub async fn is_at(&self, path: &Path) -> Result<bool> {
+        let found = self.0.disk("look at its path")?.is_at(path).await;
+        found.map_err(|error| volume_error("look at its path", self.0.context(), error))
     }
 
     /// Why it takes no change any more, if so.

@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicU32;
 use futures::FutureExt;
 use futures::future::{Either, ready, select};
 use quarry_env::{Buffer, BufferPool, Disk, DiskGeometry, Env, View};
-use quarry_format::label::{LABEL_COPY_OFFSETS, Label, Member, slot_offset};
+use quarry_format::label::{LABEL_BYTES, LABEL_COPY_OFFSETS, Label, LabelError, Member, slot_offset};
 use quarry_types::DeviceId;
 
 use crate::error::{DeviceError, Operation};
@@ -378,6 +378,41 @@ impl Device {
         self.write_label_copy(&self.label(), copy).await?;
         self.doubtful_copy.set(None);
         Ok(())
+    }
+
+    /// Reads both copies of the label and says which cannot be read or are not what the label is by now. A copy that is newer, that of a
+    /// newer program, or that of another device is none of ours to judge.
+    pub async fn damaged_label_copies(&self) -> Vec<usize> {
+        let (label, mut damaged) = (self.label(), Vec::new());
+        for (copy, offset) in LABEL_COPY_OFFSETS.into_iter().enumerate() {
+            let is_damaged = match self.read_range(offset, LABEL_BYTES).await {
+                Err(_) => true,
+                Ok(bytes) => match Label::decode(&bytes) {
+                    Ok(found) => found.own().device == self.id && found.sequence < label.sequence,
+                    Err(LabelError::Version { .. }) => false,
+                    Err(_) => true,
+                },
+            };
+            damaged.extend(is_damaged.then_some(copy));
+        }
+        damaged
+    }
+
+    /// Writes the copies of the label again that are damaged, one after the other, and says how many these were. Only where labels are
+    /// written, and not while one is.
+    pub async fn mend_label(&self) -> Result<u64, DeviceError> {
+        let damaged = self.damaged_label_copies().await;
+        for &copy in &damaged {
+            tracing::warn!(device = %self.id, path = %self.path.display(), copy, "a copy of the label is being repaired");
+            self.write_label_copy(&self.label(), copy).await?;
+            self.doubtful_copy.set(None);
+        }
+        Ok(damaged.len() as u64)
+    }
+
+    /// Whether its path leads to it still.
+    pub async fn is_at_its_path(&self) -> io::Result<bool> {
+        self.disk.is_at(&self.path).await
     }
 
     async fn write_label_copy(&self, label: &Label, copy: usize) -> Result<(), DeviceError> {

@@ -88,7 +88,7 @@ pub enum OpenError {
     /// A log was there, and nothing says any more where.
     #[error(
         "log {log} of pool {pool}: its anchors, which say where it begins, cannot be read on any device: {reason}; \
-         the pool is not touched"
+         the pool is not touched, and quarry-extract reads what can still be found of others"
     )]
     Anchors {
         /// Name of the pool.

@@ -109,6 +109,7 @@ impl Pool {
 
     /// Writes a label to every device in use that it names. Whoever fails is out of use.
     async fn write_labels(&self, label: &Label) -> Result<(), MembershipError> {
+        let _writing = self.labels.lock().await;
         let members = self.healthy_devices().into_iter().filter(|(index, _)| label.member(*index).is_some());
         let writes = members.map(async |(index, device)| {
             let written = device.write_label(label.for_member(index)).await;
@@ -119,6 +120,21 @@ impl Pool {
         });
         let written = join_all(writes).await;
         if written.contains(&true) { Ok(()) } else { Err(self.no_label()) }
+    }
+
+    /// Writes damaged copies of the labels of the devices in use again, and says how many these were. Whoever fails is out of use.
+    /// On the core where labels are changed: only there it is known what they say.
+    pub async fn mend_labels(&self) -> u64 {
+        let _writing = self.labels.lock().await;
+        let devices = self.healthy_devices().into_iter();
+        let mended = devices.map(async |(index, device)| match device.mend_label().await {
+            Ok(mended) => mended,
+            Err(error) => {
+                self.shared.fail_device(index, format!("label could not be written: {error}"));
+                0
+            }
+        });
+        join_all(mended).await.into_iter().sum()
     }
 
     /// The labels with one more change.

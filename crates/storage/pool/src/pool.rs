@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures::future::join_all;
+use futures::lock::Mutex;
 use quarry_device::{Device, DeviceFigures};
 use quarry_env::{Env, Passed, Turns, View, Work};
 use quarry_types::limits::DEVICES_MAX;
@@ -21,6 +22,8 @@ pub struct Pool {
     pub shared: Arc<PoolShared>,
     devices: RefCell<Vec<Option<Rc<Device>>>>,
     reads_in_flight: Vec<Cell<u32>>,
+    /// Held by who writes labels.
+    pub(crate) labels: Mutex<()>,
     /// Who says when background work may go on.
     turns: RefCell<Option<Rc<dyn Turns>>>,
     pub(crate) watch: Watch,
@@ -42,8 +45,8 @@ impl Pool {
             .flatten()
             .for_each(|device| shared.board.count_late(device.id(), device.late_changes()));
         let watch = Watch::new(&shared);
-        let turns = RefCell::default();
-        Self { env, shared, devices: RefCell::new(devices), reads_in_flight, turns, watch }
+        let (labels, turns) = (Mutex::new(()), RefCell::default());
+        Self { env, shared, devices: RefCell::new(devices), reads_in_flight, labels, turns, watch }
     }
 
     /// Background work on the pool takes turns from now on.

@@ -17,7 +17,8 @@ fn status(failure: Option<&str>) -> DeviceStatus {
 }
 
 fn facts(health: DeviceHealth) -> MemberFacts {
-    MemberFacts { kind: DeviceKind::Block, fault: None, size_bytes: 1 << 30, sector_bytes: 512, health }
+    let (kind, fault, has_strayed) = (DeviceKind::Block, None, false);
+    MemberFacts { kind, fault, size_bytes: 1 << 30, sector_bytes: 512, health, has_strayed }
 }
 
 fn judged(failure: Option<&str>, health: DeviceHealth) -> (PoolDeviceState, HealthLevel, String) {

@@ -261,4 +261,43 @@ async fn a_volume_that_moved_when_the_node_died_goes_on_and_can_be_told_to_stay(
     node.stop().await;
 }
 
+/// What is copied to a file that nobody finds again must not become the only copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_stays_where_it_is_when_the_path_of_its_new_place_leads_elsewhere() {
+    let directory = TempDir::new().expect("a directory");
+    let node = TestNode::with_volumes(directory.path(), &["v"]).await;
+    let shown = node.node.show_volume(&name("v")).await.expect("it is there");
+    let (id, core) = (shown.id, usize::from(shown.core));
+    let session = Session::begin(&node, id, core);
+    let out = directory.path().join("out").display().to_string();
+    let to_out = || MigrateVolume { to_device: Some(out.clone()), ..MigrateVolume::default() };
+    tended(&node, async {
+        let slowly = MigrateVolume { rate_bytes_per_s: Some(64 << 20), ..to_out() };
+        node.node.migrate_volume(&name("v"), slowly).await.expect("it moves");
+        // Somebody else's file takes the place of the one that is written to.
+        #[expect(clippy::disallowed_methods, reason = "the test replaces the file")]
+        std::fs::remove_file(&out).expect("it was made");
+        make(directory.path(), "out", VOLUME_BYTES);
+        let end = tokio::time::Instant::now() + ARRIVAL_MAX;
+        let reason = loop {
+            let shown = node.node.show_volume(&name("v")).await.expect("it is there");
+            let migration = shown.migration.expect("it must not arrive");
+            if migration.state == MigrationState::Stopped {
+                break migration.reason.expect("a reason");
+            }
+            assert!(tokio::time::Instant::now() < end, "{migration:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        assert!(reason.contains("does not lead any more to the device"), "{reason}");
+        refused(node.node.migrate_volume(&name("v"), to_out()).await, ErrorKind::Conflict, "does not lead");
+        node.node.cancel_migration(&name("v")).await.expect("it stays");
+        let left = node.node.look_at(Path::new(&out)).await.expect("it can be looked at");
+        assert!(matches!(left, Probe::Disk(_)), "somebody else's file is not removed");
+    })
+    .await;
+    let last = session.end().await;
+    assert_eq!(last_number(&node, id, core, last).await, Some(last), "it is where it was");
+    node.stop().await;
+}
+
 mod keeping;

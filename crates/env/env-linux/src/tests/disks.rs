@@ -210,3 +210,21 @@ fn a_core_that_ends_finishes_its_disk_operations() {
     });
     assert_eq!(std::fs::read(&path).expect("the file")[..expected.len()], expected[..]);
 }
+
+#[test]
+fn a_disk_knows_whether_a_path_leads_to_it() {
+    let directory = directory();
+    let (path, other, link) =
+        (directory.path().join("disk"), directory.path().join("other"), directory.path().join("link"));
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    run(|env| async move {
+        let disk = create(&env, path.clone(), 1 << 20).await;
+        let is_at = async |path: &std::path::Path| disk.is_at(path).await.expect("it can be looked at");
+        assert!(is_at(&path).await && is_at(&link).await && !is_at(&other).await);
+        assert!(!is_at(&path.join("below")).await, "a file is no directory");
+        std::fs::rename(&path, &other).expect("it is there");
+        assert!(!is_at(&path).await && !is_at(&link).await && is_at(&other).await);
+        std::fs::write(&path, b"another").expect("a file");
+        assert!(!is_at(&path).await, "another file has its name");
+    });
+}

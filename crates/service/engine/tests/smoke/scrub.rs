@@ -1,6 +1,6 @@
 //! Scrub: bad copies are mended, and what has no good copy is named, and nothing else suffers from it.
 
-use quarry_engine::{LostPlace, ScrubReport};
+use quarry_engine::{LostPlace, ScrubReport, ScrubTerms};
 use quarry_env_sim::DiskId;
 use quarry_types::{SnapshotId, VolumeId};
 use quarry_volume::{ErrorKind, Volume};
@@ -128,7 +128,7 @@ fn a_scrub_that_was_cut_off_goes_on_behind_what_it_has_read() {
     node.world.rot(node.disks[1], at + 100, 3);
     let resume = |before: ScrubReport| {
         let engine = node.engine();
-        node.run(|_| async move { engine.resume_scrub(before, None).await })
+        node.run(|_| async move { engine.resume_scrub(before, ScrubTerms::default()).await })
     };
     // Everything was read: nothing is read again, and what was found before counts.
     let before = ScrubReport { ended_s: None, repaired: 5, ..whole.clone() };

@@ -1,5 +1,7 @@
 //! Opening: what is refused and why, what is repaired, who is missing.
 
+use std::rc::Rc;
+
 use quarry_device::{
     DeviceState, Expected, Label, LabelState, OpenError, Operation, open_device, open_members,
 };
@@ -8,7 +10,7 @@ use quarry_env_sim::{DiskId, DiskSpec, FaultKind, Verb, World};
 use quarry_format::label::{LABEL_BYTES, LABEL_COPY_OFFSETS};
 use quarry_types::{DeviceId, PoolId};
 
-use super::{POOL, make, path, paths, run, world};
+use super::{POOL, make, path, paths, run, run_in, world};
 
 fn label(world: &World, disk: DiskId, copy: usize) -> Label {
     let mut bytes = vec![0; LABEL_BYTES];
@@ -101,6 +103,29 @@ fn an_unreadable_copy_is_no_obstacle_and_is_repaired() {
         open_one(&world, "/dev/0", Expected::default()).expect("the other copy is good");
         assert_eq!(label(&world, disks[0], 0), label(&world, disks[0], 1));
     }
+}
+
+#[test]
+fn damaged_copies_of_an_open_devices_label_are_written_again() {
+    let (world, disks) = pool(3, 1);
+    let process = world.process(1);
+    let opened = run_in(&world, &process, async |env: Env| {
+        open_device(&env, "/dev/0".as_ref(), Expected::default()).await.expect("it is well")
+    });
+    let (device, whole) = (Rc::new(opened), label(&world, disks[0], 0));
+    let mend = || {
+        let device = device.clone();
+        run_in(&world, &process, async move |_: Env| device.mend_label().await.expect("it can be written"))
+    };
+    assert_eq!(mend(), 0);
+    world.rot(disks[0], LABEL_COPY_OFFSETS[1] + 700, 0);
+    assert_eq!(mend(), 1);
+    LABEL_COPY_OFFSETS.iter().for_each(|offset| world.poke(disks[0], *offset, &[0; LABEL_BYTES]));
+    assert_eq!(mend(), 2);
+    assert!([0, 1].into_iter().all(|copy| label(&world, disks[0], copy) == whole));
+    let newer = Label { sequence: whole.sequence + 1, ..whole };
+    write_label(&world, disks[0], &newer);
+    assert_eq!((mend(), label(&world, disks[0], 0)), (0, newer), "who wrote a newer one knows more");
 }
 
 #[test]

@@ -31,10 +31,18 @@ fn files_are_created_in_directories_and_take_their_space() {
     assert!(!disks.is_directory("/pool/x".as_ref()).unwrap());
     assert!(disks.is_directory("/pool/z".as_ref()).is_err());
     assert!(disks.exists("/pool/x".as_ref()));
+    let is_at = |disk: &Rc<dyn Disk>| {
+        let disk = disk.clone();
+        let asking = async move { disk.is_at("/pool/x".as_ref()).await.unwrap() };
+        world.block_on(&process, 0, asking, MINUTE).unwrap()
+    };
+    assert!(is_at(&disk));
     disks.remove("/pool/x".as_ref()).unwrap();
+    assert!(!is_at(&disk));
     assert!(!disks.exists("/pool/x".as_ref()));
     assert_eq!(disks.free_bytes("/pool".as_ref()).unwrap(), 10 << 20);
-    assert!(create("/pool/x", 10 << 20).is_ok());
+    let other = create("/pool/x", 10 << 20).unwrap();
+    assert!(is_at(&other) && !is_at(&disk));
     assert_eq!(disks.remove(PATH.as_ref()).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     assert_eq!(kind(open(&world, &process, PATH, OpenMode::Exclusive)), io::ErrorKind::ResourceBusy);
     assert!(open(&world, &process, PATH, OpenMode::Probe).is_ok());

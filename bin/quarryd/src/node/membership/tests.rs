@@ -1,0 +1,51 @@
+use quarry_api_types::{CreateExport, CreateVolume, DeviceKind, PoolDeviceState, Protocol};
+use quarry_node_api::Node as _;
+use tempfile::TempDir;
+
+use super::*;
+use crate::test_node::{TestNode, make_device, name, pool_of, settings};
+
+const DEVICE_BYTES: u64 = 160 << 20;
+
+#[test]
+fn the_slowest_log_says_when_it_is_done() {
+    let log = |chunks, bytes, bytes_per_s, stuck| Rehoming {
+        chunks,
+        bytes,
+        bytes_per_s,
+        stuck,
+        ..Rehoming::default()
+    };
+    let rebuild = together(&[log(2, 100, 10, false), log(1, 30, 1, false), log(0, 0, 7, false)]);
+    assert_eq!((rebuild.chunks, rebuild.left_bytes, rebuild.bytes_per_s), (3, 130, 11));
+    assert_eq!((rebuild.left_s, rebuild.stuck), (Some(30), false));
+    let rebuild = together(&[log(2, 100, 10, false), log(1, 30, 1, true)]);
+    assert_eq!((rebuild.left_s, rebuild.stuck), (None, false));
+    assert!(together(&[log(1, 30, 1, true), log(0, 0, 0, false)]).stuck);
+    assert_eq!(together(&[]), Rebuild::default());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_device_of_a_server_is_used_again_when_the_server_is_back() {
+    let (near, far) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
+    let server = TestNode::with_volumes(far.path(), &[]).await;
+    let volume = CreateVolume::new(name("v"), name("p"), DEVICE_BYTES);
+    server.node.create_volume(volume).await.expect("a volume");
+    let export = CreateExport::new("v".parse().expect("a path"), Protocol::Nbd);
+    server.node.create_export(export).await.expect("an export");
+    let address = format!("nbd+unix:///v?socket={}", far.path().join("nbd.sock").display());
+    let node = TestNode::start(settings(near.path())).await;
+    let devices = vec![make_device(&near.path().join("device"), DEVICE_BYTES), address];
+    node.node.create_pool(pool_of("m", devices, 2)).await.expect("a pool");
+    node.stop().await;
+    server.stop().await;
+
+    let node = TestNode::start(settings(near.path())).await;
+    let pool = node.node.show_pool(&name("m")).await.expect("it is degraded");
+    assert_eq!(pool.devices[1].state, PoolDeviceState::Missing, "{pool:?}");
+    assert_eq!(pool.devices[1].kind, DeviceKind::Network);
+    let server = TestNode::start(settings(far.path())).await;
+    node.tended("m", |pool| pool.devices[1].state == PoolDeviceState::Online).await;
+    node.stop().await;
+    server.stop().await;
+}
