@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use quarry_api_types::{
     CreateExport, DeleteExport, Export, ExportId, ExportSelector, ExportState, Name, Protocol, SnapshotPath,
     VolumePath,
 };
 use quarry_catalog::{AudienceRecord, Change, ExportRecord};
 use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_target::{Clients, ExportError, names};
+use quarry_target::{Clients, Drained, ExportError, names};
 use quarry_types::{SnapshotId, VolumeId};
 
 use super::host_table::{Clash, fabric_of};
+use super::offers::Offer;
 use super::places::{Located, in_image_mode};
 use super::{DataNode, now};
 
@@ -265,12 +267,27 @@ impl DataNode {
                 }
             }
         }
+        self.outlast(&withdrawn).await;
         let changes = ending.iter().map(|record| Change::DeleteExport(record.id)).collect();
         if let Err(error) = self.commit(changes).await {
             self.offer_again(withdrawn).await;
             return Err(error);
         }
         Ok(())
+    }
+
+    /// Waits for what hosts have begun on volumes that they see no more: who is told that an export has ended may roll its volume
+    /// back, and nothing may be written after that.
+    async fn outlast(&self, withdrawn: &[Offer]) {
+        let volumes = withdrawn.iter().filter_map(|offer| match offer {
+            Offer::Numbered(mapping) => Some(mapping.volume.id),
+            Offer::Named(..) => None,
+        });
+        let under_way: Vec<Drained> = volumes.map(|volume| self.reservations.of(volume).settle()).collect();
+        let ended = join_all(under_way.iter().map(Drained::wait));
+        if tokio::time::timeout(DISCONNECT_TIMEOUT, ended).await.is_err() {
+            tracing::warn!("an export has ended, and what hosts had asked for before is still under way");
+        }
     }
 
     /// Ends the connections of an export of its own. A session of a fabric sees other volumes too: it is told that this one is gone.

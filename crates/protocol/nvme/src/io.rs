@@ -84,7 +84,7 @@ impl IoQueue {
         let noticed = self.namespaces.mailbox().take(context);
         for Noticed { volume, notice, .. } in noticed {
             // Notifications are the business of the admin queue.
-            let Notice::Abort(drain) = notice else { continue };
+            let (Notice::Abort(drain) | Notice::Settle(drain)) = notice else { continue };
             if let Some(activity) = self.namespaces.activity(volume) {
                 let commands = activity.so_far();
                 self.draining.push(Draining { commands, _drain: drain });

@@ -130,7 +130,7 @@ impl Notification {
             Notice::RegistrationPreempted => Some(Self::RegistrationPreempted),
             Notice::ReservationReleased => Some(Self::ReservationReleased),
             Notice::ReservationPreempted => Some(Self::ReservationPreempted),
-            Notice::Abort(_) => None,
+            Notice::Abort(_) | Notice::Settle(_) => None,
         }
     }
 }

@@ -155,6 +155,7 @@ impl Watcher for Mailbox {
             Notice::RegistrationPreempted => self.raise(Attention::RegistrationsPreempted),
             Notice::ReservationReleased => self.raise(Attention::ReservationsReleased),
             Notice::Abort(drain) => self.abort(drain),
+            Notice::Settle(drain) => self.settle(drain),
         }
     }
 }

@@ -192,6 +192,8 @@ pub enum Notice {
     ReservationReleased,
     /// What it has under way on the volume must end. Whoever asked for it waits until every clone of the value is dropped.
     Abort(Drain),
+    /// Whoever sent it waits in the same way for the end of what the session has under way on the volume, which goes on.
+    Settle(Drain),
 }
 
 impl ReservationState {

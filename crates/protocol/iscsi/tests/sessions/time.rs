@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use quarry_env::Executor;
 use quarry_iscsi::{Connection, Server, Target};
 use quarry_iscsi_wire::pdu::{HEADER_BYTES, Header, NO_TAG, flags, opcode, padding};
@@ -39,6 +40,7 @@ struct World {
     exports: Exports,
     target: Target,
     volume: Rc<MemoryVolume>,
+    reservations: Reservations,
     listener: Rc<Once>,
     script: Rc<Script>,
 }
@@ -73,13 +75,14 @@ impl World {
             };
             access.map(mapping).expect("a free number");
         }
-        let target = Target::new("test", vec![], exports.clone(), access, Reservations::default());
+        let reservations = Reservations::default();
+        let target = Target::new("test", vec![], exports.clone(), access, reservations.clone());
         let volumes = Rc::new(One(volume.clone()));
         let server = Server::new(env.clone(), target.clone(), volumes, Rc::new(Alone), 64 << 20);
         let script = Script::new(bytes, usize::MAX, true);
         let listener = Once::new(script.clone());
         env.spawner.spawn(server.serve(listener.clone())).detach();
-        let mut world = Self { executor, time, exports, target, volume, listener, script };
+        let mut world = Self { executor, time, exports, target, volume, reservations, listener, script };
         world.pass(0);
         world
     }
@@ -278,6 +281,22 @@ fn a_reset_reaches_what_is_under_way_on_a_unit_that_is_not_seen_any_more() {
     world.volume.release_all();
     world.pass(0);
     assert_eq!(managed(&world.answers()), [(7, 0)]);
+}
+
+#[test]
+fn what_is_under_way_on_a_unit_that_was_withdrawn_can_be_waited_for() {
+    let write = with_data(command(1, block_command(0x2A, 0, 1), flags::WRITE, 512), &[7; 512]);
+    let mut world = World::holding([login(), command(0, [0; 16], 0, 0), write].concat());
+    assert_eq!(world.volume.waiting(), 1);
+    world.target.access.unmap("disk0").expect("it is mapped");
+    let settled = world.reservations.of(VolumeId::from_random(0)).settle();
+    world.pass(1);
+    assert!(settled.wait().now_or_never().is_none(), "a write is under way");
+    world.volume.release_all();
+    world.pass(0);
+    assert!(settled.wait().now_or_never().is_some());
+    let good = |header: &Header| (header.opcode(), header.0[3]) == (opcode::SCSI_RESPONSE, 0);
+    assert!(world.answers().iter().any(good), "it has ended well");
 }
 
 #[test]

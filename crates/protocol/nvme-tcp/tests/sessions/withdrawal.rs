@@ -1,8 +1,10 @@
 //! What becomes of commands whose namespace was taken away while they waited for their data.
 
+use futures::FutureExt;
 use quarry_nvme_wire::constants::io;
 use quarry_nvme_wire::{CommandBuilder, Status};
 use quarry_target::{Audience, Mapping};
+use quarry_volume::Volume;
 
 use crate::support::host::*;
 use crate::support::initiator::Data;
@@ -105,4 +107,22 @@ fn a_copy_ends_before_its_next_step_when_its_namespace_is_withdrawn() {
     host.io.turn(&mut world);
     assert_eq!(host.io.take_answer(copy).unwrap().status, Status::INVALID_NAMESPACE);
     assert_eq!(volume.calls.borrow().iter().filter(|(verb, ..)| *verb == "write").count(), 1);
+}
+
+#[test]
+fn what_is_under_way_on_a_namespace_that_was_withdrawn_can_be_waited_for() {
+    let mut world = World::new(1 << 30);
+    let volume = world.volume(1, 8 * MIB);
+    let mut host = Host::new(&mut world);
+    volume.held.set(true);
+    let write = host.io.submit(ranged(io::WRITE, 1, 0, 1), Data::Capsule(vec![9; 512]));
+    host.io.turn(&mut world);
+    world.access.unmap("volume-1").unwrap();
+    let settled = world.reservations.of(volume.info().id).settle();
+    world.run();
+    assert!(settled.wait().now_or_never().is_none(), "a write is under way");
+    volume.release_all();
+    host.io.turn(&mut world);
+    assert!(settled.wait().now_or_never().is_some());
+    assert_eq!(host.io.take_answer(write).unwrap().status, Status::SUCCESS);
 }

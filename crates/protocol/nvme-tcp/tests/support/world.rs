@@ -16,6 +16,7 @@ pub struct World {
     stage: Stage,
     pub exports: Exports,
     pub access: Access,
+    pub reservations: Reservations,
     pub subsystem: Subsystem,
     pub server: Rc<Server>,
 }
@@ -40,11 +41,12 @@ impl World {
         let (stage, exports, access) = (Stage::new(), Exports::default(), Access::default());
         let identity = Identity::of_node("node", "0.1.0");
         let portal = "192.0.2.7:4420".parse().expect("an address");
-        let subsystem = Subsystem::new(identity, access.clone(), Reservations::default(), vec![portal]);
+        let reservations = Reservations::default();
+        let subsystem = Subsystem::new(identity, access.clone(), reservations.clone(), vec![portal]);
         let (env, volumes, cores) = (stage.env.clone(), stage.volumes.clone(), stage.cores.clone());
         let server = Server::new(env, exports.clone(), subsystem.clone(), volumes, cores, budget_bytes);
         stage.env.spawner.spawn(server.clone().serve(stage.listener())).detach();
-        Self { stage, exports, access, subsystem, server }
+        Self { stage, exports, access, reservations, subsystem, server }
     }
 
     /// A volume in memory that is open on this core but mapped to nobody.

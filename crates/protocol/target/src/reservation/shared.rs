@@ -192,6 +192,15 @@ impl VolumeReservations {
         Done { aborted: aborts.then_some(drained) }
     }
 
+    /// Resolves when what the sessions have under way on the volume now has ended: when somebody has seen the last of it after
+    /// access was withdrawn. Sessions of protocols without reservations are not asked.
+    pub fn settle(&self) -> Drained {
+        let (drain, drained) = Drain::new();
+        let members = &self.inside().members;
+        members.iter().for_each(|member| member.watcher.notice(Notice::Settle(drain.clone())));
+        drained
+    }
+
     /// Whether some session has the volume for itself ([`Member::reserve_exclusively`]).
     pub fn is_exclusive(&self) -> bool {
         self.inside().exclusive.is_some()
