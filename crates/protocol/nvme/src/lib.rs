@@ -24,7 +24,8 @@
 //! - A namespace id never changes its volume behind the back of a host: where another export was given it, I/O is refused
 //!   until the host has identified the namespace again.
 //! - Everything that a host can make the controller keep is bounded ([`limits`]).
-//! - A command is refused before its data is asked for, where that is possible.
+//! - A command is refused before its data is asked for, where that is possible. When it begins, it asks again whether its namespace
+//!   and its rights are still the host's: the data may have been on its way for long.
 
 mod admin;
 mod connect;

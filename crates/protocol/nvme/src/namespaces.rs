@@ -32,17 +32,18 @@ impl Permit {
     /// Fails when the host does not see the namespace any more as it was.
     pub(crate) fn check(&self) -> Result<(), Status> {
         if self.subsystem.access().generation() != self.generation.get() {
-            self.look_again();
+            self.look_at(&self.subsystem.view(self.controller.host()));
         }
         self.withdrawn.get().map_or(Ok(()), Err)
     }
 
+    /// Compares what it was given for with what the host sees now.
     #[cold]
-    fn look_again(&self) {
-        let view = self.subsystem.view(self.controller.host());
+    fn look_at(&self, view: &View) {
         self.generation.set(view.generation);
         let ours = &self.mapping;
-        let found = view.units.iter().find(|mapping| mapping.number == ours.number);
+        let found = view.units.binary_search_by_key(&ours.number, |mapping| mapping.number);
+        let found = found.ok().map(|index| &view.units[index]);
         let verdict = match found.filter(|mapping| mapping.volume.id == ours.volume.id) {
             None => Some(Status::INVALID_NAMESPACE),
             Some(mapping) if mapping.read_only && !ours.read_only => Some(Status::WRITE_PROTECTED),
@@ -185,11 +186,11 @@ impl Namespaces {
         if self.subsystem.access().generation() == self.generation {
             return None;
         }
-        // Commands that wait for data must find out, whatever the namespace is by the time that it comes.
-        self.list.iter().for_each(|namespace| namespace.permit.look_again());
         // Nobody needs what is the table's alone: the host sees the volume no more, and nothing is under way on it.
         self.activities.retain(|_, activity| Rc::strong_count(activity) > 1);
         let view = self.subsystem.view(self.controller.host());
+        // Commands that wait for data must find out, whatever the namespace is by the time that it comes.
+        self.list.iter().for_each(|namespace| namespace.permit.look_at(&view));
         self.generation = view.generation;
         self.changed = self.subsystem.access().changed_since(view.generation);
         let list = self.open(view);

@@ -23,7 +23,8 @@
 //!
 //! # Invariants
 //!
-//! - A command is checked completely before data is asked for: reservations, write protection, its range, its fields.
+//! - A command is checked completely before data is asked for: reservations, write protection, its range, its fields. Those of them
+//!   that others can change are checked again when the data is there ([`Task::objection`]), with whether the unit is still there.
 //! - A command of many steps ends before its next one when its [`Course`] is stopped, and a copy when it may not write any more.
 //! - Of data that is shorter than a command says, whole blocks are written and nothing else; commands that need all of it fail.
 //! - What a command takes of memory is bounded by [`limits`]; no input makes the server panic.
