@@ -91,6 +91,8 @@ pub struct Engine {
     pub(crate) managing: futures::lock::Mutex<()>,
     /// The key of a volume that is being created.
     pub(crate) adding_key: Cell<Option<KeyId>>,
+    /// The last second whose turn has ended: whatever was due then was taken or is known to be missing.
+    pub(crate) turned_s: Cell<u64>,
     /// Seconds of history that are kept.
     pub(crate) moments: Cell<usize>,
     /// Since when there are some to be given up.
@@ -320,13 +322,15 @@ impl Engine {
             let head = snapshot.head.borrow();
             match head.hidden {
                 true => {}
-                false if head.moment => History::add(histories.entry(head.volume), head.created_s),
+                false if head.moment => History::add(histories.entry(head.volume), &head),
                 false => *counts.entry(head.volume).or_default() += 1,
             }
         }
         let status = |volume: &Rc<VolumeState>| VolumeStatus {
             snapshots: counts.get(&volume.number).copied().unwrap_or(0),
-            history: histories.get(&volume.number).copied(),
+            history: histories
+                .get(&volume.number)
+                .map(|history| history.with_missing(self.missing_from_s(volume))),
             origin: self.origin(volume),
             locked: !self.volumes.keys.is_open(volume.head.borrow().key),
             ..volume.status()
