@@ -15,8 +15,8 @@ pub mod style;
 pub mod tiers;
 
 use quarry_api_types::{
-    CacheDiskStatus, Cause, Changes, Commitment, Event, Freeing, Health, Keyring, LostBlock, Pool, PoolData,
-    ReadCacheStatus, Scrub, ScrubState, Snapshot, Status, Volume, WatchSort, Watched,
+    CacheDiskStatus, Cause, Changes, Commitment, Event, Freeing, Health, Keyring, LostBlock, MissedSeconds,
+    Pool, PoolData, ReadCacheStatus, Scrub, ScrubState, Snapshot, Status, Volume, WatchSort, Watched,
 };
 
 pub use devices::{devices, member};
@@ -350,11 +350,23 @@ fn requests(volume: &Volume) -> Value {
 fn history(volume: &Volume) -> Value {
     let kept = Window(volume.history_s);
     match volume.history {
-        Some(history) => text(format_args!(
-            "{kept}: every second from {} on, last changed {}",
-            history.since, history.until
-        )),
+        Some(history) => {
+            let seconds = match history.missed {
+                None => format!("every second from {} on", history.since),
+                Some(missed) => {
+                    format!("seconds from {} on, but for those MISSED ({})", history.since, span(missed))
+                }
+            };
+            text(format_args!("{kept}: {seconds}, last changed {}", history.until))
+        }
         None => text(kept),
+    }
+}
+
+fn span(missed: MissedSeconds) -> String {
+    match missed.until {
+        Some(until) => format!("the last: {} until {until}", missed.from),
+        None => format!("{} until now", missed.from),
     }
 }
 
@@ -548,7 +560,7 @@ pub fn status(status: &Status) -> String {
 }
 
 fn in_words(cause: &Cause) -> String {
-    format!("{}: {} {}", cause.level, cause.message, cause.next_step)
+    format!("{}: {}. {}", cause.level, cause.message, cause.next_step)
 }
 
 fn part(used: u64, whole: u64) -> String {

@@ -309,12 +309,54 @@ fn an_image_goes_only_to_the_node_that_was_asked() {
     );
     node.ok("volume create v --pool p --size 1G");
     assert!(node.fails(&format!("volume import {image} --pool p --name v"), 4).contains("exists already"));
+    node.ok("volume create w.import-0a1b2c3d --pool p --size 1G");
+    let refused = node.fails(&format!("volume import {image} --pool p --name w"), 4);
+    assert!(refused.contains("is being imported already, as 'w.import-0a1b2c3d'"), "{refused}");
     let written = format!("{}/written.raw", env!("CARGO_TARGET_TMPDIR"));
     node.fails(&format!("volume export-image v {written}"), 5);
     assert_eq!(node.ok("-o json snapshot list"), "[]\n");
     for path in [written.clone(), written + ".partial"] {
         assert!(!std::path::Path::new(&path).exists(), "{path}");
     }
+}
+
+#[test]
+fn a_scrub_that_has_found_lost_blocks_ends_with_a_code_of_its_own() {
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| node.run("pool scrub p --wait"));
+        while !waits.is_finished() {
+            node.ok("pool scrub p --stop");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let output = waits.join().unwrap();
+        assert_eq!(output.status.code(), Some(8));
+        assert!(stderr(&output).contains("blocks of pool 'p' have no good copy"), "{}", stderr(&output));
+    });
+}
+
+#[test]
+fn an_image_that_was_cut_off_is_refused() {
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    let raw = format!("{}/whole.raw", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&raw, vec![7; 4 << 20]).unwrap();
+    for format in ["qcow2", "vmdk", "vdi", "vhdx", "vpc"] {
+        let image = format!("{}/cut.{format}", env!("CARGO_TARGET_TMPDIR"));
+        let convert = ["convert", "-f", "raw", "-O", format, &raw, &image];
+        assert!(std::process::Command::new("qemu-img").args(convert).status().unwrap().success());
+        let import = format!("volume import {image} --source-format {format} --pool p --name v");
+        // Whole it gets as far as the export, which this node has none of.
+        let failed = node.fails(&import, 5);
+        assert!(failed.contains("this machine cannot reach it"), "{format}: {failed}");
+        let file = std::fs::File::options().write(true).open(&image).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        let refused = node.fails(&import, 1);
+        let is_told = ["was cut off", "cannot be read as an image"].iter().any(|part| refused.contains(part));
+        assert!(is_told, "{format}: {refused}");
+    }
+    assert_eq!(node.ok("-o json volume list"), "[]\n");
 }
 
 #[test]

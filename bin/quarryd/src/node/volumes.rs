@@ -5,7 +5,8 @@ use std::future::Future;
 use std::rc::Rc;
 
 use quarry_api_types::{
-    CreateVolume, Name, RenameVolume, ResizeVolume, Timestamp, Volume, VolumeHistory, VolumePath,
+    CreateVolume, MissedSeconds, Name, RenameVolume, ResizeVolume, Timestamp, Volume, VolumeHistory,
+    VolumePath,
 };
 use quarry_catalog::AttachmentKey;
 use quarry_engine::{Engine, EngineError, EngineStatus, VolumeStatus};
@@ -219,6 +220,10 @@ impl DataNode {
                 since: Timestamp::from_unix_ms(history.since_s * 1000),
                 until: Timestamp::from_unix_ms(history.until_s * 1000),
                 moments: history.moments as u64,
+                missed: history.missed.map(|missed| MissedSeconds {
+                    from: Timestamp::from_unix_ms(missed.from_s * 1000),
+                    until: missed.until_s.map(|until_s| Timestamp::from_unix_ms(until_s * 1000)),
+                }),
             }),
             encrypted: status.key.is_some(),
             locked: status.locked,

@@ -48,6 +48,8 @@ pub struct SnapshotHead {
     pub hidden: bool,
     /// It is a second of the volume's history: it has no name, and goes when the history's window has passed it.
     pub moment: bool,
+    /// Of a moment: the first second, since 1970, for which one was due before it and not taken.
+    pub missed_from_s: Option<u64>,
     /// The snapshots that were taken with it, if it was not taken alone.
     pub set: Option<SnapshotSet>,
 }
@@ -92,6 +94,7 @@ const HIDDEN: u8 = 1;
 const IN_SET: u8 = 2;
 const SETTLED: u8 = 4;
 const MOMENT: u8 = 8;
+const MISSED: u8 = 16;
 
 impl SnapshotHead {
     /// Bytes of one without a name.
@@ -105,7 +108,9 @@ impl SnapshotHead {
             Some(SnapshotSet { settled: true, .. }) => IN_SET | SETTLED,
         };
         let hidden = if self.hidden { HIDDEN } else { 0 };
-        writer.u8(hidden | set | if self.moment { MOMENT } else { 0 });
+        let moment = if self.moment { MOMENT } else { 0 };
+        let missed = if self.missed_from_s.is_some() { MISSED } else { 0 };
+        writer.u8(hidden | set | moment | missed);
         writer
             .u64(self.size_bytes)
             .u64(self.created_s)
@@ -115,13 +120,17 @@ impl SnapshotHead {
         if let Some(set) = self.set {
             writer.raw(&set.id.to_bytes()).u16(set.members);
         }
+        if let Some(missed_from_s) = self.missed_from_s {
+            writer.u64(missed_from_s);
+        }
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Self, FormatError> {
         let number = SnapshotCounter(reader.u32()?);
         let (id, volume) = (SnapshotId::from_bytes(reader.id()?), VolumeNumber(reader.u32()?));
         let flags = reader.u8()?;
-        if flags & !(HIDDEN | IN_SET | SETTLED | MOMENT) != 0 || flags & (IN_SET | SETTLED) == SETTLED {
+        let known = HIDDEN | IN_SET | SETTLED | MOMENT | MISSED;
+        if flags & !known != 0 || flags & (IN_SET | SETTLED) == SETTLED {
             return Err(reader.field("snapshot flags", u64::from(flags)));
         }
         let (size_bytes, created_s, locked_until_s) = (reader.u64()?, reader.u64()?, reader.u64()?);
@@ -134,7 +143,20 @@ impl SnapshotHead {
                 settled: flags & SETTLED != 0,
             }),
         };
-        let (hidden, moment) = (flags & HIDDEN != 0, flags & MOMENT != 0);
-        Ok(Self { number, id, volume, name, size_bytes, key, created_s, locked_until_s, hidden, moment, set })
+        let missed_from_s = if flags & MISSED == 0 { None } else { Some(reader.u64()?) };
+        Ok(Self {
+            number,
+            id,
+            volume,
+            name,
+            size_bytes,
+            key,
+            created_s,
+            locked_until_s,
+            hidden: flags & HIDDEN != 0,
+            moment: flags & MOMENT != 0,
+            missed_from_s,
+            set,
+        })
     }
 }

@@ -504,9 +504,11 @@ pub(crate) fn samples() -> Vec<Record> {
         locked_until_s: 99,
         hidden: false,
         moment: false,
+        missed_from_s: None,
         set: None,
     };
     let moment = SnapshotHead { moment: true, name: String::new(), ..snapshot_head.clone() };
+    let after_missed = SnapshotHead { missed_from_s: Some(11), ..moment.clone() };
     let small = StoredBlock { method: Method::Lz4, sectors: 3, checksum: 9, tag: Tag::NONE };
     let whole = StoredBlock { method: Method::AsIs, sectors: 8, ..small };
     let set = SnapshotSet { id: SnapshotSetId::from_random(3), members: 3, settled: false };
@@ -575,6 +577,7 @@ pub(crate) fn samples() -> Vec<Record> {
         Record::VolumePromote { volume, owner: VolumeNumber(2) },
         Record::SnapshotCreate(snapshot_head),
         Record::SnapshotCreate(moment),
+        Record::SnapshotCreate(after_missed),
         Record::SnapshotCreate(in_set),
         Record::SnapshotCreate(settled),
         Record::SnapshotSettle { snapshot },

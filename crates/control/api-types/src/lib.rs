@@ -134,8 +134,8 @@ pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use token::{CreateToken, NewToken, TOKEN_LIFE_S_MAX, TOKEN_PURPOSE_CHARACTERS_MAX, Token};
 pub use user::{CreateUser, Login, PASSWORD_CHARACTERS, Role, Session, SetPassword, User};
 pub use volume::{
-    ChangeVolume, CloneVolume, CreateVolume, DeleteVolume, RenameVolume, ResizeVolume, RollBackVolume,
-    Volume, VolumeHistory, check_bounds,
+    ChangeVolume, CloneVolume, CreateVolume, DeleteVolume, MissedSeconds, RenameVolume, ResizeVolume,
+    RollBackVolume, Volume, VolumeHistory, check_bounds,
 };
 pub use volume_words::{Compression, Deduplication, Durability, ReadCache};
 pub use watch::{WatchEvent, WatchQuery, WatchSort, Watched, WatchedKind};

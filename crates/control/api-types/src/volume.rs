@@ -98,7 +98,7 @@ pub struct Volume {
     pub qos_status: Option<QosStatus>,
 }
 
-/// What can be had of a volume's past: it can be cloned and rolled back as of each second of it.
+/// What can be had of a volume's past: it can be cloned and rolled back as of each second of it that was not missed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
 pub struct VolumeHistory {
     /// The first second.
@@ -107,6 +107,20 @@ pub struct VolumeHistory {
     pub until: Timestamp,
     /// Seconds in which something had changed, of those that are kept.
     pub moments: u64,
+    /// The last seconds in between that cannot be had; absent when there are none. Earlier ones may be missing, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<MissedSeconds>,
+}
+
+/// Seconds of a volume's past that cannot be had: it had changed, and what it held then was not kept, because the pool was full,
+/// the node late or stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MissedSeconds {
+    /// The first of them.
+    pub from: Timestamp,
+    /// The first second after them that can be had; absent as long as there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// A request for a new volume.

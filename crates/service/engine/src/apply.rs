@@ -197,7 +197,10 @@ impl Volumes {
         if let Some(volume) = self.get(head.volume) {
             let version = self.freeze(&volume);
             self.insert_snapshot(head.clone(), version, volume.parent.get());
-            volume.changed.set(volume.changed.get() && !head.moment);
+            if head.moment {
+                volume.changed.set(false);
+                volume.missed_from_s.set(None);
+            }
             volume.parent.set(head.number);
         }
     }

@@ -74,6 +74,8 @@ impl Engine {
         // Together with the append: whoever has read a part of a block before must read it again.
         volume.rollbacks.set(volume.rollbacks.get() + 1);
         appended.await?;
+        // It may map less now, so that more is kept for it.
+        self.space.update(self);
         Ok(self.log.flush().await?)
     }
 

@@ -91,6 +91,8 @@ pub struct Engine {
     pub(crate) managing: futures::lock::Mutex<()>,
     /// The key of a volume that is being created.
     pub(crate) adding_key: Cell<Option<KeyId>>,
+    /// The last second whose turn has ended: whatever was due then was taken or is known to be missing.
+    pub(crate) turned_s: Cell<u64>,
     /// Seconds of history that are kept.
     pub(crate) moments: Cell<usize>,
     /// Since when there are some to be given up.
@@ -194,6 +196,8 @@ pub struct EngineStatus {
     pub reserved_bytes: u64,
     /// Bytes that are kept for volumes with a reservation and not used yet, with what storing them takes besides.
     pub kept_bytes: u64,
+    /// The chunks that are set aside for that, in bytes: where segments are small many more, because the end of each may stay empty.
+    pub set_aside_bytes: u64,
     /// Groups of chunks that are coded.
     pub groups: u64,
     /// Chunks with data in them.
@@ -320,13 +324,15 @@ impl Engine {
             let head = snapshot.head.borrow();
             match head.hidden {
                 true => {}
-                false if head.moment => History::add(histories.entry(head.volume), head.created_s),
+                false if head.moment => History::add(histories.entry(head.volume), &head),
                 false => *counts.entry(head.volume).or_default() += 1,
             }
         }
         let status = |volume: &Rc<VolumeState>| VolumeStatus {
             snapshots: counts.get(&volume.number).copied().unwrap_or(0),
-            history: histories.get(&volume.number).copied(),
+            history: histories
+                .get(&volume.number)
+                .map(|history| history.with_missing(self.missing_from_s(volume))),
             origin: self.origin(volume),
             locked: !self.volumes.keys.is_open(volume.head.borrow().key),
             ..volume.status()
@@ -350,6 +356,7 @@ impl Engine {
         let geometry = self.store.pool.geometry();
         let table = self.store.table();
         let (groups, grouped_chunks, ungrouped_chunks) = self.chunks_in_groups();
+        let need = self.space.need(self);
         EngineStatus {
             groups,
             grouped_chunks,
@@ -357,8 +364,9 @@ impl Engine {
             grouped_since: self.rehomer.grouped.get(),
             log: self.store.log,
             live_bytes: table.live_sectors() * SECTOR_BYTES as u64 + self.volumes.tail_live_bytes(),
-            reserved_bytes: self.space.need(self).total() * geometry.segment_bytes,
+            reserved_bytes: need.total() * geometry.segment_bytes,
             kept_bytes: self.volumes.kept_bytes(),
+            set_aside_bytes: need.kept * geometry.segment_bytes,
             segments: table.len(),
             checkpoints: self.statistics.checkpoints.get(),
             cleaned_chunks: self.statistics.cleaned_chunks.get(),

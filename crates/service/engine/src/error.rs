@@ -112,6 +112,19 @@ pub enum EngineError {
         /// The number of the next snapshot.
         number: u32,
     },
+    /// The checkpoint before is not done, so the log may not grow.
+    #[error("the log waits for a checkpoint")]
+    LongTail,
+    /// A volume had changed by that second, and what it held then was not kept.
+    #[error(
+        "what the volume held at second {from_s} after 1970, and until the next second that was kept, is not known"
+    )]
+    Missed {
+        /// The first second that was missed, since 1970.
+        from_s: u64,
+        /// The first one after it that was kept; `None` while there is none.
+        until_s: Option<u64>,
+    },
     /// Every number for a data key is taken.
     #[error("this log has 65535 encrypted volumes with keys of their own, and can have no more")]
     TooManyKeys,

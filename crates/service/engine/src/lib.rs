@@ -79,7 +79,7 @@ pub use engine::{Engine, EngineStatus, Limits, VolumeStatus};
 pub use error::EngineError;
 pub use figures::EngineFigures;
 pub use freeing::{Dissolving, Freeing};
-pub use history::History;
+pub use history::{History, Missed};
 pub use hold::Hold;
 pub use keys::NewKey;
 pub use placement::{Placement, TierShare};

@@ -37,6 +37,7 @@ impl Engine {
         let head = VolumeHead { number, id, name: name.to_owned(), size_bytes, created_s, settings, key };
         let created = self.append_and_flush(Record::VolumeCreate(head)).await;
         self.adding_key.set(None);
+        self.space.update(self);
         created
     }
 

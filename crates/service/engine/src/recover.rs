@@ -13,6 +13,7 @@ use quarry_types::SegmentId;
 
 use crate::course::Courses;
 use crate::engine::{Durable, Statistics, ZERO_BYTES};
+use crate::history::{note_missed, note_unchanged};
 use crate::node_store::EngineNodeStore;
 use crate::rehome::Rehomer;
 use crate::scrub::Scrub;
@@ -38,6 +39,7 @@ impl Engine {
         for snapshot in &image.snapshots {
             volumes.insert_snapshot(snapshot.head.clone(), Version::merged(snapshot.root), snapshot.parent);
         }
+        note_unchanged(&volumes);
         volumes.next_number.set(volumes.next_number.get().max(image.next_volume));
         volumes.next_snapshot.set(image.birth);
         volumes.dissolving.set(image.dissolving);
@@ -97,6 +99,8 @@ impl Engine {
         let total_chunks = store.pool.shared.capacity_for(store.log).total_chunks;
         let space = Space::new(total_chunks, store.pool.geometry().segment_bytes, limits.logs);
         let birth = Cell::new(volumes.next_snapshot.get());
+        let turned_s = Cell::new(env.clock.wall().as_secs());
+        note_missed(&volumes);
         let cache = Rc::new(NodeCache::new(limits.node_cache_bytes));
         // Nobody else has set it: these volumes are new.
         let _ = volumes.cache.set(cache.clone());
@@ -119,6 +123,7 @@ impl Engine {
             birth,
             managing: futures::lock::Mutex::new(()),
             adding_key: Cell::new(None),
+            turned_s,
             moments: Cell::default(),
             moments_gone_since: Cell::default(),
             history_offset: Cell::default(),

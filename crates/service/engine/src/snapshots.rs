@@ -15,8 +15,6 @@ use crate::{Engine, EngineError, EngineVolume};
 
 /// From so many versions on top of a volume's tree on, each of which every read may have to look at, a checkpoint is due.
 const LAYERS_WANTED_MAX: usize = 4;
-/// A moment that is taken later than that after the turn of a second is of the next one.
-const MOMENT_LATE_MAX: Duration = Duration::from_millis(50);
 /// With so many a snapshot waits for the checkpoint.
 const LAYERS_MAX: usize = 256;
 /// Figures are brought up to date for those who look at snapshots at most this often.
@@ -130,9 +128,6 @@ impl Engine {
         }
         self.birth.set(number.next());
         let NewSnapshot { id, name, locked_until_s, set } = new;
-        // A moment shows the turn of a second, which it was to be taken at; late is after it.
-        let late = if kind == Kind::Moment { MOMENT_LATE_MAX } else { Duration::from_secs(1) };
-        let created = self.env.clock.wall() + (Duration::from_secs(1) - late);
         Ok(SnapshotHead {
             number,
             id,
@@ -140,10 +135,11 @@ impl Engine {
             name,
             size_bytes: volume.head.borrow().size_bytes,
             key: volume.head.borrow().key,
-            created_s: created.as_secs(),
+            created_s: if kind == Kind::Moment { self.moment_s() } else { self.now_s() },
             locked_until_s,
             hidden: kind == Kind::Hidden,
             moment: kind == Kind::Moment,
+            missed_from_s: None,
             set,
         })
     }
@@ -308,7 +304,7 @@ impl Engine {
         Ok(())
     }
 
-    fn now_s(&self) -> u64 {
+    pub(crate) fn now_s(&self) -> u64 {
         self.env.clock.wall().as_secs()
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct VolumeState {
     pub(crate) quota_refusals: Cell<u64>,
     /// It may not be what its newest moment shows.
     pub(crate) changed: Cell<bool>,
+    /// The first second for which a moment was due that was not taken, until one is.
+    pub(crate) missed_from_s: Cell<Option<u64>>,
     /// How often it was rolled back: what was read before may be what it holds no more.
     pub(crate) rollbacks: Cell<u64>,
     begun: Begun,
@@ -73,6 +75,7 @@ impl VolumeState {
             usage,
             quota_refusals: Cell::new(0),
             changed: Cell::new(true),
+            missed_from_s: Cell::new(None),
             rollbacks: Cell::new(0),
             begun: Begun::default(),
             figures: Rc::default(),

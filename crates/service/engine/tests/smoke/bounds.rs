@@ -182,6 +182,60 @@ fn a_reservation_can_be_used_whatever_others_write() {
     }
 }
 
+/// A pool with 12 MiB left of what another volume may take, which takes them step by step.
+fn nearly_full(seed: u64) -> (Node, u64) {
+    let free = {
+        let node = Node::new(seed, 1, &[64], 64 * MIB);
+        add_other(&node, 1 << 30);
+        fill(&node, OTHER, 0, 1 << 30, 64 << 10)
+    };
+    let node = Node::new(seed, 1, &[64], 64 * MIB);
+    add_other(&node, 1 << 30);
+    let at = free - 12 * MIB;
+    for offset in (0..at).step_by(64 << 10) {
+        write(&node, OTHER, offset, content(1, offset, 64 << 10)).expect("it is not full");
+    }
+    (node, at)
+}
+
+#[test]
+fn a_reservation_holds_from_the_creation_of_its_volume_on() {
+    let (node, at) = nearly_full(40);
+    let (engine, id) = (node.engine(), VolumeId(uuid::Uuid::from_u128(9)));
+    let settings = VolumeSettings { reserved_bytes: 10 * MIB, ..VolumeSettings::default() };
+    node.run(|_| async move { engine.create_volume(id, "kept", 16 * MIB, settings, None).await })
+        .expect("volume");
+    let end = fill(&node, OTHER, at, 1 << 30, 64 << 10);
+    assert!(end <= at + 2 * MIB, "{} KiB of what was kept are gone", (end - at) >> 10);
+    for offset in (0..10 * MIB).step_by(64 << 10) {
+        write(&node, id, offset, content(2, offset, 64 << 10)).expect("it is kept");
+    }
+    node.verify();
+}
+
+#[test]
+fn a_reservation_holds_from_a_rollback_on() {
+    let node = Node::new(41, 1, &[64], 64 * MIB);
+    add_other(&node, 1 << 30);
+    set(&node, VOLUME, 0, 10 * MIB);
+    let (engine, id) = (node.engine(), SnapshotId::from_random(3));
+    let new = NewSnapshot { id, name: "empty".to_owned(), locked_until_s: 0, set: None };
+    node.run(|_| async move { engine.create_snapshot(VOLUME, new).await }).expect("snapshot");
+    for offset in (0..10 * MIB).step_by(64 << 10) {
+        write(&node, VOLUME, offset, content(2, offset, 64 << 10)).expect("it is kept");
+    }
+    let engine = node.engine();
+    let kept = || node.engine().status().kept_bytes;
+    assert_eq!(kept(), 0);
+    node.run(|_| async move { engine.roll_back_volume(VOLUME, id).await }).expect("rollback");
+    assert!(kept() > 10 * MIB);
+    fill(&node, OTHER, 0, 1 << 30, 64 << 10);
+    for offset in (0..10 * MIB).step_by(64 << 10) {
+        write(&node, VOLUME, offset, content(2, offset, 64 << 10)).expect("it is kept");
+    }
+    node.verify();
+}
+
 #[test]
 fn overwrites_of_what_nobody_else_holds_go_on_in_a_full_pool() {
     let mut node = Node::new(30, 1, &[64], 1 << 30);
@@ -250,4 +304,18 @@ fn what_a_snapshot_holds_is_not_overwritten_in_a_full_pool_until_it_is_deleted()
         node.write(offset, content(3, offset, 64 << 10)).expect("nobody else holds it any more");
     }
     node.verify();
+}
+
+#[test]
+fn what_is_set_aside_for_a_reservation_is_what_others_cannot_have() {
+    let node = Node::new(42, 1, &[64], 64 * MIB);
+    add_other(&node, 1 << 30);
+    set(&node, VOLUME, 0, 10 * MIB);
+    fill(&node, OTHER, 0, 1 << 30, 64 << 10);
+    checkpoint(&node);
+    let (engine, status) = (node.engine(), node.engine().status());
+    let shared = &engine.pool().shared;
+    let total = shared.capacity_for(engine.log_id()).total_chunks * shared.geometry.segment_bytes;
+    let left = total.saturating_sub(status.live_bytes + status.reserved_bytes + status.set_aside_bytes);
+    assert!(status.full && left < 4 * MIB, "{} KiB seem to be left of {status:?}", left >> 10);
 }

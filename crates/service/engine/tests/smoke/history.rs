@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use quarry_engine::{CloneOf, History};
+use quarry_engine::{CloneOf, EngineError, History, Limits, Missed};
 use quarry_types::{SnapshotId, VolumeId, VolumeSettings};
-use quarry_volume::Volume;
+use quarry_volume::{Volume, WriteFlags};
 
-use crate::node::{BLOCK, Node, VOLUME, content};
+use crate::node::{BLOCK, LIMITS, Node, VOLUME, content};
 
 const SIZE: u64 = 16 << 20;
 const WINDOW_S: u32 = 20;
@@ -67,7 +67,7 @@ fn each_second_can_be_had_until_the_window_has_passed_it() {
             node.kill();
             node.reopen();
         }
-        let History { since_s, until_s, moments } = history(&node).expect("there is one");
+        let History { since_s, until_s, moments, .. } = history(&node).expect("there is one");
         assert!(until_s + 2 > at_s && since_s <= at_s, "{since_s} to {until_s} at {at_s}");
         assert!(moments <= WINDOW_S as usize + 2, "{moments} moments");
     }
@@ -184,5 +184,115 @@ fn a_window_that_begins_again_begins_with_what_there_is() {
     node.write(0, content(2, 0, BLOCK)).expect("write");
     wait(&node, 2);
     assert!(block_at(&node, before_s) == content(1, 0, BLOCK));
+    node.close();
+}
+
+/// The seconds that are missing about one that is asked for.
+fn missed_at(node: &Node, at_s: u64) -> Missed {
+    match node.engine().moment_at(VOLUME, at_s) {
+        Err(EngineError::Missed { from_s, until_s }) => Missed { from_s, until_s },
+        other => panic!("{at_s} was missed, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_log_among_others_goes_on_with_the_history_at_once_when_it_is_opened() {
+    let mut node = node();
+    node.write(0, content(1, 0, BLOCK)).expect("write");
+    wait(&node, 4);
+    let kept_s = history(&node).expect("there is one").until_s;
+    node.write(0, content(2, 0, BLOCK)).expect("write");
+    node.flush().expect("flush");
+    node.kill();
+    node.reopen();
+    // Nobody writes, so it is granted nothing.
+    node.engine().set_limits(Limits { logs: 2, ..LIMITS });
+    let first_s = second(&node) + 1;
+    wait(&node, 2);
+    assert!(block_at(&node, kept_s) == content(1, 0, BLOCK));
+    assert!(block_at(&node, first_s) == content(2, 0, BLOCK), "{:?}", history(&node));
+    // Nobody knows when it was written.
+    let missed = Missed { from_s: kept_s + 1, until_s: Some(first_s) };
+    for at_s in kept_s + 1..first_s {
+        assert_eq!(missed_at(&node, at_s), missed);
+    }
+    assert_eq!(history(&node).expect("there is one").missed, Some(missed));
+    node.close();
+}
+
+#[test]
+fn a_volume_at_rest_misses_nothing_when_its_pool_is_opened_again() {
+    let mut node = node();
+    node.write(0, content(1, 0, BLOCK)).expect("write");
+    let kept_s = wait(&node, 2);
+    let moments = history(&node).expect("there is one").moments;
+    for closes in [true, false] {
+        if closes {
+            node.close()
+        } else {
+            node.kill()
+        }
+        node.reopen();
+        let now_s = wait(&node, 3);
+        for at_s in kept_s..=now_s {
+            assert!(block_at(&node, at_s) == content(1, 0, BLOCK), "{at_s} of {now_s}");
+        }
+        let now = history(&node).expect("there is one");
+        assert_eq!((now.moments, now.missed), (moments, None), "closed: {closes}");
+    }
+    node.close();
+}
+
+#[test]
+fn seconds_for_which_a_full_pool_had_no_space_are_refused_and_others_are_had() {
+    let mut node = node();
+    let other = VolumeId(uuid::Uuid::from_u128(7));
+    node.write(0, content(1, 0, BLOCK)).expect("write");
+    wait(&node, 2);
+    let kept_s = history(&node).expect("there is one").until_s;
+    let engine = node.engine();
+    node.run(|env| async move {
+        engine.create_volume(other, "other", 1 << 30, VolumeSettings::default(), None).await.expect("create");
+        let volume = engine.volume(other).expect("it exists");
+        let bytes = env.buffers.copy_of(&content(9, 0, BLOCK));
+        let mut offset = 0;
+        while volume.write(offset, bytes.clone(), WriteFlags::default()).await.is_ok() {
+            offset += BLOCK as u64;
+        }
+    });
+    wait(&node, 1);
+    node.with(|_, volume| async move { volume.discard(0, BLOCK as u64, WriteFlags::default()).await })
+        .expect("a full pool takes discards");
+    let changed_s = second(&node);
+    let full_s = wait(&node, 3);
+    let from_s = missed_at(&node, full_s).from_s;
+    assert!(from_s > kept_s && from_s <= changed_s + 1, "{kept_s} < {from_s} <= {changed_s}");
+    assert_eq!(history(&node).expect("there is one").missed, Some(Missed { from_s, until_s: None }));
+    assert!(block_at(&node, kept_s) == content(1, 0, BLOCK));
+    // Whoever opens the pool knows of it without a record.
+    node.flush().expect("flush");
+    node.kill();
+    node.reopen();
+    wait(&node, 2);
+    let from_s = missed_at(&node, full_s).from_s;
+    assert!(from_s > kept_s && from_s <= changed_s + 1, "{from_s}");
+    let engine = node.engine();
+    node.run(|_| async move {
+        engine.delete_volume(other, false).await.expect("delete");
+        engine.settle_space(Duration::from_secs(60)).await.expect("settle");
+    });
+    let now_s = wait(&node, 3);
+    assert!(block_at(&node, now_s) == vec![0; BLOCK]);
+    let missed = missed_at(&node, full_s);
+    assert_eq!(missed.from_s, from_s);
+    for _ in 0..2 {
+        assert_eq!(missed_at(&node, full_s), missed);
+        assert_eq!(history(&node).expect("there is one").missed, Some(missed));
+        let until_s = missed.until_s.expect("it has ended");
+        assert!(block_at(&node, kept_s) == content(1, 0, BLOCK));
+        assert!(block_at(&node, until_s) == vec![0; BLOCK]);
+        node.close();
+        node.reopen();
+    }
     node.close();
 }
