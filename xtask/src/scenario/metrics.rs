@@ -23,6 +23,7 @@ use crate::scratch::{Scratch, require_space};
 use crate::server::Server;
 use crate::workspace::{self, Profile};
 
+const CACHE_BYTES: u64 = 16 << 20;
 const DEVICE_BYTES: u64 = 512 << 20;
 const VOLUME_BYTES: u64 = 64 << 20;
 const PASSPHRASE: &str = "a passphrase that nobody may read";
@@ -101,7 +102,9 @@ struct Far {
 fn start(bin_dir: &Path, scratch: &Scratch) -> Result<(Node, Far)> {
     let passphrase = Some(node::write_passphrase(scratch.path(), PASSPHRASE)?);
     // So that something is slow on any machine.
-    let more = ["--slow-request-ms", "1", "--log-format", "json"].map(str::to_owned).to_vec();
+    let mut more =
+        ["--slow-request-ms", "1", "--log-format", "json", "--cache-disk"].map(str::to_owned).to_vec();
+    more.push(scratch.device("cache.img", CACHE_BYTES)?.display().to_string());
     let environment = S3::environment().into_iter().chain([("PATH", path_with_smartctl(scratch)?)]).collect();
     let options = NodeOptions {
         passphrase,

@@ -4,7 +4,7 @@ use quarry_api_types::{CacheDiskStatus, Cause, HealthLevel};
 use quarry_cache_disk::CacheDisk;
 
 use super::DataNode;
-use super::exposition::{Family, put_one};
+use super::exposition::{Family, put};
 use crate::causes::whole;
 
 const HITS: Family =
@@ -81,19 +81,21 @@ impl DataNode {
         })
     }
 
+    /// Its figures; without samples where the node is to have none.
     pub(super) fn put_cache_disk(&self, text: &mut String) {
-        let Some(status) = self.cache_disk_status() else { return };
-        for (family, value) in [
-            (HITS, status.hits),
-            (MISSES, status.misses),
-            (WRITTEN, status.written_bytes),
-            (ERRORS, status.errors),
-            (USED, status.used_bytes),
-            (SIZE, status.size_bytes),
-            (RECORDS, status.records),
-            (FAILED, u64::from(status.failure.is_some())),
-        ] {
-            put_one(text, family, value);
+        let status = self.cache_disk_status();
+        let families: [(Family, fn(&CacheDiskStatus) -> u64); 8] = [
+            (HITS, |status| status.hits),
+            (MISSES, |status| status.misses),
+            (WRITTEN, |status| status.written_bytes),
+            (ERRORS, |status| status.errors),
+            (USED, |status| status.used_bytes),
+            (SIZE, |status| status.size_bytes),
+            (RECORDS, |status| status.records),
+            (FAILED, |status| u64::from(status.failure.is_some())),
+        ];
+        for (family, value) in families {
+            put(text, family, status.iter().map(|status| (String::new(), value(status))));
         }
     }
 }
