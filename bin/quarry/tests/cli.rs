@@ -320,6 +320,45 @@ fn an_image_goes_only_to_the_node_that_was_asked() {
 #[test]
 fn json_is_the_object_of_the_api() {
     let node = Node::start();
+#[test]
+fn a_scrub_that_has_found_lost_blocks_ends_with_a_code_of_its_own() {
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| node.run("pool scrub p --wait"));
+        while !waits.is_finished() {
+            node.ok("pool scrub p --stop");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let output = waits.join().unwrap();
+        assert_eq!(output.status.code(), Some(8));
+        assert!(stderr(&output).contains("blocks of pool 'p' have no good copy"), "{}", stderr(&output));
+    });
+}
+
+#[test]
+fn an_image_that_was_cut_off_is_refused() {
+    let node = Node::start();
+    node.ok("pool create p --device /dev/sdb");
+    let raw = format!("{}/whole.raw", env!("CARGO_TARGET_TMPDIR"));
+    std::fs::write(&raw, vec![7; 4 << 20]).unwrap();
+    for format in ["qcow2", "vmdk", "vdi", "vhdx", "vpc"] {
+        let image = format!("{}/cut.{format}", env!("CARGO_TARGET_TMPDIR"));
+        let convert = ["convert", "-f", "raw", "-O", format, &raw, &image];
+        assert!(std::process::Command::new("qemu-img").args(convert).status().unwrap().success());
+        let import = format!("volume import {image} --source-format {format} --pool p --name v");
+        // Whole it gets as far as the export, which this node has none of.
+        let failed = node.fails(&import, 5);
+        assert!(failed.contains("this machine cannot reach it"), "{format}: {failed}");
+        let file = std::fs::File::options().write(true).open(&image).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        let refused = node.fails(&import, 1);
+        let is_told = ["was cut off", "cannot be read as an image"].iter().any(|part| refused.contains(part));
+        assert!(is_told, "{format}: {refused}");
+    }
+    assert_eq!(node.ok("-o json volume list"), "[]\n");
+}
+
     let pool: Pool = serde_json::from_str(&node.ok("-o json pool create p --device /dev/sdb")).unwrap();
     let pools: Vec<Pool> = serde_json::from_str(&node.ok("pool list -o json")).unwrap();
     assert_eq!(pools, [pool]);

@@ -15,6 +15,9 @@ use crate::progress::Progress;
 const PROGRAM: &str = "qemu-img";
 /// What `qemu-img compare` ends with when the images differ.
 const CODE_DIFFERENT: i32 = 1;
+/// What `qemu-img check` ends with when an image has clusters that nothing refers to, and when its format has no check.
+const CODE_LEAKS: i32 = 3;
+const CODE_NO_CHECK: i32 = 63;
 /// Of an answer in JSON. That of an image with hundreds of extents fits.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Of what a program says about its failure: the end counts.
@@ -108,6 +111,16 @@ pub async fn ask<T: DeserializeOwned>(
 ) -> Result<T, Failure> {
     let ended = run(arguments, interrupt, None).await?.require(message)?;
     serde_json::from_slice(&ended.answer).map_err(|error| Failure::local(message, &error))
+}
+
+/// What is wrong with an image, if something is and QEMU can tell.
+pub async fn check(format: &str, location: &OsStr, interrupt: &Interrupt) -> Result<Option<String>, Failure> {
+    let words = ["check", "-q", "-f", format].map(OsStr::new);
+    let ended = run(&[&words[..], &[location]].concat(), interrupt, None).await?;
+    match ended.code() {
+        Some(0 | CODE_LEAKS | CODE_NO_CHECK) => Ok(None),
+        _ => Ok(ended.failure("").cause),
+    }
 }
 
 /// Fails unless two images, each of a format and a place, hold the same; what one has more at its end must be zeroes.

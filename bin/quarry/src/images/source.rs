@@ -1,7 +1,7 @@
 //! What is to be imported: where it is, its format, its size, and how much of it is data.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -16,6 +16,13 @@ use crate::failure::{Exit, Failure};
 /// Bytes of the footer that a VHD ends with.
 const VHD_FOOTER_BYTES: u64 = 512;
 const VHD_COOKIE: &[u8] = b"conectix";
+/// Bytes of a block in `st_blocks`, see stat(2).
+const STAT_BLOCK_BYTES: u64 = 512;
+/// Fields of the header of a VDI: where its blocks begin, the bytes of one, what precedes each, and how many there are.
+const VDI_DATA_AT: u64 = 0x158;
+const VDI_BLOCK_BYTES_AT: u64 = 0x178;
+const VDI_BLOCK_EXTRA_AT: u64 = 0x17c;
+const VDI_ALLOCATED_AT: u64 = 0x184;
 
 /// A source that can be read.
 pub struct Source {
@@ -78,8 +85,15 @@ impl Source {
         let asked = info(&location, format, interrupt, &message).await;
         let info = asked.map_err(|failure| explain(failure, server.as_ref()))?;
         let format = check(&name, &info, format, path.as_deref(), with_backing)?;
+        check_whole(&name, &location, format, path.as_deref(), interrupt)
+            .await
+            .map_err(|failure| explain(failure, server.as_ref()))?;
         let size_bytes = exact_size(&info, format, path.as_deref());
-        let data_bytes = data_bytes(&location, format.as_str(), size_bytes, interrupt).await?;
+        let measured = data_bytes(&location, format.as_str(), size_bytes, interrupt).await?;
+        let data_bytes = match info.backing {
+            None => measured.min(stored_bytes(format, path.as_deref()).unwrap_or(u64::MAX)),
+            Some(_) => measured,
+        };
         Ok(Self { name, location, format, size_bytes, data_bytes, server })
     }
 
@@ -109,6 +123,64 @@ pub async fn data_bytes(
     let measure: Measure =
         qemu::ask(&arguments, interrupt, "what the image holds cannot be measured").await?;
     Ok(measure.required.min(size_bytes))
+}
+
+/// What a file takes of its file system, where the image in it is never smaller than its data: QEMU counts the zeroes in the blocks of
+/// these formats as data.
+#[expect(clippy::disallowed_methods, reason = "an image is a file of the machine on which the command runs")]
+fn stored_bytes(format: ImageFormat, path: Option<&Path>) -> Option<u64> {
+    let is_plain = matches!(format, ImageFormat::Vhdx | ImageFormat::Vpc | ImageFormat::Vdi);
+    let metadata = std::fs::metadata(path.filter(|_| is_plain)?).ok()?;
+    metadata.is_file().then(|| metadata.blocks() * STAT_BLOCK_BYTES)
+}
+
+/// Refuses an image that was cut off or is damaged: QEMU reads zeroes where its file has ended.
+async fn check_whole(
+    name: &str,
+    location: &OsStr,
+    format: ImageFormat,
+    path: Option<&Path>,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let message = format!("'{name}' is damaged or was cut off");
+    let refuse = |cause: String| Failure {
+        exit: Exit::Failure,
+        message: message.clone(),
+        cause: Some(cause),
+        next_step:
+            "Get the image again; or mend a copy of it, as far as that goes, with `qemu-img check -r all`."
+                .to_owned(),
+    };
+    match format {
+        // Whatever it holds is a disk.
+        ImageFormat::Raw => Ok(()),
+        ImageFormat::Vdi => match path.and_then(|path| missing_of_vdi(path).ok()) {
+            Some(bytes @ 1..) => Err(refuse(format!("{bytes} bytes are missing at its end"))),
+            _ => Ok(()),
+        },
+        _ => match qemu::check(format.as_str(), location, interrupt).await? {
+            Some(cause) => Err(refuse(cause)),
+            None => Ok(()),
+        },
+    }
+}
+
+/// How many bytes are missing at the end of a VDI: its blocks follow each other, and the header counts them.
+#[expect(clippy::disallowed_types, reason = "an image is a file of the machine on which the command runs")]
+fn missing_of_vdi(path: &Path) -> std::io::Result<u64> {
+    let file = std::fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(0);
+    }
+    let number = |offset: u64| -> std::io::Result<u64> {
+        let mut bytes = [0; 4];
+        file.read_exact_at(&mut bytes, offset)?;
+        Ok(u64::from(u32::from_le_bytes(bytes)))
+    };
+    let block_bytes = number(VDI_BLOCK_BYTES_AT)? + number(VDI_BLOCK_EXTRA_AT)?;
+    let end = number(VDI_DATA_AT)? + number(VDI_ALLOCATED_AT)? * block_bytes;
+    Ok(end.saturating_sub(metadata.len()))
 }
 
 async fn info(
@@ -257,6 +329,18 @@ mod tests {
         let alone = r#"{"format": "vmdk", "virtual-size": 1, "format-specific": {"data":
             {"extents": [{"filename": "/x/a.vmdk"}]}}}"#;
         assert_eq!(check("a", &read(alone), None, Some(path), false).ok(), Some(ImageFormat::Vmdk));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "a test of files needs files")]
+    fn a_sparse_file_of_a_plain_format_holds_no_more_than_it_takes() {
+        let path = std::env::temp_dir().join(format!("quarry-test-{}", super::super::random_suffix()));
+        std::fs::File::create_new(&path).unwrap().set_len(64 << 20).unwrap();
+        let stored = |format| stored_bytes(format, Some(&path));
+        assert!(stored(ImageFormat::Vhdx).is_some_and(|bytes| bytes < 1 << 20));
+        // Its data may be compressed.
+        assert_eq!((stored(ImageFormat::Qcow2), stored_bytes(ImageFormat::Vhdx, None)), (None, None));
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

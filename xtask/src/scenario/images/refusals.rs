@@ -22,6 +22,7 @@ const INTERRUPTED: i32 = 130;
 
 pub(super) fn run(world: &World<'_>, steps: &mut Steps) -> Result<()> {
     steps.step("sources that are none", || world.bad_sources())?;
+    steps.step("an image that was cut off", || world.cut_off())?;
     steps.step("an image that names other files", || world.backing())?;
     steps.step("a name that is taken, a pool that is too small", || world.no_room())?;
     steps.step("files that exist are not replaced", || world.existing_files())?;
@@ -61,6 +62,18 @@ impl World<'_> {
         self.import_fails("nbd://127.0.0.1:1/x", &[], 1, "Connection refused")?;
         self.import_fails("http://127.0.0.1:1/x", &[], 1, "cannot be read as an image")?;
         fs::remove_file(empty)?;
+        self.expect_tidy(&[])
+    }
+
+    fn cut_off(&self) -> Result<()> {
+        for format in ["qcow2", "vmdk", "vdi", "vhdx", "vpc"] {
+            let image = self.path("cut");
+            self.qemu_img(&["convert", "-f", "raw", "-O", format, self.image(), &image])?;
+            let file = fs::File::options().write(true).open(&image)?;
+            file.set_len(file.metadata()?.len() / 2)?;
+            self.import_fails(&image, &["--source-format", format], 1, "cut'")?;
+        }
+        fs::remove_file(self.path("cut"))?;
         self.expect_tidy(&[])
     }
 
