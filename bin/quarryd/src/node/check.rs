@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use quarry_engine::{EngineError, Finding, LostPlace, ScrubReport, Verified, verify_slots};
+use quarry_engine::{Engine, EngineError, Finding, LostPlace, ScrubReport, verify_slots};
 use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_types::PoolId;
 use quarry_types::limits::BLOCK_BYTES;
+use quarry_types::{LogId, PoolId};
 
 use super::{DataNode, OpenPool, PoolEntry};
 
@@ -31,7 +31,8 @@ pub struct CheckedPool {
 
 /// What one engine has found.
 struct CheckedLog {
-    verified: Verified,
+    log: LogId,
+    findings: Vec<String>,
     scrubbed: ScrubReport,
 }
 
@@ -78,19 +79,11 @@ impl DataNode {
         let checking = open.logs.iter().map(|&(log, core)| {
             self.cores.call(core, move |state| async move {
                 let engine = state.engine(id, log)?;
-                let check = async {
-                    engine.checkpoint().await?;
-                    let verified = engine.verify().await?;
-                    Ok::<_, EngineError>(CheckedLog { verified, scrubbed: engine.scrub(None).await })
-                };
-                Ok::<_, NodeError>(check.await.map_err(|error| failed(&error)))
+                Ok::<_, NodeError>(check_log(&engine).await)
             })
         });
         for log in futures::future::join_all(checking).await {
-            match log?? {
-                Ok(log) => note(&mut checked, &log),
-                Err(error) => checked.findings.push(error.to_string()),
-            }
+            note(&mut checked, &log??);
         }
         if checked.findings.is_empty() {
             let slots = self.count_slots(id, &open).await?;
@@ -120,17 +113,28 @@ impl DataNode {
     }
 }
 
+/// Looks at everything, whatever is wrong with a part: who checks a pool wants to know all of it.
+async fn check_log(engine: &Engine) -> CheckedLog {
+    let mut findings = Vec::new();
+    if let Err(error) = engine.checkpoint().await {
+        findings.push(failed(&error).to_string());
+    }
+    match engine.verify().await {
+        Ok(verified) => findings.extend(verified.findings.iter().map(Finding::to_string)),
+        Err(error) => findings.push(failed(&error).to_string()),
+    }
+    CheckedLog { log: engine.log_id(), findings, scrubbed: engine.scrub(None).await }
+}
+
 fn failed(error: &EngineError) -> NodeError {
     NodeError::new(ErrorKind::Internal, "it cannot be verified").caused_by(error)
 }
 
 fn note(checked: &mut CheckedPool, log: &CheckedLog) {
-    let CheckedLog { verified, scrubbed } = log;
+    let CheckedLog { log, findings, scrubbed } = log;
     checked.bytes += scrubbed.bytes;
     checked.repaired += scrubbed.repaired;
-    checked
-        .findings
-        .extend(verified.findings.iter().map(|finding| format!("log {}: {finding}", verified.log)));
+    checked.findings.extend(findings.iter().map(|finding| format!("log {log}: {finding}")));
     if scrubbed.repaired > 0 {
         checked.findings.push(format!("{} bad copies, repaired from good ones", scrubbed.repaired));
     }

@@ -40,6 +40,11 @@ pub enum Finding {
         /// What was found.
         found: u32,
     },
+    /// A node of a map is bad on every copy: what only it refers to is lost.
+    LostNode {
+        /// The node.
+        address: LogAddress,
+    },
     /// Space that nothing refers to and that will never be free.
     Unreferenced {
         /// The segment.
@@ -92,6 +97,9 @@ impl fmt::Display for Finding {
             Finding::References { address, counted, found } => {
                 write!(f, "{address:?} is mapped {found} times, but counts {counted} references")
             }
+            Finding::LostNode { address } => {
+                write!(f, "node {address:?} of a map has no good copy: what it maps is lost")
+            }
             Finding::Unreferenced { segment, sectors } => {
                 write!(f, "{sectors} sectors of segment {segment} count as live, but nothing refers to them")
             }
@@ -135,6 +143,8 @@ struct Referenced {
     /// References beyond the first.
     others: BTreeMap<LogAddress, u32>,
     findings: Vec<Finding>,
+    /// A node was lost.
+    is_partial: bool,
 }
 
 impl Engine {
@@ -174,8 +184,11 @@ impl Engine {
         for &(address, sectors) in &durable.owed {
             self.note(&mut referenced, address, sectors);
         }
-        self.compare(&mut referenced);
-        self.compare_references(&mut referenced);
+        // What is below a lost node is not known, so nothing can be missed.
+        if !referenced.is_partial {
+            self.compare(&mut referenced);
+            self.compare_references(&mut referenced);
+        }
         self.check_groups(&mut referenced.findings);
         let mut slots = self.store.slots();
         slots.extend(self.log.reserve().iter().flat_map(|chunk| chunk.slots()));
@@ -210,7 +223,7 @@ impl Engine {
         let Some(node) = root else { return Ok(()) };
         let Of { volume, floor } = of;
         let found = self.walk(Detached { node, first_block: 0, floor }, referenced).await?;
-        if floor == Floor::default() && found != node.mapped() {
+        if floor == Floor::default() && found != node.mapped() && !referenced.is_partial {
             referenced.findings.push(Finding::MappedBlocks { volume, expected: node.mapped(), found });
         }
         Ok(())
@@ -222,15 +235,25 @@ impl Engine {
         let mut blocks = 0;
         while !pending.is_empty() {
             let (mut entries, mut nodes) = (Vec::<Entry>::new(), Vec::<NodeRef>::new());
-            quarry_map::drop_step(
+            let step = quarry_map::drop_step(
                 &self.nodes,
                 &self.cache,
                 &mut pending,
                 NODES_AT_ONCE,
                 &mut entries,
                 &mut nodes,
-            )
-            .await?;
+            );
+            match step.await {
+                Ok(()) => {}
+                // It is still there to be read again.
+                Err(error) if error.is_corrupt() => {
+                    let address = error.address();
+                    pending.retain(|detached| detached.node.address != address);
+                    referenced.findings.push(Finding::LostNode { address });
+                    referenced.is_partial = true;
+                }
+                Err(error) => return Err(error.into()),
+            }
             blocks += entries.len() as u64;
             let entries = entries.iter().map(|entry| (entry.address, entry.stored_sectors));
             for (address, sectors) in entries.chain(nodes.iter().map(|node| (node.address, node.sectors))) {

@@ -73,6 +73,18 @@ pub enum NodeReadError {
 }
 
 impl NodeReadError {
+    /// The node.
+    pub fn address(&self) -> LogAddress {
+        match self {
+            NodeReadError::Unavailable { address, .. }
+            | NodeReadError::Lost { address, .. }
+            | NodeReadError::Short { address, .. }
+            | NodeReadError::Checksum { address, .. }
+            | NodeReadError::Format { address, .. }
+            | NodeReadError::Misplaced { address, .. } => *address,
+        }
+    }
+
     /// Whether the node is damaged, so that repeating does not help; otherwise it cannot be read now.
     pub fn is_corrupt(&self) -> bool {
         !matches!(self, NodeReadError::Unavailable { .. })

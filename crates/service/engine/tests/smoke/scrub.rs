@@ -1,6 +1,6 @@
 //! Scrub: bad copies are mended, and what has no good copy is named, and nothing else suffers from it.
 
-use quarry_engine::{LostPlace, ScrubReport};
+use quarry_engine::{Finding, LostPlace, ScrubReport};
 use quarry_env_sim::DiskId;
 use quarry_types::{SnapshotId, VolumeId};
 use quarry_volume::{ErrorKind, Volume};
@@ -74,6 +74,28 @@ fn a_bad_copy_is_mended_and_a_lost_block_is_named() {
     node.verify();
     assert_eq!(scrub(&node).lost, 0);
     assert_eq!(node.engine().damaged_blocks(), []);
+}
+
+#[test]
+fn a_lost_node_of_a_map_is_a_finding_and_the_rest_is_verified_and_scrubbed() {
+    let mut node = Node::new(6, 1, &[64], SIZE as u64);
+    let (engine, other) = (node.engine(), VolumeId::from_random(8));
+    node.run(|env| async move {
+        engine.create_volume(other, "other", SIZE as u64, Default::default(), None).await.expect("volume");
+        let bytes = env.buffers.copy_of(&content(2, 0, BLOCKS * BLOCK));
+        engine.volume(other).expect("volume").write(0, bytes, Default::default()).await.expect("write");
+    });
+    node.write(0, content(1, 0, BLOCKS * BLOCK)).expect("write");
+    node.close();
+    node.reopen();
+    let at = find(&node, node.disks[0], &quarry_format::node::NODE_MAGIC.to_le_bytes());
+    node.world.rot(node.disks[0], at + 100, 3);
+    let at = find(&node, node.disks[0], &block(7));
+    node.world.rot(node.disks[0], at + 100, 3);
+    let engine = node.engine();
+    let verified = node.run(|_| async move { engine.verify().await }).expect("the rest can be verified");
+    assert!(matches!(verified.findings[..], [Finding::LostNode { .. }]), "{:?}", verified.findings);
+    assert_eq!(scrub(&node).lost, 2);
 }
 
 #[test]
