@@ -38,13 +38,15 @@ pub(super) fn capacity(shared: &PoolShared, engines: &[EngineStatus]) -> Capacit
         let ungrouped = engine.ungrouped_chunks * segment_bytes;
         reserved_bytes += open(engine.reserved_bytes) + open(ungrouped) - protection.stored_bytes(ungrouped);
         used_bytes += protection.stored_bytes(engine.live_bytes);
-        kept_bytes += protection.stored_bytes(engine.kept_bytes);
+        kept_bytes += open(engine.set_aside_bytes);
     }
     let reserved_bytes = reserved_bytes.min(total_bytes);
     let used_bytes = used_bytes.min(total_bytes - reserved_bytes);
     let free_bytes = total_bytes - reserved_bytes - used_bytes;
     let kept_bytes = kept_bytes.min(free_bytes);
-    let available_bytes = now.data_bytes(free_bytes - kept_bytes);
+    // What is left when no write gets space any more are ends of segments and garbage that cannot be gained.
+    let is_full = engines.iter().any(|engine| engine.full);
+    let available_bytes = if is_full { 0 } else { now.data_bytes(free_bytes - kept_bytes) };
     Capacity { total_bytes, used_bytes, free_bytes, reserved_bytes, kept_bytes, available_bytes }
 }
 

@@ -196,6 +196,8 @@ pub struct EngineStatus {
     pub reserved_bytes: u64,
     /// Bytes that are kept for volumes with a reservation and not used yet, with what storing them takes besides.
     pub kept_bytes: u64,
+    /// The chunks that are set aside for that, in bytes: where segments are small many more, because the end of each may stay empty.
+    pub set_aside_bytes: u64,
     /// Groups of chunks that are coded.
     pub groups: u64,
     /// Chunks with data in them.
@@ -354,6 +356,7 @@ impl Engine {
         let geometry = self.store.pool.geometry();
         let table = self.store.table();
         let (groups, grouped_chunks, ungrouped_chunks) = self.chunks_in_groups();
+        let need = self.space.need(self);
         EngineStatus {
             groups,
             grouped_chunks,
@@ -361,8 +364,9 @@ impl Engine {
             grouped_since: self.rehomer.grouped.get(),
             log: self.store.log,
             live_bytes: table.live_sectors() * SECTOR_BYTES as u64 + self.volumes.tail_live_bytes(),
-            reserved_bytes: self.space.need(self).total() * geometry.segment_bytes,
+            reserved_bytes: need.total() * geometry.segment_bytes,
             kept_bytes: self.volumes.kept_bytes(),
+            set_aside_bytes: need.kept * geometry.segment_bytes,
             segments: table.len(),
             checkpoints: self.statistics.checkpoints.get(),
             cleaned_chunks: self.statistics.cleaned_chunks.get(),

@@ -305,3 +305,17 @@ fn what_a_snapshot_holds_is_not_overwritten_in_a_full_pool_until_it_is_deleted()
     }
     node.verify();
 }
+
+#[test]
+fn what_is_set_aside_for_a_reservation_is_what_others_cannot_have() {
+    let node = Node::new(42, 1, &[64], 64 * MIB);
+    add_other(&node, 1 << 30);
+    set(&node, VOLUME, 0, 10 * MIB);
+    fill(&node, OTHER, 0, 1 << 30, 64 << 10);
+    checkpoint(&node);
+    let (engine, status) = (node.engine(), node.engine().status());
+    let shared = &engine.pool().shared;
+    let total = shared.capacity_for(engine.log_id()).total_chunks * shared.geometry.segment_bytes;
+    let left = total.saturating_sub(status.live_bytes + status.reserved_bytes + status.set_aside_bytes);
+    assert!(status.full && left < 4 * MIB, "{} KiB seem to be left of {status:?}", left >> 10);
+}
