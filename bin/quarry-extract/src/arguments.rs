@@ -15,12 +15,15 @@ Exit codes:
   0  done, and everything was had
   1  not done
   2  wrong usage
-  3  done, but something is missing or damaged; what, is said on stderr";
+  3  done, but something is missing or damaged, or a device is of no use; what, is said on stderr";
 
 /// Get volumes and snapshots out of the devices of a Quarry pool, without a daemon. Changes nothing on them.
 #[derive(Parser, Debug)]
 #[command(name = "quarry-extract", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Arguments {
+    /// How to print what is listed
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub output: Format,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -47,9 +50,6 @@ pub struct List {
     /// Devices of pools: files or block devices, or copies of them; all that there are
     #[arg(value_name = "DEVICE", required = true)]
     pub devices: Vec<PathBuf>,
-    /// How to print it
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
-    pub output: Format,
 }
 
 #[derive(Args, Debug)]
@@ -90,4 +90,19 @@ pub enum ImageFormat {
     Raw,
     /// QEMU's format, version 3, with holes
     Qcow2,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_examples_of_the_help_can_be_typed() {
+        for line in EXAMPLES.lines().map(str::trim).filter(|line| line.starts_with("quarry-extract ")) {
+            Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in ["quarry-extract list -o json a", "quarry-extract list a --output json"] {
+            assert_eq!(Arguments::try_parse_from(line.split(' ')).unwrap().output, Format::Json);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::arguments::{Format, List};
 use crate::log::{self, Log};
-use crate::pool::{self, Pool};
+use crate::pool::{self, Opened, Pool};
 
 /// A pool.
 #[derive(Serialize)]
@@ -67,14 +67,14 @@ struct ListedSnapshot {
 }
 
 /// Runs it; whether nothing is missing or damaged.
-pub fn run(arguments: &List) -> Result<bool> {
-    let pools = pool::open(&arguments.devices)?;
+pub fn run(arguments: &List, output: Format) -> Result<bool> {
+    let Opened { pools, unusable } = pool::open(&arguments.devices)?;
     let listed = pools.iter().map(listed).collect::<Result<Vec<_>>>()?;
-    match arguments.output {
+    match output {
         Format::Json => println!("{}", serde_json::to_string_pretty(&listed)?),
         Format::Table => listed.iter().for_each(|pool| print!("{}", pool.text())),
     }
-    Ok(listed.iter().all(|pool| pool.flaws.is_empty()))
+    Ok(unusable == 0 && listed.iter().all(|pool| pool.flaws.is_empty()))
 }
 
 fn listed(pool: &Pool) -> Result<ListedPool> {

@@ -52,7 +52,7 @@ const DAMAGED: u8 = 3;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
-        Command::List(list) => list::run(&list),
+        Command::List(list) => list::run(&list, arguments.output),
         Command::Write(write) => write::run(&write),
         Command::Man { folder } => man(&folder),
     };

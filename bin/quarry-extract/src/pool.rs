@@ -20,14 +20,29 @@ pub struct Pool {
     pub flaws: Vec<String>,
 }
 
-/// The pools of these devices.
-pub fn open(paths: &[PathBuf]) -> Result<Vec<Pool>> {
+/// What there is on the devices that were named.
+pub struct Opened {
+    pub pools: Vec<Pool>,
+    /// How many of the devices are of no use. Others may have all that there was on them.
+    pub unusable: usize,
+}
+
+/// The pools of these devices; says on stderr which of them are of no use. An error when none is of any.
+pub fn open(paths: &[PathBuf]) -> Result<Opened> {
     let mut pools: BTreeMap<PoolId, Vec<Device>> = BTreeMap::new();
+    let mut errors = Vec::new();
     for path in paths {
-        let device = Device::open(path)?;
-        pools.entry(device.label.pool).or_default().push(device);
+        match Device::open(path) {
+            Ok(device) => pools.entry(device.label.pool).or_default().push(device),
+            Err(error) => errors.push(format!("{error:#}")),
+        }
     }
-    pools.into_values().map(Pool::new).collect()
+    if pools.is_empty() {
+        bail!("{}", errors.join("; "));
+    }
+    errors.iter().for_each(|error| eprintln!("warning: {error}"));
+    let pools = pools.into_values().map(Pool::new).collect::<Result<_>>()?;
+    Ok(Opened { pools, unusable: errors.len() })
 }
 
 impl Pool {

@@ -13,7 +13,7 @@ use crate::extent::Damage;
 use crate::layers::LayerId;
 use crate::log::{self, Log};
 use crate::output::Output;
-use crate::pool::{self, Pool};
+use crate::pool::{self, Opened, Pool};
 use crate::walk::{Found, Walk};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -29,7 +29,7 @@ struct Wanted<'a> {
 
 /// Runs it; whether everything was had.
 pub fn run(arguments: &Write) -> Result<bool> {
-    let pools = open_pools(arguments)?;
+    let Opened { pools, unusable } = open_pools(arguments)?;
     let mut read = Vec::new();
     let mut is_whole = true;
     for pool in &pools {
@@ -66,19 +66,19 @@ pub fn run(arguments: &Write) -> Result<bool> {
         true => println!("{out}: {}, {size}.", arguments.volume),
         false => println!("{out}: {}, {size}, of which {lost} bytes are lost.", arguments.volume),
     }
-    Ok(is_whole && damage.is_empty())
+    Ok(unusable == 0 && is_whole && damage.is_empty())
 }
 
 /// The pools of the devices, or the one that is meant.
-fn open_pools(arguments: &Write) -> Result<Vec<Pool>> {
-    let pools = pool::open(&arguments.devices)?;
-    let Some(wanted) = &arguments.pool else { return Ok(pools) };
+fn open_pools(arguments: &Write) -> Result<Opened> {
+    let Opened { pools, unusable } = pool::open(&arguments.devices)?;
+    let Some(wanted) = &arguments.pool else { return Ok(Opened { pools, unusable }) };
     let is_meant = |pool: &Pool| pool.label.pool_name == *wanted || pool.label.pool.to_string() == *wanted;
     let meant: Vec<Pool> = pools.into_iter().filter(is_meant).collect();
     if meant.is_empty() {
         Err(anyhow!("none of the devices belongs to a pool '{wanted}'"))
     } else {
-        Ok(meant)
+        Ok(Opened { pools: meant, unusable })
     }
 }
 

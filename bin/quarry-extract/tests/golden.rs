@@ -151,6 +151,21 @@ fn what_is_not_there_is_said() {
 }
 
 #[test]
+fn a_device_of_no_use_is_told_and_the_others_are_read() {
+    let golden = Golden::unpack();
+    let mut devices = golden.devices.clone();
+    devices.push(golden.folder.path().join("no-device"));
+    fs::write(&devices[devices.len() - 1], [0; 1 << 20]).unwrap();
+    let output = list(&devices, &["-o", "json"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("warning: ") && stderr(&output).contains("is no device of a pool"));
+    assert_eq!(output.stdout, list(&golden.devices, &["-o", "json"]).stdout);
+    let output = golden.write("disk", &devices, &[]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(golden.out().exists());
+}
+
+#[test]
 fn one_device_of_two_copies_gives_what_it_has_and_tells_the_rest() {
     let golden = Golden::unpack();
     let output = golden.write("disk", &golden.devices[..1], &[]);
