@@ -71,6 +71,7 @@ Exit codes:
   5  unavailable: quarryd cannot be reached, or cannot do it now
   6  no space
   7  not allowed: no token, one that has ended, or one that may not do it
+  8  damaged: `pool scrub --wait` has found blocks without a good copy
 130  interrupted; what was begun has been undone
 
 Before a volume, a snapshot, a pool or something else is destroyed, whoever sits at a terminal is asked; --yes answers.

@@ -94,7 +94,11 @@ async fn pool(client: &Client, command: PoolCommand, output: &mut Output) -> Res
                 tokio::time::sleep(SCRUB_POLL).await;
                 pool = client.show_pool(&name).await?;
             }
-            output.answer(&pool, tables::pool)
+            output.answer(&pool, tables::pool)?;
+            match pool.scrub.map_or(0, |scrub| scrub.lost) {
+                1.. if wait => Err(lost_blocks(&name)),
+                _ => Ok(()),
+            }
         }
         PoolCommand::Set(set) => {
             let request = api::ChangePool {
@@ -111,6 +115,15 @@ async fn pool(client: &Client, command: PoolCommand, output: &mut Output) -> Res
             client.delete_pool(&name).await?;
             output.done(&format!("Pool {name} deleted; its devices are free."))
         }
+    }
+}
+
+fn lost_blocks(pool: &api::Name) -> Failure {
+    Failure {
+        exit: Exit::Damaged,
+        message: format!("blocks of pool '{pool}' have no good copy"),
+        cause: None,
+        next_step: "Restore them from a backup: writing a block makes it whole again.".to_owned(),
     }
 }
 

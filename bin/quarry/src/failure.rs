@@ -25,6 +25,8 @@ pub enum Exit {
     NoSpace = 6,
     /// No token, one that has ended, or one that may not do it.
     NotAllowed = 7,
+    /// What was looked at is damaged.
+    Damaged = 8,
     /// A signal ended it; what it had begun it has undone.
     Interrupted = 130,
 }

@@ -309,6 +309,9 @@ fn an_image_goes_only_to_the_node_that_was_asked() {
     );
     node.ok("volume create v --pool p --size 1G");
     assert!(node.fails(&format!("volume import {image} --pool p --name v"), 4).contains("exists already"));
+    node.ok("volume create w.import-0a1b2c3d --pool p --size 1G");
+    let refused = node.fails(&format!("volume import {image} --pool p --name w"), 4);
+    assert!(refused.contains("is being imported already, as 'w.import-0a1b2c3d'"), "{refused}");
     let written = format!("{}/written.raw", env!("CARGO_TARGET_TMPDIR"));
     node.fails(&format!("volume export-image v {written}"), 5);
     assert_eq!(node.ok("-o json snapshot list"), "[]\n");
@@ -317,9 +320,6 @@ fn an_image_goes_only_to_the_node_that_was_asked() {
     }
 }
 
-#[test]
-fn json_is_the_object_of_the_api() {
-    let node = Node::start();
 #[test]
 fn a_scrub_that_has_found_lost_blocks_ends_with_a_code_of_its_own() {
     let node = Node::start();
@@ -359,6 +359,9 @@ fn an_image_that_was_cut_off_is_refused() {
     assert_eq!(node.ok("-o json volume list"), "[]\n");
 }
 
+#[test]
+fn json_is_the_object_of_the_api() {
+    let node = Node::start();
     let pool: Pool = serde_json::from_str(&node.ok("-o json pool create p --device /dev/sdb")).unwrap();
     let pools: Vec<Pool> = serde_json::from_str(&node.ok("pool list -o json")).unwrap();
     assert_eq!(pools, [pool]);

@@ -26,6 +26,7 @@ const SUFFIX_BYTES: usize = 8;
 pub async fn run(client: &Client, arguments: ImportVolume, output: &mut Output) -> Result<(), Failure> {
     let interrupt = Interrupt::listen()?;
     check_name(client, &arguments.name).await?;
+    check_alone(client, &arguments.name).await?;
     let source =
         Source::inspect(&arguments.source, arguments.source_format, arguments.with_backing, &interrupt)
             .await?;
@@ -64,6 +65,24 @@ async fn check_name(client: &Client, name: &Name) -> Result<(), Failure> {
     }
 }
 
+/// Two imports under one name would both copy everything, and one of them in vain.
+async fn check_alone(client: &Client, name: &Name) -> Result<(), Failure> {
+    let start = unfinished_start(name);
+    let volumes = client.list_volumes().await?;
+    match volumes.iter().find(|volume| volume.name.as_str().starts_with(&start)) {
+        None => Ok(()),
+        Some(other) => Err(Failure {
+            exit: Exit::Conflict,
+            message: format!("volume '{name}' is being imported already, as '{}'", other.name),
+            cause: None,
+            next_step: format!(
+                "Choose another name or wait. If that import was killed, delete what it has left: `quarry volume delete {}`.",
+                other.name
+            ),
+        }),
+    }
+}
+
 /// A pool that an import fills to the brim fails everybody's writes, so that is not begun.
 async fn check_space(client: &Client, arguments: &ImportVolume, source: &Source) -> Result<(), Failure> {
     let available_bytes = client.show_pool(&arguments.pool).await?.capacity.available_bytes;
@@ -94,11 +113,15 @@ fn whole_sectors(source: &Source) -> Result<u64, Failure> {
 
 /// The name that a volume has while it is being filled.
 fn unfinished(name: &Name) -> Result<Name, Failure> {
+    let text = format!("{}{}", unfinished_start(name), random_suffix());
+    text.parse().map_err(|error| Failure::local("no name could be made for the volume", &error))
+}
+
+/// What it begins with, whoever imports.
+fn unfinished_start(name: &Name) -> String {
     let room = NAME_BYTES_MAX - INFIX.len() - SUFFIX_BYTES;
     // Names are ASCII, so any place is one to cut at.
-    let start = &name.as_str()[..name.as_str().len().min(room)];
-    let text = format!("{start}{INFIX}{}", random_suffix());
-    text.parse().map_err(|error| Failure::local("no name could be made for the volume", &error))
+    format!("{}{INFIX}", &name.as_str()[..name.as_str().len().min(room)])
 }
 
 async fn fill(

@@ -184,15 +184,30 @@ fn percent(line: &str) -> Option<f64> {
     line.trim().strip_prefix('(')?.strip_suffix("/100%)")?.parse().ok()
 }
 
-/// Reads to the end and keeps the last part, in one line.
+/// Reads to the end and keeps the last part, in one line. Of complaints that differ in numbers alone, one for each request that failed,
+/// the first is enough.
 async fn read_end(mut stderr: impl AsyncRead + Unpin) -> String {
-    let (mut kept, mut buffer) = (Vec::new(), [0; 4096]);
+    let (mut kept, mut buffer, mut is_cut) = (Vec::new(), [0; 4096], false);
     while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
         kept.extend_from_slice(&buffer[..count]);
+        is_cut |= kept.len() > COMPLAINT_BYTES_MAX;
         kept.drain(..kept.len().saturating_sub(COMPLAINT_BYTES_MAX));
     }
     let text = String::from_utf8_lossy(&kept);
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+    // The beginning of a line that was cut off says nothing.
+    let text = text.split_once('\n').filter(|_| is_cut).map_or(&*text, |(_, rest)| rest);
+    let mut said = Vec::new();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.filter(|line| is_new(&mut said, line)).collect::<Vec<_>>().join("; ")
+}
+
+/// Whether none of the lines `said` before is the same but for its numbers.
+fn is_new(said: &mut Vec<String>, line: &str) -> bool {
+    let words = line.split_whitespace().filter(|word| !word.contains(|letter: char| letter.is_ascii_digit()));
+    let kind = words.collect::<Vec<_>>().join(" ");
+    let is_new = !said.contains(&kind);
+    said.push(kind);
+    is_new
 }
 
 #[cfg(test)]
@@ -221,12 +236,17 @@ mod tests {
     #[tokio::test]
     async fn of_a_long_complaint_the_end_is_kept() {
         let text = format!("{}\n\nqemu-img: the end\n", "x".repeat(3 * COMPLAINT_BYTES_MAX));
-        let kept = read_end(text.as_bytes()).await;
-        assert!(
-            kept.ends_with("x; qemu-img: the end") && kept.len() <= COMPLAINT_BYTES_MAX,
-            "{}",
-            kept.len()
-        );
+        assert_eq!(read_end(text.as_bytes()).await, "qemu-img: the end");
+        assert_eq!(read_end(&b"one\n\ntwo\n"[..]).await, "one; two");
+    }
+
+    #[tokio::test]
+    async fn of_the_same_complaint_again_and_again_one_is_kept() {
+        let lines: String = (0..300)
+            .map(|at| format!("qemu-img: error while writing at byte {at}000: No space left on device\n"))
+            .collect();
+        let kept = read_end(lines.as_bytes()).await;
+        assert!(kept.starts_with("qemu-img: error while writing at byte") && !kept.contains(';'), "{kept}");
     }
 
     #[test]

@@ -28,7 +28,10 @@ impl Timestamp {
 
 /// A text that is no point in time.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("'{text}' is not a point in time: write it as RFC 3339, for example 2026-11-20T09:30:00Z")]
+#[error(
+    "'{text}' is not a point in time: write it as RFC 3339, for example 2026-11-20T09:30:00Z, and no later than \
+     9999-12-30T22:00:00Z"
+)]
 pub struct InvalidTimestamp {
     /// What was given.
     pub text: String,
@@ -52,6 +55,15 @@ impl fmt::Display for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_timestamp_is_the_one_that_is_named() {
+        let last = "9999-12-30T22:00:00Z";
+        assert_eq!(last.parse::<Timestamp>().unwrap().to_string(), last);
+        for late in ["9999-12-30T22:00:01Z", "9999-12-31T23:59:59Z"] {
+            assert!(late.parse::<Timestamp>().unwrap_err().to_string().contains(last));
+        }
+    }
 
     #[test]
     fn a_timestamp_is_rfc_3339_and_survives_json() {
