@@ -560,7 +560,7 @@ pub fn status(status: &Status) -> String {
 }
 
 fn in_words(cause: &Cause) -> String {
-    format!("{}: {}. {}", cause.level, cause.message, cause.next_step)
+    format!("{}: {}. {}", cause.level, cause.message.trim_end_matches('.'), cause.next_step)
 }
 
 fn part(used: u64, whole: u64) -> String {
