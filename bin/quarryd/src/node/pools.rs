@@ -107,12 +107,17 @@ impl DataNode {
     }
 
     /// Devices that may not be given to anybody: those of [`Self::devices_in_use`], and those that have left and may still carry out what
-    /// they were sent.
+    /// they were sent. One that is out of use is known by its label alone: what lies at its path else may take its place.
     pub(super) fn devices_not_to_touch(&self) -> BTreeMap<DeviceId, PathBuf> {
         let mut all = self.devices_in_use();
         let pools = self.pools();
-        let open = pools.values().filter_map(|entry| entry.opened.as_ref().ok());
-        all.extend(open.flat_map(|open| open.shared.late_devices()).map(|id| (id, PathBuf::new())));
+        for open in pools.values().filter_map(|entry| entry.opened.as_ref().ok()) {
+            let late = open.shared.late_devices();
+            let out_of_use = open.shared.devices().into_iter().filter(|status| status.failure.is_some());
+            let replaceable = out_of_use.map(|status| status.id).filter(|id| !late.contains(id));
+            all.extend(replaceable.map(|id| (id, PathBuf::new())));
+            late.iter().for_each(|id| _ = all.entry(*id).or_default());
+        }
         all
     }
 

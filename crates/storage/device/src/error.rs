@@ -167,7 +167,7 @@ pub enum FormatError {
         reason: String,
     },
     /// A pool that is open on this node uses it.
-    #[error("{} is device {device} of a pool that is open here: delete that pool first; --force does not help", path.display())]
+    #[error("{} is device {device} of a pool that is open here: remove or replace that device first; --force does not help", path.display())]
     InOpenPool {
         /// The path.
         path: PathBuf,

@@ -49,3 +49,30 @@ async fn the_device_of_a_server_is_used_again_when_the_server_is_back() {
     node.stop().await;
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_device_is_replaced_in_place() {
+    let directory = TempDir::new().expect("a directory");
+    let node = TestNode::start(settings(directory.path())).await;
+    let paths = ["0", "1"].map(|device| directory.path().join(device));
+    let devices = paths.each_ref().map(|path| make_device(path, DEVICE_BYTES));
+    node.node.create_pool(pool_of("m", devices.to_vec(), 2)).await.expect("a pool");
+    let onto = |path: &str| AddDevice { path: path.to_owned(), force: true };
+    let pool = node.node.show_pool(&name("m")).await.expect("it is there");
+    let refused = node.node.replace_device(&name("m"), pool.devices[1].id, onto(&devices[1])).await;
+    let refused = refused.expect_err("it is in use").to_string();
+    assert!(refused.contains("remove or replace that device first"), "{refused}");
+    node.stop().await;
+
+    make_device(&paths[1], DEVICE_BYTES);
+    let node = TestNode::start(settings(directory.path())).await;
+    let pool = node.node.show_pool(&name("m")).await.expect("it is degraded");
+    let wiped = &pool.devices[1];
+    assert_eq!(wiped.state, PoolDeviceState::Missing);
+    let replacing = node.node.replace_device(&name("m"), wiped.id, onto(&devices[1])).await;
+    replacing.expect("nothing is on it any more");
+    let is_whole = |pool: &Pool| pool.devices.len() == 2 && pool.reasons.is_empty();
+    let pool = node.tended("m", is_whole).await;
+    assert!(pool.devices.iter().all(|device| device.id != wiped.id), "{pool:?}");
+    node.stop().await;
+}
