@@ -142,8 +142,14 @@ fn rebuild_line(pool: &Pool) -> String {
         0 => String::new(),
         lost => format!("; {lost} segments have no copy that can be read"),
     };
-    if rebuild.is_done() {
-        return format!("everything lies where it should{lost}{bound}");
+    match (rebuild.is_done(), rebuild.exposed_chunks) {
+        (false, _) => {}
+        (true, 0) => return format!("everything lies where it should{lost}{bound}"),
+        (true, exposed) => {
+            return format!(
+                "{exposed} segments have too few copies, and there is no device for more{lost}{bound}"
+            );
+        }
     }
     let rate = match (rebuild.stuck, rebuild.left_s) {
         (true, _) => "no space to move them to".to_owned(),
@@ -152,7 +158,7 @@ fn rebuild_line(pool: &Pool) -> String {
     };
     let exposed = match rebuild.exposed_chunks {
         0 => String::new(),
-        exposed => format!(", {exposed} of them with too few copies"),
+        exposed => format!(", {exposed} segments have too few copies"),
     };
     format!(
         "{} segments to be moved{exposed}: {} to copy, {rate}{lost}{bound}",

@@ -25,6 +25,9 @@ const RECORDS: Family = ("quarry_cache_disk_records", "gauge", "Blocks that can 
 const FAILED: Family =
     ("quarry_cache_disk_failed", "gauge", "1 when the cache disk is not used because of errors.");
 
+/// One of the figures.
+type Value = fn(&CacheDiskStatus) -> u64;
+
 impl DataNode {
     /// Opens the cache disk, if the node is to have one. Before the pools, whose logs look for what they have on it.
     pub async fn open_cache_disk(&self) {
@@ -84,7 +87,7 @@ impl DataNode {
     /// Its figures; without samples where the node is to have none.
     pub(super) fn put_cache_disk(&self, text: &mut String) {
         let status = self.cache_disk_status();
-        let families: [(Family, fn(&CacheDiskStatus) -> u64); 8] = [
+        let families: [(Family, Value); 8] = [
             (HITS, |status| status.hits),
             (MISSES, |status| status.misses),
             (WRITTEN, |status| status.written_bytes),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quarry_engine::{Engine, EngineError, Finding, LostPlace, ScrubReport, ScrubTerms, verify_slots};
 use quarry_node_api::{ErrorKind, NodeError, Result};
+use quarry_pool::DeviceStatus;
 use quarry_types::limits::BLOCK_BYTES;
 use quarry_types::{LogId, PoolId};
 
@@ -75,6 +76,7 @@ impl DataNode {
         let volumes = self.volumes_of(Some(id)).await?;
         checked.volumes = volumes.len();
         checked.snapshots = volumes.iter().map(|volume| volume.status.snapshots).sum();
+        checked.findings.extend(open.shared.devices().iter().filter_map(out_of_use));
         checked.findings.extend(open.shared.degraded_reason());
         let checking = open.logs.iter().map(|&(log, core)| {
             let terms = open.scrub_terms(log, None);
@@ -126,6 +128,11 @@ async fn check_log(engine: &Engine, terms: ScrubTerms) -> CheckedLog {
     }
     let scrubbed = engine.resume_scrub(ScrubReport::default(), terms).await;
     CheckedLog { log: engine.log_id(), findings, scrubbed }
+}
+
+/// A device that is out of use has copies, or chunks of groups, that nobody can vouch for.
+fn out_of_use(device: &DeviceStatus) -> Option<String> {
+    Some(format!("device {}: {}", device.path.display(), device.failure.as_ref()?))
 }
 
 fn failed(error: &EngineError) -> NodeError {

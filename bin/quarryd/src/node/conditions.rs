@@ -168,6 +168,8 @@ pub(super) fn compare(
         match pool {
             // Nobody can tell what an offline pool would show.
             Some((subject, seen, _)) if subject != Subject::State && is_offline(seen) => continue,
+            // The device has left.
+            Some((Subject::Device | Subject::Drive, seen, path)) if !has_device(&seen.pool, path) => {}
             // The volume is gone, or its quota.
             Some((Subject::Quota, seen, volume)) if !seen.quotas.contains_key(volume) => {}
             Some((Subject::Reservation, seen, volume)) if !seen.reservations.contains_key(volume) => {}
@@ -177,6 +179,10 @@ pub(super) fn compare(
         changes.push(ConditionChange { key: gone.clone(), state: None });
     }
     (events, changes)
+}
+
+fn has_device(pool: &Pool, path: &str) -> bool {
+    pool.devices.iter().any(|device| device.path == path)
 }
 
 fn is_offline(seen: &Seen) -> bool {

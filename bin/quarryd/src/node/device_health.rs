@@ -121,7 +121,7 @@ fn state_cause(state: PoolDeviceState, device: &DeviceStatus) -> Option<Cause> {
         ),
         PoolDeviceState::Missing => (
             HealthLevel::Critical,
-            "it was not found when the pool was opened".to_owned(),
+            why(),
             "Bring it back: it is used again by itself, or by `quarry device return`.",
         ),
         PoolDeviceState::Failed => (

@@ -477,7 +477,7 @@ fn together(logs: &[Rehoming]) -> Rebuild {
     let slowest = busy().map(left_s).collect::<Option<Vec<u64>>>().and_then(|all| all.into_iter().max());
     Rebuild {
         chunks: sum(|log| log.chunks),
-        exposed_chunks: sum(|log| log.exposed_chunks),
+        exposed_chunks: sum(|log| log.exposed_chunks + log.short_chunks),
         lost_chunks: sum(|log| log.lost_chunks),
         left_bytes: sum(|log| log.bytes),
         copied_bytes: sum(|log| log.copied_bytes),

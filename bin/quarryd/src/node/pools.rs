@@ -23,6 +23,7 @@ use super::freeing::freeing;
 use super::promises::commitment;
 use super::reopening::BRING_BACK;
 use super::{DataNode, OpenPool, PoolEntry, behind, now};
+use crate::causes::whole;
 use crate::core_state::CoreState;
 
 impl DataNode {
@@ -554,9 +555,8 @@ async fn find_pool(
     paths: Vec<PathBuf>,
 ) -> Result<(Arc<PoolShared>, Vec<LogState>)> {
     let opened = quarry_pool::open(&state.env, id, &paths).await.map_err(|error| {
-        NodeError::new(ErrorKind::Unavailable, format!("pool '{name}' cannot be opened"))
-            .caused_by(&error)
-            .with_next_step(BRING_BACK)
+        // Whoever shows it says of which pool.
+        NodeError::new(ErrorKind::Unavailable, whole(&error)).with_next_step(BRING_BACK)
     })?;
     if opened.logs.is_empty() {
         let is_whole = opened.pool.shared.devices().iter().all(|device| device.failure.is_none());

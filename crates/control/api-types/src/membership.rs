@@ -44,7 +44,7 @@ impl AddDevice {
 pub struct Rebuild {
     /// Segments to be moved or copied.
     pub chunks: u64,
-    /// Of these, segments with fewer good copies than they should have.
+    /// Segments with fewer good copies than they should have, also where no device is left for more.
     pub exposed_chunks: u64,
     /// Segments of which no copy can be read: they come back with their devices, or not at all.
     pub lost_chunks: u64,

@@ -44,6 +44,8 @@ pub struct Rehoming {
     pub chunks: u64,
     /// Of these, chunks with fewer good copies than they could have.
     pub exposed_chunks: u64,
+    /// Chunks that lie where they can, with fewer good copies than they should have: no device is left for more.
+    pub short_chunks: u64,
     /// Chunks of which no copy can be read.
     pub lost_chunks: u64,
     /// What is left to be copied at most, in bytes.
@@ -218,24 +220,30 @@ impl Engine {
     fn errands(&self, with_absent: bool) -> Vec<Errand> {
         let shared = &self.store.pool.shared;
         self.rehomer.looked.set(shared.layout());
-        let mut status =
-            Rehoming { chunks: 0, exposed_chunks: 0, lost_chunks: 0, bytes: 0, ..self.rehomer.status.get() };
+        let Rehoming { copied_bytes, bytes_per_s, stuck, .. } = self.rehomer.status.get();
+        let mut status = Rehoming { copied_bytes, bytes_per_s, stuck, ..Rehoming::default() };
         let mut errands = Vec::new();
         let groupable = self.grouped_soon();
         for (id, (chunk, segments)) in self.all_chunks() {
             // Of what belongs to a group and is in no segment nothing lives.
-            if !segments.is_empty() && chunk.is_lost(shared) {
+            let is_lost = chunk.is_lost(shared);
+            if !segments.is_empty() && is_lost {
                 status.lost_chunks += 1;
             }
+            let is_short = || u64::from(!segments.is_empty() && !is_lost && chunk.is_short(shared));
             if groupable.contains(&id) {
                 // It lies where it should, unless it has fewer copies than it should have until then.
                 let exposed = u64::from(chunk.is_exposed(shared));
+                status.short_chunks += if exposed == 0 { is_short() } else { 0 };
                 status.chunks += exposed;
                 status.exposed_chunks += exposed;
                 status.bytes += exposed * self.bytes_of(&chunk, &segments);
                 continue;
             }
-            let Some(duty) = chunk.duty(shared) else { continue };
+            let Some(duty) = chunk.duty(shared) else {
+                status.short_chunks += is_short();
+                continue;
+            };
             // Nothing lives in it: it goes with its group.
             if duty == Duty::Ungroup && segments.is_empty() {
                 continue;

@@ -5,10 +5,11 @@
 //! the report of a scrub that the end of a node cut off goes on behind the chunk that it had come to.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+use quarry_format::node::Entry;
 use quarry_pool::{Chunk, Expected, Group};
 use quarry_types::limits::BLOCK_BYTES;
 use quarry_types::{ChunkId, LogAddress, SegmentId, VolumeId};
@@ -77,6 +78,21 @@ pub struct LostPlace {
     pub offset: u64,
 }
 
+/// What a scrub has found lost.
+#[derive(Default)]
+struct Lost {
+    /// Records, the first of them.
+    addresses: Vec<LogAddress>,
+    /// Chunks of which nothing tells what is in them, and the segments that lie there. The maps tell of what is a block.
+    untold: BTreeMap<ChunkId, Vec<SegmentId>>,
+}
+
+impl Lost {
+    fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.untold.is_empty()
+    }
+}
+
 /// Where lost records belong, as far as that is known.
 type Places = BTreeMap<LogAddress, Option<LostPlace>>;
 
@@ -139,7 +155,7 @@ impl Engine {
             let mended = self.store.pool.mend_labels().await;
             self.scrub.report.borrow_mut().repaired += mended;
         }
-        let mut lost = Vec::new();
+        let mut lost = Lost::default();
         for (id, segments) in chunks {
             if self.scrub.stop.get() || self.closing.get() {
                 return;
@@ -226,7 +242,7 @@ impl Engine {
     }
 
     /// Scrubs one chunk if it is still there; says how many bytes that were.
-    async fn scrub_chunk(&self, id: ChunkId, segments: Vec<SegmentId>, lost: &mut Vec<LogAddress>) -> u64 {
+    async fn scrub_chunk(&self, id: ChunkId, segments: Vec<SegmentId>, lost: &mut Lost) -> u64 {
         let Some((chunk, here)) = self.chunk_now(id, &segments) else { return 0 };
         let mut pieces = quarry_cleaner::live_pieces(&self.store, &chunk, &here).await;
         if pieces.is_err() {
@@ -241,7 +257,9 @@ impl Engine {
             Ok(pieces) => pieces,
             Err(error) => {
                 tracing::error!(chunk = %id, %error, "what is in a chunk cannot be told");
+                // What would have told it.
                 self.scrub.report.borrow_mut().lost += 1;
+                lost.untold.insert(id, segments);
                 return 0;
             }
         };
@@ -255,33 +273,34 @@ impl Engine {
         report.repaired += scrubbed.repaired;
         report.unrepaired += scrubbed.unrepaired;
         report.lost += scrubbed.lost.len() as u64;
-        lost.extend(scrubbed.lost.iter().map(|&index| pieces[index].0.address));
-        lost.truncate(LOST_NAMED_MAX);
+        lost.addresses.extend(scrubbed.lost.iter().map(|&index| pieces[index].0.address));
+        lost.addresses.truncate(LOST_NAMED_MAX);
         scrubbed.bytes
     }
 
-    /// Finds out which blocks of which volumes lost records belong to.
-    async fn name_lost(&self, mut lost: Vec<LogAddress>) -> Vec<LostBlock> {
+    /// Finds out which blocks of which volumes lost records belong to, and which blocks of chunks that tell nothing are lost.
+    async fn name_lost(&self, lost: Lost) -> Vec<LostBlock> {
         if lost.is_empty() {
             return Vec::new();
         }
-        lost.sort_unstable();
-        let mut places: Places = lost.into_iter().map(|address| (address, None)).collect();
+        let mut places: Places = lost.addresses.into_iter().map(|address| (address, None)).collect();
+        let mut untold = Untold::new(lost.untold);
         let volumes = self.volumes.all().into_iter();
         let snapshots = self.volumes.snapshots().into_iter();
         let visible = snapshots.filter(|snapshot| !snapshot.head.borrow().hidden);
         let snapshots = visible.map(|snapshot| snapshot.reader.clone());
         for volume in volumes.chain(snapshots) {
-            self.find_blocks(&volume, &mut places).await;
+            self.find_blocks(&volume, &mut places, &mut untold).await;
         }
         places.into_iter().map(|(address, place)| LostBlock { place, address }).collect()
     }
 
-    async fn find_blocks(&self, volume: &VolumeState, places: &mut Places) {
+    async fn find_blocks(&self, volume: &VolumeState, places: &mut Places, untold: &mut Untold) {
         let (root, mut from) = (volume.map.below().newest_root(), Some(0));
         while let Some(start) = from {
-            let is_lost = |address| places.contains_key(&address);
-            let found = quarry_map::blocks_at(&self.nodes, &self.cache, root, start, NODES_AT_ONCE, is_lost);
+            let is_wanted = |address| places.contains_key(&address) || untold.is_new(address);
+            let found =
+                quarry_map::blocks_at(&self.nodes, &self.cache, root, start, NODES_AT_ONCE, is_wanted);
             let (blocks, rest) = match found.await {
                 Ok(found) => found,
                 Err(error) => {
@@ -289,8 +308,14 @@ impl Engine {
                     return;
                 }
             };
-            for (block, address) in blocks {
-                if let Some(place) = places.get_mut(&address) {
+            for (block, entry) in blocks {
+                if untold.is_new(entry.address) && self.is_lost(&entry, untold).await {
+                    self.scrub.report.borrow_mut().lost += 1;
+                    if places.len() < LOST_NAMED_MAX {
+                        places.insert(entry.address, None);
+                    }
+                }
+                if let Some(place) = places.get_mut(&entry.address) {
                     place.get_or_insert_with(|| LostPlace {
                         volume: volume.id,
                         name: volume.head.borrow().name.clone(),
@@ -300,5 +325,44 @@ impl Engine {
             }
             from = rest;
         }
+    }
+
+    /// Whether a block of a chunk that tells nothing has no good copy. What is bad of it is mended from what is good.
+    async fn is_lost(&self, entry: &Entry, untold: &mut Untold) -> bool {
+        let place = {
+            let table = self.store.table();
+            table.resolve(entry.address).map(|(chunk, sector)| (chunk.clone(), sector))
+        };
+        untold.seen.insert(entry.address);
+        let Some((chunk, sector)) = place.filter(|(chunk, _)| untold.chunks.contains(&chunk.id())) else {
+            return false;
+        };
+        let expected = Expected { sectors: u32::from(entry.stored_sectors), checksum: entry.checksum };
+        let scrubbed = self.store.pool.scrub(&chunk, &[(sector, expected)]).await;
+        let mut report = self.scrub.report.borrow_mut();
+        report.bytes += scrubbed.bytes;
+        report.repaired += scrubbed.repaired;
+        report.unrepaired += scrubbed.unrepaired;
+        !scrubbed.lost.is_empty()
+    }
+}
+
+/// Chunks of which nothing but the maps tells what is in them.
+struct Untold {
+    chunks: BTreeSet<ChunkId>,
+    segments: BTreeSet<SegmentId>,
+    /// Records of these segments that were looked at: several blocks, and several volumes, may have one.
+    seen: BTreeSet<LogAddress>,
+}
+
+impl Untold {
+    fn new(chunks: BTreeMap<ChunkId, Vec<SegmentId>>) -> Self {
+        let segments = chunks.values().flatten().copied().collect();
+        Self { chunks: chunks.into_keys().collect(), segments, seen: BTreeSet::new() }
+    }
+
+    /// Whether a record may lie there and was not looked at.
+    fn is_new(&self, address: LogAddress) -> bool {
+        self.segments.contains(&address.segment()) && !self.seen.contains(&address)
     }
 }

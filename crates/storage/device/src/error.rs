@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use quarry_types::{ByteSize, DeviceId, PoolId, Protection};
 
@@ -299,7 +299,7 @@ pub enum OpenError {
         second: PathBuf,
     },
     /// None of the pool's devices could be opened.
-    #[error("no device of pool {pool} could be opened")]
+    #[error("no device of pool {pool} could be opened{}", reasons(failures))]
     NoDevice {
         /// The pool.
         pool: PoolId,
@@ -312,6 +312,34 @@ pub enum OpenError {
     /// The opened device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
+}
+
+fn reasons(failures: &[OpenError]) -> String {
+    let reasons: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join("; ")) }
+}
+
+impl OpenError {
+    /// The path that was not opened; none where it is about all of them.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Missing { path }
+            | Self::NotQuarry { path, .. }
+            | Self::DamagedLabel { path, .. }
+            | Self::Version { path, .. }
+            | Self::OtherPool { path, .. }
+            | Self::OtherDevice { path, .. }
+            | Self::Shrunk { path, .. }
+            | Self::SectorSize { path, .. }
+            | Self::Forming { path, .. }
+            | Self::Ended { path, .. }
+            | Self::Removed { path, .. }
+            | Self::Duplicate { second: path, .. }
+            | Self::Path(PathError { path, .. })
+            | Self::Device(DeviceError { path, .. }) => Some(path),
+            Self::NoDevice { .. } => None,
+        }
+    }
 }
 
 /// What was left undone when a pool ended.

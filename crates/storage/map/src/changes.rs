@@ -67,7 +67,7 @@ pub async fn changes(
 
 struct BlocksAt<F> {
     is_wanted: F,
-    found: Vec<(BlockIndex, LogAddress)>,
+    found: Vec<(BlockIndex, Entry)>,
 }
 
 impl<F: Fn(LogAddress) -> bool> Comparison for BlocksAt<F> {
@@ -78,7 +78,7 @@ impl<F: Fn(LogAddress) -> bool> Comparison for BlocksAt<F> {
     fn leaf(&mut self, first_block: BlockIndex, leaves: &[Option<Slots<Entry>>]) {
         let entries = leaves.iter().flatten().flat_map(|leaf| leaf.iter());
         let wanted = entries.filter(|(_, entry)| (self.is_wanted)(entry.address));
-        self.found.extend(wanted.map(|(slot, entry)| (first_block + slot as u64, entry.address)));
+        self.found.extend(wanted.map(|(slot, entry)| (first_block + slot as u64, *entry)));
     }
 
     fn left(&mut self, _: NodeRef) {}
@@ -93,7 +93,7 @@ pub async fn blocks_at(
     from: BlockIndex,
     mut budget_nodes: usize,
     is_wanted: impl Fn(LogAddress) -> bool,
-) -> Result<(Vec<(BlockIndex, LogAddress)>, Option<BlockIndex>), NodeReadError> {
+) -> Result<(Vec<(BlockIndex, Entry)>, Option<BlockIndex>), NodeReadError> {
     let mut blocks = BlocksAt { is_wanted, found: Vec::new() };
     let roots = Nodes::from_slice(&[root]);
     let rest = compare(store, cache, roots, from, &mut budget_nodes, &mut blocks).await?;

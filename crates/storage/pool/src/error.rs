@@ -74,13 +74,13 @@ pub enum PoolError {
 pub enum OpenError {
     /// So many devices are missing that data is missing.
     #[error(
-        "pool {pool} cannot be opened: with {missing} missing, {chunks} pieces of its data have no copy left; \
+        "without {missing} {chunks} pieces of the data of pool {pool} have no copy left; \
          bring at least one of these devices back"
     )]
     TooFewDevices {
         /// Name of the pool.
         pool: String,
-        /// The paths of the devices that are missing.
+        /// The paths of the devices that are missing, and why.
         missing: String,
         /// Chunks without a copy.
         chunks: usize,

@@ -35,7 +35,8 @@ pub enum MembershipError {
     },
     /// Copies, and the chunks of a group, need distinct devices.
     #[error(
-        "pool {pool} keeps {protection}, which needs {} devices, and {left} that can take data would be left: add a device first",
+        "pool {pool} {} {protection}, which needs {} devices, and {left} that can take data would be left: add a device first",
+        if *is_wanted { "would keep" } else { "keeps" },
         protection.devices()
     )]
     TooFewDevices {
@@ -43,6 +44,8 @@ pub enum MembershipError {
         pool: String,
         /// Protection of the pool.
         protection: Protection,
+        /// Whether it is to have that only now.
+        is_wanted: bool,
         /// Devices in use that would be left.
         left: usize,
     },
@@ -253,7 +256,7 @@ impl Pool {
         let shared = &self.shared;
         let others = shared.devices().into_iter().filter(|other| other.index != status.index);
         let left = others.filter(|other| shared.is_staying(other.index)).count();
-        self.check_count(shared.widest_protection(), left)?;
+        self.check_count(shared.widest_protection(), false, left)?;
         if !shared.is_staying(status.index) {
             return Ok(());
         }
@@ -265,10 +268,15 @@ impl Pool {
         Ok(Policies::of_label(&self.label()?))
     }
 
-    fn check_count(&self, protection: Protection, left: usize) -> Result<(), MembershipError> {
+    fn check_count(
+        &self,
+        protection: Protection,
+        is_wanted: bool,
+        left: usize,
+    ) -> Result<(), MembershipError> {
         let pool = self.shared.name.clone();
         match left < protection.devices() {
-            true => Err(MembershipError::TooFewDevices { pool, protection, left }),
+            true => Err(MembershipError::TooFewDevices { pool, protection, is_wanted, left }),
             false => Ok(()),
         }
     }
@@ -341,7 +349,7 @@ impl Pool {
         }
         let mut label = self.label()?;
         label.members.retain(|member| member.index != index);
-        self.check_count(Policies::of_label(&label).widest(), label.members.len())?;
+        self.check_count(Policies::of_label(&label).widest(), false, label.members.len())?;
         // The label of a device that stays says it; that device may be any.
         label.device_index = label.members[0].index;
         label.sequence += 1;
@@ -403,7 +411,7 @@ impl Pool {
         }
         let left = self.shared.devices().iter().filter(|device| self.shared.is_staying(device.index)).count();
         for protection in wanted.changed_protections(&before) {
-            self.check_count(protection, left)?;
+            self.check_count(protection, true, left)?;
         }
         // What takes no more than before is not refused where that does not fit either.
         let takes_more = self.slots_taken(&wanted, held) > self.slots_taken(&before, held);

@@ -1,11 +1,14 @@
 //! Opening a pool: its devices, the newest anchor and image of each of its logs, and who owns which slot.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use quarry_device::{Device, Expected as ExpectedDevice, Member, OpenedMembers, open_device, open_members};
+use quarry_device::{
+    Device, Expected as ExpectedDevice, Member, OpenError as DeviceOpenError, OpenedMembers, open_device,
+    open_members,
+};
 use quarry_ec::Shape;
 use quarry_env::Env;
 use quarry_format::anchor::Placement;
@@ -106,8 +109,10 @@ fn assemble(env: &Env, members: OpenedMembers) -> Pool {
         let index = usize::from(device.index());
         devices[index] = Some(Rc::new(device));
     }
-    let statuses =
-        label.members.iter().map(|member| status(member, devices[usize::from(member.index)].as_deref()));
+    let statuses = label
+        .members
+        .iter()
+        .map(|member| status(member, devices[usize::from(member.index)].as_deref(), &members.failures));
     let geometry = Geometry { granule_bytes: GRANULE_BYTES, segment_bytes: label.segment_bytes };
     let shared = PoolShared::new(
         label.pool,
@@ -120,7 +125,8 @@ fn assemble(env: &Env, members: OpenedMembers) -> Pool {
     Pool::new(env.clone(), Arc::new(shared), devices)
 }
 
-fn status(member: &Member, device: Option<&Device>) -> DeviceStatus {
+/// A member as it is known from now on. `failures` is what was wrong with paths that did not open.
+fn status(member: &Member, device: Option<&Device>, failures: &[DeviceOpenError]) -> DeviceStatus {
     let path = device.map_or_else(|| PathBuf::from(&member.path), |device| device.path().to_owned());
     DeviceStatus {
         index: member.index,
@@ -129,7 +135,17 @@ fn status(member: &Member, device: Option<&Device>) -> DeviceStatus {
         slots: member.slots,
         class: member.class,
         leaving: member.leaving,
-        failure: device.is_none().then(|| "it was not found when the pool was opened".to_owned()),
+        failure: device.is_none().then(|| why_missing(member, failures)),
+    }
+}
+
+fn why_missing(member: &Member, failures: &[DeviceOpenError]) -> String {
+    let is_there = |failure: &&DeviceOpenError| failure.path() == Some(Path::new(&member.path));
+    match failures.iter().find(is_there) {
+        None | Some(DeviceOpenError::Missing { .. }) => {
+            "it was not found when the pool was opened".to_owned()
+        }
+        Some(failure) => format!("it could not be used when the pool was opened: {failure}"),
     }
 }
 
@@ -192,8 +208,7 @@ fn check_complete(pool: &Pool, state: &LogState) -> Result<(), OpenError> {
         .shared
         .devices()
         .iter()
-        .filter(|device| device.failure.is_some())
-        .map(|device| device.path.display().to_string())
+        .filter_map(|device| Some(format!("{} ({})", device.path.display(), device.failure.as_ref()?)))
         .collect();
     Err(OpenError::TooFewDevices {
         pool: pool.shared.name.clone(),

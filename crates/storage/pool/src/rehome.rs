@@ -122,6 +122,12 @@ impl Chunk {
         self.healthy_copies().max(of_group) < shared.copies_now(self.log())
     }
 
+    /// Whether fewer devices may be lost without losing it than the pool promises once it has its devices again.
+    pub fn is_short(&self, shared: &PoolShared) -> bool {
+        let of_group = self.group().map_or(0, |group| group.left(shared));
+        self.healthy_copies().max(of_group) < shared.copies_of(self.log())
+    }
+
     fn plan(&self, shared: &PoolShared) -> Option<Plan> {
         if let Some(group) = self.group() {
             return self.plan_member(&group, shared);

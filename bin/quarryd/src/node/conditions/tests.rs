@@ -126,6 +126,18 @@ fn a_full_pool_and_a_failing_device_are_told_once_and_so_is_their_end() {
 }
 
 #[test]
+fn a_device_that_has_left_is_not_said_to_take_part_again() {
+    let mut history = History::default();
+    let mut seen = pool(10);
+    seen.pool.devices[0].state = PoolDeviceState::Failed;
+    assert_eq!(history.look(&[seen]), [(EventKind::DeviceFailed, EventSeverity::Critical)]);
+    let mut seen = pool(10);
+    seen.pool.devices.clear();
+    assert_eq!(history.look(&[seen]), []);
+    assert!(history.0.is_empty());
+}
+
+#[test]
 fn a_silent_device_is_told_again_when_hosts_wait_for_it_and_when_it_is_back() {
     use EventSeverity::{Critical, Info, Warning};
     let mut history = History::default();

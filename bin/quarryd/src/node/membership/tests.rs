@@ -1,4 +1,4 @@
-use quarry_api_types::{CreateExport, CreateVolume, DeviceKind, PoolDeviceState, Protocol};
+use quarry_api_types::{CreateExport, CreatePool, CreateVolume, DeviceKind, PoolDeviceState, Protocol};
 use quarry_node_api::Node as _;
 use tempfile::TempDir;
 
@@ -69,10 +69,40 @@ async fn a_wiped_device_is_replaced_in_place() {
     let pool = node.node.show_pool(&name("m")).await.expect("it is degraded");
     let wiped = &pool.devices[1];
     assert_eq!(wiped.state, PoolDeviceState::Missing);
+    let cause = &wiped.health.causes[0].message;
+    assert!(cause.contains("no Quarry device: it holds nothing"), "{cause}");
     let replacing = node.node.replace_device(&name("m"), wiped.id, onto(&devices[1])).await;
     replacing.expect("nothing is on it any more");
     let is_whole = |pool: &Pool| pool.devices.len() == 2 && pool.reasons.is_empty();
     let pool = node.tended("m", is_whole).await;
     assert!(pool.devices.iter().all(|device| device.id != wiped.id), "{pool:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "the test takes devices away")]
+async fn what_is_missing_is_a_fault_and_is_told_once() {
+    let directory = TempDir::new().expect("a directory");
+    let node = TestNode::start(settings(directory.path())).await;
+    let paths = ["0", "1", "2", "3"].map(|device| directory.path().join(device));
+    let devices = paths.each_ref().map(|path| make_device(path, DEVICE_BYTES));
+    let protection = Some("ec:2+1".parse().expect("a protection"));
+    let coded = CreatePool { copies: None, protection, ..pool_of("m", devices.to_vec(), 1) };
+    node.node.create_pool(coded).await.expect("a pool");
+    node.stop().await;
+    std::fs::remove_file(&paths[3]).expect("it is there");
+    let node = TestNode::start(settings(directory.path())).await;
+    let checked = node.node.check_pools().await.expect("they can be checked");
+    let named = |finding: &&String| finding.contains(&devices[3]);
+    assert_eq!(checked[0].findings.iter().filter(named).count(), 1, "{:?}", checked[0].findings);
+    node.stop().await;
+    paths[..3].iter().for_each(|path| std::fs::remove_file(path).expect("it is there"));
+    let node = TestNode::start(settings(directory.path())).await;
+    let status = node.node.status().await.expect("a status");
+    let [cause] = &status.health.causes[..] else { panic!("{:?}", status.health) };
+    let text = format!("{} {}", cause.message, cause.next_step);
+    for once in ["pool 'm'", "offline", "0 does not exist", "Bring its devices back"] {
+        assert_eq!(text.matches(once).count(), 1, "{once}: {text}");
+    }
     node.stop().await;
 }

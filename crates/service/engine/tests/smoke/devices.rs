@@ -93,13 +93,16 @@ fn a_new_device_takes_over_from_a_failed_one() {
     tested.node.world.fail_disk(tested.node.disks[0]);
     tested.scribble(50);
     tested.settle();
-    assert!(tested.node.engine().rehoming().chunks == 0, "there is nowhere to copy to");
+    let rehoming = tested.node.engine().rehoming();
+    assert_eq!((rehoming.chunks, rehoming.exposed_chunks), (0, 0), "there is nowhere to copy to");
+    assert!(rehoming.short_chunks > 0, "and they are not as they should be");
     assert!(matches!(tested.leave(0), Err(MembershipError::TooFewDevices { left: 1, .. })));
     let new = tested.add(64);
     assert_eq!(new, 2);
     tested.leave(0).expect("the new one takes over");
     tested.settle();
-    assert_eq!((tested.used(0), tested.node.engine().rehoming().chunks), (0, 0));
+    let rehoming = tested.node.engine().rehoming();
+    assert_eq!((tested.used(0), rehoming.chunks, rehoming.short_chunks), (0, 0, 0));
     tested.remove(0).expect("nothing is on it");
     tested.check();
     tested.node.world.pull_disk(tested.node.disks[0]);

@@ -76,6 +76,30 @@ fn a_bad_copy_is_mended_and_a_lost_block_is_named() {
     assert_eq!(node.engine().damaged_blocks(), []);
 }
 
+/// Of a chunk that does not tell any more what is in it the maps do.
+#[test]
+fn lost_blocks_are_named_also_where_nothing_tells_what_is_in_their_chunk() {
+    let mut node = Node::new(4, 1, &[64], SIZE as u64);
+    node.write(0, content(1, 0, BLOCKS * BLOCK)).expect("write");
+    node.close();
+    node.reopen();
+    let clean = scrub(&node);
+    assert_eq!(clean.lost, 0);
+    // The header of their batch is in front of the first of them.
+    let first = find(&node, node.disks[0], &block(0));
+    node.world.rot(node.disks[0], first - BLOCK as u64 + 100, 3);
+    for bad in [11, 30] {
+        let at = find(&node, node.disks[0], &block(bad));
+        node.world.rot(node.disks[0], at + 9, 2);
+    }
+    let found = scrub(&node);
+    let mut offsets: Vec<u64> =
+        found.lost_blocks.iter().filter_map(|lost| Some(lost.place.as_ref()?.offset)).collect();
+    offsets.sort_unstable();
+    assert_eq!(offsets, [11 * BLOCK as u64, 30 * BLOCK as u64], "{found:?}");
+    assert_eq!(found.lost, 3, "what told of the chunk is lost, too");
+}
+
 #[test]
 fn a_lost_node_of_a_map_is_a_finding_and_the_rest_is_verified_and_scrubbed() {
     let mut node = Node::new(6, 1, &[64], SIZE as u64);
