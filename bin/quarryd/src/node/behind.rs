@@ -11,7 +11,6 @@ use quarry_catalog::{Change, DeviceRecord, PoolRecord};
 use quarry_node_api::{ErrorKind, NodeError, Result};
 use quarry_pool::PoolShared;
 
-use super::reopening::BRING_BACK;
 use super::{DataNode, OpenPool, PoolEntry, now};
 
 fn in_use(shared: &PoolShared) -> Vec<DeviceId> {
@@ -19,27 +18,22 @@ fn in_use(shared: &PoolShared) -> Vec<DeviceId> {
     devices.filter(|device| device.failure.is_none()).map(|device| device.id).collect()
 }
 
-/// Refuses a pool whose newest state is on devices that are not there.
-pub(super) fn check_newest(record: &PoolRecord, shared: &PoolShared) -> Result<()> {
-    let here = in_use(shared);
+/// Refuses devices of a pool whose newest state is on others, which are not among them; before anything is written to them.
+pub(super) fn check_newest(record: &PoolRecord, here: &[DeviceId]) -> std::result::Result<(), String> {
     let (here, away): (Vec<&DeviceRecord>, Vec<&DeviceRecord>) =
         record.devices.iter().partition(|device| here.contains(&device.id));
     let newer: Vec<&str> =
         away.iter().filter(|device| device.behind_since.is_none()).map(|device| &*device.path).collect();
     let Some(since) = here.iter().map(|device| device.behind_since).min().flatten() else { return Ok(()) };
-    if newer.is_empty() || here.iter().any(|device| device.behind_since.is_none()) {
+    if newer.is_empty() {
         return Ok(());
     }
-    let what = format!(
-        "pool '{}' is not opened: the devices that are here have missed what was written since {since}",
-        record.name
-    );
-    Err(NodeError::new(ErrorKind::Unavailable, what)
-        .with_cause(format!(
-            "it is on {}, and none of these is there; if they are lost for good, quarry-extract reads the older state from those that are",
-            newer.join(", ")
-        ))
-        .with_next_step(BRING_BACK))
+    Err(format!(
+        "pool '{}' is not opened: the devices that are here have missed what was written since {since}: it is on {}, and none of these \
+         is there; if they are lost for good, quarry-extract reads the older state from those that are",
+        record.name,
+        newer.join(", ")
+    ))
 }
 
 /// Says of each device whether it is behind; whether that is news.
@@ -50,6 +44,8 @@ fn mark(devices: &mut [DeviceRecord], in_use: &[DeviceId], caught_up: bool) -> b
         match in_use.contains(&device.id) {
             true if caught_up => device.behind_since = None,
             true => {}
+            // Who failed last has all of it.
+            false if in_use.is_empty() => {}
             false => device.behind_since = before.or_else(|| Some(now())),
         }
         is_news |= device.behind_since != before;

@@ -145,16 +145,13 @@ impl DataNode {
 
     pub(super) async fn open_pool(&self, home: usize, record: &mut PoolRecord) -> Result<OpenPool> {
         let id = record.id;
-        let paths: Vec<PathBuf> = record.devices.iter().map(|device| PathBuf::from(&device.path)).collect();
-        let name = record.name.clone();
-        let (shared, states) =
-            self.cores.call(home, move |state| find_pool(state, id, name, paths)).await??;
-        if let Err(error) = behind::check_newest(record, &shared) {
+        let known = record.clone();
+        let (shared, states) = self.cores.call(home, move |state| find_pool(state, known)).await??;
+        // Opening a log writes.
+        if let Err(error) = self.note_missing(record, &shared).await {
             self.close_on_all_cores(Some(id)).await?;
             return Err(error);
         }
-        // Opening a log writes.
-        self.note_missing(record, &shared).await?;
         shared.set_device_patience(self.settings.device_patience);
         let logs = states.len() as u16;
         let mut opening = Vec::new();
@@ -548,13 +545,11 @@ fn format_error(name: &Name, error: &FormatError) -> NodeError {
 }
 
 /// Opens the devices of a pool on this core and reads what its logs left.
-async fn find_pool(
-    state: Rc<CoreState>,
-    id: PoolId,
-    name: Name,
-    paths: Vec<PathBuf>,
-) -> Result<(Arc<PoolShared>, Vec<LogState>)> {
-    let opened = quarry_pool::open(&state.env, id, &paths).await.map_err(|error| {
+async fn find_pool(state: Rc<CoreState>, record: PoolRecord) -> Result<(Arc<PoolShared>, Vec<LogState>)> {
+    let (id, name) = (record.id, &record.name);
+    let paths: Vec<PathBuf> = record.devices.iter().map(|device| PathBuf::from(&device.path)).collect();
+    let are_current = |here: &[DeviceId]| behind::check_newest(&record, here);
+    let opened = quarry_pool::open_if(&state.env, id, &paths, &are_current).await.map_err(|error| {
         // Whoever shows it says of which pool.
         NodeError::new(ErrorKind::Unavailable, whole(&error)).with_next_step(BRING_BACK)
     })?;

@@ -8,7 +8,7 @@ use quarry_node_api::Result;
 use quarry_types::PoolId;
 use tokio::time::Instant;
 
-use super::{DataNode, PoolEntry};
+use super::DataNode;
 
 /// How often it is looked whether one is to be tried.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -47,11 +47,7 @@ impl DataNode {
     /// The pools that are not open, and the first core of each.
     fn offline_pools(&self) -> Vec<(usize, PoolRecord)> {
         let pools = self.pools();
-        // Each attempt raises the sequence of the labels that are there: where these may be old ones, they must not pass the newest.
-        let is_current =
-            |entry: &PoolEntry| entry.record.devices.iter().all(|device| device.behind_since.is_none());
-        let offline = |entry: &PoolEntry| entry.opened.is_err() && is_current(entry);
-        let numbered = pools.values().enumerate().filter(|(_, entry)| offline(entry));
+        let numbered = pools.values().enumerate().filter(|(_, entry)| entry.opened.is_err());
         numbered.map(|(number, entry)| (number % self.cores.count(), entry.record.clone())).collect()
     }
 

@@ -282,6 +282,12 @@ pub enum OpenError {
         /// Name of its pool.
         pool_name: String,
     },
+    /// The newest state of the pool is on devices that are not there.
+    #[error("{reason}")]
+    Older {
+        /// How that is known.
+        reason: String,
+    },
     /// The other devices do not count it as a member any more.
     #[error("{} is no longer a member of pool '{pool_name}'", path.display())]
     Removed {
@@ -337,7 +343,7 @@ impl OpenError {
             | Self::Duplicate { second: path, .. }
             | Self::Path(PathError { path, .. })
             | Self::Device(DeviceError { path, .. }) => Some(path),
-            Self::NoDevice { .. } => None,
+            Self::NoDevice { .. } | Self::Older { .. } => None,
         }
     }
 }

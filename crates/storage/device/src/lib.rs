@@ -42,7 +42,7 @@ pub use format::{
     DIRECTORY_PERCENT, FormatRequest, JoinRequest, Joining, forget_joining, format_devices, prepare_to_join,
 };
 pub use labels::CopyError;
-pub use members::{OpenedMembers, open_members};
+pub use members::{AreCurrent, OpenedMembers, open_members, open_members_if};
 pub use open::{Expected, open_device};
 pub use probe::{Content, Probe, ProbedDisk, probe, usable_bytes_at};
 pub use quarry_format::label::{DeviceClass, Label, LabelState, LogPolicy, Member, TierPolicy, slots_for};

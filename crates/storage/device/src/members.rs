@@ -21,6 +21,9 @@ use crate::open::{Expected, open_in_any_state};
 /// it counts: the others get a label that is later than that.
 const PASSED_BY_MISSING: u64 = 2;
 
+/// Whether one of these devices has the newest state of their pool; if not, why that is known.
+pub type AreCurrent<'a> = dyn Fn(&[DeviceId]) -> Result<(), String> + 'a;
+
 /// What was found of a pool's devices.
 #[derive(Debug)]
 pub struct OpenedMembers {
@@ -39,11 +42,22 @@ pub struct OpenedMembers {
 ///
 /// Whether the devices that are missing can be done without is for the caller to say.
 pub async fn open_members(env: &Env, pool: PoolId, paths: &[PathBuf]) -> Result<OpenedMembers, OpenError> {
+    open_members_if(env, pool, paths, &|_| Ok(())).await
+}
+
+/// The same if `are_current` says of the devices that are there that one of them has the newest state; else its reason is the error, and
+/// nothing was written. Labels that were brought up to date without the newest one would pass it.
+pub async fn open_members_if(
+    env: &Env,
+    pool: PoolId,
+    paths: &[PathBuf],
+    are_current: &AreCurrent<'_>,
+) -> Result<OpenedMembers, OpenError> {
     let mut gathering = Gathering { env, pool, tried: Vec::new(), opened: Vec::new(), failures: Vec::new() };
     gathering.try_paths(paths.to_vec()).await;
     let hinted = gathering.hinted_paths().into_iter().filter(|path| env.disks.exists(path)).collect();
     gathering.try_paths(hinted).await;
-    gathering.settle().await
+    gathering.settle(are_current).await
 }
 
 struct Gathering<'a> {
@@ -94,10 +108,11 @@ impl Gathering<'_> {
             .collect()
     }
 
-    async fn settle(mut self) -> Result<OpenedMembers, OpenError> {
+    async fn settle(mut self, are_current: &AreCurrent<'_>) -> Result<OpenedMembers, OpenError> {
         let Some(newest) = self.newest_label() else {
             return Err(OpenError::NoDevice { pool: self.pool, failures: self.failures });
         };
+        check_current(are_current, &self.opened)?;
         self.check_state(&newest)?;
         self.refuse_removed(&newest);
         let target = self.target_label(&newest);
@@ -117,6 +132,8 @@ impl Gathering<'_> {
         if devices.is_empty() {
             return Err(OpenError::NoDevice { pool: self.pool, failures: self.failures });
         }
+        // The one with the newest state may have failed meanwhile.
+        check_current(are_current, &devices)?;
         devices.sort_by_key(Device::index);
         let is_missing = |member: &Member| !devices.iter().any(|device| device.id() == member.device);
         let missing = target.members.into_iter().filter(is_missing).collect();
@@ -173,6 +190,11 @@ impl Gathering<'_> {
         };
         target
     }
+}
+
+fn check_current(are_current: &AreCurrent<'_>, devices: &[Device]) -> Result<(), OpenError> {
+    let here: Vec<DeviceId> = devices.iter().map(Device::id).collect();
+    are_current(&here).map_err(|reason| OpenError::Older { reason })
 }
 
 /// The repair comes first: while the new label is being written, the old one must be whole.

@@ -59,7 +59,7 @@ pub use heat::Heat;
 pub use image::ImageParts;
 pub use member::{DeviceStatus, MemberUse};
 pub use membership::{HeldBytes, LOG_CHUNKS_MIN, MembershipError};
-pub use open::{LogState, OpenedLog, OpenedPool, attach, from_devices, open};
+pub use open::{LogState, OpenedLog, OpenedPool, attach, from_devices, open, open_if};
 pub use pool::Pool;
 pub use read::Expected;
 pub use records::Wanted;

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quarry_device::{
-    Device, Expected as ExpectedDevice, Member, OpenError as DeviceOpenError, OpenedMembers, open_device,
-    open_members,
+    AreCurrent, Device, Expected as ExpectedDevice, Member, OpenError as DeviceOpenError, OpenedMembers,
+    open_device, open_members_if,
 };
 use quarry_ec::Shape;
 use quarry_env::Env;
@@ -47,7 +47,17 @@ pub struct OpenedPool {
 /// Opens the pool `id` from the devices at `paths`. With devices missing it opens as long as every piece of data that its
 /// images name has a copy left.
 pub async fn open(env: &Env, id: PoolId, paths: &[PathBuf]) -> Result<OpenedPool, OpenError> {
-    let members = open_members(env, id, paths).await?;
+    open_if(env, id, paths, &|_| Ok(())).await
+}
+
+/// The same if `are_current` says of the devices that are there that one of them has the newest state; else nothing was written.
+pub async fn open_if(
+    env: &Env,
+    id: PoolId,
+    paths: &[PathBuf],
+    are_current: &AreCurrent<'_>,
+) -> Result<OpenedPool, OpenError> {
+    let members = open_members_if(env, id, paths, are_current).await?;
     let pool = assemble(env, members).watched();
     let mut logs = Vec::new();
     for anchor in pool.newest_anchors().await?.into_values() {

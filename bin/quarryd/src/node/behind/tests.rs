@@ -3,24 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use quarry_api_types::{CreatePool, CreateVolume, PoolState, SpaceLevels};
+use quarry_api_types::{AddDevice, CreateVolume, PoolDeviceState, PoolState};
 use quarry_node_api::Node as _;
 use tempfile::TempDir;
 
-use crate::test_node::{TestNode, VOLUME_BYTES, name, settings};
+use crate::test_node::{TestNode, VOLUME_BYTES, make_device, name, pool_of, settings};
 
 const DEVICE_BYTES: u64 = 64 << 20;
 
-#[expect(clippy::disallowed_types, reason = "a test makes the files that are the devices")]
 fn make(directory: &Path, file: &str) -> PathBuf {
-    let path = directory.join(file);
-    std::fs::File::create(&path).expect("a file").set_len(DEVICE_BYTES).expect("a sparse file of its size");
-    path
+    PathBuf::from(make_device(&directory.join(file), DEVICE_BYTES))
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test takes the files away that are the devices")]
 fn rename(from: &Path, to: &Path) {
     std::fs::rename(from, to).expect("it is there");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test reads the files that are the devices")]
+fn content(path: &Path) -> Vec<u8> {
+    std::fs::read(path).expect("it is there")
 }
 
 fn away(path: &Path) -> PathBuf {
@@ -30,18 +32,8 @@ fn away(path: &Path) -> PathBuf {
 /// A node with a mirror over these devices, and a volume in it.
 async fn with_mirror(directory: &Path, devices: [&PathBuf; 2]) -> TestNode {
     let node = TestNode::start(settings(directory)).await;
-    let SpaceLevels { warning_percent, critical_percent } = SpaceLevels::default();
-    let pool = CreatePool {
-        name: name("m"),
-        devices: devices.map(|path| path.display().to_string()).to_vec(),
-        copies: Some(2),
-        protection: None,
-        force: false,
-        warning_percent,
-        critical_percent,
-        overcommit_limit_percent: 0,
-    };
-    node.node.create_pool(pool).await.expect("a pool");
+    let paths = devices.map(|path| path.display().to_string()).to_vec();
+    node.node.create_pool(pool_of("m", paths, 2)).await.expect("a pool");
     create_volume(&node, "v").await;
     node
 }
@@ -134,4 +126,53 @@ async fn a_device_that_fails_while_the_pool_is_open_counts_as_behind_until_it_is
     assert_eq!(behind(&node), [false, false]);
     drop(open);
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_half_that_is_tried_again_and_again_never_passes_the_newest_one() {
+    let directory = TempDir::new().expect("a directory");
+    let [one, two, three] = ["one", "two", "three"].map(|file| make(directory.path(), file));
+    let node = with_mirror(directory.path(), [&one, &two]).await;
+    node.stop().await;
+
+    // While one is alone, a device joins, of which the other knows nothing.
+    rename(&two, &away(&two));
+    let node = TestNode::start(settings(directory.path())).await;
+    let joining = AddDevice { path: three.display().to_string(), force: false };
+    node.node.add_device(&name("m"), joining).await.expect("it joins");
+    node.stop().await;
+
+    rename(&one, &away(&one));
+    rename(&three, &away(&three));
+    rename(&away(&two), &two);
+    let before = content(&two);
+    for _ in 0..5 {
+        let node = TestNode::start(settings(directory.path())).await;
+        assert_eq!(state(&node).await.0, PoolState::Offline);
+        node.stop().await;
+    }
+    assert!(content(&two) == before, "something was written to it");
+
+    rename(&away(&one), &one);
+    rename(&away(&three), &three);
+    let node = TestNode::start(settings(directory.path())).await;
+    let pool = node.node.show_pool(&name("m")).await.expect("it is open");
+    let states: Vec<PoolDeviceState> = pool.devices.iter().map(|device| device.state).collect();
+    assert_eq!(states, [PoolDeviceState::Online; 3], "{pool:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn halves_that_fail_one_after_the_other_are_told_apart() {
+    let directory = TempDir::new().expect("a directory");
+    let [one, two] = ["one", "two"].map(|file| make(directory.path(), file));
+    let node = with_mirror(directory.path(), [&one, &two]).await;
+    let (_, open) = node.node.open_entry(&name("m")).expect("it is open");
+    for index in [1, 0] {
+        open.shared.fail_device(index, "a test says so".to_owned());
+        look(&node).await;
+        assert_eq!(behind(&node), [false, true], "the one that failed last has everything");
+    }
+    drop(open);
+    node.abandon().await;
 }
