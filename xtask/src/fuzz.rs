@@ -12,9 +12,10 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{command, workspace};
 
 /// Every target, one file each in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 19] = [
+const TARGETS: [&str; 20] = [
     "anchor",
     "batch",
+    "cache_disk",
     "chunk",
     "expand",
     "image",

@@ -186,18 +186,22 @@ impl CacheEntry {
 mod tests {
     use super::*;
 
-    #[test]
-    fn labels_and_regions_come_back_and_damage_is_noticed() {
-        let label = CacheLabel::for_disk(7, 3 << 30).unwrap();
-        let region = CacheRegion {
+    fn region(entries: u32, entries_checksum: u32) -> CacheRegion {
+        CacheRegion {
             disk: 7,
             pool: PoolId::from_random(1),
             log: LogId(3),
             incarnation: Incarnation(2),
             sequence: 9,
-            entries: 5,
-            entries_checksum: 1,
-        };
+            entries,
+            entries_checksum,
+        }
+    }
+
+    #[test]
+    fn labels_and_regions_come_back_and_damage_is_noticed() {
+        let label = CacheLabel::for_disk(7, 3 << 30).unwrap();
+        let region = region(5, 1);
         let (of_label, of_region) = (label.encode(), region.encode());
         assert_eq!((of_label.len(), of_region.len()), (CACHE_BLOCK_BYTES, CACHE_BLOCK_BYTES));
         assert_eq!((CacheLabel::decode(&of_label), CacheRegion::decode(&of_region)), (Ok(label), Ok(region)));
@@ -231,15 +235,7 @@ mod tests {
             |number: u64| CacheEntry { address: LogAddress(number << 33), sector: number as u32, sectors: 8 };
         let entries: Vec<CacheEntry> = (0..100).map(entry).collect();
         let mut bytes = CacheEntry::encode_all(&entries);
-        let region = CacheRegion {
-            disk: 7,
-            pool: PoolId::from_random(1),
-            log: LogId(3),
-            incarnation: Incarnation(2),
-            sequence: 9,
-            entries: 100,
-            entries_checksum: crc32c(&bytes),
-        };
+        let region = region(100, crc32c(&bytes));
         bytes.extend([0; 64]);
         assert_eq!(CacheEntry::decode_all(&region, &bytes), Ok(entries));
         assert!(CacheEntry::decode_all(&CacheRegion { entries: u32::MAX, ..region }, &bytes).is_err());
