@@ -40,6 +40,12 @@ fn sample() -> Label {
     }
 }
 
+/// Without the paths: one that is too long or no text becomes another one, which says as much.
+fn without_hints(mut label: Label) -> Label {
+    label.members.iter_mut().for_each(|member| member.path.clear());
+    label
+}
+
 fuzz_target!(|data: &[u8]| {
     let mut bytes = sample().encode();
     for edit in data.chunks_exact(3) {
@@ -54,6 +60,7 @@ fuzz_target!(|data: &[u8]| {
     bytes[CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
     if let Ok(label) = Label::decode(&bytes) {
         assert_eq!(label.check(), Ok(()));
-        assert_eq!(Label::decode(&label.encode()), Ok(label));
+        let again = Label::decode(&label.encode()).expect("it keeps every rule");
+        assert_eq!(without_hints(again), without_hints(label));
     }
 });

@@ -36,6 +36,7 @@ mod io_metrics;
 mod jobs;
 mod keyring;
 mod keys;
+mod last_copies;
 mod logs;
 mod member_looks;
 mod membership;
@@ -313,5 +314,7 @@ pub fn now() -> Timestamp {
     Timestamp::from_unix_ms(since.as_millis() as u64)
 }
 
+#[cfg(test)]
+mod test_writes;
 #[cfg(test)]
 mod tests;

@@ -144,10 +144,15 @@ impl TestNode {
         let device = make_device(&directory.join("device"), DEVICE_BYTES);
         this.node.create_pool(pool_of("p", vec![device], 1)).await.expect("a pool");
         for volume in volumes {
-            let request = CreateVolume::new(name(volume), name("p"), VOLUME_BYTES);
-            this.node.create_volume(request).await.expect("a volume");
+            this.create_volume(volume, "p").await;
         }
         this
+    }
+
+    /// A volume of [`VOLUME_BYTES`].
+    pub async fn create_volume(&self, volume: &str, pool: &str) {
+        let request = CreateVolume::new(name(volume), name(pool), VOLUME_BYTES);
+        self.node.create_volume(request).await.expect("a volume");
     }
 
     /// The pool, as soon as it is as it should be.

@@ -39,7 +39,7 @@ struct Returns {
 
 /// A device of an open pool.
 pub(super) struct Member {
-    entry: PoolEntry,
+    pub(super) entry: PoolEntry,
     pub(super) open: OpenPool,
     pub(super) status: DeviceStatus,
 }
@@ -202,26 +202,6 @@ impl DataNode {
         self.shown(pool).await
     }
 
-    /// Refuses to remove a device that cannot be read and holds the last copy of something.
-    async fn check_last_copies(&self, member: &Member) -> Result<()> {
-        if !member.open.shared.is_failed(member.status.index) {
-            return Ok(());
-        }
-        let rehoming = self.rehoming(&member.open).await?;
-        let lost: u64 = rehoming.iter().map(|log| log.lost_chunks).sum();
-        if lost == 0 {
-            return Ok(());
-        }
-        let (pool, path) = (&member.entry.record.name, member.status.path.display());
-        let what =
-            format!("{path} is not removed: it may hold the last copies of {lost} segments of pool '{pool}'");
-        Err(NodeError::new(ErrorKind::Conflict, what)
-            .with_cause("no copy of them can be read now; removing the device would make that final")
-            .with_next_step(format!(
-                "Bring it back (`quarry device return {pool} {path}`), or delete what it held: `quarry pool scrub {pool}` names the blocks."
-            )))
-    }
-
     pub(super) async fn exchange_device(
         &self,
         pool: &Name,
@@ -302,7 +282,7 @@ impl DataNode {
         Ok(())
     }
 
-    async fn rehoming(&self, open: &OpenPool) -> Result<Vec<Rehoming>> {
+    pub(super) async fn rehoming(&self, open: &OpenPool) -> Result<Vec<Rehoming>> {
         let (pool, mut all) = (open.shared.id, Vec::new());
         for &(log, core) in &open.logs {
             let asking = self.cores.call(core, move |state| async move {

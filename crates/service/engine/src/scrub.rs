@@ -285,11 +285,7 @@ impl Engine {
         }
         let mut places: Places = lost.addresses.into_iter().map(|address| (address, None)).collect();
         let mut untold = Untold::new(lost.untold);
-        let volumes = self.volumes.all().into_iter();
-        let snapshots = self.volumes.snapshots().into_iter();
-        let visible = snapshots.filter(|snapshot| !snapshot.head.borrow().hidden);
-        let snapshots = visible.map(|snapshot| snapshot.reader.clone());
-        for volume in volumes.chain(snapshots) {
+        for volume in self.readers() {
             self.find_blocks(&volume, &mut places, &mut untold).await;
         }
         places.into_iter().map(|(address, place)| LostBlock { place, address }).collect()

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use quarry_api_types::{AddDevice, CreateVolume, PoolDeviceState, PoolState};
+use quarry_api_types::{AddDevice, PoolDeviceState, PoolState};
 use quarry_node_api::Node as _;
 use tempfile::TempDir;
 
-use crate::test_node::{TestNode, VOLUME_BYTES, make_device, name, pool_of, settings};
+use crate::test_node::{TestNode, make_device, name, pool_of, settings};
 
 const DEVICE_BYTES: u64 = 64 << 20;
 
@@ -34,13 +34,8 @@ async fn with_mirror(directory: &Path, devices: [&PathBuf; 2]) -> TestNode {
     let node = TestNode::start(settings(directory)).await;
     let paths = devices.map(|path| path.display().to_string()).to_vec();
     node.node.create_pool(pool_of("m", paths, 2)).await.expect("a pool");
-    create_volume(&node, "v").await;
+    node.create_volume("v", "m").await;
     node
-}
-
-async fn create_volume(node: &TestNode, volume: &str) {
-    let request = CreateVolume::new(name(volume), name("m"), VOLUME_BYTES);
-    node.node.create_volume(request).await.expect("a volume");
 }
 
 async fn state(node: &TestNode) -> (PoolState, String) {
@@ -71,7 +66,7 @@ async fn a_half_of_a_mirror_that_has_missed_something_is_not_shown_as_all_there_
     rename(&two, &away(&two));
     let node = TestNode::start(settings(directory.path())).await;
     assert_eq!(behind(&node), [false, true]);
-    create_volume(&node, "w").await;
+    node.create_volume("w", "m").await;
     node.stop().await;
 
     // The other one knows nothing of that, and is not believed.

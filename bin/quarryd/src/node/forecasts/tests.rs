@@ -5,7 +5,6 @@ use std::time::Duration;
 use quarry_api_types::{Event, EventKind, EventSeverity, EventsQuery};
 use quarry_history::Sample;
 use quarry_node_api::Node as _;
-use quarry_volume::WriteFlags;
 use tempfile::TempDir;
 
 use super::*;
@@ -30,20 +29,6 @@ async fn events(node: &TestNode, kinds: &[EventKind]) -> Vec<Event> {
     all.into_iter().filter(|event| kinds.contains(&event.kind)).collect()
 }
 
-async fn write(node: &TestNode, volume: &str, from_mib: u64, mib: u64) {
-    let found = node.node.locate(&name(volume)).await.expect("it is there");
-    let id = found.id();
-    let writing = node.cores.call(found.core(), move |state| async move {
-        let volume = state.own_volume(id).expect("it is on its core");
-        for at in from_mib..from_mib + mib {
-            let bytes = state.env.buffers.copy_of(&vec![7; 1 << 20]);
-            volume.write(at << 20, bytes, WriteFlags::default()).await.expect("a write");
-        }
-        volume.flush().await.expect("a flush");
-    });
-    writing.await.expect("the core runs");
-}
-
 /// The points of a figure of volume `a`, by the minute.
 async fn minutes(node: &TestNode, series: Series) -> Vec<quarry_api_types::SeriesPoint> {
     let query =
@@ -57,7 +42,7 @@ async fn what_hosts_do_is_kept_over_the_end_of_the_process() {
     let node = TestNode::with_volumes(directory.path(), &["a", "b"]).await;
     let minute = Duration::from_secs(60);
     node.node.look_at_figures(START_S, minute).await.expect("a look");
-    write(&node, "a", 0, 12).await;
+    node.write("a", 0, 12).await;
     node.node.look_at_figures(START_S + 60, minute).await.expect("a look");
     node.node.look_at_figures(START_S + 120, minute).await.expect("a look");
     let mean =

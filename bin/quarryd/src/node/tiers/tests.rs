@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use quarry_api_types::{AddDevice, DeviceClass};
 use quarry_node_api::Node as _;
-use quarry_volume::WriteFlags;
 use tempfile::TempDir;
 
 use super::*;
@@ -16,21 +15,6 @@ fn file(directory: &Path, name: &str) -> String {
     let path = directory.join(name);
     std::fs::File::create(&path).expect("a file").set_len(512 << 20).expect("a sparse file of its size");
     path.display().to_string()
-}
-
-/// Writes so many MiB of a volume.
-async fn write(node: &TestNode, volume: &str, mib: u64) {
-    let found = node.node.locate(&name(volume)).await.expect("it is there");
-    let id = found.id();
-    let writing = node.cores.call(found.core(), move |state| async move {
-        let volume = state.own_volume(id).expect("it is on its core");
-        for at in 0..mib {
-            let bytes = state.env.buffers.copy_of(&vec![at as u8 + 1; 1 << 20]);
-            volume.write(at << 20, bytes, WriteFlags::default()).await.expect("a write");
-        }
-        volume.flush().await.expect("a flush");
-    });
-    writing.await.expect("the core runs");
 }
 
 async fn until(node: &TestNode, holds: impl Fn(&PoolTiers) -> bool) -> PoolTiers {
@@ -71,7 +55,7 @@ async fn a_device_gets_its_tier_and_a_pinned_pool_moves_there() {
     assert_eq!(two.tiers.len(), 2, "{two:?}");
     assert_eq!(two.tiers[1].devices, *std::slice::from_ref(&path));
 
-    write(&node, "a", 16).await;
+    node.write("a", 0, 16).await;
     node.node.place_pool(&name("p"), SetTier { tier: Tier::Hdd }).await.expect("pinned");
     let moved = until(&node, |tiers| tiers.demoted_segments > 0).await;
     assert_eq!(moved.decisions[0].reason, TierReason::Pinned, "{moved:?}");

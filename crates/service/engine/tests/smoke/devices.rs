@@ -5,14 +5,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quarry_device::LogPolicy;
+use quarry_engine::{Losses, NewSnapshot};
 use quarry_env::Env;
 use quarry_env_sim::{FaultKind, Verb};
 use quarry_pool::MembershipError;
 use quarry_volume::Volume;
 
-use quarry_types::{LogId, Protection};
+use quarry_types::{LogId, Protection, SnapshotId, VolumeId, VolumeSettings};
 
-use crate::node::Chance;
+use crate::node::{Chance, VOLUME};
 use crate::tested::{SETTLE, Tested};
 
 #[test]
@@ -430,4 +431,29 @@ fn what_only_a_device_that_is_back_may_have_lost_does_not_count_as_flushed() {
         }
     }
     assert_eq!(refused, 1, "one of the two had the only copy");
+}
+
+#[test]
+fn whose_the_last_copies_are_is_told() {
+    let mut tested = Tested::new(11, 1, &[64, 64]);
+    let engine = tested.node.engine();
+    tested.node.run(|_| async move {
+        let settings = VolumeSettings::default();
+        let other = VolumeId::from_random(7);
+        engine.create_volume(other, "untouched", 1 << 20, settings, None).await.expect("create");
+    });
+    tested.fill();
+    tested.node.flush().expect("flush");
+    let engine = tested.node.engine();
+    let new =
+        NewSnapshot { id: SnapshotId::from_random(8), name: "s".to_owned(), locked_until_s: 0, set: None };
+    tested.node.run(|_| async move { engine.create_snapshot(VOLUME, new).await }).expect("snapshot");
+    let losses = |within| {
+        let engine = tested.node.engine();
+        tested.node.run(move |_| async move { engine.losses(within).await })
+    };
+    assert_eq!(losses(SETTLE), Losses::default(), "nothing is lost yet");
+    tested.node.engine().pool().shared.fail_device(1, "a test says so".to_owned());
+    let lost = losses(SETTLE);
+    assert_eq!(lost, Losses { names: vec!["one".to_owned(), "one@s".to_owned()], not_looked_at: Vec::new() });
 }
