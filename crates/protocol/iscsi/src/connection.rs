@@ -88,7 +88,6 @@ pub(crate) async fn serve(
     address: Option<IpAddr>,
 ) {
     let id = session.id();
-    let stranger = server.target.strangers.enter(session.stop().clone());
     let login = login(&server, &stream, &session, address);
     let end = pin!(select(session.stop().stopped(), server.env.clock.sleep(LOGIN_TIME_MAX)));
     let (agreed, place, rest) = match select(pin!(login), end).await {
@@ -105,12 +104,11 @@ pub(crate) async fn serve(
         }
     };
     tracing::debug!(session = %id, ?agreed, "logged in");
+    // Discovery is for everybody, and stays a stranger.
     if !agreed.discovery {
         let initiator = agreed.initiator.clone();
         session.log_in(quarry_target::Login { fabric: Fabric::Iscsi, initiator, address });
     }
-    // Discovery is for everybody, and stays one of many.
-    let _stranger = agreed.discovery.then_some(stranger);
     let portals = match &server.target.advertise[..] {
         [] => stream.local_address().into_iter().collect(),
         advertise => advertise.to_vec(),
@@ -205,7 +203,8 @@ async fn enter(server: &Server, session: &Session, agreed: &Agreed) -> Result<Op
     if agreed.discovery {
         return Ok(None);
     }
-    let name = SessionName { initiator: agreed.initiator.clone(), isid: agreed.isid };
+    // Names are compared as if they were in lower case (RFC 7143 section 4.2.7.1), in which stringprep puts them.
+    let name = SessionName { initiator: agreed.initiator.to_ascii_lowercase(), isid: agreed.isid };
     let (place, former) = server.target.sessions.enter(name, session.stop().clone());
     if former.has_ended() {
         return Ok(Some(place));
@@ -223,7 +222,7 @@ async fn enter(server: &Server, session: &Session, agreed: &Agreed) -> Result<Op
 fn nexus(server: &Server, begun: &Begun) -> Rc<Nexus> {
     let agreed = &begun.agreed;
     let target = &server.target;
-    let registrant = format!("{},i,0x{}", agreed.initiator, hex::encode(agreed.isid));
+    let registrant = format!("{},i,0x{}", agreed.initiator.to_ascii_lowercase(), hex::encode(agreed.isid));
     let identity = Identity {
         name: agreed.initiator.clone(),
         address: begun.address,
@@ -261,6 +260,7 @@ async fn run(server: Rc<Server>, stream: Rc<dyn Stream>, begun: Begun) {
         sees_target: !seen.units.is_empty(),
         discovery: begun.agreed.discovery,
         connection: begun.agreed.connection,
+        successor: begun.place.as_ref().map(Place::successor),
     };
     let share = server.budget.join(stream.clone());
     let session = FullFeature::new(

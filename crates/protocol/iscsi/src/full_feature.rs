@@ -23,13 +23,13 @@ use quarry_scsi::{Nexus, Status};
 use quarry_target::{Access, InFlight, Receiver, Session, Share, Stopped};
 
 use crate::collect::{Collecting, Segment};
-use crate::limits::{ANSWER_BYTES_MAX, REQUESTS_MAX};
+use crate::limits::{ANSWER_BYTES_MAX, MANAGEMENT_MAX, REQUESTS_MAX};
 use crate::login::Agreed;
 use crate::numbers::Numbers;
 use crate::outbox::{Batch, Outbox};
 use crate::parameters::Parameters;
 use crate::request::{Done, Request, Work};
-use crate::sessions::Place;
+use crate::sessions::{Place, Successor};
 
 use timers::Timers;
 
@@ -129,6 +129,8 @@ pub(crate) struct Surroundings {
     pub(crate) discovery: bool,
     /// The number that the initiator has given to its connection.
     pub(crate) connection: u16,
+    /// Whether the initiator has logged in again.
+    pub(crate) successor: Option<Successor>,
 }
 
 pub(crate) struct FullFeature<'s> {
@@ -203,7 +205,7 @@ impl<'s> FullFeature<'s> {
             collecting: Vec::new(),
             next_serial: 0,
             next_transfer_tag: 0,
-            in_flight: InFlight::new(REQUESTS_MAX),
+            in_flight: InFlight::new(REQUESTS_MAX + MANAGEMENT_MAX),
             sending: None,
             share,
             held: None,
@@ -310,10 +312,18 @@ impl<'s> FullFeature<'s> {
         }
     }
 
-    /// Whether nothing more may be taken in for now.
-    fn is_full(&self) -> bool {
+    /// Whether the initiator has to take its answers first.
+    fn owes_answers(&self) -> bool {
+        self.outbox.waiting_bytes() > ANSWER_BYTES_MAX && self.sending.is_some()
+    }
+
+    /// Whether as many requests are under way as may be, beside those that end others.
+    fn is_crowded(&self) -> bool {
         self.in_flight.len() + self.collecting.len() >= REQUESTS_MAX
-            || (self.outbox.waiting_bytes() > ANSWER_BYTES_MAX && self.sending.is_some())
+    }
+
+    fn has_no_place_for_management(&self) -> bool {
+        self.in_flight.len() + self.collecting.len() >= REQUESTS_MAX + MANAGEMENT_MAX
     }
 
     /// Ends the send under way, if it is done.

@@ -20,7 +20,7 @@
 //! # From a connection to an answer
 //!
 //! [`Server::serve`] accepts; `connection` sees a login through (`login`, `parameters`, `chap`, `text`), finds a place for the
-//! session (`sessions`; until it has proven who it is, it is one of the `strangers`) and brings it to the core that owns the first volume which the initiator sees. There `full_feature` is one
+//! session (`sessions`) and brings it to the core that owns the first volume which the initiator sees. There `full_feature` is one
 //! task per session: its `parse` takes units apart (`quarry-iscsi-wire`), `commands` begins what they ask for, `data` and `collect`
 //! gather what belongs to a write, `management` ends commands early, `timers` asks silent initiators; `numbers` counts, `outbox`
 //! packs answers into few sends. `targets` names things.
@@ -50,7 +50,6 @@ pub mod parameters;
 mod request;
 mod server;
 mod sessions;
-mod strangers;
 mod targets;
 pub mod text;
 

@@ -6,10 +6,12 @@ use quarry_target::limits::{RECEIVE, SESSION_BYTES_MAX};
 
 /// Commands of one session between their arrival and their answer: the window that initiators are given.
 pub const WINDOW: u32 = 128;
-/// Immediate commands and task management beside them.
+/// Immediate commands beside them.
 pub const IMMEDIATE_MAX: usize = 32;
-/// Requests of one session that are worked on at once.
+/// Commands of one session that are worked on at once.
 pub const REQUESTS_MAX: usize = WINDOW as usize + IMMEDIATE_MAX;
+/// Task management beside those.
+pub const MANAGEMENT_MAX: usize = 16;
 /// Longest data segment that is received.
 pub const DATA_SEGMENT_BYTES_MAX: usize = 256 << 10;
 /// Longest data segment of a login (RFC 7143 section 13.12: the default until it is negotiated).
@@ -42,14 +44,12 @@ pub const CHAP_BYTES_MAX: usize = 1024;
 /// Requests of one login.
 pub const LOGIN_REQUESTS_MAX: usize = 64;
 
-/// Logins under way and discovery sessions of a node; the oldest gives way.
-pub const STRANGERS_MAX: usize = 256;
 /// How long a discovery session lasts.
 pub const DISCOVERY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Time for a whole login.
 pub const LOGIN_TIME_MAX: Duration = Duration::from_secs(15);
-/// How long a new session waits for the end of the one that it takes the place of.
-pub const REINSTATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a new session waits for the end of the one that it takes the place of: longer than [`STOP_TIME_MAX`].
+pub const REINSTATEMENT_TIME_MAX: Duration = Duration::from_secs(12);
 /// An initiator that has been silent for so long is asked whether it is there.
 pub const SILENCE_TIME: Duration = Duration::from_secs(20);
 /// Silent times after which it is given up.
@@ -64,5 +64,4 @@ pub const ABORT_TIME_MAX: Duration = Duration::from_secs(30);
 const _: () =
     assert!(SEGMENT_BYTES_DIRECT + 4096 <= RECEIVE.bytes_max, "an indirect segment fits into a receive");
 const _: () = assert!(quarry_scsi::limits::TRANSFER_BYTES_MAX as u64 <= SESSION_BYTES_MAX);
-const _: () = assert!(STRANGERS_MAX <= quarry_target::limits::SESSIONS_MAX / 2);
 const _: () = assert!(FIRST_BURST_BYTES <= BURST_BYTES && DATA_SEGMENT_BYTES_MAX < 1 << 24);

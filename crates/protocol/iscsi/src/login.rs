@@ -1,12 +1,13 @@
 //! The login phase (RFC 7143 section 6.3): who the initiator is, what it wants, and on which terms. A state machine without I/O.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quarry_target::Host;
 
 use crate::chap::{CHALLENGE_BYTES, Exchange};
 use crate::limits::{LOGIN_REQUESTS_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX, WINDOW};
-use crate::parameters::Parameters;
+use crate::parameters::{NEGOTIATED_ONCE, Parameters};
 use crate::text::{parse, put};
 use quarry_iscsi_wire::pdu::{Header, flags, opcode};
 
@@ -113,6 +114,8 @@ pub struct Login {
     parameters: Parameters,
     /// Text that goes on in the next request.
     text: Vec<u8>,
+    /// Keys of the session's operation that have been negotiated.
+    negotiated: BTreeSet<&'static str>,
 }
 
 impl Default for Login {
@@ -131,6 +134,7 @@ impl Default for Login {
             declared: false,
             parameters: Parameters::default(),
             text: Vec::new(),
+            negotiated: BTreeSet::new(),
         }
     }
 }
@@ -219,6 +223,12 @@ impl Login {
             Stage::Security => self.secure(directory, &pairs, answer)?,
             Stage::Operational => {}
             Stage::FullFeature => return Err(LoginStatus::INVALID_REQUEST),
+        }
+        for key in NEGOTIATED_ONCE.into_iter().filter(|key| keys.contains(key)) {
+            if !self.negotiated.insert(key) {
+                // RFC 7143 section 6.2: neither within a request nor in a later one.
+                return Err(LoginStatus::INITIATOR_ERROR);
+            }
         }
         self.operate(&pairs, answer)?;
         self.may_leave(next)

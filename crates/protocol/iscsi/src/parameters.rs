@@ -72,6 +72,23 @@ const IRRELEVANT_TO_DISCOVERY: [&str; 9] = [
     "TaskReporting",
 ];
 
+/// Keys of which the first answer holds for the session (RFC 7143 section 6.2).
+pub const NEGOTIATED_ONCE: [&str; 13] = [
+    "HeaderDigest",
+    "DataDigest",
+    "InitialR2T",
+    "ImmediateData",
+    "DataPDUInOrder",
+    "DataSequenceInOrder",
+    "MaxBurstLength",
+    "FirstBurstLength",
+    "MaxConnections",
+    "MaxOutstandingR2T",
+    "ErrorRecoveryLevel",
+    "DefaultTime2Wait",
+    "DefaultTime2Retain",
+];
+
 fn boolean(value: &str) -> Option<bool> {
     match value {
         "Yes" => Some(true),
@@ -131,7 +148,8 @@ impl Parameters {
                 self.burst_bytes.to_string()
             }
             "FirstBurstLength" => {
-                self.first_burst_bytes = self.smaller(value, FIRST_BURST_BYTES).ok_or_else(bad)?;
+                let most = FIRST_BURST_BYTES.min(self.burst_bytes);
+                self.first_burst_bytes = self.smaller(value, most).ok_or_else(bad)?;
                 self.first_burst_bytes.to_string()
             }
             // How many connections, and how many R2Ts: one of each.

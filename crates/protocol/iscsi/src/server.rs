@@ -10,7 +10,6 @@ use quarry_types::VolumeId;
 
 use crate::connection::{self, Connection};
 use crate::sessions::Sessions;
-use crate::strangers::Strangers;
 use crate::targets::target_name;
 
 /// Least memory of a core for commands and their answers: what one command may need.
@@ -29,7 +28,6 @@ pub struct Target {
     pub access: Access,
     pub(crate) units: Units,
     pub(crate) sessions: Sessions,
-    pub(crate) strangers: Strangers,
 }
 
 impl Target {
@@ -48,7 +46,6 @@ impl Target {
             access,
             units: Units::new(reservations),
             sessions: Sessions::default(),
-            strangers: Strangers::default(),
         }
     }
 

@@ -110,6 +110,27 @@ impl Place {
     pub fn handle(&self) -> u16 {
         self.handle
     }
+
+    /// Tells whether another session takes this place.
+    pub fn successor(&self) -> Successor {
+        Successor { sessions: self.sessions.clone(), name: self.name.clone(), number: self.number }
+    }
+}
+
+/// Whether there is another session in a place.
+pub struct Successor {
+    sessions: Sessions,
+    name: SessionName,
+    number: u64,
+}
+
+impl Successor {
+    /// The initiator has logged in again: nobody reads the answers of its former session.
+    pub fn is_there(&self) -> bool {
+        let table = self.sessions.table();
+        let present = table.sessions.get(&self.name).and_then(|namesakes| namesakes.present.as_ref());
+        present.is_some_and(|present| present.number != self.number)
+    }
 }
 
 impl Drop for Place {

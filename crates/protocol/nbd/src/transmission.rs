@@ -201,12 +201,17 @@ impl<'v> Transmission<'v> {
 
     /// Receives more, if that is what parsing waits for.
     fn poll_input(&mut self, halt: Halt, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        // The rest of a payload for which memory is held.
+        self.share.set_awaits(self.awaited.is_some() && matches!(halt, Halt::Needs(_)));
         match halt {
             Halt::Full => Poll::Pending,
             Halt::NoMemory => self.poll_memory(context).map(Ok),
             Halt::Needs(wanted) => match self.receiver.poll_more(wanted, context) {
                 Poll::Ready(Ok(0)) => Poll::Ready(Err(Ended::Closed)),
-                Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+                Poll::Ready(Ok(_)) => {
+                    self.share.arrived();
+                    Poll::Ready(Ok(()))
+                }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(Ended::Io(error))),
                 Poll::Pending => Poll::Pending,
             },
@@ -256,7 +261,11 @@ impl<'v> Transmission<'v> {
         if let Some(request) = self.awaited {
             let Some(payload) = self.receiver.take_payload() else { return Ok(Some(Halt::Needs(1))) };
             self.awaited = None;
-            self.start(request, Some(payload.freeze()));
+            // Who may write, and up to where, may have changed while it came.
+            match self.check(&request.header) {
+                Ok(()) => self.start(request, Some(payload.freeze())),
+                Err(refusal) => self.answer_refusal(&request, refusal),
+            }
             return Ok(None);
         }
         if self.requests >= REQUESTS_MAX {

@@ -102,6 +102,9 @@ async fn begin_in_time(
                 let initiator = connect.host.clone();
                 session.log_in(Login { fabric: Fabric::NvmeTcp, initiator, address });
             }
+            if matches!(opened, Opened::Io(_)) {
+                session.become_known();
+            }
             Some((Begun { session, link, connect, rest: inbox.into_rest() }, opened))
         }
         Err(error) => {

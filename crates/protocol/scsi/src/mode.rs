@@ -1,7 +1,8 @@
 //! MODE SENSE and MODE SELECT (SPC-5 6.12 to 6.15): the caching, control and informational exceptions pages, and that of logical
 //! block provisioning.
 //!
-//! One bit can be changed: SWP of the control page, which forbids writes for every initiator until a restart.
+//! One bit can be changed: SWP of the control page, which forbids writes for every initiator until the unit is reset, or until no
+//! initiator is left that uses it.
 
 use std::rc::Rc;
 

@@ -174,7 +174,7 @@ fn port_of(id: &[u8]) -> Option<Initiator> {
     }
     let is_isid = isid.len() == NO_ISID.len() && isid.bytes().all(|digit| digit.is_ascii_hexdigit());
     (is_isid && !device.is_empty())
-        .then(|| Initiator(format!("{device}{ISID}{}", isid.to_ascii_lowercase()).into()))
+        .then(|| Initiator(format!("{device}{ISID}{isid}").to_ascii_lowercase().into()))
 }
 
 /// What the parameters of REGISTER AND MOVE of `from` ask for.

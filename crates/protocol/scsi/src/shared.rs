@@ -53,6 +53,7 @@ impl SharedUnit {
     pub(crate) fn reset(&self) -> Drained {
         let (drain, drained): (Drain, Drained) = Drain::new();
         self.reservations.end_exclusive();
+        self.protect(false);
         self.for_each(|mailbox| {
             mailbox.abort(drain.clone());
             mailbox.raise(Attention::Reset);

@@ -1,12 +1,12 @@
 //! The table of exports and sessions that all cores share. Off the I/O path: a session asks it when it begins and ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quarry_types::VolumeId;
 use quarry_volume::VolumeInfo;
 
-use crate::limits::{EXPORT_NAME_BYTES_MAX, EXPORTS_MAX, SESSIONS_MAX};
+use crate::limits::{EXPORT_NAME_BYTES_MAX, EXPORTS_MAX, SESSIONS_MAX, STRANGERS_MAX};
 use crate::{AdmitError, Counters, ExportError, Login, Session, SessionId, SessionInfo, Stop, Stopped};
 
 /// A volume under the name by which clients ask for it.
@@ -33,6 +33,9 @@ pub(crate) struct Connected {
 pub(crate) struct Table {
     exports: BTreeMap<String, Export>,
     pub(crate) sessions: BTreeMap<SessionId, Connected>,
+    /// Those of which nothing is known yet. Anybody can have as many as the node lets him, so they are few, and the oldest gives way: who
+    /// means well is known long before his turn comes.
+    pub(crate) strangers: BTreeSet<SessionId>,
     next_session: u64,
     /// Given and replaced when a volume has another size.
     resized: Stop,
@@ -136,7 +139,11 @@ impl Exports {
         let connected =
             Connected { peer, export: None, login: None, counters: counters.clone(), stop: stop.clone() };
         table.sessions.insert(id, connected);
+        table.strangers.insert(id);
+        let oldest = if table.strangers.len() > STRANGERS_MAX { table.strangers.pop_first() } else { None };
+        let gives_way = oldest.and_then(|id| table.sessions.get(&id)).map(|session| session.stop.clone());
         drop(table);
+        gives_way.iter().for_each(Stop::stop);
         Ok(Session::new(self.clone(), id, counters, stop))
     }
 

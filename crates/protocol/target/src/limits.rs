@@ -6,6 +6,8 @@ use crate::{ReceiveSizes, ShareBounds};
 
 /// Most connections to one node, of all protocols, those that still negotiate among them.
 pub const SESSIONS_MAX: usize = 4096;
+/// Those among them of which nothing is known: handshakes and logins under way, and discovery. The oldest gives way.
+pub const STRANGERS_MAX: usize = SESSIONS_MAX / 4;
 /// Most exports of one node.
 pub const EXPORTS_MAX: usize = quarry_types::limits::VOLUMES_MAX;
 /// Most hosts of one node.

@@ -61,6 +61,7 @@ impl Session {
         let export = table.find(name)?.clone();
         let connected = table.sessions.get_mut(&self.id).expect("a session is in the table while it lives");
         connected.export = Some(name.to_owned());
+        table.strangers.remove(&self.id);
         Ok(export)
     }
 
@@ -70,6 +71,12 @@ impl Session {
         let mut table = self.exports.table();
         let connected = table.sessions.get_mut(&self.id).expect("a session is in the table while it lives");
         connected.login = Some(login);
+        table.strangers.remove(&self.id);
+    }
+
+    /// It has come through its handshake, and does not give way to strangers any more. Whoever is bound to an export or logged in has.
+    pub fn become_known(&self) {
+        self.exports.table().strangers.remove(&self.id);
     }
 
     /// Its number.
@@ -90,6 +97,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.exports.table().sessions.remove(&self.id);
+        let mut table = self.exports.table();
+        table.sessions.remove(&self.id);
+        table.strangers.remove(&self.id);
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Wake};
 use quarry_types::{Durability, VolumeId};
 use quarry_volume::VolumeInfo;
 
-use super::limits::{EXPORT_NAME_BYTES_MAX, SESSIONS_MAX};
+use super::limits::{EXPORT_NAME_BYTES_MAX, SESSIONS_MAX, STRANGERS_MAX};
 use super::*;
 
 fn export(name: &str, volume: u128) -> Export {
@@ -74,8 +74,8 @@ fn a_new_size_reaches_every_export_of_the_volume() {
 #[test]
 fn sessions_are_bounded_and_counted() {
     let exports = Exports::default();
-    let mut sessions: Vec<Session> =
-        (0..SESSIONS_MAX).map(|_| exports.admit(String::new()).expect("room")).collect();
+    let known = || exports.admit(String::new()).inspect(Session::become_known);
+    let mut sessions: Vec<Session> = (0..SESSIONS_MAX).map(|_| known().expect("room")).collect();
     assert_eq!(exports.admit(String::new()).err(), Some(AdmitError::TooMany));
     sessions.pop();
     let session = exports.admit("10.0.0.1:5".to_owned()).expect("room again");
@@ -86,6 +86,23 @@ fn sessions_are_bounded_and_counted() {
     assert_eq!((last.id, last.peer.as_str(), last.export), (session.id(), "10.0.0.1:5", None));
     let expected = Traffic { reads: 1, read_bytes: 4096, writes: 1, write_bytes: 512, others: 0, errors: 1 };
     assert_eq!(last.traffic, expected);
+}
+
+#[test]
+fn the_oldest_stranger_gives_way_and_whoever_is_known_stays() {
+    let exports = Exports::default();
+    exports.insert(export("a", 1)).expect("a new name");
+    let admit = || exports.admit(String::new()).expect("room");
+    let (bound, logged_in) = (admit(), admit());
+    bound.bind("a").expect("it exists");
+    logged_in.log_in(Login { fabric: Fabric::Iscsi, initiator: "iqn.a".to_owned(), address: None });
+    let strangers: Vec<Session> = (0..=STRANGERS_MAX).map(|_| admit()).collect();
+    let given_way: Vec<bool> = strangers.iter().map(|stranger| stranger.stop().is_stopped()).collect();
+    assert!(given_way[0] && given_way[1..].iter().all(|given_way| !given_way));
+    assert!(!bound.stop().is_stopped() && !logged_in.stop().is_stopped());
+    drop(strangers);
+    let next: Vec<Session> = (0..STRANGERS_MAX).map(|_| admit()).collect();
+    assert!(next.iter().all(|stranger| !stranger.stop().is_stopped()), "there is room again");
 }
 
 #[test]

@@ -62,6 +62,15 @@ impl FullFeature<'_> {
             return Ok(None);
         }
         let is_task = matches!(header.opcode(), opcode::SCSI_COMMAND | opcode::TASK_MANAGEMENT);
+        // Other commands wait for a place.
+        if header.opcode() == opcode::TASK_MANAGEMENT && self.has_no_place_for_management() {
+            if is_numbered {
+                self.numbers.close();
+            }
+            self.drop_unit(&shape);
+            self.reject(header, reject::TOO_MANY_IMMEDIATE);
+            return Ok(None);
+        }
         if is_task && self.is_in_use(header.task_tag()) {
             return Err(Ended::Protocol("a task tag that another task still has"));
         }
@@ -205,6 +214,9 @@ impl FullFeature<'_> {
 
     /// Gives a command its memory, and begins it or the collection of its data.
     fn admit(&mut self, held: Held) -> Result<Option<Halt>, Ended> {
+        if self.is_crowded() {
+            return Ok(self.wait_for_memory(held, Shortage::Session));
+        }
         let Held { header, shape, .. } = held;
         let wanted = match held.request.writes {
             true => held.request.wanted_bytes.min(held.request.expected_bytes) as usize,
@@ -281,7 +293,7 @@ impl FullFeature<'_> {
         Ok(None)
     }
 
-    /// Holds a command until there is memory. Where there will be none before the data of other commands has been taken in, it
+    /// Holds a command until there is memory, or a place among those under way. Where there will be none before the data of other commands has been taken in, it
     /// is turned away, and comes again.
     fn wait_for_memory(&mut self, held: Held, shortage: Shortage) -> Option<Halt> {
         let frees = !self.in_flight.is_empty() || !self.outbox.is_empty() || self.sending.is_some();

@@ -60,14 +60,15 @@ impl FullFeature<'_> {
         if let Some(held) = self.held.take() {
             return self.resume(held);
         }
-        if self.is_full() {
-            return Ok(Some(Halt::Full));
-        }
         let bytes = self.receiver.bytes();
         if bytes.len() < HEADER_BYTES {
-            return Ok(Some(Halt::Needs(HEADER_BYTES)));
+            return Ok(Some(if self.owes_answers() { Halt::Full } else { Halt::Needs(HEADER_BYTES) }));
         }
         let header = Header::decode(bytes);
+        // Data that was asked for has its memory, and ends what is under way.
+        if self.owes_answers() && header.opcode() != opcode::DATA_OUT {
+            return Ok(Some(Halt::Full));
+        }
         let shape = self.shape(&header)?;
         if bytes.len() < shape.data_at {
             return Ok(Some(Halt::Needs(shape.data_at)));

@@ -8,6 +8,7 @@ use quarry_env::{Completion, Env};
 use quarry_scsi::{Code, FIXED_BYTES, Sense};
 
 use crate::limits::{DISCOVERY_TIME_MAX, LOGOUT_TIME, SILENCE_TIME, SILENCES_MAX, STOP_TIME_MAX};
+use crate::sessions::Successor;
 use quarry_iscsi_wire::pdu::{Header, NO_TAG, event, opcode};
 use quarry_target::limits::STALL_CHECK_TIME;
 
@@ -62,6 +63,12 @@ impl FullFeature<'_> {
     pub(super) fn poll_stop(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
         if self.timers.stop_limit.is_none() && Pin::new(&mut self.stopped).poll(context).is_ready() {
             self.timers.stop_limit = Some(self.env.clock.sleep(STOP_TIME_MAX));
+            let is_replaced = || self.surroundings.successor.as_ref().is_some_and(Successor::is_there);
+            if self.sending.is_some() && is_replaced() {
+                // RFC 7143 section 6.3.5: what it has under way ends; answers that it does not take are nobody's.
+                self.deaf = true;
+                self.stream.shutdown();
+            }
             if self.ended.is_none() {
                 self.tell(event::DROP, &[]);
                 self.drop_collecting(|_| true);
@@ -158,8 +165,11 @@ impl FullFeature<'_> {
         match event {
             // Parameter 3: seconds in which to log out.
             event::LOGOUT => message.set_u16(42, LOGOUT_TIME.as_secs() as u16),
-            // Parameters 2 and 3: seconds to wait before a new login, and that nothing is kept meanwhile.
-            event::DROP => message.set_u16(40, 1),
+            // Parameter 1: the connection; 2 and 3: seconds to wait before a new login, and that nothing is kept meanwhile.
+            event::DROP => {
+                message.set_u16(38, self.surroundings.connection);
+                message.set_u16(40, 1);
+            }
             _ => {}
         }
         self.numbers.stamp(&mut message);

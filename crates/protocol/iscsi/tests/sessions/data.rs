@@ -1,6 +1,6 @@
 //! Data in both directions, in all the ways that it may take.
 
-use quarry_iscsi_wire::pdu::{NO_TAG, flags, opcode};
+use quarry_iscsi_wire::pdu::{Header, NO_TAG, flags, opcode};
 use quarry_target::{Audience, Chap, Host, Mapping};
 
 use crate::support::client::{Client, INITIATOR, block_command};
@@ -262,4 +262,32 @@ fn data_that_comes_after_a_reservation_or_a_new_secret_is_not_written() {
     node.access.remove_host("host").expect("it is there");
     let mut client = Client::logged_in(node.portals[0], &[]);
     assert_eq!(read(&mut client, 0, 8).0, vec![0; 4096], "nothing was written");
+}
+
+/// 128 commands of the window and 32 beside it is the most.
+#[test]
+fn data_that_was_asked_for_is_taken_however_much_is_under_way() {
+    const WINDOW: u32 = 128;
+    let node = node();
+    let mut client = Client::logged_in(node.portals[0], &[("ImmediateData", "No"), ("InitialR2T", "Yes")]);
+    for number in 0..WINDOW + 33 {
+        let mut header = client.command_header(block_command(WRITE, 8 * number, 8), TO_TARGET, 4096);
+        if number >= WINDOW {
+            header.0[0] |= 0x40;
+            client.command_number -= 1;
+        }
+        client.send(&header, &[]);
+    }
+    let units: Vec<Header> = (0..WINDOW + 33).map(|_| client.receive().header).collect();
+    let answers = units.iter().filter(|unit| unit.opcode() == opcode::SCSI_RESPONSE);
+    let statuses: Vec<u8> = answers.map(|unit| unit.0[3]).collect();
+    assert_eq!(statuses, [0x28], "one immediate command too many: the task set is full");
+    let asked = units.iter().filter(|unit| unit.opcode() == opcode::R2T);
+    for r2t in asked.clone() {
+        client.task_tag = r2t.task_tag();
+        client.data_out(r2t.u32(20), 0, 0, &[7; 4096], true);
+    }
+    let answers: Vec<(u8, u8)> =
+        asked.map(|_| client.receive().header).map(|header| (header.opcode(), header.0[3])).collect();
+    assert_eq!(answers, [(opcode::SCSI_RESPONSE, 0); 160]);
 }

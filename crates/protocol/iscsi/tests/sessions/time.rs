@@ -307,7 +307,7 @@ fn a_login_waits_for_what_the_session_before_has_under_way_and_is_refused_if_tha
     for ends in [false, false, true] {
         // In place of the first one.
         world.connect(login());
-        world.pass(9);
+        world.pass(11);
         assert!(world.answers().is_empty() && !world.script.closed.get(), "the write is under way");
         if ends {
             world.volume.release_all();
@@ -439,7 +439,7 @@ fn many_who_prove_nothing_do_not_keep_others_out() {
     for oldest in [half.clone(), login_with(&discovery)] {
         world.connect(oldest);
         let oldest = world.script.clone();
-        for _ in 0..255 {
+        for _ in 1..quarry_target::limits::STRANGERS_MAX {
             world.connect(half.clone());
         }
         assert!(!oldest.closed.get());

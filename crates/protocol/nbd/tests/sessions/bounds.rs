@@ -83,6 +83,28 @@ fn dead_clients_are_cut_off_when_others_need_their_memory() {
 }
 
 #[test]
+fn clients_that_do_not_send_what_they_have_announced_are_cut_off_when_others_need_their_memory() {
+    let mut world = World::new(64 * MIB);
+    world.volume("vol", SIZE);
+    let dead: Vec<Client> = (0..12).map(|_| Client::open(&mut world, Style::Simple, "vol")).collect();
+    let live = Client::open(&mut world, Style::Structured, "vol");
+    let whole = write(Style::Simple, 0, 2, 0, &vec![7; 4 << 20]);
+    dead.iter().for_each(|client| client.wire.write(&whole[..100]));
+    world.pass(Duration::from_secs(100));
+    assert!(dead.iter().all(|client| !client.wire.is_closed()), "nobody needs it");
+    live.send(0, READ, READS, 0, 24 * MIB);
+    world.run();
+    world.pass(Duration::from_secs(20));
+    assert!(live.replies(0).is_empty());
+    // One goes on sending.
+    dead[0].wire.write(&whole[100..200]);
+    world.pass(Duration::from_secs(25));
+    assert_eq!(live.replies(0).len(), 1);
+    let closed: Vec<bool> = dead.iter().map(|client| client.wire.is_closed()).collect();
+    assert!(!closed[0] && closed.iter().filter(|closed| **closed).count() >= 2, "{closed:?}");
+}
+
+#[test]
 fn a_client_that_reads_slowly_is_not_cut_off() {
     let mut world = World::new(32 * MIB);
     world.volume("vol", SIZE);

@@ -59,3 +59,30 @@ fn reservations_of_others_keep_a_client_out() {
     }
     drop(other);
 }
+
+/// The payload is received to where it stays, while others go on.
+#[test]
+fn a_payload_that_comes_after_a_reservation_is_not_written() {
+    let mut world = World::new(1 << 30);
+    let volume = world.volume("vol", 1 << 20);
+    let client = Client::open(&mut world, Style::Structured, "vol");
+    let whole = write(Style::Structured, 0, 2, 0, &[7; 128 << 10]);
+    client.wire.write(&whole[..4096]);
+    world.run();
+    let of = world.reservations.of(quarry_volume::Volume::info(&*volume).id);
+    let (host, key) = (Initiator("iqn.a,i,0x01".into()), ReservationKey(7));
+    let register = Action::Register { new_key: key, ignore_existing: true, persists: None };
+    let reserve = Action::Reserve { kind: ReservationKind::WriteExclusive };
+    for (key, action) in [(ReservationKey(0), register), (key, reserve)] {
+        let acted = of.perform(&host, key, action).now_or_never().expect("nothing has to be kept");
+        acted.expect("it may");
+    }
+    volume.records.set(true);
+    client.wire.write(&whole[4096..]);
+    world.run();
+    let replies = client.replies(0);
+    assert!(matches!(replies[..], [(2, Said::Error(EPERM, _))]), "{replies:?}");
+    assert!(volume.calls.take().is_empty(), "nothing was written");
+    // What it held is free again, and the connection goes on.
+    assert_eq!(client.ask(&mut world, 0, READ, 0, 4096), Said::Data(0, vec![0; 4096]));
+}

@@ -104,9 +104,13 @@ impl Change {
     fn end_reservation(&mut self, initiator: &Initiator) {
         let Some(reservation) = self.next.reservation.take() else { return };
         if reservation.kind.is_for_registrants() {
-            let others = self.next.registrations.iter().filter(|one| one.initiator != *initiator);
-            self.told.extend(others.map(|one| (one.initiator.clone(), Told::ReservationReleased)));
+            self.tell_released(initiator);
         }
+    }
+
+    fn tell_released(&mut self, initiator: &Initiator) {
+        let others = self.next.registrations.iter().filter(|one| one.initiator != *initiator);
+        self.told.extend(others.map(|one| (one.initiator.clone(), Told::ReservationReleased)));
     }
 
     fn reserve(&mut self, initiator: &Initiator, kind: ReservationKind) -> Result<(), ReservationError> {
@@ -196,8 +200,9 @@ impl Change {
             self.told.push((other, Told::RegistrationPreempted));
         }
         if takes_over {
+            // SPC-5 5.13.11.3: whatever the type was, those who stay registered hear that it is another one.
             if held.is_some_and(|held| held.kind != kind) {
-                self.end_reservation(initiator);
+                self.tell_released(initiator);
             }
             self.next.reservation = Some(Reservation { kind, holder: initiator.clone() });
         } else if by_all && self.next.registrations.is_empty() {

@@ -180,6 +180,17 @@ fn preempting_takes_over_a_reservation_or_registrations() {
     assert_eq!((model.names().as_str(), model.rights().as_str()), ("b", "r- rw r- r-"));
 }
 
+#[test]
+fn who_stays_registered_hears_that_the_kind_has_changed_whatever_it_was() {
+    for (before, after) in [(WriteExclusive, ExclusiveAccess), (ExclusiveAccess, WriteExclusive)] {
+        let mut model = Model::registered();
+        model.reserve("a", 1, before);
+        let gone = ("a".to_owned(), Told::RegistrationPreempted);
+        let left = ("c".to_owned(), Told::ReservationReleased);
+        assert_eq!(model.act("b", 2, preempt(1, after, false)), Ok(vec![gone, left]));
+    }
+}
+
 /// How clusters fence a node.
 #[test]
 fn who_holds_a_reservation_keeps_it_when_it_preempts_another() {
