@@ -389,11 +389,23 @@ impl Engine {
                 + self.volumes.overlay_bytes()
                 + table.memory_bytes()
                 + self.volumes.deduplication_bytes(),
-            stopped: self.log.stopped().map(|error| error.to_string()),
+            stopped: self.why_stopped(),
             full: self.space.is_full(self, false),
             refused_writes: self.statistics.refused_writes.get(),
             freeing: self.freeing(),
         }
+    }
+
+    /// Why the log takes no more writes.
+    fn why_stopped(&self) -> Option<String> {
+        let failing = || {
+            let why = self.space.standing_failure()?;
+            Some(format!(
+                "log {}: checkpoint or cleaning keep failing, and writes with them: {why}",
+                self.store.log
+            ))
+        };
+        self.log.stopped().map(|error| error.to_string()).or_else(failing)
     }
 
     /// Bytes appended since the replay position: what a recovery would have to read.

@@ -167,7 +167,7 @@ async fn maintain(engine: Weak<Engine>) {
             shared.note_looked(log, asked);
             looked = asked;
         }
-        this.space.note_maintenance(maintained.is_ok());
+        this.space.note_maintenance(&maintained);
         if let Err(error) = maintained {
             report(&this, &error, "maintenance");
             this.env.clock.sleep(AFTER_FAILURE * (1 << this.space.failures().min(FAILURES_COUNTED))).await;

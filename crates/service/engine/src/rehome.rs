@@ -27,8 +27,9 @@ const ABSENCE_TOLERATED: Duration = Duration::from_secs(10);
 const CHUNKS_WANTED: u64 = 16;
 /// How long chunks are copied between two commits, at least one chunk: checkpoints and cleaning wait meanwhile, and hosts for them.
 const STEP_TIME: Duration = Duration::from_millis(200);
-/// The same while no host reads or writes.
-const IDLE_STEP_TIME: Duration = Duration::from_secs(1);
+/// The same while no host reads or writes, and the most where what ends a step, flushes and a commit, takes longer than that: on slow
+/// devices little else would be done.
+const LONG_STEP_TIME: Duration = Duration::from_secs(1);
 /// Chunks that are copied at once, and while hosts read and write. Each holds two windows in memory at most.
 const IDLE_COPIES_IN_FLIGHT: usize = 8;
 const COPIES_IN_FLIGHT: usize = 2;
@@ -36,6 +37,9 @@ const COPIES_IN_FLIGHT: usize = 2;
 const HOSTS_IDLE_AFTER: Duration = Duration::from_secs(1);
 /// While hosts read and write, so many times as long as copying has taken is left to them.
 const PAUSE_FACTOR: u32 = 2;
+
+/// How often a pause looks whether the rate has changed.
+const RATE_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is still to be moved, as of the last look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -88,6 +92,8 @@ pub(crate) struct Rehomer {
     rate_bytes: Cell<Option<u64>>,
     /// What hosts had read and written at the last look, and when that had last grown, by the clock.
     hosts: Cell<(u64, Option<Duration>)>,
+    /// How long it took to end the last step.
+    ending_took: Cell<Duration>,
     /// Raised when the engine is being closed.
     pub(crate) wake: Signal,
 }
@@ -136,7 +142,7 @@ impl Engine {
         let is_urgent = |errand: &Errand| matches!(errand.duty, Duty::Missing { .. });
         if moved == 0 || !errands.first().is_some_and(is_urgent) {
             let _maintaining = self.maintaining.lock().await;
-            let time = if self.has_busy_hosts() { STEP_TIME } else { IDLE_STEP_TIME };
+            let time = self.step_time();
             let grouped = self.group_some(time, false).await?;
             moved += grouped.chunks;
             copied_bytes += grouped.bytes;
@@ -172,17 +178,24 @@ impl Engine {
 
     /// Leaves time to hosts, and keeps to the rate.
     pub(crate) async fn pause(&self, took: Duration, bytes: u64) {
-        if self.closing.get() {
-            return;
-        }
+        let began = self.env.clock.now();
         let for_hosts = if self.has_busy_hosts() { took * PAUSE_FACTOR } else { Duration::ZERO };
-        let for_rate = self.rehomer.rate_bytes.get().map_or(Duration::ZERO, |rate| {
-            Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64).saturating_sub(took)
-        });
-        let pause = for_hosts.max(for_rate);
-        futures::select_biased! {
-            () = self.rehomer.wake.after(0).fuse() => {}
-            () = self.env.clock.sleep(pause).fuse() => {}
+        loop {
+            if self.closing.get() {
+                return;
+            }
+            // It may be another one by now.
+            let for_rate = self.rehomer.rate_bytes.get().map_or(Duration::ZERO, |rate| {
+                Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64).saturating_sub(took)
+            });
+            let left = for_hosts.max(for_rate).saturating_sub(self.env.clock.now() - began);
+            futures::select_biased! {
+                () = self.rehomer.wake.after(0).fuse() => return,
+                () = self.env.clock.sleep(left.min(RATE_LOOK_EVERY)).fuse() => {}
+            }
+            if left <= RATE_LOOK_EVERY {
+                return;
+            }
         }
     }
 
@@ -306,11 +319,8 @@ impl Engine {
         let mut groups = BTreeSet::new();
         let (mut errands, mut copies) = (errands.iter(), FuturesUnordered::new());
         loop {
-            let (step, in_flight) = match self.has_busy_hosts() {
-                true => (STEP_TIME, COPIES_IN_FLIGHT),
-                false => (IDLE_STEP_TIME, IDLE_COPIES_IN_FLIGHT),
-            };
-            let is_time_up = self.env.clock.now() - began >= step && !moving.is_empty();
+            let in_flight = if self.has_busy_hosts() { COPIES_IN_FLIGHT } else { IDLE_COPIES_IN_FLIGHT };
+            let is_time_up = self.env.clock.now() - began >= self.step_time() && !moving.is_empty();
             if copies.len() < in_flight
                 && !is_time_up
                 && !self.closing.get()
@@ -348,12 +358,22 @@ impl Engine {
         if moved > 0 {
             self.commit().await?;
         }
+        let ended_at = self.env.clock.now();
+        self.rehomer.ending_took.set(ended_at - copied_at);
         tracing::debug!(
             log = %self.store.log, moved, copied_bytes, copy = ?(copied_at - began),
-            flush = ?(flushed_at - copied_at), commit = ?(self.env.clock.now() - flushed_at),
+            flush = ?(flushed_at - copied_at), commit = ?(ended_at - flushed_at),
             "a step of moving chunks"
         );
         Ok((moved, copied_bytes))
+    }
+
+    /// How long chunks are copied between two commits now.
+    fn step_time(&self) -> Duration {
+        match self.has_busy_hosts() {
+            true => self.rehomer.ending_took.get().clamp(STEP_TIME, LONG_STEP_TIME),
+            false => LONG_STEP_TIME,
+        }
     }
 
     /// Whether the log or the cleaner writes to a chunk, or no flush has covered all of it.

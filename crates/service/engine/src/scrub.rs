@@ -263,17 +263,18 @@ impl Engine {
                 return 0;
             }
         };
-        let expected: Vec<(u32, Expected)> = pieces
-            .iter()
-            .map(|(item, sector)| (*sector, Expected { sectors: item.sectors, checksum: item.checksum }))
-            .collect();
+        let expected: Vec<(u32, Expected)> =
+            pieces.iter().map(|piece| (piece.sector, piece.expected)).collect();
         let scrubbed = self.store.pool.scrub(&chunk, &expected).await;
         let mut report = self.scrub.report.borrow_mut();
         report.bytes += scrubbed.bytes;
         report.repaired += scrubbed.repaired;
         report.unrepaired += scrubbed.unrepaired;
-        report.lost += scrubbed.lost.len() as u64;
-        lost.addresses.extend(scrubbed.lost.iter().map(|&index| pieces[index].0.address));
+        // What tells of records was read from a good copy just now.
+        let records: Vec<LogAddress> =
+            scrubbed.lost.iter().filter_map(|&index| pieces[index].address).collect();
+        report.lost += records.len() as u64;
+        lost.addresses.extend(records);
         lost.addresses.truncate(LOST_NAMED_MAX);
         scrubbed.bytes
     }

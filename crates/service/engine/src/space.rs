@@ -5,14 +5,15 @@
 //! everything that waits for a place in the log; below the reserve hosts wait. When cleaning finds nothing more to gain
 //! they are told that the pool is full, until something is freed.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::error::Error;
 
 use quarry_env::Signal;
-use quarry_pool::Need;
+use quarry_pool::{Need, PoolError};
 use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, BATCH_PAYLOAD_BYTES_MAX, BLOCK_BYTES, SECTOR_BYTES};
 use quarry_volume::{ErrorKind, Result, VolumeError};
 
-use crate::Engine;
+use crate::{Engine, EngineError};
 
 /// Chunks that the hosts of one of several logs are granted at once.
 const SHARE_CHUNKS_MAX: u64 = 8;
@@ -49,6 +50,8 @@ pub(crate) struct Space {
     waiting: Cell<usize>,
     /// Attempts to maintain that failed one after the other.
     failures: Cell<u32>,
+    /// Why the last one did.
+    failure: RefCell<Option<String>>,
     /// Raised when hosts may have more than before, or will get no more.
     pub(crate) changed: Signal,
     /// [`quarry_log::Log::appended_bytes`] when the last checkpoint began.
@@ -117,6 +120,7 @@ impl Space {
             wanted: Cell::new(false),
             waiting: Cell::new(0),
             failures: Cell::new(0),
+            failure: RefCell::default(),
             changed: Signal::default(),
             appended_at_checkpoint: Cell::new(0),
             merge_at_checkpoint: Cell::new(0),
@@ -204,9 +208,18 @@ impl Space {
         self.failures.get()
     }
 
+    /// Why it fails, where it has failed so often that hosts are told.
+    pub(crate) fn standing_failure(&self) -> Option<String> {
+        self.failure.borrow().clone().filter(|_| self.failures.get() >= FAILURES_MAX)
+    }
+
     /// Checkpoint and cleaning have gone well or failed. Hosts that wait for them must not wait for ever.
-    pub(crate) fn note_maintenance(&self, done: bool) {
-        self.failures.set(if done { 0 } else { self.failures.get().saturating_add(1) });
+    pub(crate) fn note_maintenance(&self, done: &std::result::Result<(), EngineError>) {
+        self.failures.set(if done.is_ok() { 0 } else { self.failures.get().saturating_add(1) });
+        // A pool that is full is said to be so.
+        let failure =
+            done.as_ref().err().filter(|error| !matches!(error, EngineError::Pool(PoolError::NoSpace)));
+        self.failure.replace(failure.map(|error| with_causes(error)));
         if self.failures.get() >= FAILURES_MAX {
             self.changed.raise();
         }
@@ -332,5 +345,13 @@ impl Engine {
         if self.tail_cost_bytes() >= self.space.tail_bytes_max() {
             self.wake.raise();
         }
+    }
+}
+
+/// An error with what is below it.
+fn with_causes(error: &dyn Error) -> String {
+    match error.source() {
+        None => error.to_string(),
+        Some(below) => format!("{error}: {}", with_causes(below)),
     }
 }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use quarry_format::chunk::{CHUNK_HEADER_BYTES, ChunkContent, ChunkHeader};
 use quarry_format::packed::PackedItem;
 use quarry_pool::{Chunk, Contents, Expected, LogStore, PoolError};
-use quarry_types::SegmentId;
 use quarry_types::limits::SECTOR_BYTES;
+use quarry_types::{LogAddress, SegmentId};
 
 use crate::survivors::{Survivor, Teller, packed, teller, told, written};
 
@@ -15,7 +15,7 @@ use crate::survivors::{Survivor, Teller, packed, teller, told, written};
 /// recovery may look at everything: so all of them counts.
 ///
 /// # Errors
-/// As [`crate::live_pieces`], and when no copy has its header.
+/// When what the chunk tells of its content can be read from no copy, or tells of less than lives there, and when no copy has its header.
 pub async fn contents(
     store: &LogStore,
     chunk: &Rc<Chunk>,
@@ -38,6 +38,43 @@ pub async fn contents(
         .filter(|&&id| id >= first_kept)
         .map(|&id| store.table().get(id).map_or(0, |segment| segment.end_sector));
     Ok(Contents { whole_to_sector: whole_to_sector.max(), pieces })
+}
+
+/// A piece of a chunk, where it lies there, and its record if it is not one of those that tell of records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LivePiece {
+    /// The first sector.
+    pub sector: u32,
+    /// What is to be there.
+    pub expected: Expected,
+    /// The record.
+    pub address: Option<LogAddress>,
+}
+
+/// What lives in a chunk that holds (runs of) these segments, and what tells of it, in order of sectors. A header that no copy has is left
+/// out.
+///
+/// # Errors
+/// As [`contents`], but for the header.
+pub async fn live_pieces(
+    store: &LogStore,
+    chunk: &Rc<Chunk>,
+    segments: &[SegmentId],
+) -> Result<Vec<LivePiece>, PoolError> {
+    let (runs, mut tellers) = told(store, chunk, segments).await?;
+    match header(store, chunk).await {
+        Ok((_, expected)) => tellers.push((0, expected)),
+        Err(error) => tracing::error!(chunk = %chunk.id(), %error, "the header of a chunk is lost"),
+    }
+    let telling = tellers.into_iter().map(|(sector, expected)| LivePiece { sector, expected, address: None });
+    let records = runs.into_iter().flat_map(|run| run.survivors).map(|Survivor { item, sector }| LivePiece {
+        sector,
+        expected: Expected { sectors: item.sectors, checksum: item.checksum },
+        address: Some(item.address),
+    });
+    let mut pieces: Vec<LivePiece> = telling.chain(records).collect();
+    pieces.sort_unstable_by_key(|piece| piece.sector);
+    Ok(pieces)
 }
 
 /// All that a chunk tells of that is full, whether it lives or not: what a code counts on.

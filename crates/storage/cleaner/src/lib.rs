@@ -27,7 +27,6 @@ mod victim;
 mod window;
 
 pub use cleaner::{Cleaner, Relocated, RoundTerms};
-pub use contents::{contents, whole_contents};
+pub use contents::{LivePiece, contents, live_pieces, whole_contents};
 pub use policy::{Order, Policy};
-pub use survivors::live_pieces;
 pub use victim::{Victim, choose, live_bytes_max};

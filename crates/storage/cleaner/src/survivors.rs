@@ -33,22 +33,6 @@ pub(crate) struct LiveRun {
     pub(crate) survivors: Vec<Survivor>,
 }
 
-/// What lives in a chunk that holds (runs of) these segments: each piece and the sector of the chunk where it lies, in that order.
-///
-/// # Errors
-/// When what the chunk tells of its content can be read from no copy, or tells of less than lives there.
-pub async fn live_pieces(
-    store: &LogStore,
-    chunk: &Rc<Chunk>,
-    segments: &[SegmentId],
-) -> Result<Vec<(PackedItem, u32)>, PoolError> {
-    let runs = survivors(store, chunk, segments).await?;
-    let survivors = runs.into_iter().flat_map(|run| run.survivors);
-    let mut pieces: Vec<_> = survivors.map(|survivor| (survivor.item, survivor.sector)).collect();
-    pieces.sort_unstable_by_key(|(_, sector)| *sector);
-    Ok(pieces)
-}
-
 /// What lives in a chunk, run by run.
 pub(crate) async fn survivors(
     store: &LogStore,

@@ -240,7 +240,17 @@ fn may_be_carried_out(error: &object_store::Error) -> bool {
 
 /// Whether the same request may succeed later.
 fn may_pass(error: &object_store::Error) -> bool {
-    matches!(error, object_store::Error::Generic { store, .. } if *store != REFUSED)
+    matches!(error, object_store::Error::Generic { store, .. } if *store != REFUSED) && !is_cut_short(error)
+}
+
+/// Whether the object ends before what was asked for: it was damaged, and asking again changes nothing ("416 Range Not Satisfiable", RFC 9110
+/// section 15.5.17; a shorter range is noticed by the library).
+fn is_cut_short(error: &object_store::Error) -> bool {
+    let causes =
+        std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .any(|text| text.contains("416 Range Not Satisfiable") || text.contains("but object was only"))
 }
 
 /// The "stores" of errors that are our own: a request that is not sent as long as the claim is overdue, one that is never sent because the

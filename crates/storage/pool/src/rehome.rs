@@ -491,13 +491,10 @@ impl Pool {
         lost
     }
 
-    /// A device that fails is out of use, and whoever makes the copies count sees that.
+    /// A device that fails is out of use, and whoever makes the copies count sees that. One that is not open here has got nothing.
     async fn write_window(&self, slots: &[Slot], window: &Window, view: &View) -> Result<(), PoolError> {
-        for slot in slots {
-            let Some(device) = self.device(slot.device).filter(|_| !self.shared.is_failed(slot.device))
-            else {
-                continue;
-            };
+        for slot in slots.iter().filter(|slot| !self.shared.is_failed(slot.device)) {
+            let device = self.device(slot.device).ok_or(PoolError::TargetFailed)?;
             let offset = device.slot_offset(slot.index) + window.bytes.start as u64;
             if let Err(error) = device.write(offset, vec![view.clone()]).await {
                 self.shared.fail_device(slot.device, format!("write failed: {error}"));

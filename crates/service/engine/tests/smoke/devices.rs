@@ -457,3 +457,23 @@ fn whose_the_last_copies_are_is_told() {
     let lost = losses(SETTLE);
     assert_eq!(lost, Losses { names: vec!["one".to_owned(), "one@s".to_owned()], not_looked_at: Vec::new() });
 }
+
+#[test]
+fn a_rate_that_is_raised_counts_at_once() {
+    let mut tested = Tested::new(12, 1, &[64, 64, 64]);
+    tested.fill();
+    tested.node.flush().expect("flush");
+    tested.node.engine().set_rehoming_rate(Some(1));
+    let pass = |tested: &Tested| {
+        tested.node.run(|env: Env| async move { env.clock.sleep(Duration::from_secs(5)).await });
+    };
+    tested.leave(0).expect("two others are left");
+    pass(&tested);
+    // That was a step, and at a byte a second the next one is days away.
+    tested.leave(1).expect("another one is left");
+    pass(&tested);
+    assert!(tested.used(1) > 0);
+    tested.node.engine().set_rehoming_rate(None);
+    tested.settle();
+    assert_eq!((tested.used(0), tested.used(1)), (0, 0));
+}

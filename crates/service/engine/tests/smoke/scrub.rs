@@ -1,9 +1,12 @@
 //! Scrub: bad copies are mended, and what has no good copy is named, and nothing else suffers from it.
 
+use std::time::Duration;
+
 use quarry_engine::{Finding, LostPlace, ScrubReport, ScrubTerms};
+use quarry_env::Env;
 use quarry_env_sim::DiskId;
 use quarry_types::{SnapshotId, VolumeId};
-use quarry_volume::{ErrorKind, Volume};
+use quarry_volume::{ErrorKind, Volume, WriteFlags};
 
 use crate::node::{BLOCK, Node, VOLUME, content};
 
@@ -74,6 +77,28 @@ fn a_bad_copy_is_mended_and_a_lost_block_is_named() {
     node.verify();
     assert_eq!(scrub(&node).lost, 0);
     assert_eq!(node.engine().damaged_blocks(), []);
+}
+
+#[test]
+fn what_tells_of_a_chunk_is_mended_too() {
+    let mut node = Node::new(5, 2, &[64, 64], SIZE as u64);
+    node.write(0, content(1, 0, BLOCKS * BLOCK)).expect("write");
+    node.close();
+    node.reopen();
+    assert_eq!(scrub(&node).repaired, 0);
+    // The header of their batch is in front of the first of them, and that of their chunk is the granule before.
+    let first = find(&node, node.disks[1], &block(0));
+    for at in [first - BLOCK as u64, first - 2 * BLOCK as u64] {
+        node.world.rot(node.disks[1], at + 20, 3);
+        let mended = scrub(&node);
+        assert_eq!((mended.repaired, mended.unrepaired, mended.lost), (1, 0, 0), "{at}");
+        assert_eq!(scrub(&node).repaired, 0);
+    }
+    // So the other device may go.
+    node.kill();
+    node.world.pull_disk(node.disks[0]);
+    node.reopen();
+    assert!(node.read(0, BLOCKS * BLOCK) == content(1, 0, BLOCKS * BLOCK));
 }
 
 /// Of a chunk that does not tell any more what is in it the maps do.
@@ -188,4 +213,42 @@ fn a_scrub_that_was_cut_off_goes_on_behind_what_it_has_read() {
     let again = resume(ScrubReport { lost: 1, ..before });
     assert_eq!((again.repaired, again.lost, again.chunks_done), (1, 0, whole.chunks));
     assert!(again.bytes >= whole.bytes, "{again:?}");
+}
+
+/// A part of a map of which no copy is good cannot be written anew. That is said, and who gives the range up goes on.
+#[test]
+fn a_lost_part_of_a_map_that_is_written_to_is_told_of_until_it_is_given_up() {
+    let mut node = Node::new(6, 1, &[64], SIZE as u64);
+    node.write(0, content(1, 0, SIZE)).expect("write");
+    node.close();
+    let mut disk = vec![0; 64 << 20];
+    node.world.peek(node.disks[0], 0, &mut disk);
+    let is_leaf = |at: &usize| disk[*at..].starts_with(b"QRYNODE");
+    let leaves: Vec<usize> = (0..disk.len()).step_by(512).filter(is_leaf).collect();
+    let lost = *leaves.first().expect("the map has nodes");
+    node.world.rot(node.disks[0], lost as u64 + 100, 5);
+    node.reopen();
+    let bad = (0..SIZE / BLOCK).find(|block| {
+        let at = (block * BLOCK) as u64;
+        node.with(move |_, volume| async move { volume.read(at, BLOCK as u32).await.is_err() })
+    });
+    let bad = bad.expect("a part of the map is lost");
+    assert_eq!(node.engine().status().stopped, None);
+    node.write((bad * BLOCK) as u64, block(0)).expect("it is taken");
+    // Elsewhere writes go on until a checkpoint is due.
+    const LEAF: usize = 128;
+    let far = (bad / LEAF + 1) * LEAF % (SIZE / BLOCK);
+    let refused = (0..4000).find_map(|_| node.write((far * BLOCK) as u64, block(1)).err());
+    assert_eq!(refused.expect("no checkpoint can be written").kind, ErrorKind::Unavailable);
+    let why = node.engine().status().stopped.expect("it is told");
+    assert!(why.contains("keep failing") && why.contains("map"), "{why}");
+    let range = (bad / LEAF * LEAF * BLOCK) as u64;
+    let given_up = node.with(move |_, volume| async move {
+        volume.discard(range, (LEAF * BLOCK) as u64, WriteFlags::default()).await
+    });
+    given_up.expect("a discard");
+    node.run(|env: Env| async move { env.clock.sleep(Duration::from_secs(10)).await });
+    assert_eq!(node.engine().status().stopped, None);
+    node.write(range, block(2)).expect("writes go on");
+    assert!(node.read(range, BLOCK) == block(2));
 }

@@ -55,6 +55,8 @@ fn check_without(tested: &mut Tested, lost: usize) {
     tested.node.kill();
     tested.node.world.restore_disk(tested.node.disks[lost], false);
     tested.node.reopen();
+    // What it has missed comes to it before another one goes.
+    tested.settle();
 }
 
 #[test]
