@@ -18,7 +18,7 @@ use std::time::Duration;
 use quarry_catalog::PlaceRecord;
 use quarry_engine::EngineVolume;
 use quarry_env::{JoinHandle, OpenMode};
-use quarry_image::{ImageOptions, ImageStats, ImageVolume};
+use quarry_image::{ImageError, ImageOptions, ImageStats, ImageVolume};
 use quarry_migration::{Frozen, Migration, MigrationError, Options, Progress, Route};
 use quarry_network_disk::limits::LATE_TIME_MAX;
 use quarry_node_api::{ErrorKind, NodeError};
@@ -218,11 +218,17 @@ impl CoreState {
             NodeError::new(kind, what.clone()).caused_by(&error)
         };
         let disk = self.env.disks.open(&path, mode).await.map_err(unavailable)?;
-        ImageVolume::new(self.env.clone(), disk, options)
-            .map_err(|error| NodeError::new(ErrorKind::Invalid, what.clone()).caused_by(&error))
+        ImageVolume::new(self.env.clone(), disk, options).map_err(|error| {
+            let refused = |kind| NodeError::new(kind, what.clone()).caused_by(&error);
+            match error {
+                ImageError::AnotherDisk { .. } => refused(ErrorKind::Conflict)
+                    .with_next_step("Attach that disk there again: it is tried again every few seconds."),
+                _ => refused(ErrorKind::Invalid),
+            }
+        })
     }
 
-    /// Opens a device as a volume of this core; says how large that is, in bytes.
+    /// Opens a device as a volume of this core; says how large that is, in bytes, and what the disk is called.
     ///
     /// With `hold_back` no change is sent to a device behind a network before what another process has sent has landed.
     pub async fn serve_image(
@@ -230,13 +236,13 @@ impl CoreState {
         path: PathBuf,
         options: ImageOptions,
         hold_back: bool,
-    ) -> Result<u64, NodeError> {
+    ) -> Result<(u64, Option<String>), NodeError> {
         let id = options.id;
         let changes_after = self.after_late_changes(hold_back && is_behind_network(&path));
         let image = self.open_image(path, ImageOptions { changes_after, ..options }, None).await?;
-        let size_bytes = image.info().size_bytes;
+        let found = (image.info().size_bytes, image.identity());
         self.places.add_image(id, image);
-        Ok(size_bytes)
+        Ok(found)
     }
 
     /// When nothing can come from another process any more, where that is to be waited for.
@@ -244,7 +250,8 @@ impl CoreState {
         if is_due { self.env.clock.now() + LATE_TIME_MAX } else { Duration::ZERO }
     }
 
-    /// Serves a volume of this core from now on over both its place and `destination`, and keeps them equal where it was copied.
+    /// Serves a volume of this core from now on over both its place and `destination`, and keeps them equal where it was copied. Says what
+    /// the destination's disk is called, if it is one.
     pub async fn begin_move(
         &self,
         cores: Cores,
@@ -253,7 +260,7 @@ impl CoreState {
         destination: Destination,
         (copied_bytes, rate_bytes_per_s): (u64, Option<u64>),
         is_resumed: bool,
-    ) -> Result<(), NodeError> {
+    ) -> Result<Option<String>, NodeError> {
         let gone = || NodeError::new(ErrorKind::Unavailable, "the volume is not where it was");
         let from = match from {
             Some((pool, log)) => Origin::Pool(self.engine(pool, log)?.volume(id).map_err(|_| gone())?),
@@ -307,8 +314,9 @@ impl CoreState {
             outcome: RefCell::default(),
             frozen: RefCell::default(),
         };
+        let identity = moving.to_device.as_ref().and_then(|(image, _)| image.identity());
         self.places.moving.borrow_mut().insert(id, Rc::new(moving));
-        Ok(())
+        Ok(identity)
     }
 
     /// Copies and compares, or goes on with it.

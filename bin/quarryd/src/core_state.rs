@@ -60,6 +60,8 @@ pub struct CoreState {
     tables: Tables,
     memory: Memory,
     pools: RefCell<BTreeMap<PoolId, Rc<Pool>>>,
+    /// Held by who opens the devices of a pool on this core.
+    attaching: RefCell<BTreeMap<PoolId, Rc<futures::lock::Mutex<()>>>>,
     engines: RefCell<BTreeMap<(PoolId, LogId), Rc<Engine>>>,
     server: RefCell<Option<Rc<Server>>>,
     iscsi: RefCell<Option<Rc<quarry_iscsi::Server>>>,
@@ -89,6 +91,7 @@ impl CoreState {
             tables,
             memory,
             pools: RefCell::default(),
+            attaching: RefCell::default(),
             engines: RefCell::default(),
             server: RefCell::default(),
             iscsi: RefCell::default(),
@@ -221,10 +224,13 @@ impl CoreState {
         }
     }
 
-    /// The pool on this core; opens its devices here if that was not done yet.
+    /// The pool on this core; opens its devices here if that was not done yet. Of one pool there is one on a core, whoever asks at the same
+    /// time: devices that join and leave are told to that one.
     pub async fn pool(&self, shared: &Arc<PoolShared>) -> Result<Rc<Pool>, NodeError> {
-        if let Some(pool) = self.pools.borrow().get(&shared.id) {
-            return Ok(pool.clone());
+        let attaching = self.attaching.borrow_mut().entry(shared.id).or_default().clone();
+        let _attaching = attaching.lock().await;
+        if let Some(pool) = self.opened_pool(shared.id) {
+            return Ok(pool);
         }
         let pool = quarry_pool::attach(&self.env, shared).await.map_err(|error| {
             NodeError::new(ErrorKind::Unavailable, format!("pool '{}' cannot be opened", shared.name))

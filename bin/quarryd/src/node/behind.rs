@@ -9,8 +9,10 @@
 use quarry_api_types::DeviceId;
 use quarry_catalog::{Change, DeviceRecord, PoolRecord};
 use quarry_node_api::{ErrorKind, NodeError, Result};
-use quarry_pool::PoolShared;
+use quarry_pool::{LogState, PoolShared};
+use quarry_types::LogId;
 
+use super::reopening::BRING_BACK;
 use super::{DataNode, OpenPool, PoolEntry, now};
 
 fn in_use(shared: &PoolShared) -> Vec<DeviceId> {
@@ -34,6 +36,35 @@ pub(super) fn check_newest(record: &PoolRecord, here: &[DeviceId]) -> std::resul
         record.name,
         newer.join(", ")
     ))
+}
+
+/// Refuses logs that are older than when they were opened last, as long as devices are missing on which they may be newer: those that are here
+/// were put back to what they were at another time. Where all are here there is nothing newer.
+pub(super) fn check_incarnations(record: &PoolRecord, shared: &PoolShared, logs: &[LogState]) -> Result<()> {
+    let found =
+        |log: LogId| logs.iter().find(|state| state.log == log).map(|state| state.image.incarnation.0);
+    let older = |(log, opened): &(LogId, u64)| found(*log).is_none_or(|found| found < *opened);
+    if !record.incarnations.iter().any(older) {
+        return Ok(());
+    }
+    let missing: Vec<String> = shared
+        .devices()
+        .iter()
+        .filter(|device| device.failure.is_some())
+        .map(|device| device.path.display().to_string())
+        .collect();
+    let what = format!("pool '{}' is older than when it was opened last", record.name);
+    if missing.is_empty() {
+        tracing::warn!("{what}: all its devices were put back to another time");
+        return Ok(());
+    }
+    Err(NodeError::new(ErrorKind::Unavailable, format!("{what}, and is not opened"))
+        .with_cause(format!(
+            "the devices that are here were put back to what they were at another time, from a copy or a snapshot; what came later may be on {}; \
+             if these are lost for good, quarry-extract reads the older state from those that are here",
+            missing.join(", ")
+        ))
+        .with_next_step(BRING_BACK))
 }
 
 /// Says of each device whether it is behind; whether that is news.

@@ -61,6 +61,7 @@ pub(super) fn options(record: &ImageRecord) -> ImageOptions {
         id: record.id,
         name: record.name.to_string(),
         size_bytes: Some(record.size_bytes),
+        identity: record.identity.clone(),
         durability: record.durability.into(),
         read_only: record.read_only,
         changes_after: std::time::Duration::ZERO,
@@ -100,6 +101,7 @@ impl DataNode {
             id: VolumeId(uuid::Uuid::new_v4()),
             name: request.name.clone(),
             device: path.display().to_string(),
+            identity: None,
             size_bytes: 0,
             read_only: request.read_only,
             durability: request.durability,
@@ -108,7 +110,7 @@ impl DataNode {
         };
         let options = ImageOptions { size_bytes: None, ..options(&record) };
         let opened = self.cores.call(core, move |state| state.serve_image(path, options, false)).await?;
-        record.size_bytes = opened?;
+        (record.size_bytes, record.identity) = opened?;
         let id = record.id;
         if let Err(error) = self.commit(vec![Change::PutImage(record.clone())]).await {
             self.cores.call(core, move |state| async move { state.places.remove_image(id) }).await?;
@@ -153,7 +155,10 @@ impl DataNode {
 
     async fn check_unused(&self, device: &str, path: &Path, taken: Vec<PathBuf>) -> Result<()> {
         for other in taken {
-            if other == path || self.canonical(&other).await? == path {
+            let (one, path) = (other.clone(), path.to_owned());
+            let is_same =
+                self.cores.call(0, move |state| async move { state.env.disks.is_same(&one, &path) });
+            if is_same.await? {
                 let what = format!("device '{device}' is in use by this node already");
                 return Err(NodeError::new(ErrorKind::Conflict, what)
                     .with_next_step("`quarry device list` and `quarry volume list` show by what."));
@@ -216,11 +221,15 @@ impl DataNode {
     pub(super) async fn open_image(&self, id: VolumeId) {
         let Some(entry) = self.images().get(&id).cloned() else { return };
         let opened = self.try_open_image(&entry).await.map_err(|error| error.to_string());
+        let is_open = opened.is_ok();
         if let Some(entry) = self.images_mut().get_mut(&id) {
-            entry.opened = opened.clone();
-            entry.record.in_use |= opened.is_ok();
+            entry.record.in_use |= is_open;
+            match opened {
+                Ok(identity) => (entry.record.identity, entry.opened) = (identity, Ok(())),
+                Err(reason) => entry.opened = Err(reason),
+            }
         }
-        if opened.is_ok() {
+        if is_open {
             self.offer_exports_of(id).await;
         }
     }
@@ -263,12 +272,19 @@ impl DataNode {
         self.tell(EventSeverity::Critical, EventKind::ImageOffline, name, message, why).await;
     }
 
-    async fn try_open_image(&self, entry: &ImageEntry) -> Result<()> {
+    /// Says what its disk is called.
+    async fn try_open_image(&self, entry: &ImageEntry) -> Result<Option<String>> {
         let record = &entry.record;
         let (path, options, hold_back) = (PathBuf::from(&record.device), options(record), record.in_use);
         self.commit(vec![Change::PutImage(ImageRecord { in_use: true, ..record.clone() })]).await?;
         let opening = self.cores.call(entry.core, move |state| state.serve_image(path, options, hold_back));
-        opening.await?.map(drop)
+        let (_, identity) = opening.await??;
+        if identity != record.identity {
+            // Whoever took it over did not note it yet.
+            let record = ImageRecord { in_use: true, identity: identity.clone(), ..record.clone() };
+            self.commit(vec![Change::PutImage(record)]).await?;
+        }
+        Ok(identity)
     }
 
     /// Lets go of all devices of volumes in image mode: nothing is on its way to them any more.

@@ -140,7 +140,7 @@ impl DataNode {
         self.shown(pool).await
     }
 
-    async fn join(&self, entry: &PoolEntry, open: &OpenPool, request: AddDevice) -> Result<()> {
+    async fn join(&self, entry: &PoolEntry, open: &OpenPool, request: AddDevice) -> Result<DeviceId> {
         self.check_not_outside(std::slice::from_ref(&request.path)).await?;
         let path = PathBuf::from(&request.path);
         let join = JoinRequest {
@@ -160,7 +160,7 @@ impl DataNode {
             .await;
         // It is a member whether the catalog knows or not: the labels of the others lead to it.
         self.use_member(open, status.index).await?;
-        added
+        added.map(|()| id)
     }
 
     pub(super) async fn begin_drain(&self, pool: &Name, device: DeviceId) -> Result<Pool> {
@@ -211,8 +211,15 @@ impl DataNode {
         request.check()?;
         let member = self.find_member(pool, device)?;
         self.check_last_copies(&member).await?;
-        self.join(&member.entry, &member.open, request).await?;
-        self.begin_removal(pool, device).await
+        let path = request.path.clone();
+        let newcomer = self.join(&member.entry, &member.open, request).await?;
+        let begun = self.begin_removal(pool, device).await;
+        if begun.is_err()
+            && let Err(error) = self.begin_removal(pool, newcomer).await
+        {
+            tracing::warn!(%pool, device = path, %error, "a device that was to replace another one, which stays, has joined");
+        }
+        begun
     }
 
     pub(super) async fn grow_member(&self, pool: &Name, device: DeviceId) -> Result<Pool> {

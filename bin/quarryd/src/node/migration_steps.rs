@@ -190,11 +190,15 @@ impl DataNode {
         let beginning = self.cores.call(core, move |state| async move {
             state.begin_move(cores, id, from, destination, copied, is_resumed).await
         });
-        beginning.await??;
+        let to_identity = beginning.await??;
         if let Some(entry) = self.migrations_mut().get_mut(&id) {
             entry.core = Some(core);
         }
-        Ok(())
+        if to_identity == record.to_identity {
+            return Ok(());
+        }
+        // Before anything is copied: another life must not go on with another disk.
+        self.put_migration(MigrationRecord { to_identity, ..record }, Vec::new()).await
     }
 
     async fn destination_of(
@@ -242,6 +246,7 @@ impl DataNode {
             id,
             name,
             device,
+            identity: record.to_identity.clone(),
             size_bytes,
             read_only: false,
             durability,

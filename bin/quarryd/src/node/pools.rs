@@ -80,6 +80,7 @@ impl DataNode {
             levels,
             overcommit_limit_percent,
             rebuild_rate_bytes: None,
+            incarnations: Vec::new(),
         };
         let founded = Change::DeleteFounding(record.name.clone());
         self.commit(vec![Change::PutPool(record.clone()), founded]).await?;
@@ -148,10 +149,15 @@ impl DataNode {
         let known = record.clone();
         let (shared, states) = self.cores.call(home, move |state| find_pool(state, known)).await??;
         // Opening a log writes.
-        if let Err(error) = self.note_missing(record, &shared).await {
+        let noted = match behind::check_incarnations(record, &shared, &states) {
+            Ok(()) => self.note_missing(record, &shared).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = noted {
             self.close_on_all_cores(Some(id)).await?;
             return Err(error);
         }
+        let incarnations = states.iter().map(|state| (state.log, state.image.incarnation.next().0)).collect();
         shared.set_device_patience(self.settings.device_patience);
         let logs = states.len() as u16;
         let mut opening = Vec::new();
@@ -167,6 +173,8 @@ impl DataNode {
             Ok(logs) => {
                 let open = OpenPool { shared, logs };
                 self.set_rebuild_rate(&open, record.rebuild_rate_bytes).await?;
+                record.incarnations = incarnations;
+                self.commit(vec![Change::PutPool(record.clone())]).await?;
                 Ok(open)
             }
             Err(error) => {

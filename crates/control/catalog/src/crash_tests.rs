@@ -107,6 +107,7 @@ fn changes(round: u128) -> Vec<Change> {
         levels: SpaceLevels::default(),
         overcommit_limit_percent: Some(300),
         rebuild_rate_bytes: None,
+        incarnations: Vec::new(),
     };
     let export = ExportRecord {
         id: ExportId::from_random(round),

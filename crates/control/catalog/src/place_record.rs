@@ -15,6 +15,9 @@ pub struct ImageRecord {
     pub name: Name,
     /// The path of its device, or the address of a server's disk.
     pub device: String,
+    /// What that disk is called wherever it is attached, if it has such a name: what else lies at the path is not the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// Its size; the device may be larger.
     pub size_bytes: u64,
     /// Whether it is only read.
@@ -89,6 +92,9 @@ pub struct MigrationRecord {
     /// Whether the new place is a file that was made for the volume.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub made_device: bool,
+    /// What the disk of the new place is called, as [`ImageRecord::identity`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_identity: Option<String>,
     /// The history that it had, in seconds, and will have in a new pool when it counts there.
     #[serde(default)]
     pub history_s: u32,

@@ -49,6 +49,9 @@ pub struct PoolRecord {
     /// What is copied in a second at most when devices fail, join or are drained, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuild_rate_bytes: Option<u64>,
+    /// The incarnation in which each log was opened last, where that is known: older ones are what a device had at another time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incarnations: Vec<(LogId, u64)>,
 }
 
 impl PoolRecord {

@@ -9,7 +9,7 @@ use std::path::Path;
 use quarry_env::{DiskGeometry, DiskKind};
 
 use crate::disk_lock::FileIdentity;
-use crate::sysfs::DeviceNumber;
+use crate::sysfs::{self, DeviceNumber};
 
 /// ioctl numbers of linux/fs.h.
 const BLKSSZGET: libc::c_ulong = 0x1268;
@@ -96,6 +96,7 @@ impl FileStatus {
             preferred_bytes: self.0.stx_blksize.max(PREFERRED_BYTES_MIN).max(sector_bytes),
             rotational: self.file_system().is_rotational(),
             direct,
+            identity: None,
         }
     }
 
@@ -117,6 +118,7 @@ impl FileStatus {
             preferred_bytes: physical_bytes.max(sector_bytes),
             rotational: self.device().is_rotational(),
             direct,
+            identity: sysfs::identity(&self.device().directory()),
         })
     }
 }

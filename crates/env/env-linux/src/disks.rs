@@ -15,6 +15,7 @@ use quarry_types::limits::PMEM_SCHEME;
 
 use crate::blocking::blocking;
 use crate::disk::SystemDisk;
+use crate::disk_geometry::FileStatus;
 use crate::disk_open::{Opened, Terms, open, sync_directory_of};
 use crate::pmem::PmemDisk;
 use crate::ring::Ring;
@@ -83,6 +84,15 @@ impl Disks for SystemDisks {
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         fs::canonicalize(file_of(path).0)
+    }
+
+    fn is_same(&self, one: &Path, other: &Path) -> bool {
+        let identity =
+            |path: &Path| FileStatus::at(file_of(path).0).and_then(|status| status.identity()).ok();
+        match (identity(one), identity(other)) {
+            (Some(one), Some(other)) => one == other,
+            _ => file_of(one).0 == file_of(other).0,
+        }
     }
 
     fn scan(&self) -> io::Result<Vec<(PathBuf, Option<String>)>> {

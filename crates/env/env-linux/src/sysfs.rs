@@ -30,6 +30,25 @@ impl DeviceNumber {
     }
 }
 
+/// Where the kernel keeps the name of a disk: of NVMe namespaces, of SCSI disks, of virtio's, and of device mapper's and MD's.
+const NAMES_OF_DISKS: [&str; 5] = ["wwid", "device/wwid", "serial", "dm/uuid", "md/uuid"];
+
+/// What the disk that has this directory is called wherever it is attached, of a partition with the sector in which it begins.
+pub(crate) fn identity(directory: &Path) -> Option<String> {
+    let directory = fs::canonicalize(directory).ok()?;
+    let name_of = |directory: &Path| {
+        let names = NAMES_OF_DISKS.iter().filter_map(|name| attribute(directory, name));
+        names.map(|name| name.trim().to_owned()).find(|name| !name.is_empty())
+    };
+    match attribute(&directory, "partition") {
+        None => name_of(&directory),
+        Some(_) => {
+            let start = number(&directory, "start")?;
+            name_of(directory.parent()?).map(|disk| format!("{disk} from sector {start}"))
+        }
+    }
+}
+
 /// The text of an attribute without its line end.
 pub(crate) fn attribute(directory: &Path, name: &str) -> Option<String> {
     fs::read_to_string(directory.join(name)).ok().map(|text| text.trim_end().to_owned())
@@ -51,6 +70,29 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn disks_are_called_as_the_kernel_calls_them() {
+        let root = tempfile::TempDir::new().expect("a directory");
+        let disk = |name: &str, attributes: &[(&str, &str)]| {
+            let directory = root.path().join(name);
+            fs::create_dir_all(directory.join("device")).expect("a directory");
+            for (attribute, text) in attributes {
+                fs::write(directory.join(attribute), format!("{text}\n")).expect("a file");
+            }
+            identity(&directory)
+        };
+        let scsi = disk("sda", &[("device/wwid", "naa.5000c500  ")]);
+        assert_eq!(scsi.as_deref(), Some("naa.5000c500"));
+        assert_eq!(
+            disk("sda/sda2", &[("partition", "2"), ("start", "2048")]).as_deref(),
+            Some("naa.5000c500 from sector 2048")
+        );
+        assert_eq!(disk("nvme0n1", &[("wwid", "eui.01"), ("serial", "x")]).as_deref(), Some("eui.01"));
+        assert_eq!(disk("vda", &[("serial", "")]), None, "QEMU's disks have none unless they are given one");
+        assert_eq!(disk("vda/vda1", &[("partition", "1"), ("start", "2048")]), None);
+        assert_eq!(identity(&root.path().join("none")), None);
+    }
 
     #[test]
     fn device_numbers_are_read_as_sysfs_writes_them() {

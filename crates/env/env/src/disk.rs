@@ -38,6 +38,9 @@ pub struct DiskGeometry {
     pub rotational: Option<bool>,
     /// Whether the cache of the operating system is bypassed.
     pub direct: bool,
+    /// What the disk is called wherever it is attached: a world-wide name or a serial number, of a partition with where it begins.
+    /// `None` for what has no such name, as files.
+    pub identity: Option<String>,
 }
 
 /// How to open a disk.
@@ -103,6 +106,11 @@ pub trait Disks {
     /// device compare equal. Where a world has no links, the path itself.
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         Ok(path.to_path_buf())
+    }
+    /// Whether both paths lead to one file or block device, under whatever names.
+    fn is_same(&self, one: &Path, other: &Path) -> bool {
+        let name = |path: &Path| self.canonical(path).unwrap_or_else(|_| path.to_path_buf());
+        name(one) == name(other)
     }
     /// Block devices of the machine, by canonical path, and whether each is in use (mounted, or held by another driver).
     fn scan(&self) -> io::Result<Vec<(PathBuf, Option<String>)>>;

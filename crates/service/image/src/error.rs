@@ -9,6 +9,17 @@ use quarry_volume::{ErrorKind, VolumeError};
 /// Why a device cannot serve as a volume as it is.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ImageError {
+    /// What is there by now is not what the volume lies on.
+    #[error(
+        "another disk is there: {} instead of '{expected}', on which the volume lies",
+        found.as_ref().map_or_else(|| "one without a name".to_owned(), |found| format!("'{found}'"))
+    )]
+    AnotherDisk {
+        /// What the disk was called.
+        expected: String,
+        /// What the one that is there is called.
+        found: Option<String>,
+    },
     /// There is nothing to serve.
     #[error("it is empty")]
     Empty,

@@ -30,6 +30,8 @@ pub struct ImageOptions {
     pub name: String,
     /// Its size; the device may be larger. `None` for the size of the device.
     pub size_bytes: Option<u64>,
+    /// What its disk is called, if it was called something when it was seen first ([`DiskGeometry::identity`]).
+    pub identity: Option<String>,
     /// When a write is safe.
     pub durability: Durability,
     /// Whether it refuses changes.
@@ -72,6 +74,12 @@ impl ImageVolume {
         let (device_bytes, sector_bytes) = (disk.geometry().size_bytes, disk.geometry().sector_bytes);
         let size_bytes = options.size_bytes.unwrap_or(device_bytes);
         let unit = u64::from(sector_bytes);
+        if let Some(expected) = &options.identity
+            && disk.geometry().identity.as_ref() != Some(expected)
+        {
+            let found = disk.geometry().identity.clone();
+            return Err(ImageError::AnotherDisk { expected: expected.clone(), found });
+        }
         if size_bytes == 0 {
             return Err(ImageError::Empty);
         }
@@ -135,6 +143,11 @@ impl ImageVolume {
             }
             done
         })
+    }
+
+    /// What its disk is called.
+    pub fn identity(&self) -> Option<String> {
+        self.0.geometry.identity.clone()
     }
 
     /// Whether its device is behind a network, where nothing keeps what a dead process has sent from landing.

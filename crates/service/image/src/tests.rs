@@ -65,6 +65,7 @@ fn options() -> ImageOptions {
         id: VolumeId::from_random(1),
         name: "erp".to_owned(),
         size_bytes: None,
+        identity: None,
         durability: Durability::Flush,
         read_only: false,
         changes_after: Duration::ZERO,
@@ -196,6 +197,20 @@ fn changes_are_held_back_until_their_time_and_reads_are_not() {
 /// A disk that is nothing but a size.
 struct Sized(DiskGeometry);
 
+impl Sized {
+    fn disk(size_bytes: u64, identity: Option<&str>) -> Rc<dyn Disk> {
+        Rc::new(Self(DiskGeometry {
+            kind: DiskKind::File,
+            size_bytes,
+            sector_bytes: 4096,
+            preferred_bytes: 4096,
+            rotational: None,
+            direct: true,
+            identity: identity.map(str::to_owned),
+        }))
+    }
+}
+
 impl Disk for Sized {
     fn geometry(&self) -> &DiskGeometry {
         &self.0
@@ -219,19 +234,30 @@ impl Disk for Sized {
 }
 
 #[test]
+fn another_disk_at_the_same_path_is_refused() {
+    let bench = Bench::new(spec(512, DiskKind::File));
+    let open = |identity: Option<&str>, expected: Option<&str>| {
+        let options = ImageOptions { identity: expected.map(str::to_owned), ..options() };
+        ImageVolume::new(bench.env(), Sized::disk(SIZE_BYTES, identity), options)
+            .map(|volume| volume.identity())
+    };
+    let named = Some("naa.1".to_owned());
+    assert_eq!(open(Some("naa.1"), None), Ok(named.clone()), "seen for the first time");
+    assert_eq!(open(Some("naa.1"), Some("naa.1")), Ok(named));
+    for found in [Some("naa.2"), None] {
+        let refused = open(found, Some("naa.1"));
+        let another =
+            ImageError::AnotherDisk { expected: "naa.1".to_owned(), found: found.map(str::to_owned) };
+        assert_eq!(refused, Err(another));
+    }
+}
+
+#[test]
 fn a_device_that_hosts_could_not_reach_whole_is_refused() {
     let bench = Bench::new(spec(512, DiskKind::File));
     let open = |device_bytes: u64, size_bytes: Option<u64>| {
-        let geometry = DiskGeometry {
-            kind: DiskKind::File,
-            size_bytes: device_bytes,
-            sector_bytes: 4096,
-            preferred_bytes: 4096,
-            rotational: None,
-            direct: true,
-        };
         let options = ImageOptions { size_bytes, ..options() };
-        ImageVolume::new(bench.env(), Rc::new(Sized(geometry)), options).err()
+        ImageVolume::new(bench.env(), Sized::disk(device_bytes, None), options).err()
     };
     let odd = SIZE_BYTES + 512;
     assert_eq!(open(odd, None), Some(ImageError::Size { size_bytes: odd, sector_bytes: 4096 }));

@@ -31,6 +31,7 @@ pub fn geometry(terms: &Terms) -> DiskGeometry {
         preferred_bytes: terms.block_bytes_preferred.max(sector_bytes),
         rotational: None,
         direct: true,
+        identity: terms.identity.clone(),
     }
 }
 

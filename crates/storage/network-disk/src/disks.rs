@@ -115,6 +115,16 @@ impl Disks for WithNetworkDisks {
         }
     }
 
+    fn is_same(&self, one: &Path, other: &Path) -> bool {
+        match (DiskAddress::is_meant(one), DiskAddress::is_meant(other)) {
+            (false, false) => self.env.disks.is_same(one, other),
+            (true, true) => {
+                matches!((self.canonical(one), self.canonical(other)), (Ok(one), Ok(other)) if one == other)
+            }
+            _ => false,
+        }
+    }
+
     fn scan(&self) -> io::Result<Vec<(PathBuf, Option<String>)>> {
         self.env.disks.scan()
     }

@@ -44,6 +44,7 @@ impl ObjectDisk {
             preferred_bytes: OBJECT_BYTES as u32,
             rotational: None,
             direct: true,
+            identity: None,
         };
         let (lease, held) = Default::default();
         Self { env, runtime, device, holder, geometry, lease, held, count_open }

@@ -91,6 +91,16 @@ impl Disks for WithObjects {
         }
     }
 
+    fn is_same(&self, one: &Path, other: &Path) -> bool {
+        match (BucketAddress::is_meant(one), BucketAddress::is_meant(other)) {
+            (false, false) => self.env.disks.is_same(one, other),
+            (true, true) => {
+                matches!((self.canonical(one), self.canonical(other)), (Ok(one), Ok(other)) if one == other)
+            }
+            _ => false,
+        }
+    }
+
     fn scan(&self) -> io::Result<Vec<(PathBuf, Option<String>)>> {
         self.env.disks.scan()
     }

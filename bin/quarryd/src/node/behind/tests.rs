@@ -171,3 +171,43 @@ async fn halves_that_fail_one_after_the_other_are_told_apart() {
     drop(open);
     node.abandon().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "a test copies the files that are the devices")]
+async fn a_half_that_was_put_back_to_another_time_is_not_shown_as_all_there_is() {
+    let directory = TempDir::new().expect("a directory");
+    let [one, two] = ["one", "two"].map(|file| make(directory.path(), file));
+    let node = with_mirror(directory.path(), [&one, &two]).await;
+    node.stop().await;
+    let copies = [&one, &two].map(|path| {
+        let copy = path.with_extension("copy");
+        std::fs::copy(path, &copy).expect("a copy");
+        copy
+    });
+    let node = TestNode::start(settings(directory.path())).await;
+    node.create_volume("w", "m").await;
+    node.stop().await;
+
+    // One comes from the copy, the other is away.
+    std::fs::copy(&copies[0], &one).expect("it is put back");
+    rename(&two, &away(&two));
+    let node = TestNode::start(settings(directory.path())).await;
+    let (seen, why) = state(&node).await;
+    assert_eq!(seen, PoolState::Offline, "{why}");
+    assert!(why.contains("put back") && why.contains(&two.display().to_string()), "{why}");
+    node.stop().await;
+
+    // With the other everything is there.
+    rename(&away(&two), &two);
+    let node = TestNode::start(settings(directory.path())).await;
+    assert_eq!(node.node.list_volumes().await.expect("a list").len(), 2);
+    node.stop().await;
+
+    // Who puts all of them back means it.
+    std::fs::copy(&copies[0], &one).expect("it is put back");
+    std::fs::copy(&copies[1], &two).expect("it is put back");
+    let node = TestNode::start(settings(directory.path())).await;
+    assert_eq!(state(&node).await.0, PoolState::Online);
+    assert_eq!(node.node.list_volumes().await.expect("a list").len(), 1);
+    node.stop().await;
+}

@@ -106,3 +106,48 @@ async fn what_is_missing_is_a_fault_and_is_told_once() {
     }
     node.stop().await;
 }
+
+/// Logs that are opened at the same time on a core share the pool of that core, which is told of devices that join.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_is_one_on_each_core_after_a_restart() {
+    let directory = TempDir::new().expect("a directory");
+    let node = TestNode::start(settings(directory.path())).await;
+    let make = |file: &str| make_device(&directory.path().join(file), DEVICE_BYTES);
+    node.node.create_pool(pool_of("m", ["0", "1", "2"].map(make).to_vec(), 2)).await.expect("a pool");
+    for (volume, copies) in [("a", 2), ("b", 1), ("c", 3)] {
+        let protection = Some(quarry_api_types::Protection(quarry_types::Protection::Copies(copies)));
+        let request = CreateVolume { protection, ..CreateVolume::new(name(volume), name("m"), 16 << 20) };
+        node.node.create_volume(request).await.expect("a volume");
+    }
+    node.stop().await;
+    let node = TestNode::start(settings(directory.path())).await;
+    let (_, open) = node.node.open_entry(&name("m")).expect("it is open");
+    assert!(open.logs.len() > 3, "{:?}", open.logs);
+    for &(log, core) in &open.logs {
+        let id = open.shared.id;
+        let is_one = node.cores.call(core, move |state| async move {
+            let engine = state.engine(id, log).expect("it is open");
+            state.opened_pool(id).is_some_and(|pool| Rc::ptr_eq(&pool, engine.pool()))
+        });
+        assert!(is_one.await.expect("the core runs"), "log {log}");
+    }
+    drop(open);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_whose_replacement_is_refused_leaves_the_other_one_out() {
+    let directory = TempDir::new().expect("a directory");
+    let node = TestNode::start(settings(directory.path())).await;
+    let make = |file: &str, bytes| make_device(&directory.path().join(file), bytes);
+    let devices = vec![make("0", DEVICE_BYTES), make("1", DEVICE_BYTES)];
+    node.node.create_pool(pool_of("m", devices, 1)).await.expect("a pool");
+    node.node.create_volume(CreateVolume::new(name("v"), name("m"), 256 << 20)).await.expect("a volume");
+    node.write("v", 0, 230).await;
+    let old = node.node.show_pool(&name("m")).await.expect("the pool").devices[0].id;
+    let small = AddDevice { path: make("2", 64 << 20), force: false };
+    let refused = node.node.replace_device(&name("m"), old, small).await;
+    refused.expect_err("what is on it finds no place");
+    node.tended("m", |pool| pool.devices.len() == 2).await;
+    node.stop().await;
+}

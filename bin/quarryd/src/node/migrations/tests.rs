@@ -28,6 +28,13 @@ fn make(directory: &Path, device: &str, bytes: u64) -> String {
     path.display().to_string()
 }
 
+/// Another name of a file.
+fn hard_link(device: &str) -> String {
+    let other = format!("{device}.other");
+    std::fs::hard_link(device, &other).expect("a link");
+    other
+}
+
 fn adopt(volume: &str, device: &str) -> AdoptVolume {
     AdoptVolume {
         name: name(volume),
@@ -150,6 +157,13 @@ async fn a_device_in_use_is_not_taken_twice_and_what_needs_a_pool_is_refused() {
         ErrorKind::Conflict,
         "in use by this node",
     );
+    let other_name = hard_link(&device);
+    refused(
+        node.node.adopt_volume(adopt("b", &other_name)).await,
+        ErrorKind::Conflict,
+        "in use by this node",
+    );
+    refused(node.node.create_pool(pool("q", &other_name)).await, ErrorKind::Conflict, "in use by this node");
     refused(node.node.adopt_volume(adopt("v", "/nowhere")).await, ErrorKind::Conflict, "exists already");
     refused(node.node.adopt_volume(adopt("b", "/nowhere")).await, ErrorKind::NotFound, "/nowhere");
     refused(node.node.create_pool(pool("q", &device)).await, ErrorKind::Conflict, "in use by this node");

@@ -3,6 +3,7 @@ use std::fs;
 use quarry_api_types::{
     DeviceId, Durability, GroupId, HostGroupId, HostId, NodeId, Protocol, SpaceLevels, Timestamp, VolumeId,
 };
+use quarry_types::LogId;
 use tempfile::TempDir;
 
 use super::*;
@@ -41,6 +42,7 @@ fn pool(number: u128, name: &str) -> PoolRecord {
         levels: SpaceLevels::default(),
         overcommit_limit_percent: Some(300),
         rebuild_rate_bytes: Some(1 << 20),
+        incarnations: vec![(LogId(0), 7)],
     }
 }
 
@@ -117,6 +119,7 @@ fn image(number: u128, name: &str) -> ImageRecord {
         id: VolumeId::from_random(number),
         name: name.parse().unwrap(),
         device: "nbd://10.0.0.7:10809/lun0".into(),
+        identity: (number == 2).then(|| "naa.5000c500".to_owned()),
         size_bytes: 10 << 30,
         read_only: number == 2,
         durability: Durability::Flush,
@@ -134,6 +137,7 @@ fn migration(number: u128) -> MigrationRecord {
         phase: MigrationPhaseRecord::Copying,
         copied_bytes: 1 << 30,
         made_device: false,
+        to_identity: (number == 2).then(|| "naa.5000c500".to_owned()),
         history_s: 60,
         rate_bytes_per_s: Some(100 << 20),
         begun: Timestamp::from_unix_ms(8),

@@ -132,6 +132,7 @@ impl DiskSpec {
             preferred_bytes: self.preferred_bytes,
             rotational: self.rotational,
             direct: true,
+            identity: None,
         }
     }
 

@@ -80,6 +80,7 @@ impl Place {
                     id: id(),
                     name: "v".to_owned(),
                     size_bytes: Some(SIZE_BYTES),
+                    identity: None,
                     durability: Durability::Flush,
                     read_only: false,
                     changes_after: Duration::ZERO,
