@@ -48,6 +48,9 @@ impl Log {
         sectors: u8,
         checksum: u32,
     ) -> Result<Vec<u8>, String> {
+        if address == LogAddress::LOST {
+            return Err("the part of the map that led there was damaged on all copies".to_owned());
+        }
         let Some((chunk, sector)) = self.segments.resolve(address) else {
             return Err(format!("{address:?} is not in the segment table"));
         };

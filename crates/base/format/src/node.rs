@@ -14,10 +14,14 @@
 //!
 //! In a sparse volume most leaves would have one entry, and each would cost a sector: such a leaf is not written, its entry
 //! stands in its parent in the place of the reference.
+//!
+//! When a node that was bad on every copy has to be written anew, what it held is *lost*: entries and references of
+//! [`LogAddress::LOST`] stand for it, and reading them fails until these blocks are written or unmapped.
 
 mod bits;
 mod leaf;
 mod lone;
+mod lost;
 mod raw;
 mod slots;
 #[cfg(test)]

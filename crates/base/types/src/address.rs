@@ -56,11 +56,15 @@ impl fmt::Display for SegmentId {
 
 /// The place of a record: a segment and an offset in it, counted in sectors of 512 bytes.
 ///
-/// The number 0 (log 0, segment 0, sector 0) is the header of a segment, never a record, so it can mean "none".
+/// The number 0 (log 0, segment 0, sector 0) is the header of a segment, never a record, so it can mean "none"; so can [`Self::LOST`], of a log
+/// that no pool has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LogAddress(pub u64);
 
 impl LogAddress {
+    /// Where something was that nobody can find any more: the part of the map that led to it was bad on every copy.
+    pub const LOST: Self = Self(u64::MAX << SECTOR_BITS);
+
     /// Sector `sector` of `segment`.
     ///
     /// # Panics
@@ -94,7 +98,10 @@ impl LogAddress {
 
 impl fmt::Debug for LogAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}+{}", self.segment(), self.sector())
+        match *self {
+            Self::LOST => write!(f, "(lost)"),
+            _ => write!(f, "{}+{}", self.segment(), self.sector()),
+        }
     }
 }
 

@@ -14,10 +14,10 @@ use std::collections::BTreeSet;
 
 use quarry_format::detached::Detached;
 use quarry_format::image::{ImageSnapshot, ImageVolume};
-use quarry_format::node::{Entry, NodeRef};
+use quarry_format::node::{Entry, NODE_SLOTS, NodeRef};
 use quarry_map::{Dissolved, MergeOutcome, Retired, Version};
 use quarry_pool::{Segment, SegmentTable};
-use quarry_types::{BlockIndex, SegmentId, SnapshotCounter};
+use quarry_types::{BlockIndex, SegmentId, SnapshotCounter, VolumeId};
 
 use crate::engine::Durable;
 use crate::frozen::Frozen;
@@ -28,6 +28,8 @@ use crate::{Engine, EngineError};
 
 /// Nodes of detached subtrees, and of snapshots that are dissolved, that one checkpoint walks.
 const DETACHED_NODES_MAX: usize = 16 << 10;
+/// Lost parts of detached subtrees that one checkpoint gives up.
+const LOST_AT_ONCE_MAX: usize = 64;
 /// Snapshots that one checkpoint dissolves.
 const DISSOLVED_MAX: usize = 256;
 
@@ -83,6 +85,7 @@ impl Engine {
             let merge = pending.version.merge(pending.volume, pending.floor, &self.nodes, &self.cache);
             let mut outcome = merge.await?;
             pending.version.prepare(outcome.root);
+            self.note_lost_parts(pending.volume, &outcome);
             merged.detached.append(&mut outcome.detached);
             merged.outcomes.push(outcome);
         }
@@ -90,19 +93,44 @@ impl Engine {
             let detached = root(version).map(|node| Detached { node, first_block: 0, floor: *floor });
             merged.detached.extend(detached);
         }
-        let dropped = quarry_map::drop_step(
-            &self.nodes,
-            &self.cache,
-            &mut merged.detached,
-            DETACHED_NODES_MAX,
-            &mut merged.dead_entries,
-            &mut merged.dead_nodes,
-        );
-        dropped.await.unwrap_or_else(|error| {
-            tracing::error!(log = %self.store.log, %error, "freed space cannot be credited now");
-        });
+        self.drop_detached(&mut merged).await;
         merged.dissolved = self.dissolve(&mut frozen.lineage).await;
         Ok(merged)
+    }
+
+    /// What was not overwritten of a part of a map that is bad on every copy is lost from now on, also if a copy should come back.
+    fn note_lost_parts(&self, volume: VolumeId, outcome: &MergeOutcome) {
+        for (first_block, error) in &outcome.lost {
+            tracing::error!(log = %self.store.log, %volume, first_block, %error, "what a part of a map led to is lost");
+            // Those of them that were written are among these until the next scrub.
+            let blocks = *first_block..first_block + NODE_SLOTS as u64;
+            self.volumes.find(volume).iter().for_each(|volume| self.note_lost(volume, blocks.clone()));
+        }
+    }
+
+    /// Walks a part of what was detached.
+    async fn drop_detached(&self, merged: &mut Merged) {
+        for _ in 0..LOST_AT_ONCE_MAX {
+            let dropped = quarry_map::drop_step(
+                &self.nodes,
+                &self.cache,
+                &mut merged.detached,
+                DETACHED_NODES_MAX,
+                &mut merged.dead_entries,
+                &mut merged.dead_nodes,
+            );
+            let Err(error) = dropped.await else { return };
+            let log = self.store.log;
+            if !error.is_final() {
+                tracing::error!(%log, %error, "freed space cannot be credited now");
+                return;
+            }
+            tracing::error!(%log, %error, "what a lost part of a map led to stays used");
+            let is_lost = |detached: &mut Detached| detached.node.address == error.address();
+            let lost = merged.detached.extract_if(.., is_lost);
+            let is_ours = |lost: &Detached| lost.floor.is_node_above(&lost.blocks(), lost.node.birth);
+            merged.dead_nodes.extend(lost.filter(is_ours).map(|lost| lost.node));
+        }
     }
 
     /// Finds what only deleted snapshots hold, or a part of it.
@@ -118,6 +146,9 @@ impl Engine {
                 quarry_map::dissolve_step(&self.nodes, &self.cache, roots, parent, cursor, &mut budget_nodes);
             match step.await {
                 Ok(dissolved) => {
+                    for error in &dissolved.lost {
+                        tracing::error!(log = %self.store.log, %error, "what a lost part of a deleted snapshot's map led to stays used");
+                    }
                     let is_done = dissolved.cursor.is_none();
                     all.push((number, dissolved));
                     if !is_done {

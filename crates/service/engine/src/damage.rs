@@ -7,12 +7,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use quarry_pool::PoolError;
-use quarry_types::VolumeId;
+use quarry_map::Run;
 use quarry_types::limits::BLOCK_BYTES;
+use quarry_types::{LogAddress, VolumeId};
+use quarry_volume::ErrorKind;
 
 use crate::duplicates::Duplicates;
 use crate::scrub::LostPlace;
+use crate::volume::VolumeState;
 use crate::{Engine, EngineVolume};
 
 /// Blocks that are remembered.
@@ -50,6 +52,39 @@ impl Engine {
 }
 
 impl Engine {
+    /// Blocks of a volume have no good copy.
+    pub(crate) fn note_lost(&self, volume: &VolumeState, blocks: Range<u64>) {
+        let (name, size_bytes) = (volume.head.borrow().name.clone(), volume.head.borrow().size_bytes);
+        for offset in blocks.map(|block| block * BLOCK_BYTES as u64).take_while(|offset| *offset < size_bytes)
+        {
+            if self.damage.add(LostPlace { volume: volume.id, name: name.clone(), offset }) {
+                self.forget_duplicates();
+            }
+        }
+    }
+
+    /// What is known to be lost and leaves nothing that a scrub would read: the maps say so.
+    pub(crate) async fn lost_by_maps(&self) -> Vec<LostPlace> {
+        let (mut places, readers) = (self.damaged_blocks(), self.readers());
+        let mut is_lost = Vec::with_capacity(places.len());
+        for place in &places {
+            let block = place.offset / BLOCK_BYTES as u64;
+            let Some(reader) = readers.iter().find(|reader| reader.id == place.volume) else {
+                is_lost.push(false);
+                continue;
+            };
+            is_lost.push(match reader.map.resolve(block..block + 1, &self.cache, &self.nodes).await {
+                Ok(runs) => runs
+                    .iter()
+                    .any(|run| matches!(run, Run::Data(mapped) if mapped.entry.address == LogAddress::LOST)),
+                Err(error) => error.is_final(),
+            });
+        }
+        let mut is_lost = is_lost.into_iter();
+        places.retain(|_| is_lost.next().is_some_and(|is_lost| is_lost));
+        places
+    }
+
     /// Stores what is written from now on once more: what it would refer to may be lost.
     pub(crate) fn forget_duplicates(&self) {
         self.volumes.duplicates.borrow_mut().iter_mut().for_each(Duplicates::clear);
@@ -61,12 +96,12 @@ impl EngineVolume {
     pub(crate) async fn note_damage(&self, blocks: Range<u64>) {
         for block in blocks.clone() {
             let is_only = blocks.end - blocks.start == 1;
-            if is_only || matches!(self.try_read(block..block + 1).await, Err(PoolError::Corrupt { .. })) {
-                let name = self.state.head.borrow().name.clone();
-                let offset = block * BLOCK_BYTES as u64;
-                if self.engine.damage.add(LostPlace { volume: self.state.id, name, offset }) {
-                    self.engine.forget_duplicates();
-                }
+            let is_lost = async || match self.try_read(block..block + 1).await {
+                Err(error) => error.is_loss(),
+                Ok(read) => read.is_err_and(|error| error.kind == ErrorKind::Corrupt),
+            };
+            if is_only || is_lost().await {
+                self.engine.note_lost(&self.state, block..block + 1);
             }
         }
     }

@@ -27,11 +27,12 @@ impl NodeStore for EngineNodeStore {
             let expected = Expected { sectors: u32::from(node.sectors), checksum: node.checksum };
             self.store.read(node.address, expected).await.map_err(|error| {
                 let address = node.address;
-                let lost = matches!(error, PoolError::Corrupt { .. } | PoolError::Dangling { .. });
+                let (is_loss, is_nowhere) = (error.is_loss(), matches!(error, PoolError::Dangling { .. }));
                 let source = Rc::new(error);
-                match lost {
-                    true => NodeReadError::Lost { address, source },
-                    false => NodeReadError::Unavailable { address, source },
+                match (is_loss, is_nowhere) {
+                    (true, _) => NodeReadError::Lost { address, source },
+                    (_, true) => NodeReadError::Dangling { address, source },
+                    _ => NodeReadError::Unavailable { address, source },
                 }
             })
         }

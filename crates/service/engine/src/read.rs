@@ -86,7 +86,7 @@ impl EngineVolume {
                     }
                     Ok(result) => return result,
                     Err(error) => {
-                        if matches!(error, PoolError::Corrupt { .. }) {
+                        if error.is_loss() {
                             Box::pin(self.note_damage(blocks)).await;
                         }
                         return Err(self.pool_error(error));
@@ -100,7 +100,7 @@ impl EngineVolume {
 
     fn pool_error(&self, error: PoolError) -> VolumeError {
         let kind = match &error {
-            PoolError::Corrupt { .. } => ErrorKind::Corrupt,
+            PoolError::Corrupt { .. } | PoolError::Lost => ErrorKind::Corrupt,
             PoolError::Unreadable { .. } | PoolError::NoDevice { .. } | PoolError::TargetFailed => {
                 ErrorKind::Unavailable
             }

@@ -181,7 +181,8 @@ impl Engine {
             self.forget_duplicates();
         }
         let lost_blocks = self.name_lost(lost).await;
-        self.damage.replace(lost_blocks.iter().filter_map(|lost| lost.place.clone()));
+        let by_maps = self.lost_by_maps().await;
+        self.damage.replace(lost_blocks.iter().filter_map(|lost| lost.place.clone()).chain(by_maps));
         let mut report = self.scrub.report.borrow_mut();
         report.lost_blocks = lost_blocks;
         report.ended_s = Some(self.env.clock.wall().as_secs());

@@ -45,6 +45,13 @@ pub enum Finding {
         /// The node.
         address: LogAddress,
     },
+    /// Blocks of which nobody knows any more what they held: a node of the map was bad on every copy when something below it was written.
+    LostBlocks {
+        /// The volume or snapshot.
+        volume: VolumeId,
+        /// How many; about as many where a node above leaves was bad.
+        blocks: u64,
+    },
     /// Space that nothing refers to and that will never be free.
     Unreferenced {
         /// The segment.
@@ -100,6 +107,12 @@ impl fmt::Display for Finding {
             Finding::LostNode { address } => {
                 write!(f, "node {address:?} of a map has no good copy: what it maps is lost")
             }
+            Finding::LostBlocks { volume, blocks } => {
+                write!(
+                    f,
+                    "about {blocks} blocks of volume {volume} are lost, as a part of its map was: write or discard them"
+                )
+            }
             Finding::Unreferenced { segment, sectors } => {
                 write!(f, "{sectors} sectors of segment {segment} count as live, but nothing refers to them")
             }
@@ -143,7 +156,9 @@ struct Referenced {
     /// References beyond the first.
     others: BTreeMap<LogAddress, u32>,
     findings: Vec<Finding>,
-    /// A node was lost.
+    /// Blocks of which maps say that they are lost.
+    lost_blocks: u64,
+    /// What a node that was lost led to is not known.
     is_partial: bool,
 }
 
@@ -222,7 +237,12 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let Some(node) = root else { return Ok(()) };
         let Of { volume, floor } = of;
+        let before = referenced.lost_blocks;
         let found = self.walk(Detached { node, first_block: 0, floor }, referenced).await?;
+        let blocks = referenced.lost_blocks - before;
+        if blocks > 0 {
+            referenced.findings.push(Finding::LostBlocks { volume, blocks });
+        }
         if floor == Floor::default() && found != node.mapped() && !referenced.is_partial {
             referenced.findings.push(Finding::MappedBlocks { volume, expected: node.mapped(), found });
         }
@@ -248,13 +268,20 @@ impl Engine {
                 // It is still there to be read again.
                 Err(error) if error.is_corrupt() => {
                     let address = error.address();
-                    pending.retain(|detached| detached.node.address != address);
-                    referenced.findings.push(Finding::LostNode { address });
+                    let lost = pending.extract_if(.., |detached| detached.node.address == address);
+                    let lost_blocks = lost.map(|lost| lost.node.mapped()).sum::<u64>();
+                    match address {
+                        LogAddress::LOST => referenced.lost_blocks += lost_blocks,
+                        _ => referenced.findings.push(Finding::LostNode { address }),
+                    }
                     referenced.is_partial = true;
                 }
                 Err(error) => return Err(error.into()),
             }
             blocks += entries.len() as u64;
+            let lost = entries.extract_if(.., |entry| entry.address == LogAddress::LOST).count() as u64;
+            referenced.lost_blocks += lost;
+            referenced.is_partial |= lost > 0;
             let entries = entries.iter().map(|entry| (entry.address, entry.stored_sectors));
             for (address, sectors) in entries.chain(nodes.iter().map(|node| (node.address, node.sectors))) {
                 self.note(referenced, address, u32::from(sectors));

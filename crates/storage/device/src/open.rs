@@ -76,7 +76,10 @@ async fn open_sometime(env: &Env, path: &Path, expected: Expected) -> Result<Dev
         return Err(OpenError::Missing { path: path.to_owned() });
     }
     if env.disks.is_directory(path).map_err(failed("look at it"))? {
-        return Err(OpenError::NotQuarry { path: path.to_owned(), what: "it is a directory".to_owned() });
+        return Err(OpenError::NotQuarry {
+            path: path.to_owned(),
+            what: "files, as it is a directory".to_owned(),
+        });
     }
     let disk = env.disks.open(path, OpenMode::Exclusive).await.map_err(failed("open it"))?;
     let mut newest = read_label(env, path, &disk).await?;

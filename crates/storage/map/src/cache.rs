@@ -43,6 +43,11 @@ pub(crate) struct Cached {
 }
 
 impl Cached {
+    /// One that no cache keeps.
+    pub(crate) fn apart(node: Node) -> Self {
+        Self { node, credit: Cell::new(0) }
+    }
+
     fn credit_when_hit(&self) -> u8 {
         if self.node.level() == 0 { LEAF_CREDIT } else { INTERIOR_CREDIT }
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use quarry_format::node::{Entry, NodeRef, NodeSlots, Slots, span_blocks};
 use quarry_types::BlockIndex;
 use smallvec::SmallVec;
@@ -26,6 +26,10 @@ pub(crate) trait Comparison {
     fn leaf(&mut self, first_block: BlockIndex, leaves: &[Option<Slots<Entry>>]);
     /// Everything below a node of the subject, which is written somewhere, was compared.
     fn left(&mut self, node: NodeRef);
+    /// Nodes at a place are bad on every copy; without an error nothing is told of what is below that place.
+    fn lost(&mut self, error: NodeReadError) -> Result<(), NodeReadError> {
+        Err(error)
+    }
 }
 
 enum Item {
@@ -72,7 +76,7 @@ pub(crate) async fn compare(
         }
         let read = match level {
             0 => walk.leaves((first_block, nodes), comparison).await?,
-            _ => walk.interior(level, first_block, nodes).await?,
+            _ => walk.interior(level, first_block, nodes, comparison).await?,
         };
         *budget_nodes = budget_nodes.saturating_sub(read);
     }
@@ -117,10 +121,18 @@ impl Walk<'_> {
         };
         let all = places.iter().flat_map(|(_, nodes)| nodes);
         let read = all.clone().flatten().filter(|node| !node.is_lone()).count();
-        let loaded = try_join_all(all.map(load)).await?;
-        let trees = first_len(&places);
-        for ((first_block, nodes), leaves) in places.iter().zip(loaded.chunks(trees)) {
-            comparison.leaf(*first_block, leaves);
+        let mut loaded = join_all(all.map(load)).await.into_iter();
+        for (first_block, nodes) in &places {
+            match loaded
+                .by_ref()
+                .take(nodes.len())
+                .collect::<Vec<_>>()
+                .into_iter()
+                .collect::<Result<Vec<_>, _>>()
+            {
+                Ok(leaves) => comparison.leaf(*first_block, &leaves),
+                Err(error) => not_compared(comparison, error)?,
+            }
             nodes[0].into_iter().filter(|node| !node.is_lone()).for_each(|node| comparison.left(node));
         }
         Ok(read)
@@ -132,8 +144,10 @@ impl Walk<'_> {
         level: u8,
         first_block: BlockIndex,
         nodes: Nodes,
+        comparison: &mut impl Comparison,
     ) -> Result<usize, NodeReadError> {
         let mut read = 0;
+        let subject = nodes[0].filter(|node| node.level == level);
         let mut children: Vec<Slots<NodeRef>> = Vec::with_capacity(nodes.len());
         for node in &nodes {
             let mut below = Slots::default();
@@ -143,17 +157,20 @@ impl Walk<'_> {
                 Some(node) if node.level < level => _ = below.insert(0, *node),
                 Some(node) => {
                     read += 1;
-                    if let NodeSlots::Interior { children, .. } = slots(self.store, self.cache, *node).await?
-                    {
-                        below = children;
+                    match slots(self.store, self.cache, *node).await {
+                        Ok(NodeSlots::Interior { children, .. }) => below = children,
+                        Ok(NodeSlots::Leaf(_)) => {}
+                        Err(error) => {
+                            not_compared(comparison, error)?;
+                            subject.iter().for_each(|subject| comparison.left(*subject));
+                            return Ok(read);
+                        }
                     }
                 }
             }
             children.push(below);
         }
-        if let Some(subject) = nodes[0].filter(|node| node.level == level) {
-            self.stack.push(Item::Left(subject));
-        }
+        self.stack.extend(subject.map(Item::Left));
         let mut present: Vec<usize> =
             children.iter().flat_map(|children| children.iter().map(|(slot, _)| slot)).collect();
         present.sort_unstable();
@@ -167,6 +184,7 @@ impl Walk<'_> {
     }
 }
 
-fn first_len(places: &[(BlockIndex, Nodes)]) -> usize {
-    places.first().map_or(1, |(_, nodes)| nodes.len())
+/// A place that was not compared because nodes could not be read.
+fn not_compared(comparison: &mut impl Comparison, error: NodeReadError) -> Result<(), NodeReadError> {
+    if error.is_final() { comparison.lost(error) } else { Err(error) }
 }

@@ -10,7 +10,7 @@ use crate::compare::{Comparison, Nodes, compare};
 use crate::{NodeReadError, NodeStore};
 
 /// What a step has found.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Dissolved {
     /// Entries that only the snapshot held.
     pub dead_entries: Vec<Entry>,
@@ -18,12 +18,16 @@ pub struct Dissolved {
     pub dead_nodes: Vec<NodeRef>,
     /// The block from which on there is more; `None` when all is done.
     pub cursor: Option<BlockIndex>,
+    /// Nodes that were bad on every copy: what the snapshot alone held below them stays used.
+    pub lost: Vec<NodeReadError>,
 }
 
 /// Collects what the subject alone holds of what was written after the snapshot before it.
 struct Unshared {
     /// The number of the snapshot before.
     floor: SnapshotCounter,
+    /// What is below a node that is bad on every copy is left out, instead of telling nothing at all.
+    past_lost: bool,
     dissolved: Dissolved,
 }
 
@@ -48,6 +52,14 @@ impl Comparison for Unshared {
     fn left(&mut self, node: NodeRef) {
         self.dissolved.dead_nodes.push(node);
     }
+
+    fn lost(&mut self, error: NodeReadError) -> Result<(), NodeReadError> {
+        if !self.past_lost {
+            return Err(error);
+        }
+        self.dissolved.lost.push(error);
+        Ok(())
+    }
 }
 
 /// Goes on to dissolve a snapshot of root `root` that at most one thing stands on, of root `child`, from block `cursor`.
@@ -61,7 +73,7 @@ pub async fn dissolve_step(
     cursor: BlockIndex,
     budget_nodes: &mut usize,
 ) -> Result<Dissolved, NodeReadError> {
-    let mut unshared = Unshared { floor, dissolved: Dissolved::default() };
+    let mut unshared = Unshared { floor, past_lost: true, dissolved: Dissolved::default() };
     let roots = Nodes::from_slice(&[root, child]);
     let cursor = compare(store, cache, roots, cursor, budget_nodes, &mut unshared).await?;
     Ok(Dissolved { cursor, ..unshared.dissolved })
@@ -75,7 +87,7 @@ pub async fn unshared_entries(
     floor: SnapshotCounter,
     budget_nodes: &mut usize,
 ) -> Result<Option<Vec<Entry>>, NodeReadError> {
-    let mut unshared = Unshared { floor, dissolved: Dissolved::default() };
+    let mut unshared = Unshared { floor, past_lost: false, dissolved: Dissolved::default() };
     let roots = std::iter::once(root).chain(others.iter().copied()).collect();
     let rest = compare(store, cache, roots, 0, budget_nodes, &mut unshared).await?;
     Ok(rest.is_none().then_some(unshared.dissolved.dead_entries))

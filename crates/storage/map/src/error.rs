@@ -25,6 +25,14 @@ pub enum NodeReadError {
         /// What the store says.
         source: Rc<dyn Error>,
     },
+    /// The store knows nothing of it, which must not be: not even that it is lost is known.
+    #[error("map node {address:?} is nowhere")]
+    Dangling {
+        /// The node.
+        address: LogAddress,
+        /// What the store says.
+        source: Rc<dyn Error>,
+    },
     /// The store gave fewer bytes than the node has.
     #[error("map node {address:?} has {needed} bytes, {available} were read")]
     Short {
@@ -78,6 +86,7 @@ impl NodeReadError {
         match self {
             NodeReadError::Unavailable { address, .. }
             | NodeReadError::Lost { address, .. }
+            | NodeReadError::Dangling { address, .. }
             | NodeReadError::Short { address, .. }
             | NodeReadError::Checksum { address, .. }
             | NodeReadError::Format { address, .. }
@@ -88,6 +97,11 @@ impl NodeReadError {
     /// Whether the node is damaged, so that repeating does not help; otherwise it cannot be read now.
     pub fn is_corrupt(&self) -> bool {
         !matches!(self, NodeReadError::Unavailable { .. })
+    }
+
+    /// Whether all copies were read and none is good, so that nothing is lost by giving the node up.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, NodeReadError::Unavailable { .. } | NodeReadError::Dangling { .. })
     }
 }
 

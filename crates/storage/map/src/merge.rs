@@ -12,6 +12,8 @@
 //!   what is below it died too and was not read. A hole over a whole subtree detaches it.
 //! - A subtree without a change is not written; a node without a present slot is not written, nor is a leaf whose only entry
 //!   can stand in its parent.
+//! - A node that is bad on every copy stops nobody from writing below it: the new one says of each block that was not written that it is lost.
+//!   What only the old one referred to is reported by nobody, and stays used.
 
 mod leaf;
 mod open;
@@ -42,7 +44,7 @@ const TASKS_PER_TURN: usize = 4;
 const _: () = assert!(MERGE_TASKS_MAX <= NODE_SLOTS, "one open node can keep all tasks busy");
 
 /// What a merge has done. Nothing of it counts before the root is installed.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct MergeOutcome {
     /// The new root.
     pub root: Option<NodeRef>,
@@ -54,6 +56,8 @@ pub struct MergeOutcome {
     pub dead_nodes: Vec<NodeRef>,
     /// Subtrees of the old tree that holes have cut off, with all that is below them: for [`crate::drop_step`].
     pub detached: Vec<Detached>,
+    /// Old nodes that were bad on every copy, and first blocks of what they covered.
+    pub lost: Vec<(BlockIndex, NodeReadError)>,
 }
 
 impl MergeOutcome {
@@ -134,8 +138,18 @@ impl Context<'_> {
         }
     }
 
+    /// The old node, or what stands for it if it is lost.
     async fn load(&self, node: NodeRef, first_block: BlockIndex) -> Result<Rc<Cached>, NodeReadError> {
-        self.cache.load(Needed { node, first_block }, self.store).await
+        match self.cache.load(Needed { node, first_block }, self.store).await {
+            Err(error) if error.is_final() => {
+                // What is below one that was lost before is no news.
+                if node.address != LogAddress::LOST {
+                    self.outcome.borrow_mut().lost.push((first_block, error));
+                }
+                Ok(Rc::new(Cached::apart(Node::lost(self.volume, node, first_block))))
+            }
+            loaded => loaded,
+        }
     }
 
     /// Writes a new node; it is in the cache before anybody can ask for it.

@@ -52,6 +52,9 @@ pub enum PoolError {
         /// Why the last copy tried could not.
         source: Option<CopyError>,
     },
+    /// The part of a map that led to these bytes was bad on every copy.
+    #[error("the part of the map that led there was damaged on all copies")]
+    Lost,
     /// A map refers to a record that the segment table does not know.
     #[error("log address {address:?} is not in the segment table")]
     Dangling {
@@ -67,6 +70,18 @@ pub enum PoolError {
         /// The log.
         log: LogId,
     },
+}
+
+impl PoolError {
+    /// Of a record that is in no segment.
+    pub(crate) fn nowhere(address: LogAddress) -> Self {
+        if address == LogAddress::LOST { PoolError::Lost } else { PoolError::Dangling { address } }
+    }
+
+    /// Whether these bytes are lost, and reading them again is of no use.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, PoolError::Corrupt { .. } | PoolError::Lost)
+    }
 }
 
 /// Why a pool does not open.

@@ -57,6 +57,8 @@ struct Member {
     /// Reads go elsewhere where they can.
     avoided: AtomicBool,
     read_errors: AtomicU32,
+    /// Where the last of them was.
+    read_error_at: AtomicU32,
     /// How often it has been taken out of use.
     failures: AtomicU32,
     status: Mutex<Option<DeviceStatus>>,
@@ -72,6 +74,7 @@ impl Members {
             leaving: AtomicBool::new(false),
             avoided: AtomicBool::new(false),
             read_errors: AtomicU32::new(0),
+            read_error_at: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             status: Mutex::default(),
         };
@@ -169,9 +172,15 @@ impl Members {
         (0..DEVICES_MAX as u16).filter_map(|index| self.get(index)).collect()
     }
 
-    /// Counts a read that failed, and says how many did so one after the other.
-    pub(crate) fn note_read_error(&self, index: u16) -> u32 {
-        self.0[usize::from(index)].read_errors.fetch_add(1, Ordering::Relaxed) + 1
+    /// Counts a read that failed, and says how many did so one after the other. A place that is read again and again, and is bad, is one.
+    pub(crate) fn note_read_error(&self, index: u16, at: u32) -> u32 {
+        let member = &self.0[usize::from(index)];
+        let is_elsewhere = member.read_error_at.swap(at, Ordering::Relaxed) != at;
+        let errors = member.read_errors.load(Ordering::Relaxed);
+        if errors > 0 && !is_elsewhere {
+            return errors;
+        }
+        member.read_errors.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// A read went well.

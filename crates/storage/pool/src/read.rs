@@ -12,7 +12,7 @@ use quarry_format::anchor::Slot;
 use quarry_format::crc32c;
 use quarry_types::limits::SECTOR_BYTES;
 
-use crate::{Chunk, CopyError, Pool, PoolError};
+use crate::{Chunk, CopyError, Geometry, Pool, PoolError};
 
 /// A piece of a read: so many sectors with this checksum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -192,9 +192,14 @@ impl Pool {
         bytes: usize,
     ) -> impl Future<Output = Result<Buffer, CopyError>> + use<'_> {
         let reading = self.read_copy_apart(slot, offset, bytes);
+        let Geometry { segment_bytes, granule_bytes } = self.geometry();
+        // Cut off on devices beyond 16 TiB: it is kept small for the sake of every read under way.
+        let granule = ((u64::from(slot.index) * segment_bytes + offset) / u64::from(granule_bytes)) as u32;
         reading.inspect(move |result| match result {
             Err(CopyError::Gone { .. } | CopyError::Silent { .. }) => {}
-            result => self.shared.note_read(slot.device, result.as_ref().err().map(|error| error as _)),
+            result => {
+                self.shared.note_read(slot.device, granule, result.as_ref().err().map(|error| error as _))
+            }
         })
     }
 

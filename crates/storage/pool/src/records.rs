@@ -77,7 +77,7 @@ impl LogStore {
         let mut stretches = Stretches::new();
         for (index, record) in wanted.iter().enumerate() {
             let address = record.address;
-            let (chunk, sector) = table.resolve(address).ok_or(PoolError::Dangling { address })?;
+            let (chunk, sector) = table.resolve(address).ok_or_else(|| PoolError::nowhere(address))?;
             let before = stretches.last_mut();
             if !before.is_some_and(|last| last.take_up(chunk, sector, record)) {
                 stretches.push(Stretch::new(chunk, sector, index, record));

@@ -19,7 +19,7 @@ use crate::slow::Slowness;
 use crate::stakes::{Free, Need, Purpose, Stakes};
 use crate::tiers::{HeatMap, Tier};
 
-/// A device that fails this many reads in a row, without a good one between them, is taken out of use.
+/// A device that fails this many reads in a row, at different places and without a good one between them, is taken out of use.
 const READ_ERRORS_MAX: u32 = 32;
 
 /// The sizes by which a pool is cut.
@@ -524,10 +524,10 @@ impl PoolShared {
         self.allocator().relieved_device(&own, beside)
     }
 
-    /// Counts the outcome of a read; many failures in a row take the device out of use.
-    pub(crate) fn note_read(&self, device: u16, error: Option<&dyn std::error::Error>) {
+    /// Counts the outcome of a read `at` some granule of a device; many failures in a row, at different places, take the device out of use.
+    pub(crate) fn note_read(&self, device: u16, at: u32, error: Option<&dyn std::error::Error>) {
         let Some(error) = error else { return self.members.note_read(device) };
-        if self.members.note_read_error(device) >= READ_ERRORS_MAX {
+        if self.members.note_read_error(device, at) >= READ_ERRORS_MAX {
             self.fail_device(device, format!("{READ_ERRORS_MAX} reads in a row failed: {error}"));
         }
     }

@@ -206,7 +206,7 @@ impl LogStore {
     pub async fn read(&self, address: LogAddress, expected: Expected) -> Result<View, PoolError> {
         let place = self.table.borrow().resolve(address).map(|(chunk, sector)| (chunk.clone(), sector));
         let Some((chunk, sector)) = place else {
-            return Err(PoolError::Dangling { address });
+            return Err(PoolError::nowhere(address));
         };
         self.pool.read_verified(&chunk, sector, &[expected]).await
     }

@@ -41,6 +41,9 @@ impl Addresses {
     }
 }
 
+/// Why a node cannot be read.
+pub type Refusal = fn(LogAddress) -> NodeReadError;
+
 #[derive(Default)]
 pub struct TestStore {
     buffers: BufferPool,
@@ -52,6 +55,8 @@ pub struct TestStore {
     /// Appends that still succeed; `None` is any number.
     pub appends_left: Cell<Option<usize>>,
     pub reads: Cell<usize>,
+    /// What reads say instead of reading.
+    pub refuses: Cell<Option<Refusal>>,
     pub in_flight: Cell<usize>,
     pub in_flight_max: Cell<usize>,
 }
@@ -99,6 +104,9 @@ impl TestStore {
     async fn read_later(&self, node: NodeRef) -> Result<View, NodeReadError> {
         self.reads.set(self.reads.get() + 1);
         self.delay().await;
+        if let Some(refusal) = self.refuses.get() {
+            return Err(refusal(node.address));
+        }
         let nodes = self.nodes.borrow();
         let bytes = nodes.get(&node.address).ok_or_else(|| NodeReadError::Lost {
             address: node.address,
