@@ -47,6 +47,16 @@ impl Pool {
         Some((accepted?, whole.freeze().slice(skipped..skipped + bytes)))
     }
 
+    /// Whether others of its group cannot be read there.
+    pub(crate) async fn lacks_members(&self, chunk: &Chunk, offset: u64, bytes: usize) -> bool {
+        let Some(group) = chunk.group() else { return false };
+        let (start, _, length) = self.granules(offset, bytes);
+        let stripe = Stripe { offset: start as usize, bytes: length };
+        let others = (0..group.shape().members()).filter(|&index| group.member(index).id() != chunk.id());
+        let reads = join_all(others.map(|index| self.read_member(&group, index, stripe))).await;
+        reads.iter().any(Option::is_none)
+    }
+
     /// What `accept` makes of bytes of a chunk: of the first copy, or combination of the other chunks of its group, of which it makes
     /// something.
     pub async fn find_bytes<T>(

@@ -116,7 +116,8 @@ impl Pool {
                     if pieces.clone().all(|(piece, range)| piece.holds(&buffer[range])) {
                         buffer.freeze()
                     } else {
-                        Box::pin(self.mend(chunk, first, others, offset, pieces.collect(), buffer)).await?
+                        let bad = (first, None);
+                        Box::pin(self.mend(chunk, bad, others, offset, pieces.collect(), buffer)).await?
                     }
                 }
                 Err(error) => {
@@ -129,7 +130,8 @@ impl Pool {
                     }
                     // All pieces count as bad: each comes from another copy and is written back.
                     let buffer = self.env.buffers.allocate(length);
-                    Box::pin(self.mend(chunk, first, others, offset, pieces.collect(), buffer)).await?
+                    let bad = (first, Some(error));
+                    Box::pin(self.mend(chunk, bad, others, offset, pieces.collect(), buffer)).await?
                 }
             };
             Ok(if bytes < length { view.slice(skipped..skipped + bytes) } else { view })
@@ -229,11 +231,12 @@ impl Pool {
         OptionFuture::from(started).map(move |result| Ok(result.ok_or_else(unread)??))
     }
 
-    /// Replaces the pieces of `buffer` that do not hold by those of other copies, and writes them over the bad ones.
+    /// Replaces the pieces of `buffer` that do not hold by those of other copies, and writes them over the bad ones. With an error the first
+    /// copy was not read, and may be right.
     async fn mend(
         &self,
         chunk: &Chunk,
-        bad: Slot,
+        (bad, mut unread): (Slot, Option<CopyError>),
         others: &[Slot],
         offset: u64,
         pieces: Vec<Placed>,
@@ -245,7 +248,12 @@ impl Pool {
                 continue;
             }
             let at = offset + range.start as u64;
-            let good = self.find_good_copy(chunk, others, at, &piece).await?;
+            let good = self.find_good_copy(chunk, others, at, &piece).await.map_err(|error| match error {
+                PoolError::Corrupt { chunk, offset, .. } if unread.is_some() => {
+                    PoolError::Unreadable { chunk, offset, source: unread.take() }
+                }
+                error => error,
+            })?;
             buffer[range.clone()].copy_from_slice(&good);
             mended.push(range);
         }
@@ -277,6 +285,10 @@ impl Pool {
         }
         let bytes = piece.bytes();
         Err(match source {
+            // What is away may come back, and be right.
+            None if self.lacks_members(chunk, offset, bytes).await => {
+                PoolError::Unreadable { chunk: chunk.id(), offset, source: None }
+            }
             None => PoolError::Corrupt { chunk: chunk.id(), offset, bytes, copies: slots.len() + 1 },
             Some(error) => PoolError::Unreadable { chunk: chunk.id(), offset, source: Some(error) },
         })

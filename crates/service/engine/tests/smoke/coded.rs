@@ -189,6 +189,35 @@ fn rot_is_mended_from_the_group_also_while_a_device_is_missing() {
 }
 
 #[test]
+fn rot_is_final_only_when_all_that_could_mend_it_were_asked() {
+    let mut tested = pool(5, (4, 2), 1);
+    tested.fill();
+    tested.settle();
+    tested.node.close();
+    tested.node.reopen();
+    let chance = Chance::new(7);
+    for _ in 0..400 {
+        let position = (1 << 20) + chance.below(40 << 20);
+        tested.node.world.rot(tested.node.disks[3], position, (position % 8) as u32);
+    }
+    tested.without(&[4, 5]);
+    let mut away = 0;
+    for block in 0..SIZE / BLOCK {
+        let at = (block * BLOCK) as u64;
+        let read =
+            tested.node.with(move |_, volume| async move { volume.read(at, BLOCK as u32).await.map(drop) });
+        if let Err(error) = read {
+            assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
+            away += 1;
+        }
+    }
+    assert!(away > 0);
+    assert_eq!(tested.node.engine().damaged_blocks(), []);
+    tested.again(&[4, 5]);
+    tested.check();
+}
+
+#[test]
 fn what_is_rotten_behind_a_header_is_not_taken_for_what_was_written() {
     let mut tested = pool(14, (2, 1), 1);
     tested.fill();

@@ -241,6 +241,24 @@ fn a_gap_that_cannot_be_read_does_not_hide_the_only_good_copy() {
     }
 }
 
+/// Who gives up what is lost for good must not take this for it.
+#[test]
+fn a_block_of_which_one_copy_was_not_read_is_not_lost() {
+    for good in [0, 1] {
+        let bench = Bench::new(12, 2, 1);
+        let slot = bench.chunks[0].slots()[good];
+        let (disk, at) = (bench.disks[usize::from(slot.device)], bench.position(slot, 5));
+        for _ in 0..8 {
+            bench.world.script_fault(disk, FaultKind::ReadError, Verb::Read, at..at + 512, 0);
+        }
+        bench.rot(1 - good, 5);
+        let error = bench.read(&[(0, 5)]).expect_err("the good copy is not read now");
+        assert!(matches!(error, PoolError::Unreadable { source: Some(_), .. }), "{good}: {error}");
+        (0..8).for_each(|_| drop(bench.read(&[(0, 5)])));
+        bench.check(&[(0, 5)]);
+    }
+}
+
 #[test]
 fn a_device_that_is_gone_is_replaced_by_another() {
     let bench = Bench::new(8, 2, 2);
