@@ -12,7 +12,7 @@ use quarry_format::image::{Image, Position};
 use quarry_format::label::GRANULE_SECTORS;
 use quarry_format::{FormatError, crc32c};
 use quarry_types::limits::{BATCH_HEADER_BYTES_MAX, SECTOR_BYTES};
-use quarry_types::{BatchNumber, ChunkId, LogAddress, SegmentId};
+use quarry_types::{BatchNumber, ChunkId, Incarnation, LogAddress, SegmentId};
 
 use crate::image::is_newer;
 use crate::pool::Pool;
@@ -118,6 +118,8 @@ impl Walk<'_> {
         let Candidate { chunk, start: SegmentStart { segment, incarnation, .. } } = self.candidates[index];
         let end = self.segments.get(segment).map(|segment| segment.end_sector).filter(|&end| end > 0);
         let limit = end.unwrap_or(self.pool.segment_sectors());
+        let said = self.said_flushed(chunk, (start, limit), incarnation);
+        self.flushed_through = self.flushed_through.max(said);
         let mut at = Position { address: start, ..self.position };
         let mut found = Vec::new();
         while at.address.sector() < limit {
@@ -132,7 +134,6 @@ impl Walk<'_> {
             };
             let Some(batch) = self.batch(chunk, at.address, fits)? else { break };
             let (number, next) = (batch.header.number, at.address.sector() + batch.header.sectors);
-            self.flushed_through = self.flushed_through.max(batch.header.flushed_through);
             let begin = at.address;
             at = Position { address: address(segment, next)?, batch: number, checksum: batch.checksum };
             found.push((begin, batch, at));
@@ -149,6 +150,34 @@ impl Walk<'_> {
             self.batches += 1;
         }
         Ok(())
+    }
+
+    /// How far flushes have come, as the batches of one opening say that lie in a segment from `start` on, also behind one that is damaged.
+    fn said_flushed(
+        &self,
+        chunk: ChunkId,
+        (start, limit): (LogAddress, u32),
+        incarnation: Incarnation,
+    ) -> BatchNumber {
+        let mut said = BatchNumber::default();
+        let mut first = [0; SECTOR_BYTES];
+        for sector in (start.sector()..limit).step_by(GRANULE_SECTORS as usize) {
+            let here = LogAddress::new(start.segment(), sector);
+            for &slot in self.segments.slots(chunk) {
+                let is_read = self.pool.read_slot(slot, here.offset_bytes(), &mut first).is_ok();
+                let Some(length) = header_length(&first).filter(|_| is_read) else { continue };
+                let mut bytes = vec![0; length.next_multiple_of(SECTOR_BYTES)];
+                if self.pool.read_slot(slot, here.offset_bytes(), &mut bytes).is_err() {
+                    continue;
+                }
+                let Ok(Batch { header, .. }) = decode(&bytes) else { continue };
+                let is_ours = header.pool == self.pool.label.pool
+                    && header.address == here
+                    && header.incarnation == incarnation;
+                said = said.max(if is_ours { header.flushed_through } else { said });
+            }
+        }
+        said
     }
 
     /// The batch at `address` that `fits`, from the first copy that holds it whole.

@@ -184,6 +184,13 @@ impl DataNode {
                 None
             }
         };
+        if !self.is_made_file(&record).await? {
+            let PlaceRecord::Device(path) = &record.to else { return Err(gone()) };
+            let what = format!("another file lies at '{path}' than the one that was made for the volume");
+            return Err(NodeError::new(ErrorKind::Conflict, what).with_next_step(
+                "Put that one back, and it goes on by itself; or cancel the migration, which leaves this one alone.",
+            ));
+        }
         let destination = self.destination_of(&record, &located, is_resumed).await?;
         let copied = (record.copied_bytes, record.rate_bytes_per_s);
         let (cores, core) = (self.cores.clone(), located.core());
@@ -194,11 +201,15 @@ impl DataNode {
         if let Some(entry) = self.migrations_mut().get_mut(&id) {
             entry.core = Some(core);
         }
-        if to_identity == record.to_identity {
+        let made_file = match &record.made_file {
+            Some(known) => Some(known.clone()),
+            None => self.made_file_now(&record).await?,
+        };
+        if (&to_identity, &made_file) == (&record.to_identity, &record.made_file) {
             return Ok(());
         }
         // Before anything is copied: another life must not go on with another disk.
-        self.put_migration(MigrationRecord { to_identity, ..record }, Vec::new()).await
+        self.put_migration(MigrationRecord { to_identity, made_file, ..record }, Vec::new()).await
     }
 
     async fn destination_of(
@@ -299,7 +310,7 @@ impl DataNode {
             return Ok(());
         };
         // What lies at its path by now may be somebody else's.
-        let made_device = record.made_device && self.is_at_its_path(id, core).await?;
+        let made_device = record.made_device && self.is_at_its_path(&record, core).await?;
         let phase = MigrationPhaseRecord::Cancelled;
         self.put_migration(MigrationRecord { phase, made_device, ..record }, Vec::new()).await?;
         if let Some(core) = core {
@@ -308,12 +319,33 @@ impl DataNode {
         self.clear_up(id).await
     }
 
-    /// Whether the new place of a volume is where it was made, as far as it is open.
-    async fn is_at_its_path(&self, id: VolumeId, core: Option<usize>) -> Result<bool> {
-        let Some(core) = core else { return Ok(true) };
+    /// Whether the new place of a volume is where it was made. Where that is not known it is taken for somebody else's.
+    async fn is_at_its_path(&self, record: &MigrationRecord, core: Option<usize>) -> Result<bool> {
+        let Some(core) = core else {
+            return Ok(record.made_file.is_some() && self.is_made_file(record).await?);
+        };
+        let id = record.volume_id;
         let checked =
             self.cores.call(core, move |state| async move { state.check_move_path(id).await }).await?;
-        Ok(!checked.is_err_and(|error| error.kind == ErrorKind::Conflict))
+        Ok(checked.is_ok())
+    }
+
+    /// Whether at the new place there is the file that was made for the volume, if that is known.
+    async fn is_made_file(&self, record: &MigrationRecord) -> Result<bool> {
+        let Some(made) = &record.made_file else { return Ok(true) };
+        Ok(self.made_file_now(record).await?.is_none_or(|found| found == *made))
+    }
+
+    /// What tells the file that lies now where one was made for the volume from others.
+    async fn made_file_now(&self, record: &MigrationRecord) -> Result<Option<String>> {
+        let PlaceRecord::Device(device) = &record.to else { return Ok(None) };
+        if !record.made_device {
+            return Ok(None);
+        }
+        let path = PathBuf::from(device);
+        self.cores
+            .call(0, move |state| async move { state.env.disks.file_identity(&path).unwrap_or(None) })
+            .await
     }
 
     /// Nothing is left at the place that does not count, then nothing says any more that the volume was on its way.
@@ -328,7 +360,10 @@ impl DataNode {
         match left {
             PlaceRecord::Pool(_) | PlaceRecord::Log(..) => self.delete_from(left, id).await?,
             PlaceRecord::Device(device) if record.made_device && left == &record.to => {
-                self.remove_made(PathBuf::from(device)).await?;
+                // Since that was written down somebody may have put another one there.
+                if self.is_made_file(&record).await? {
+                    self.remove_made(PathBuf::from(device)).await?;
+                }
             }
             PlaceRecord::Device(_) => {}
         }

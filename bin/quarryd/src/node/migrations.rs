@@ -138,6 +138,7 @@ impl DataNode {
             phase: MigrationPhaseRecord::Copying,
             copied_bytes: 0,
             made_device: destination.made_device,
+            made_file: None,
             to_identity: None,
             history_s: history_of(located),
             rate_bytes_per_s: request.rate_bytes_per_s,

@@ -160,6 +160,7 @@ impl DataNode {
         let incarnations = states.iter().map(|state| (state.log, state.image.incarnation.next().0)).collect();
         shared.set_device_patience(self.settings.device_patience);
         let logs = states.len() as u16;
+        shared.hold_back_slots();
         let mut opening = Vec::new();
         for state in states {
             let core = (home + usize::from(state.log.0)) % self.cores.count();
@@ -171,6 +172,7 @@ impl DataNode {
         let opened = futures::future::join_all(opening).await.into_iter().collect::<Result<Vec<_>>>();
         match opened {
             Ok(logs) => {
+                shared.let_slots_go();
                 let open = OpenPool { shared, logs };
                 self.set_rebuild_rate(&open, record.rebuild_rate_bytes).await?;
                 record.incarnations = incarnations;

@@ -1,5 +1,7 @@
 //! The node in one page.
 
+use std::collections::BTreeSet;
+
 use quarry_api_types::{
     Cause, Health, HealthLevel, InitiatorNames, ListenerProtocol, ListenerStatus, MemoryStatus, Pool,
     PoolDevice, PoolDeviceState, PoolState, PoolsStatus, ReadCacheStatus, Status, VolumesStatus,
@@ -57,6 +59,13 @@ impl DataNode {
             engines.iter().map(|engine| value(&engine.read_cache)).sum::<u64>()
         };
         let images: Vec<u64> = self.images().values().map(|entry| entry.record.size_bytes).collect();
+        let mut damaged = Vec::new();
+        for pool in &pools {
+            damaged.extend(damage_cause(
+                pool,
+                self.damaged_blocks(pool.id).await?.values().map(BTreeSet::len).sum(),
+            ));
+        }
         let in_state = |state: PoolState| pools.iter().filter(|pool| pool.state == state).count() as u64;
         Ok(Status {
             node_id: self.id,
@@ -94,6 +103,7 @@ impl DataNode {
                 pools
                     .iter()
                     .flat_map(causes)
+                    .chain(damaged)
                     .chain(self.place_causes())
                     .chain(self.cache_disk_cause())
                     .chain(self.key_causes(volumes.iter().filter(|volume| volume.status.locked).count()))
@@ -171,6 +181,19 @@ fn causes(pool: &Pool) -> Vec<Cause> {
     causes.extend(pool.devices.iter().flat_map(|device| device_causes(pool, device)));
     causes.extend(space_cause(pool));
     causes
+}
+
+/// What reads have met since the last scrub.
+fn damage_cause(pool: &Pool, blocks: usize) -> Option<Cause> {
+    let is_known = pool.scrub.as_ref().is_some_and(|scrub| scrub.lost > 0);
+    (blocks > 0 && !is_known).then(|| Cause {
+        level: HealthLevel::Critical,
+        message: format!("{blocks} blocks of pool '{}' have no good copy", pool.name),
+        next_step: format!(
+            "`quarry events` names them, and `quarry pool scrub {} --wait` finds all; restore them from a backup.",
+            pool.name
+        ),
+    })
 }
 
 /// What speaks against a device that takes part, or is about to; why others do not is a reason of the pool's state.

@@ -19,4 +19,18 @@ impl TestNode {
         });
         writing.await.expect("the core runs");
     }
+
+    /// Reads that again, and compares.
+    pub async fn check(&self, volume: &str, from_mib: u64, mib: u64) {
+        let found = self.node.locate(&name(volume)).await.expect("it is there");
+        let id = found.id();
+        let reading = self.cores.call(found.core(), move |state| async move {
+            let volume = state.own_volume(id).expect("it is on its core");
+            for at in from_mib..from_mib + mib {
+                let views = volume.read(at << 20, 1 << 20).await.expect("a read");
+                assert!(views.iter().all(|view| view.iter().all(|&byte| byte == at as u8 + 1)), "MiB {at}");
+            }
+        });
+        reading.await.expect("the core runs");
+    }
 }

@@ -120,7 +120,7 @@ impl DataNode {
     }
 
     /// First bytes of the blocks of a pool that are known to have no good copy, by volume or snapshot.
-    async fn damaged_blocks(&self, pool: PoolId) -> Result<BTreeMap<String, BTreeSet<u64>>> {
+    pub(super) async fn damaged_blocks(&self, pool: PoolId) -> Result<BTreeMap<String, BTreeSet<u64>>> {
         let listing = (0..self.cores.count()).map(|core| {
             self.cores.call(core, move |state| async move {
                 let engines = state.engines().into_iter().filter(|(id, _)| *id == pool);

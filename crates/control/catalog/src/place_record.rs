@@ -92,6 +92,9 @@ pub struct MigrationRecord {
     /// Whether the new place is a file that was made for the volume.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub made_device: bool,
+    /// What tells the file that was made from others that may come to lie at its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_file: Option<String>,
     /// What the disk of the new place is called, as [`ImageRecord::identity`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_identity: Option<String>,

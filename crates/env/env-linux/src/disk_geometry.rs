@@ -37,7 +37,7 @@ impl FileStatus {
     fn ask(directory: RawFd, path: &CStr, flags: libc::c_int) -> io::Result<Self> {
         // SAFETY: all-zero is a valid statx structure.
         let mut status: libc::statx = unsafe { std::mem::zeroed() };
-        let mask = libc::STATX_BASIC_STATS | libc::STATX_DIOALIGN;
+        let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME | libc::STATX_DIOALIGN;
         // SAFETY: the path is a string that ends with a zero, and `status` takes the answer.
         let result = unsafe { libc::statx(directory, path.as_ptr(), flags, mask, &raw mut status) };
         if result == 0 { Ok(Self(status)) } else { Err(io::Error::last_os_error()) }
@@ -59,6 +59,13 @@ impl FileStatus {
     pub(crate) fn identity(&self) -> io::Result<FileIdentity> {
         let is_file = self.kind()? == DiskKind::File;
         Ok(if is_file { (self.file_system().0, self.0.stx_ino) } else { (u64::MAX, self.device().0) })
+    }
+
+    /// Of a file: its file system, inode and time of creation. The number of an inode is given again, the time is not.
+    pub(crate) fn file_identity(&self) -> io::Result<Option<String>> {
+        let (device, created) = (self.file_system().0, self.0.stx_btime);
+        let identity = || format!("{device:x}:{}:{}.{:09}", self.0.stx_ino, created.tv_sec, created.tv_nsec);
+        Ok((self.kind()? == DiskKind::File).then(identity))
     }
 
     fn file_system(&self) -> DeviceNumber {

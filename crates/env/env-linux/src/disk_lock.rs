@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -19,7 +20,7 @@ pub(crate) type FileIdentity = (u64, u64);
 
 /// An open file. Exclusively opened ones are in the registry and share their description.
 pub(crate) struct OpenFile {
-    fd: OwnedFd,
+    fd: ManuallyDrop<OwnedFd>,
     registered_as: Option<FileIdentity>,
     /// How many disks use it; changes under the registry's lock.
     handles: Arc<AtomicUsize>,
@@ -59,8 +60,22 @@ impl AsRawFd for OpenFile {
     }
 }
 
+/// Closes a file. One that nobody can open any more, as it was deleted, is freed by closing it, block by block where it is scattered: that is
+/// nothing for the thread that serves others.
+pub(crate) fn close(fd: OwnedFd) {
+    let is_deleted = rustix::fs::fstat(&fd).is_ok_and(|status| {
+        status.st_nlink == 0 && rustix::fs::FileType::from_raw_mode(status.st_mode).is_file()
+    });
+    if is_deleted {
+        // Without a thread it is closed here, by the closure that is dropped.
+        drop(std::thread::Builder::new().name("close".to_owned()).spawn(move || drop(fd)));
+    }
+}
+
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        // SAFETY: nothing uses it after this.
+        close(unsafe { ManuallyDrop::take(&mut self.fd) });
         let Some(identity) = self.registered_as else { return };
         let mut registry = registry();
         // Another core may have opened the file anew since the last strong reference went.
@@ -90,7 +105,11 @@ pub(crate) enum Attempt {
 impl OpenFile {
     /// A file that is only looked at: not locked and not shared.
     pub(crate) fn unlocked(fd: OwnedFd) -> FileHandle {
-        FileHandle::new(Arc::new(Self { fd, registered_as: None, handles: Arc::default() }))
+        FileHandle::new(Arc::new(Self {
+            fd: ManuallyDrop::new(fd),
+            registered_as: None,
+            handles: Arc::default(),
+        }))
     }
 
     /// The description that this process has of the file already.
@@ -115,7 +134,11 @@ impl OpenFile {
         match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 let handles = Arc::<AtomicUsize>::default();
-                let file = Arc::new(Self { fd, registered_as: Some(identity), handles: handles.clone() });
+                let file = Arc::new(Self {
+                    fd: ManuallyDrop::new(fd),
+                    registered_as: Some(identity),
+                    handles: handles.clone(),
+                });
                 registry.insert(identity, (Arc::downgrade(&file), handles));
                 Ok(Attempt::Ours(FileHandle::new(file)))
             }

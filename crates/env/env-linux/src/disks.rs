@@ -16,6 +16,7 @@ use quarry_types::limits::PMEM_SCHEME;
 use crate::blocking::blocking;
 use crate::disk::SystemDisk;
 use crate::disk_geometry::FileStatus;
+use crate::disk_lock::close;
 use crate::disk_open::{Opened, Terms, open, sync_directory_of};
 use crate::pmem::PmemDisk;
 use crate::ring::Ring;
@@ -78,7 +79,9 @@ impl Disks for SystemDisks {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let (path, _) = file_of(path);
+        let held = fs::File::open(path);
         fs::remove_file(path)?;
+        held.into_iter().for_each(|file| close(file.into()));
         sync_directory_of(path)
     }
 
@@ -93,6 +96,10 @@ impl Disks for SystemDisks {
             (Some(one), Some(other)) => one == other,
             _ => file_of(one).0 == file_of(other).0,
         }
+    }
+
+    fn file_identity(&self, path: &Path) -> io::Result<Option<String>> {
+        FileStatus::at(file_of(path).0)?.file_identity()
     }
 
     fn scan(&self) -> io::Result<Vec<(PathBuf, Option<String>)>> {

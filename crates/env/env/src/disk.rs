@@ -112,6 +112,10 @@ pub trait Disks {
         let name = |path: &Path| self.canonical(path).unwrap_or_else(|_| path.to_path_buf());
         name(one) == name(other)
     }
+    /// What tells the file at `path` from another one that may come to lie there; `None` of what is no file.
+    fn file_identity(&self, _path: &Path) -> io::Result<Option<String>> {
+        Ok(None)
+    }
     /// Block devices of the machine, by canonical path, and whether each is in use (mounted, or held by another driver).
     fn scan(&self) -> io::Result<Vec<(PathBuf, Option<String>)>>;
 }

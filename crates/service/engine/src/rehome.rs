@@ -424,6 +424,10 @@ pub(crate) async fn keep_rehoming(engine: Weak<Engine>) {
             // What is found when the log is opened was so before, perhaps for long: all the same somebody may be about to mend it.
             (seen, changed_at) = (layout, Some(now));
         }
+        // What other logs move on the same devices may ask for more, and is no change of the layout.
+        if changed_at.is_none() && this.rehoming().chunks > 0 {
+            changed_at = Some(now);
+        }
         let with_absent = changed_at.is_some_and(|at| now >= at + ABSENCE_TOLERATED);
         let mut more = false;
         let is_due = changed_at.is_some() || this.is_grouping_due();

@@ -144,6 +144,13 @@ impl Engine {
     }
 
     async fn scrub_all(&self, before: ScrubReport, ScrubTerms { bytes_per_s, labels }: ScrubTerms) {
+        // What is known to be lost may have been written again since.
+        if !self.damaged_blocks().is_empty()
+            && let Err(error) = self.checkpoint().await
+        {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(log = %self.store.log, error, "a scrub begins without a checkpoint");
+        }
         let mut chunks = self.chunks();
         chunks.retain(|id, _| before.passed.is_none_or(|passed| *id > passed));
         *self.scrub.report.borrow_mut() = ScrubReport {
@@ -180,9 +187,14 @@ impl Engine {
         if !lost.is_empty() {
             self.forget_duplicates();
         }
-        let lost_blocks = self.name_lost(lost).await;
+        let mut lost_blocks = self.name_lost(lost).await;
         let by_maps = self.lost_by_maps().await;
-        self.damage.replace(lost_blocks.iter().filter_map(|lost| lost.place.clone()).chain(by_maps));
+        self.scrub.report.borrow_mut().lost += by_maps.len() as u64;
+        lost_blocks.extend(
+            by_maps.into_iter().map(|place| LostBlock { place: Some(place), address: LogAddress::LOST }),
+        );
+        self.damage.replace(lost_blocks.iter().filter_map(|lost| lost.place.clone()));
+        lost_blocks.truncate(LOST_NAMED_MAX);
         let mut report = self.scrub.report.borrow_mut();
         report.lost_blocks = lost_blocks;
         report.ended_s = Some(self.env.clock.wall().as_secs());

@@ -21,7 +21,7 @@ pub enum RecoverError {
     /// Records that survived a flush are gone: more was lost than the pool's copies allow for.
     #[error(
         "the log is damaged: it ends at batch {found} ({address:?}), but batches up to {flushed} had been made \
-         durable; bring back the devices that hold the other copies"
+         durable; bring back the devices that hold the other copies; if there are none, quarry-extract reads what is left"
     )]
     Lost {
         /// The last batch found.

@@ -3,7 +3,7 @@
 //! From the image's replay position on, batches are followed by number, address and the chain of header checksums. Where a
 //! segment ends is said by the header of its successor; among several successors that name it (a failed append can leave
 //! one that never counted) the latest counts. A batch that is damaged on one copy is taken from another. In the part that
-//! no flush is known to have covered, every copy is compared and completed, then all are flushed: only then may the
+//! no flush is known to have covered (what batches say of that counts wherever they lie, also behind one that is damaged), every copy is compared and completed, then all are flushed: only then may the
 //! result be served, and the caller makes it durable by an image that seals these segments.
 
 use std::collections::BTreeSet;
@@ -44,7 +44,7 @@ pub(crate) struct Expectation {
     pub(crate) number: BatchNumber,
     pub(crate) previous_checksum: u32,
     pub(crate) incarnation: Incarnation,
-    pub(crate) flushed_through: BatchNumber,
+    pub(crate) durable_through: BatchNumber,
 }
 
 /// A segment that may be part of the tail.
@@ -58,7 +58,10 @@ struct Walk<'a> {
     candidates: Vec<Candidate>,
     apply: &'a dyn Apply,
     position: Position,
+    /// Up to here all copies are complete, as far as the walk has come.
     flushed_through: BatchNumber,
+    /// Up to here a flush has covered everything, as anything says that was found.
+    durable_through: BatchNumber,
     recovered: Recovered,
     /// Segments of the tail with their ends.
     ends: Vec<(SegmentId, u32)>,
@@ -96,8 +99,10 @@ pub async fn recover(
             table.borrow_mut().insert(id, Segment::open(candidate.chunk.clone(), pool.geometry()));
         }
     }
+    let durable_through = flushed_through;
+    let (position, ends) = (from, Vec::new());
     let mut walk =
-        Walk { pool, candidates, apply, position: from, flushed_through, recovered, ends: Vec::new() };
+        Walk { pool, candidates, apply, position, flushed_through, durable_through, recovered, ends };
     walk.run(table, from).await?;
     walk.finish(table, from).await
 }
@@ -211,6 +216,8 @@ impl Walk<'_> {
         let mut reader = SegmentReader::load(self.pool, &chunk, start, end).await.map_err(|source| {
             PoolError::Unreadable { chunk: chunk.id(), offset: start.offset_bytes(), source: Some(source) }
         })?;
+        self.durable_through =
+            self.durable_through.max(self.flushed_through).max(reader.flushed_through(start, incarnation));
         let mut batches: Vec<(Found, Position)> = Vec::new();
         let mut at = Position { address: start, ..self.position };
         let limit = end.unwrap_or(self.pool.geometry().segment_sectors());
@@ -220,7 +227,7 @@ impl Walk<'_> {
                 number: at.batch.next(),
                 previous_checksum: at.checksum,
                 incarnation,
-                flushed_through: self.flushed_through,
+                durable_through: self.durable_through,
             };
             let compare = expected.number > self.flushed_through;
             let found = reader.batch(&expected, compare).await.map_err(|source| {
@@ -313,12 +320,12 @@ impl Walk<'_> {
         table: &std::cell::RefCell<SegmentTable>,
         from: Position,
     ) -> Result<Recovered, RecoverError> {
-        let Self { pool, position, flushed_through, mut recovered, ends, candidates, .. } = self;
-        if position.batch < flushed_through {
+        let Self { pool, position, durable_through, mut recovered, ends, candidates, .. } = self;
+        if position.batch < durable_through {
             return Err(RecoverError::Lost {
                 found: position.batch,
                 address: position.address,
-                flushed: flushed_through,
+                flushed: durable_through,
             });
         }
         let (devices, discarded) =

@@ -8,7 +8,7 @@ use quarry_format::chunk::{ChunkContent, ChunkHeader, SegmentStart};
 use quarry_format::crc32c;
 use quarry_pool::{Chunk, CopyError, Pool, Slots};
 use quarry_types::limits::SECTOR_BYTES;
-use quarry_types::{LogAddress, LogId};
+use quarry_types::{BatchNumber, Incarnation, LogAddress, LogId};
 
 use crate::recover::Expectation;
 
@@ -66,6 +66,23 @@ impl<'a> SegmentReader<'a> {
     fn at(&self, sector: u32) -> &[u8] {
         let offset = sector as usize * SECTOR_BYTES - self.first_byte;
         self.bytes.get(offset..).unwrap_or(&[])
+    }
+
+    /// How far flushes have come, as the batches of the opening `incarnation` from `start` on say, wherever they lie: behind one that is damaged
+    /// there may be others that know that it was durable.
+    pub(crate) fn flushed_through(&self, start: LogAddress, incarnation: Incarnation) -> BatchNumber {
+        let step = self.pool.geometry().granule_sectors();
+        let said =
+            (start.sector()..self.pool.geometry().segment_sectors()).step_by(step as usize).map(|sector| {
+                let bytes = self.at(sector);
+                header_length(bytes)?;
+                let header = decode(bytes).ok()?.header;
+                let is_ours = header.pool == self.pool.shared.id
+                    && header.address == LogAddress::new(start.segment(), sector)
+                    && header.incarnation == incarnation;
+                is_ours.then_some(header.flushed_through)
+            });
+        said.flatten().max().unwrap_or_default()
     }
 
     /// The batch that `expected` describes, from whichever copy holds it whole. With `compare`, says which copies don't.
@@ -203,7 +220,7 @@ fn valid_batch(bytes: &[u8], pool: &Pool, log: LogId, expected: &Expectation) ->
         let start = item.sector as usize * SECTOR_BYTES;
         let piece = whole.get(start..start.checked_add(item.sectors as usize * SECTOR_BYTES)?)?;
         // Rot in a batch that is known to be durable is a matter for reads and scrubs; it does not end the log.
-        if crc32c(piece) != item.checksum && header.number > expected.flushed_through {
+        if crc32c(piece) != item.checksum && header.number > expected.durable_through {
             return None;
         }
     }

@@ -125,6 +125,10 @@ impl Disks for WithNetworkDisks {
         }
     }
 
+    fn file_identity(&self, path: &Path) -> io::Result<Option<String>> {
+        if DiskAddress::is_meant(path) { Ok(None) } else { self.env.disks.file_identity(path) }
+    }
+
     fn scan(&self) -> io::Result<Vec<(PathBuf, Option<String>)>> {
         self.env.disks.scan()
     }

@@ -59,6 +59,8 @@ pub struct PoolShared {
     stakes: Mutex<Stakes>,
     /// Slots of copies that were given up, by log: a durable image of it may name them still.
     given_up: Mutex<BTreeMap<LogId, Vec<Slot>>>,
+    /// What logs have given back while all of them are being opened.
+    held_back: Mutex<Option<Vec<(LogId, Slot)>>>,
     closing: AtomicBool,
     pub(crate) board: Board,
     pub(crate) tiers: Mutex<Arc<[Tier]>>,
@@ -100,6 +102,7 @@ impl PoolShared {
             layout: AtomicU64::new(1),
             stakes: Mutex::default(),
             given_up: Mutex::default(),
+            held_back: Mutex::default(),
             closing: AtomicBool::new(false),
             tiers: Mutex::new(Arc::new([])),
             slow: AtomicU64::new(0),
@@ -188,8 +191,29 @@ impl PoolShared {
         self.take_note(&mut stakes, log, |shared| shared.allocator().allocate_in(copies, first))
     }
 
+    /// Gives nothing to anybody that a log gives back from now on. A log that does not open gives back all that it has, which counts: no other
+    /// one must write there.
+    pub fn hold_back_slots(&self) {
+        self.held_back().get_or_insert_default();
+    }
+
+    /// All logs are open: what they gave back is free.
+    pub fn let_slots_go(&self) {
+        let held_back = self.held_back().take();
+        for (log, slot) in held_back.into_iter().flatten() {
+            self.free(log, [slot]);
+        }
+    }
+
+    fn held_back(&self) -> MutexGuard<'_, Option<Vec<(LogId, Slot)>>> {
+        self.held_back.lock().expect("no panic under it")
+    }
+
     /// Gives the slots of a chunk of `log` back.
     pub(crate) fn free(&self, log: LogId, slots: impl IntoIterator<Item = Slot>) {
+        if let Some(held_back) = &mut *self.held_back() {
+            return held_back.extend(slots.into_iter().map(|slot| (log, slot)));
+        }
         let mut stakes = self.stakes();
         self.take_note(&mut stakes, log, |shared| {
             slots.into_iter().for_each(|slot| shared.release(slot));

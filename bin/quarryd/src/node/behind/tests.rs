@@ -211,3 +211,62 @@ async fn a_half_that_was_put_back_to_another_time_is_not_shown_as_all_there_is()
     assert_eq!(node.node.list_volumes().await.expect("a list").len(), 1);
     node.stop().await;
 }
+
+/// Turns one bit in the headers of the batches of a log; a second time they are as they were.
+#[expect(clippy::disallowed_methods, reason = "a test damages the file that is the device")]
+fn turn_headers(device: &Path, log: u16) -> usize {
+    /// Where the header of a batch has its log, and its number.
+    const LOG_AT: usize = 36;
+    const NUMBER_AT: usize = 46;
+    let mut bytes = content(device);
+    let is_ours = |at: &usize| {
+        bytes[*at..].starts_with(b"QRYBATCH") && bytes[at + LOG_AT..at + LOG_AT + 2] == log.to_le_bytes()
+    };
+    let found: Vec<usize> = (0..bytes.len()).step_by(512).filter(is_ours).collect();
+    // The last one says how far flushes had come.
+    let all_but_last = &found[..found.len().saturating_sub(1)];
+    all_but_last.iter().for_each(|at| bytes[at + NUMBER_AT + 1] ^= 1 << 6);
+    std::fs::write(device, bytes).expect("it is there");
+    all_but_last.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_one_log_does_not_open_no_other_one_writes_over_it() {
+    let directory = TempDir::new().expect("a directory");
+    // Large enough for a log on each core.
+    let device = PathBuf::from(make_device(&directory.path().join("one"), 512 << 20));
+    let node = TestNode::start(settings(directory.path())).await;
+    let path = vec![device.display().to_string()];
+    node.node.create_pool(pool_of("m", path, 1)).await.expect("a pool");
+    for volume in ["a", "b"] {
+        node.create_volume(volume, "m").await;
+        for mib in 0..6 {
+            node.write(volume, mib, 1).await;
+        }
+    }
+    let (_, open) = node.node.open_entry(&name("m")).expect("it is open");
+    let logs: Vec<u16> = open.logs.iter().map(|(log, _)| log.0).collect();
+    assert!(logs.len() > 1, "{logs:?}");
+    drop(open);
+    node.abandon().await;
+    for log in logs {
+        if turn_headers(&device, log) == 0 {
+            continue;
+        }
+        for _ in 0..2 {
+            let node = TestNode::start(settings(directory.path())).await;
+            let (seen, why) = state(&node).await;
+            assert_eq!(seen, PoolState::Offline, "{why}");
+            assert!(why.contains("durable"), "{why}");
+            node.stop().await;
+        }
+        turn_headers(&device, log);
+        let node = TestNode::start(settings(directory.path())).await;
+        let (seen, why) = state(&node).await;
+        assert_eq!(seen, PoolState::Online, "{why}");
+        for volume in ["a", "b"] {
+            node.check(volume, 0, 6).await;
+        }
+        node.abandon().await;
+    }
+}

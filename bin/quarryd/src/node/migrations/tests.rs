@@ -314,4 +314,41 @@ async fn a_volume_stays_where_it_is_when_the_path_of_its_new_place_leads_elsewhe
     node.stop().await;
 }
 
+/// The same after a restart, when the file is not open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "the test replaces the file")]
+async fn another_file_of_the_same_size_is_neither_written_to_nor_removed() {
+    let directory = TempDir::new().expect("a directory");
+    let node = TestNode::with_volumes(directory.path(), &["v"]).await;
+    let out = directory.path().join("out");
+    let slowly = MigrateVolume {
+        to_device: Some(out.display().to_string()),
+        rate_bytes_per_s: Some(1 << 20),
+        ..MigrateVolume::default()
+    };
+    tended(&node, async {
+        node.node.migrate_volume(&name("v"), slowly).await.expect("it moves");
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    })
+    .await;
+    node.abandon().await;
+    std::fs::rename(&out, out.with_extension("away")).expect("it was made");
+    let foreign = vec![7; VOLUME_BYTES as usize];
+    std::fs::write(&out, &foreign).expect("a file");
+    let node = TestNode::start(settings(directory.path())).await;
+    node.node.resume_migrations().await;
+    tended(&node, async {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        let shown = node.node.show_volume(&name("v")).await.expect("it is there");
+        let migration = shown.migration.expect("it waits");
+        assert_eq!(migration.state, MigrationState::Waiting, "{migration:?}");
+        let reason = migration.reason.expect("a reason");
+        assert!(reason.contains("another file"), "{reason}");
+        node.node.cancel_migration(&name("v")).await.expect("it stays");
+    })
+    .await;
+    assert!(std::fs::read(&out).expect("it is there") == foreign, "somebody else's file is as it was");
+    node.stop().await;
+}
+
 mod keeping;

@@ -137,6 +137,7 @@ fn migration(number: u128) -> MigrationRecord {
         phase: MigrationPhaseRecord::Copying,
         copied_bytes: 1 << 30,
         made_device: false,
+        made_file: (number == 3).then(|| "fd00:7:1.5".to_owned()),
         to_identity: (number == 2).then(|| "naa.5000c500".to_owned()),
         history_s: 60,
         rate_bytes_per_s: Some(100 << 20),

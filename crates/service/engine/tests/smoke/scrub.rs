@@ -166,6 +166,12 @@ fn a_read_names_the_blocks_that_made_it_fail() {
     let offsets: Vec<u64> = node.engine().damaged_blocks().iter().map(|place| place.offset).collect();
     assert_eq!(offsets, [11 * BLOCK as u64, 30 * BLOCK as u64]);
     assert!(read(12, 18).is_ok());
+    assert_eq!(scrub(&node).lost, 2);
+    for bad in [11, 30] {
+        node.write((bad * BLOCK) as u64, block(bad)).expect("write");
+    }
+    assert_eq!(scrub(&node).lost, 0, "they were written again");
+    assert_eq!(node.engine().damaged_blocks(), []);
 }
 
 #[test]
@@ -215,12 +221,17 @@ fn a_scrub_that_was_cut_off_goes_on_behind_what_it_has_read() {
     assert!(again.bytes >= whole.bytes, "{again:?}");
 }
 
-/// Sectors of a disk where nodes of maps lie.
-fn nodes(node: &Node) -> Vec<u64> {
+/// Where the first disk has these bytes.
+fn find_all(node: &Node, wanted: &[u8]) -> Vec<u64> {
     let mut disk = vec![0; 64 << 20];
     node.world.peek(node.disks[0], 0, &mut disk);
-    let is_node = |at: &usize| disk[*at..].starts_with(&quarry_format::node::NODE_MAGIC.to_le_bytes());
-    (0..disk.len()).step_by(512).filter(is_node).map(|at| at as u64).collect()
+    let is_wanted = |at: &usize| disk[*at..].starts_with(wanted);
+    (0..disk.len()).step_by(512).filter(is_wanted).map(|at| at as u64).collect()
+}
+
+/// Where nodes of maps lie.
+fn nodes(node: &Node) -> Vec<u64> {
+    find_all(node, &quarry_format::node::NODE_MAGIC.to_le_bytes())
 }
 
 fn is_bad(node: &Node, block: usize) -> bool {
@@ -257,7 +268,8 @@ fn a_lost_part_of_a_map_that_is_written_to_stops_nobody() {
         assert!((1..LEAF).all(|block| is_bad(&node, first + block)), "nothing is made up");
         let named = node.engine().damaged_blocks();
         assert!(named.iter().any(|place| place.offset == ((first + 1) * BLOCK) as u64), "{named:?}");
-        scrub(&node);
+        let report = scrub(&node);
+        assert!(report.lost > 0 && report.lost_blocks.len() as u64 == report.lost, "{report:?}");
         let named: Vec<u64> = node.engine().damaged_blocks().iter().map(|place| place.offset).collect();
         assert!(named.contains(&(((first + 1) * BLOCK) as u64)), "a scrub does not forget it");
         assert!(!named.contains(&((first * BLOCK) as u64)), "that was written");
@@ -351,4 +363,29 @@ fn a_part_of_a_map_that_cannot_be_read_now_is_waited_for() {
     node.write(far, block(2)).expect("writes go on");
     assert_eq!(node.engine().damaged_blocks(), []);
     assert!(node.read(((bad + 1) * BLOCK) as u64, BLOCK) == content(1, ((bad + 1) * BLOCK) as u64, BLOCK));
+}
+
+/// Where the tail of a log is damaged, what follows is neither taken for what was never written nor served without it.
+#[test]
+fn a_batch_that_was_durable_and_is_bad_is_told() {
+    let mut node = Node::new(6, 1, &[64], SIZE as u64);
+    for number in 0..20 {
+        node.write((number * BLOCK) as u64, block(number)).expect("write");
+        node.flush().expect("flush");
+    }
+    let batches = find_all(&node, b"QRYBATCH");
+    node.kill();
+    let bad = batches[batches.len() - 10];
+    node.world.rot(node.disks[0], bad + 40, 2);
+    let refused = node.try_reopen().expect_err("ten writes that were flushed are missing");
+    assert!(format!("{refused:?}").contains("Lost"), "{refused:?}");
+    node.kill();
+    // Bad data of such a batch is that block's alone.
+    node.world.rot(node.disks[0], bad + 40, 2);
+    let at = find(&node, node.disks[0], &block(12));
+    node.world.rot(node.disks[0], at + 9, 2);
+    node.reopen();
+    for number in 0..20 {
+        assert_eq!(is_bad(&node, number), number == 12, "block {number}");
+    }
 }
