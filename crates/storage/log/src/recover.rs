@@ -44,7 +44,7 @@ pub(crate) struct Expectation {
     pub(crate) number: BatchNumber,
     pub(crate) previous_checksum: u32,
     pub(crate) incarnation: Incarnation,
-    pub(crate) durable_through: BatchNumber,
+    pub(crate) flushed_through: BatchNumber,
 }
 
 /// A segment that may be part of the tail.
@@ -58,10 +58,8 @@ struct Walk<'a> {
     candidates: Vec<Candidate>,
     apply: &'a dyn Apply,
     position: Position,
-    /// Up to here all copies are complete, as far as the walk has come.
-    flushed_through: BatchNumber,
     /// Up to here a flush has covered everything, as anything says that was found.
-    durable_through: BatchNumber,
+    flushed_through: BatchNumber,
     recovered: Recovered,
     /// Segments of the tail with their ends.
     ends: Vec<(SegmentId, u32)>,
@@ -99,10 +97,8 @@ pub async fn recover(
             table.borrow_mut().insert(id, Segment::open(candidate.chunk.clone(), pool.geometry()));
         }
     }
-    let durable_through = flushed_through;
-    let (position, ends) = (from, Vec::new());
     let mut walk =
-        Walk { pool, candidates, apply, position, flushed_through, durable_through, recovered, ends };
+        Walk { pool, candidates, apply, position: from, flushed_through, recovered, ends: Vec::new() };
     walk.run(table, from).await?;
     walk.finish(table, from).await
 }
@@ -216,8 +212,8 @@ impl Walk<'_> {
         let mut reader = SegmentReader::load(self.pool, &chunk, start, end).await.map_err(|source| {
             PoolError::Unreadable { chunk: chunk.id(), offset: start.offset_bytes(), source: Some(source) }
         })?;
-        self.durable_through =
-            self.durable_through.max(self.flushed_through).max(reader.flushed_through(start, incarnation));
+        // Before anything is compared: a copy of a durable batch with bad data must not be taken for what the others lack.
+        self.flushed_through = self.flushed_through.max(reader.flushed_through(start, incarnation));
         let mut batches: Vec<(Found, Position)> = Vec::new();
         let mut at = Position { address: start, ..self.position };
         let limit = end.unwrap_or(self.pool.geometry().segment_sectors());
@@ -227,7 +223,7 @@ impl Walk<'_> {
                 number: at.batch.next(),
                 previous_checksum: at.checksum,
                 incarnation,
-                durable_through: self.durable_through,
+                flushed_through: self.flushed_through,
             };
             let compare = expected.number > self.flushed_through;
             let found = reader.batch(&expected, compare).await.map_err(|source| {
@@ -241,7 +237,6 @@ impl Walk<'_> {
                 batch: header.number,
                 checksum: found.batch.checksum,
             };
-            self.flushed_through = self.flushed_through.max(header.flushed_through);
             batches.push((found, at));
         }
         let last = self.last_that_counts(start, &batches);
@@ -320,12 +315,12 @@ impl Walk<'_> {
         table: &std::cell::RefCell<SegmentTable>,
         from: Position,
     ) -> Result<Recovered, RecoverError> {
-        let Self { pool, position, durable_through, mut recovered, ends, candidates, .. } = self;
-        if position.batch < durable_through {
+        let Self { pool, position, flushed_through, mut recovered, ends, candidates, .. } = self;
+        if position.batch < flushed_through {
             return Err(RecoverError::Lost {
                 found: position.batch,
                 address: position.address,
-                flushed: durable_through,
+                flushed: flushed_through,
             });
         }
         let (devices, discarded) =

@@ -389,3 +389,22 @@ fn a_batch_that_was_durable_and_is_bad_is_told() {
         assert_eq!(is_bad(&node, number), number == 12, "block {number}");
     }
 }
+
+/// A copy of the tail whose data is bad must not come over the others when the log is opened.
+#[test]
+fn bad_data_of_a_durable_batch_is_mended_from_the_other_copy() {
+    for bad in 0..2 {
+        let mut node = Node::new(9, 2, &[64, 64], SIZE as u64);
+        for number in 0..20 {
+            node.write((number * BLOCK) as u64, block(number)).expect("write");
+            node.flush().expect("flush");
+        }
+        node.kill();
+        for number in [3, 12] {
+            let at = find(&node, node.disks[bad], &block(number));
+            node.world.rot(node.disks[bad], at + 9, 2);
+        }
+        node.reopen();
+        assert!((0..20).all(|number| !is_bad(&node, number)));
+    }
+}
